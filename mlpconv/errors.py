@@ -10,7 +10,7 @@ class MlpconvError(Exception):
     exit_code = 2
 
 
-class NetworkError(MlpconvError):
+class NetworkError(MlpconvError, ValueError):
     """A network that cannot exist: a window larger than its map, a name used twice, an unknown layer."""
 
 

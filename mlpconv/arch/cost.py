@@ -1,0 +1,267 @@
+"""The cost ledger: parameters, multiplications, additions, FLOPs, memory and receptive field, from the description alone.
+
+One MAC is one multiply-accumulate and counts as two FLOPs. Convolutions and fully connected layers are counted in
+full at every position, those over padding included. Biases, activations, pooling and normalisation stand in columns of
+their own and are in neither MACs nor FLOPs. docs/costs.md states the model, memory included.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+from mlpconv.arch.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Shape,
+    Sigmoid,
+    pair,
+)
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import LayerShape, layer_shapes
+
+WEIGHT_BYTES = 4
+"""Weights, gradients and optimiser state are float32 at every precision."""
+OPTIMIZER_VALUES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
+"""Values that an optimiser keeps for each parameter; "momentum" is SGD with momentum."""
+INDEX_BYTES = 8
+"""What max pooling keeps for each output in training, as PyTorch does: the place of the largest value, an int64."""
+
+
+class LayerCost(NamedTuple):
+    """What one layer costs for one image. All counts are exact integers; ``weights`` + ``biases`` = ``parameters``."""
+
+    name: str
+    kind: str
+    input_shape: Shape
+    output_shape: Shape
+    weights: int = 0
+    biases: int = 0
+    multiplications: int = 0
+    additions: int = 0
+    bias_additions: int = 0
+    activation_ops: int = 0
+    pooling_ops: int = 0
+    normalization_ops: int = 0
+    backward_macs: int = 0
+
+    @property
+    def parameters(self) -> int:
+        return self.weights + self.biases
+
+    @property
+    def macs(self) -> int:
+        return self.multiplications
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.macs
+
+
+class Memory(NamedTuple):
+    """Bytes of tensors at the peak, by what they are for; ``total`` is their sum."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    batch: int
+    activations: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+class ReceptiveField(NamedTuple):
+    """How many input pixels (a side, before clipping at the edge) one output of a layer sees, and how far apart two
+    neighbouring outputs see."""
+
+    name: str
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+
+class Costs(NamedTuple):
+    """A network's ledger for one image of ``input_shape``."""
+
+    input_shape: Shape
+    layers: list[LayerCost]
+
+    def _sum(self, field: str) -> int:
+        return sum(getattr(layer, field) for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        return self._sum("parameters")
+
+    @property
+    def macs(self) -> int:
+        return self._sum("macs")
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the forward pass, 2 × MACs."""
+        return self._sum("flops")
+
+    @property
+    def training_flops(self) -> int:
+        """FLOPs of forward and backward: each weighted layer costs its MACs again for the gradient of its weights and
+        again for that of its input; the first one needs no gradient of its input."""
+        return self.flops + 2 * self._sum("backward_macs")
+
+    def total(self) -> LayerCost:
+        """All layers' counts in one row."""
+        first, last = self.layers[0], self.layers[-1]
+        sums = {field: self._sum(field) for field in LayerCost._fields[4:]}
+        return LayerCost("total", "", first.input_shape, last.output_shape, **sums)
+
+
+def count(network: Network, input_shape: Shape | None = None) -> Costs:
+    """The cost of every layer for one image of ``input_shape`` (C, H, W), the network's own by default.
+
+    Raises NetworkError where the shapes do not fit.
+    """
+    rows = layer_shapes(network, input_shape)
+    costs = []
+    weighted_before = False
+    for row in rows:
+        cost = _layer_cost(row, weighted_before)
+        weighted_before = weighted_before or cost.weights > 0
+        costs.append(cost)
+    return Costs(rows[0].input_shape, costs)
+
+
+def _layer_cost(row: LayerShape, weighted_before: bool) -> LayerCost:
+    layer, before, after = row.layer, row.input_shape, row.output_shape
+    base = LayerCost(row.name, type(layer).__name__, before, after)
+    outputs = prod(after)
+    match layer:
+        case Conv2d() | Linear():
+            fan_in = before[0] * (prod(pair(layer.kernel_size)) if isinstance(layer, Conv2d) else 1)
+            macs = outputs * fan_in
+            return base._replace(
+                weights=after[0] * fan_in,
+                biases=after[0] * layer.bias,
+                multiplications=macs,
+                additions=macs - outputs,
+                bias_additions=outputs * layer.bias,
+                backward_macs=macs * (1 + weighted_before),
+            )
+        case BatchNorm2d():
+            return base._replace(weights=after[0], biases=after[0], normalization_ops=2 * outputs)
+        case ReLU() | Sigmoid():
+            return base._replace(activation_ops=outputs)
+        case MaxPool2d():
+            return base._replace(pooling_ops=outputs * (prod(pair(layer.kernel_size)) - 1))
+        case AvgPool2d():
+            return base._replace(pooling_ops=outputs * prod(pair(layer.kernel_size)))
+        case GlobalAvgPool2d():
+            return base._replace(pooling_ops=prod(before))
+        case _:
+            return base
+
+
+def prediction_memory(network: Network, input_shape: Shape | None = None, *, batch: int = 1, value_bytes: int = 4) -> Memory:
+    """Bytes at the peak of prediction: the weights, the batch, and the largest layer's input and output at once.
+
+    value_bytes: of one activation, 4 for float32 and 2 for bfloat16.
+    """
+    rows = layer_shapes(network, input_shape)
+    return Memory(
+        weights=_stored_weights(network, input_shape),
+        gradients=0,
+        optimizer=0,
+        batch=batch * prod(rows[0].input_shape) * value_bytes,
+        activations=batch * value_bytes * max(_live_in_prediction(rows)),
+        working=0,
+    )
+
+
+def training_memory(
+    network: Network,
+    input_shape: Shape | None = None,
+    *,
+    batch: int = 1,
+    optimizer: str = "sgd",
+    value_bytes: int = 4,
+) -> Memory:
+    """Bytes at the peak of a training step: weights, gradients, optimiser state, the batch, what the forward pass saves
+    for the backward pass, and the two largest neighbouring gradients at work.
+
+    optimizer: "sgd", "momentum" (SGD with momentum), "adam" or "adamw". value_bytes: of one activation.
+    """
+    costs = count(network, input_shape)
+    rows = layer_shapes(network, input_shape)
+    parameters = WEIGHT_BYTES * costs.parameters
+    return Memory(
+        weights=_stored_weights(network, input_shape),
+        gradients=parameters,
+        optimizer=OPTIMIZER_VALUES[optimizer] * parameters,
+        batch=batch * prod(costs.input_shape) * value_bytes,
+        activations=batch * _saved_bytes(rows, value_bytes),
+        working=batch * value_bytes * max(prod(row.input_shape) + prod(row.output_shape) for row in rows[1:] or rows),
+    )
+
+
+def _stored_weights(network: Network, input_shape: Shape | None) -> int:
+    """Bytes of parameters and of the running statistics, which are not parameters."""
+    costs = count(network, input_shape)
+    statistics = sum(cost.parameters for cost in costs.layers if cost.kind == "BatchNorm2d")
+    return WEIGHT_BYTES * (costs.parameters + statistics)
+
+
+def _live_in_prediction(rows: list[LayerShape]) -> list[int]:
+    """Values alive while each layer works, for one image. The batch is counted apart; activations work in place."""
+    in_place = ReLU | Sigmoid | Dropout | BatchNorm2d
+    return [
+        (prod(row.input_shape) if index else 0) + (0 if isinstance(row.layer, in_place) else prod(row.output_shape))
+        for index, row in enumerate(rows)
+    ]
+
+
+def _saved_bytes(rows: list[LayerShape], value_bytes: int) -> int:
+    """Bytes that the forward pass of one image leaves for the backward pass, the input batch excepted.
+
+    Convolutions, pooling, normalisation and fully connected layers keep their input; ReLU and sigmoid their output; a
+    value that two layers keep is one tensor. Max pooling keeps an index for each output, dropout a mask of one byte.
+    """
+    saved: set[int] = set()
+    extra = 0
+    for index, row in enumerate(rows):
+        match row.layer:
+            case ReLU() | Sigmoid():
+                saved.add(index + 1)
+            case Dropout():
+                extra += prod(row.output_shape)
+            case Conv2d() | Linear() | BatchNorm2d() | MaxPool2d() | AvgPool2d():
+                saved.add(index)
+        if isinstance(row.layer, MaxPool2d):
+            extra += INDEX_BYTES * prod(row.output_shape)
+    return extra + value_bytes * sum(prod(rows[index - 1].output_shape) for index in saved if index > 0)
+
+
+def receptive_fields(network: Network, input_shape: Shape | None = None) -> list[ReceptiveField]:
+    """The receptive field of one output of every layer, in input pixels a side (height, width).
+
+    After a layer that mixes all positions (global pooling, flatten) it is the whole image. Recursion: size ←
+    size + (kernel − 1)·stride, stride ← stride·layer stride.
+    """
+    rows = layer_shapes(network, input_shape)
+    size, stride = (1, 1), (1, 1)
+    image = (rows[0].input_shape[1], rows[0].input_shape[2])
+    fields = []
+    for row in rows:
+        layer = row.layer
+        if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):
+            kernel, step = pair(layer.kernel_size), pair(layer.stride)
+            size = (size[0] + (kernel[0] - 1) * stride[0], size[1] + (kernel[1] - 1) * stride[1])
+            stride = (stride[0] * step[0], stride[1] * step[1])
+        elif len(row.output_shape) == 1 or isinstance(layer, GlobalAvgPool2d):
+            size = image
+        fields.append(ReceptiveField(row.name, size, stride))
+    return fields

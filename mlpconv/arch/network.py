@@ -1,0 +1,312 @@
+"""A network as one frozen value: layers and named blocks in order. Everything else is derived from it."""
+
+import hashlib
+import importlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from mlpconv.arch.layers import (
+    AnyLayer,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Size,
+    fields,
+    pair,
+)
+from mlpconv.errors import NetworkError
+
+FORMAT = 1
+
+_NUMBERED: dict[type[Layer], str] = {
+    Conv2d: "conv", BatchNorm2d: "norm", ReLU: "relu", Sigmoid: "sigmoid", MaxPool2d: "pool", AvgPool2d: "pool",
+    Dropout: "dropout", Linear: "fc",
+}  # fmt: skip
+_SINGLE: dict[type[Layer], str] = {GlobalAvgPool2d: "gap", Flatten: "flatten"}
+
+
+class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How an image becomes the network's input. It belongs to the model and travels in its file.
+
+    mode: "L" (grey) or "RGB". fit: how an image of another shape meets the square of ``size`` pixels: "squash" ignores
+    its proportions, "crop" takes the middle, "pad" adds borders. antialias: low-pass before making smaller. mean, std:
+    per channel, of values in 0..1; the chapter's own are 0 and 1.
+    """
+
+    size: int
+    mode: Literal["L", "RGB"] = "L"
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    antialias: bool = True
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise NetworkError(f"preprocess: size must be at least 1, not {self.size}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise NetworkError(
+                f"preprocess: mode {self.mode} has {self.channels} channels, "
+                f"but mean has {len(self.mean)} and std has {len(self.std)}"
+            )
+        if not all(s > 0 for s in self.std):
+            raise NetworkError(f"preprocess: std must be above 0, not {self.std}")
+
+    @property
+    def channels(self) -> int:
+        return len(self.mode)
+
+
+class Block:
+    """A run of layers with given names: ``Block(conv=Conv2d(96, 11, stride=4), relu=ReLU())``."""
+
+    __slots__ = ("layers",)
+    layers: Mapping[str, AnyLayer]
+
+    def __init__(self, **layers: AnyLayer) -> None:
+        for name, layer in layers.items():
+            _check_name(name)
+            if not isinstance(layer, Layer):
+                raise NetworkError(f"Block: {name} must be a layer, not {layer!r}; blocks do not nest")
+        if not layers:
+            raise NetworkError("Block: a block needs at least one layer")
+        object.__setattr__(self, "layers", MappingProxyType(layers))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Block is frozen; make a new one to change {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and list(self.layers.items()) == list(other.layers.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.layers.items()))
+
+    def __repr__(self) -> str:
+        return f"Block({', '.join(f'{name}={_show(layer)}' for name, layer in self.layers.items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_block, (dict(self.layers),)
+
+
+def _make_block(layers: dict[str, AnyLayer]) -> Block:
+    return Block(**layers)
+
+
+class Network:
+    """A network: layers and blocks in order.
+
+    Blocks are named ``block1``, ``block2`` …; loose layers are numbered by kind (``pool1``, ``dropout1``, ``fc1``), but
+    ``gap`` and ``flatten`` stand alone. ``Network.named`` takes other names. ``input_channels`` and ``input_size``
+    (height and width) are those of the images that it was designed for; shapes and costs use them where no others are
+    given.
+
+    Raises NetworkError for an empty network, a bad name or a name given twice.
+    """
+
+    __slots__ = ("input_channels", "input_size", "layers", "name")
+    layers: Mapping[str, AnyLayer | Block]
+    input_channels: int
+    input_size: tuple[int, int]
+    name: str
+
+    def __init__(
+        self, *layers: AnyLayer | Block, input_channels: int = 1, input_size: Size = 224, name: str = ""
+    ) -> None:
+        self._set(_with_names(layers), input_channels, input_size, name)
+
+    @classmethod
+    def named(
+        cls,
+        layers: Mapping[str, AnyLayer | Block],
+        *,
+        input_channels: int = 1,
+        input_size: Size = 224,
+        name: str = "",
+    ) -> Self:
+        """A network whose layers carry the given names instead of the usual ones."""
+        network = cls.__new__(cls)
+        network._set(dict(layers), input_channels, input_size, name)
+        return network
+
+    def _set(self, layers: dict[str, AnyLayer | Block], channels: int, size: Size, name: str) -> None:
+        for key, layer in layers.items():
+            _check_name(key)
+            if not isinstance(layer, Layer | Block):
+                raise NetworkError(f"{key}: a network is made of layers and blocks, not {layer!r}")
+        if not layers:
+            raise NetworkError("a network needs at least one layer")
+        if type(channels) is not int or channels < 1:
+            raise NetworkError(f"input_channels must be a whole number of at least 1, not {channels!r}")
+        if not all(type(side) is int and side >= 1 for side in pair(size)):
+            raise NetworkError(f"input_size must be whole numbers of at least 1, not {size!r}")
+        object.__setattr__(self, "layers", MappingProxyType(layers))
+        object.__setattr__(self, "input_channels", channels)
+        object.__setattr__(self, "input_size", pair(size))
+        object.__setattr__(self, "name", name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Network is frozen; use replace({name}=…)")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that the network was designed for."""
+        return (self.input_channels, *self.input_size)
+
+    def walk(self) -> Iterator[tuple[str, AnyLayer]]:
+        """Every layer in order with its full name: ("block1.conv", Conv2d(…)), …"""
+        for name, layer in self.layers.items():
+            if isinstance(layer, Block):
+                yield from ((f"{name}.{part}", inner) for part, inner in layer.layers.items())
+            else:
+                yield name, layer
+
+    def replace(self, layers: Mapping[str, AnyLayer | Block] | None = None, **changes: Any) -> Self:
+        """A copy with other ``input_channels``, ``input_size`` or ``name``, or with some layers exchanged by name."""
+        for name in layers or {}:
+            if name not in self.layers:
+                raise NetworkError(f"replace: there is no layer {name!r}; known: {', '.join(self.layers)}")
+        settings = {"input_channels": self.input_channels, "input_size": self.input_size, "name": self.name}
+        return type(self).named({**self.layers, **(layers or {})}, **{**settings, **changes})
+
+    def build(self, backend: str = "torch", **options: Any) -> Any:
+        """The network in a framework: an ``nn.Module`` ("torch") or a ``keras.Model`` ("tensorflow", "jax").
+
+        Raises MissingDependency where the framework is not installed.
+        """
+        # The one door from a description to a framework; by name, so that `arch` depends on nothing above it.
+        return importlib.import_module("mlpconv.backends.base").get_backend(backend).native(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The network as plain values, defaults left out."""
+        layers = {
+            name: {part: msgspec.to_builtins(inner) for part, inner in layer.layers.items()}
+            if isinstance(layer, Block)
+            else msgspec.to_builtins(layer)
+            for name, layer in self.layers.items()
+        }
+        size = list(self.input_size)
+        return {"format": FORMAT, "name": self.name, "input_channels": self.input_channels, "input_size": size,
+                "layers": layers}  # fmt: skip
+
+    def to_json(self) -> str:
+        """The network as JSON text; ``from_json`` gives an equal network back."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def from_dict(cls, data: Any, place: str = "network") -> Self:
+        """A network from ``to_dict``'s values. Raises NetworkError that names the place of what is wrong."""
+        if not isinstance(data, dict) or not isinstance(data.get("layers"), dict):
+            raise NetworkError(f"{place}: expected an object with 'format' and 'layers' (an object of named layers)")
+        if data.get("format") != FORMAT:
+            newer = isinstance(data.get("format"), int) and data["format"] > FORMAT
+            raise NetworkError(
+                f"{place}: format is {data.get('format')!r}, this version reads {FORMAT}"
+                + ("; it was written by a newer mlpconv: update mlpconv" if newer else '; write "format": 1')
+            )
+        if extra := sorted(set(data) - {"format", "name", "input_channels", "input_size", "layers"}):
+            raise NetworkError(f"{place}: unknown field {extra[0]!r}; a misspelling, or written by a newer mlpconv")
+        layers: dict[str, AnyLayer | Block] = {}
+        for name, value in data["layers"].items():
+            where = f"{place}: layers.{name}"
+            if isinstance(value, dict) and not isinstance(value.get("kind"), str):
+                layers[name] = Block(**{part: _layer(inner, f"{where}.{part}") for part, inner in value.items()})
+            else:
+                layers[name] = _layer(value, where)
+        size = data.get("input_size", 224)
+        if isinstance(size, list) and len(size) == 2:
+            size = tuple(size)
+        elif type(size) is not int:
+            raise NetworkError(f"{place}: input_size must be one whole number or [height, width], not {size!r}")
+        name = data.get("name", "")
+        if not isinstance(name, str):
+            raise NetworkError(f"{place}: name must be text, not {name!r}")
+        return cls.named(layers, input_channels=data.get("input_channels", 1), input_size=size, name=name)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, place: str = "network") -> Self:
+        """A network from its JSON text. Raises NetworkError that names the place of what is wrong."""
+        try:
+            data = json.loads(text, object_pairs_hook=lambda pairs: _no_repeats(pairs, place))
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, NetworkError):
+                raise
+            raise NetworkError(f"{place}: not JSON: {error}") from None
+        return cls.from_dict(data, place)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the network computes: its layers with their names and input channels, without its own name
+        and without the image size that it was designed for."""
+        value = {key: part for key, part in self.to_dict().items() if key not in ("name", "input_size")}
+        # Order is meaning here, so keys are not sorted.
+        return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(self.layers.items()), self.input_channels, self.input_size, self.name
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {layer!r}" if isinstance(layer, Block) else f"  {name}: {_show(layer)}"
+                 for name, layer in self.layers.items()]  # fmt: skip
+        title = f"Network {self.name}".rstrip()
+        return "\n".join([f"{title} (input {self.input_channels}×{self.input_size[0]}×{self.input_size[1]})", *lines])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_network, (dict(self.layers), self.input_channels, self.input_size, self.name)
+
+
+def _make_network(layers: dict[str, AnyLayer | Block], channels: int, size: tuple[int, int], name: str) -> Network:
+    return Network.named(layers, input_channels=channels, input_size=size, name=name)
+
+
+def _with_names(layers: tuple[AnyLayer | Block, ...]) -> dict[str, AnyLayer | Block]:
+    counts: dict[str, int] = {}
+    named: dict[str, AnyLayer | Block] = {}
+    for layer in layers:
+        single = _SINGLE.get(type(layer))  # pyright: ignore[reportArgumentType]
+        stem = single or ("block" if isinstance(layer, Block) else _NUMBERED.get(type(layer), "layer"))
+        counts[stem] = counts.get(stem, 0) + 1
+        named[stem if single and counts[stem] == 1 else f"{stem}{counts[stem]}"] = layer
+    return named
+
+
+def _layer(value: Any, where: str) -> AnyLayer:
+    try:
+        return msgspec.convert(value, AnyLayer)
+    except msgspec.ValidationError as error:
+        raise NetworkError(f"{where}: {error}; got {value!r}") from None
+
+
+def _no_repeats(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NetworkError(f"{place}: {twice!r} is given twice; each name stands once")
+    return found
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise NetworkError(f"a layer's name is a letter, then letters, digits or _, not {name!r}")
+
+
+def _show(layer: AnyLayer) -> str:
+    return f"{type(layer).__name__}({', '.join(f'{key}={value!r}' for key, value in fields(layer).items())})"

@@ -1,0 +1,175 @@
+"""What a back end can be told, and what it answers: the step plan, the optimiser, the Backend and Model protocols."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.errors import MissingDependency, MlpconvError, RecipeError, unknown
+
+Images = npt.NDArray[np.uint8]
+"""uint8 (N, H, W, C)."""
+Labels = npt.NDArray[np.int64]
+"""int64 (N,)."""
+Floats = npt.NDArray[np.float32]
+Weights = Mapping[str, Floats]
+"""The canonical weights: see mlpconv.backends.weights."""
+State = dict[str, npt.NDArray[Any]]
+"""Everything that a step changes, by name. It resumes only in the back end that made it."""
+Precision = Literal["float32", "bfloat16"]
+
+
+class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The rule that turns a gradient g into an update of a parameter p at the rate lr.
+
+    sgd: v ← momentum·v + g, p ← p − lr·v (Nesterov: p ← p − lr·(g + momentum·v)); weight decay adds weight_decay·p to g.
+    adam (Kingma, Ba 2014): m ← β₁m + (1−β₁)g, s ← β₂s + (1−β₂)g², p ← p − lr·m̂/(√ŝ + eps), m̂ and ŝ free of bias.
+    adamw (Loshchilov, Hutter 2017): adam after p ← p − lr·weight_decay·p. Biases and normalisation are not decayed.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        for field in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, field) < 1:
+                raise RecipeError(f"optimizer.{field} must be at least 0 and below 1, not {getattr(self, field)}")
+        if self.weight_decay < 0 or self.eps <= 0:
+            raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0")
+        if self.name != "sgd" and (self.momentum or self.nesterov):
+            raise RecipeError(f"optimizer: momentum and nesterov belong to sgd; {self.name} has beta1 and beta2")
+        if self.nesterov and not self.momentum:
+            raise RecipeError("optimizer: nesterov needs a momentum above 0")
+        if self.name == "adam" and self.weight_decay:
+            raise RecipeError("optimizer: adam has no weight decay; use adamw")
+
+    @property
+    def kind(self) -> str:
+        """The name under which the cost ledger knows what it keeps: "momentum" is sgd with momentum."""
+        return "momentum" if self.name == "sgd" and self.momentum else self.name
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StepPlan:
+    """Everything that one training step is told. B is the number of images.
+
+    indices: int64 (B,), positions in the attached images. image_size: side in pixels of the network's input.
+    dropout_seed: every dropout mask of the step comes from it. Then, each None where not used, in the order in which
+    they are carried out, on the images at their own size: flip, bool (B,), mirrored left to right; shift, int64 (B, 2),
+    pixels down and right, black moving in; erase, int64 (B, 4), a box (top, left, height, width) filled with the
+    preprocess mean. After resizing: partner, int64 (B,), positions in this batch to be mixed with, x ← mix·x +
+    (1 − mix)·x[partner], the labels alike. label_smoothing ε: the target is 1 − ε + ε/K for the class, ε/K for others.
+    """
+
+    indices: npt.NDArray[np.int64]
+    image_size: int
+    learning_rate: float
+    dropout_seed: int
+    flip: npt.NDArray[np.bool_] | None = None
+    shift: npt.NDArray[np.int64] | None = None
+    erase: npt.NDArray[np.int64] | None = None
+    partner: npt.NDArray[np.int64] | None = None
+    mix: float = 1.0
+    label_smoothing: float = 0.0
+
+
+class Metrics(NamedTuple):
+    """Sums over images since the metrics were last reset; ``skipped`` counts updates that were masked because the loss
+    or a gradient was not finite. Their images count in ``examples``, not in ``loss``."""
+
+    loss: float = 0.0
+    correct: int = 0
+    examples: int = 0
+    skipped: int = 0
+
+
+class Model(Protocol):
+    """A network realised in one framework."""
+
+    @property
+    def native(self) -> Any:
+        """The framework's own object: an nn.Module, a keras.Model."""
+        ...
+
+    def weights(self) -> dict[str, Floats]: ...
+
+    def load_weights(self, weights: Weights) -> None: ...
+
+    def attach(self, images: Images, labels: Labels) -> None:
+        """Take the training images, once; they live where the back end wants them."""
+        ...
+
+    def train_step(self, plan: StepPlan) -> None:
+        """Carry out one step without waiting for its result; a non-finite loss or gradient masks the update."""
+        ...
+
+    def read_metrics(self, *, reset: bool = False) -> Metrics:
+        """The sums since the last reset: the only call of training that waits for the device."""
+        ...
+
+    def logits(self, images: Images) -> Floats:
+        """float32 (N, classes) for uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
+        ...
+
+    def training_state(self) -> State: ...
+
+    def load_training_state(self, state: State) -> None: ...
+
+
+class Backend(Protocol):
+    """A framework, as a module of mlpconv.backends."""
+
+    def native(self, network: Network, weights: Weights | None = None) -> Any:
+        """The framework's own object for one's own use."""
+        ...
+
+    def build(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        *,
+        optimizer: Optimizer | None = None,
+        precision: Precision = "float32",
+        device: str = "cpu",
+    ) -> Model: ...
+
+    def describe_device(self, device: str) -> str:
+        """A device as one reads it: "cpu (AMD EPYC, 2 threads)"."""
+        ...
+
+    def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
+        """The device and precision to use where the user left them open, as the chapter's try_gpu does."""
+        ...
+
+
+_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras"}
+
+
+def list_backends() -> list[str]:
+    """The names that ``get_backend`` takes."""
+    return list(_MODULES)
+
+
+def get_backend(name: str) -> Backend:
+    """The back end of a framework. Raises MissingDependency naming what to install, MlpconvError for an unknown name."""
+    if name not in _MODULES:
+        raise MlpconvError(unknown("backend", name, _MODULES))
+    try:
+        module: Any = importlib.import_module(f"mlpconv.backends.{_MODULES[name]}")
+        return module.select(name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("mlpconv"):
+            raise
+        raise MissingDependency(
+            f'backend {name}: the package {error.name!r} is not installed; pip install "mlpconv[{name}]"'
+        ) from error

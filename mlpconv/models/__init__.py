@@ -1,0 +1,10 @@
+"""The registered networks, and how to get one."""
+
+# isort: off  # The order of registration is the order in which `mlpconv models` lists them.
+from mlpconv.models.nin import nin_block
+from mlpconv.models.classics import vgg_block
+
+# isort: on
+from mlpconv.models.registry import create_model, list_models, model_entry, register_model
+
+__all__ = ["create_model", "list_models", "model_entry", "nin_block", "register_model", "vgg_block"]
