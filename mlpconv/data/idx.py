@@ -94,7 +94,7 @@ def read_contents(path: str | os.PathLike[str], *, limit: int | None = None) -> 
             file.seek(0)
             if zipped:
                 return _read_zipped(file, stored, limit, str(path))
-            return _read_stream(file, stored, None, str(path))
+            return _read_stream(file, stored, limit, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and its rights") from error
 
@@ -139,7 +139,7 @@ def _read_stream(stream: io.BufferedIOBase, stored: int | None, limit: int | Non
     if limit is not None and needed > limit:
         raise DataError(
             f"{place}: its header announces {needed:,} bytes ({_times(shape)} of {dtype}), more than the {limit:,} "
-            "that a file like this may unzip to; not unzipped. If you trust the file, gunzip it first"
+            "allowed for this file; not read. A gzip file that you trust can be unzipped first"
         )
     contents = bytearray(needed)
     contents[: len(header)] = header
