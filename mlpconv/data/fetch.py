@@ -33,8 +33,12 @@ _LOCK_SECONDS = 3600
 _CHUNK = 1 << 18
 
 
-class _SourceFailed(Exception):
-    """One source cannot give a file: the next one is tried. The message is one line, without the source's name."""
+class _PlaceFailed(Exception):
+    """A place gives nothing (more): the next one is tried. The message is one line, without the place's name."""
+
+
+class _FileFailed(Exception):
+    """A place does not have one file as published, but may have the others. The message names the file."""
 
 
 def drop_damaged(source: Source, directory: Path) -> None:
@@ -67,13 +71,19 @@ def fetch(source: Source, directory: Path, attempts: list[str], progress: Progre
         origins = []
         for place, opened in _places(source, progress):
             before = len(wanted)
+            failures = []
             try:
                 with opened as read:
-                    while wanted:
-                        _store(wanted[0], directory, read(wanted[0]))
-                        wanted.pop(0)
-            except _SourceFailed as error:
-                attempts.append(f"{place}: {error}")
+                    for file in tuple(wanted):
+                        try:
+                            _store(file, directory, read(file))
+                            wanted.remove(file)
+                        except _FileFailed as error:
+                            failures.append(error)
+            except _PlaceFailed as error:
+                failures.append(error)
+            for failure in failures:
+                attempts.append(f"{place}: {failure}")
                 log.info("%s: %s", source.name, attempts[-1])
             if len(wanted) < before:
                 origins.append(place)
@@ -102,36 +112,36 @@ def _download(base: str, progress: Progress | None, file: SourceFile) -> Generat
     try:
         with requests.get(base + name, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as response:
             if response.status_code != 200:
-                raise _SourceFailed(f"{name}: answered {response.status_code} {response.reason}")
+                raise _FileFailed(f"{name}: answered {response.status_code} {response.reason}")
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else 0
             for chunk in response.iter_content(_CHUNK):
                 received += len(chunk)
                 if received > limit:
-                    raise _SourceFailed(f"{name}: sends more than {limit:,} bytes; given up")
+                    raise _FileFailed(f"{name}: sends more than {limit:,} bytes; given up")
                 if time.monotonic() > deadline:
-                    raise _SourceFailed(f"{name}: only {received:,} bytes in {_FILE_SECONDS} s; given up")
+                    raise _PlaceFailed(f"{name}: only {received:,} bytes in {_FILE_SECONDS} s; given up")
                 if progress:
                     progress(name, received, total)
                 yield chunk
     except OSError as error:  # as all errors of requests are
-        raise _SourceFailed(f"{name}: {_in_a_line(error)}") from error
+        raise _PlaceFailed(f"{name}: {_in_a_line(error)}") from error
 
 
 @contextlib.contextmanager
 def _package(source: Source) -> Iterator[Reader]:
     """Debian's package of the data set, taken apart without installing it, so that it needs no rights."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise _SourceFailed("there is no apt-get here")
+        raise _PlaceFailed("there is no apt-get here")
     try:
         temporary = tempfile.TemporaryDirectory(prefix="mlpconv-")
     except OSError as error:
-        raise _SourceFailed(f"no temporary directory can be made ({error.strerror})") from error
+        raise _PlaceFailed(f"no temporary directory can be made ({error.strerror})") from error
     with temporary as name:
         _run(name, "apt-get", "download", source.debian_package)
         packages = list(Path(name).glob("*.deb"))
         if not packages:
-            raise _SourceFailed("it brought no package")
+            raise _PlaceFailed("it brought no package")
         _run(name, "dpkg-deb", "-x", str(packages[0]), "contents")
         yield functools.partial(_copy, Path(name, "contents", source.debian_directory.lstrip("/")))
 
@@ -139,7 +149,7 @@ def _package(source: Source) -> Iterator[Reader]:
 def _copy(directory: Path, file: SourceFile) -> Generator[bytes, None, None]:
     path = locate(file, directory)
     if path is None:
-        raise _SourceFailed(f"the package has no {file.name}")
+        raise _FileFailed(f"the package has no {file.name}")
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             yield chunk
@@ -157,13 +167,13 @@ def _run(directory: str, *command: str) -> None:
             timeout=_COMMAND_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise _SourceFailed(f"{command[0]} took more than {_COMMAND_SECONDS} s") from error
+        raise _PlaceFailed(f"{command[0]} took more than {_COMMAND_SECONDS} s") from error
     except OSError as error:
-        raise _SourceFailed(f"{command[0]} did not start ({error.strerror})") from error
+        raise _PlaceFailed(f"{command[0]} did not start ({error.strerror})") from error
     if done.returncode:
         lines = done.stdout.decode(errors="replace").split("\n")
         said = next((line for line in lines if line.startswith("E:")), "nothing of use")
-        raise _SourceFailed(f"{command[0]} ended with status {done.returncode} and said {said}")
+        raise _PlaceFailed(f"{command[0]} ended with status {done.returncode} and said {said}")
 
 
 def _wanted(source: Source, directory: Path) -> list[SourceFile]:
@@ -197,7 +207,7 @@ def _store(file: SourceFile, directory: Path, chunks: Generator[bytes, None, Non
             read_verified(file, part)
         except DataError as error:
             reason = str(error).removeprefix(f"{part}: ").removesuffix("; fetch the file again")
-            raise _SourceFailed(f"{file.name}: {reason}") from error
+            raise _FileFailed(f"{file.name}: {reason}") from error
         with part.open("rb") as written:
             zipped = written.read(2) == GZIP_MAGIC  # a server may have unzipped it on the way
         part.replace(directory / (f"{file.name}.gz" if zipped else file.name))

@@ -139,7 +139,7 @@ def _read_stream(stream: io.BufferedIOBase, stored: int | None, limit: int | Non
     if limit is not None and needed > limit:
         raise DataError(
             f"{place}: its header announces {needed:,} bytes ({_times(shape)} of {dtype}), more than the {limit:,} "
-            "allowed for this file; not read. A gzip file that you trust can be unzipped first"
+            "allowed for this file; not read: fetch it again, or unzip it first if you trust it"
         )
     contents = bytearray(needed)
     contents[: len(header)] = header

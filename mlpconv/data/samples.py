@@ -28,7 +28,10 @@ _FAMILIES = (
     "Arial Unicode MS",
 )
 _GAP = 2  # pixels of an image between two images
+_TILE_PIXELS = 128
 _TILE_INCHES = 0.6
+_LABEL_INCHES = 1.5
+_TITLE_INCHES = 0.5
 
 
 def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None = None, seed: int = 0) -> "Figure":
@@ -53,12 +56,19 @@ def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None =
     if columns < 1 or (rows is not None and rows < 1):
         raise DataError(f"{dataset.name}: expected 1 or more columns and rows, received {columns} and {rows}")
     rows = min(rows or 20, dataset.num_classes)
-    sheet = _tile(dataset, rows, columns, seed)
+    columns = min(columns, int(np.bincount(dataset.labels).max()))
+    # Drawn no finer than a page shows, or a sheet of large photographs would fill the memory.
+    step = -(-max(dataset.image_shape[:2]) // _TILE_PIXELS)
+    height, width, _ = dataset.images[0, ::step, ::step].shape
+    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for row, members in enumerate(shuffled_by_class(dataset, seed)[:rows]):
+        for column, index in enumerate(members[:columns]):
+            top, left = row * (height + _GAP), column * (width + _GAP)
+            sheet[top : top + height, left : left + width] = dataset.images[index, ::step, ::step]
 
-    height, width, _ = dataset.image_shape
-    figure = Figure(
-        figsize=(columns * _TILE_INCHES * width / height + 1.5, rows * _TILE_INCHES + 0.5), layout="constrained"
-    )
+    scale = _TILE_INCHES / max(height, width)
+    size = (columns * width * scale + _LABEL_INCHES, rows * height * scale + _TITLE_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_title(dataset.name, family=_installed_families(), parse_math=False)
@@ -70,18 +80,6 @@ def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None =
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _tile(dataset: ImageDataset, rows: int, columns: int, seed: int) -> np.ndarray:
-    """uint8 (rows × (H + gap) − gap, columns × (W + gap) − gap, 3), white where there is no image."""
-    height, width, _ = dataset.image_shape
-    down, across = height + _GAP, width + _GAP
-    sheet = np.full((rows * down - _GAP, columns * across - _GAP, 3), 255, np.uint8)
-    for row, members in enumerate(shuffled_by_class(dataset, seed)[:rows]):
-        for column, index in enumerate(members[:columns]):
-            top, left = row * down, column * across
-            sheet[top : top + height, left : left + width] = dataset.images[index]
-    return sheet
 
 
 def _installed_families() -> list[str]:
