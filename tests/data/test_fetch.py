@@ -163,6 +163,17 @@ def test_no_download_asks_nobody(toy, server):
     assert not cache_directory().exists()
 
 
+def test_installed_package_with_other_contents_is_named_and_passed_over(toy, server, own, tmp_path, caplog):
+    debian = tmp_path / "debian"
+    shutil.copytree(toy.directory, debian)
+    (debian / "t10k-labels-idx1-ubyte.gz").write_bytes(HTML)
+    source = toy.source(urls=(server.put_all("a", toy),), debian_directory=str(debian))
+    assert get_dataset(source).path == own
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"{debian}/t10k-labels-idx1-ubyte.gz: not an IDX file")
+    assert stored(own) == whole(toy)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
 def test_damaged_cache_is_named_and_replaced(toy, server, own, caplog, damage):
     source = toy.source(urls=(server.put_all("a", toy),))
@@ -186,12 +197,15 @@ def test_two_processes_make_one_download(toy, server, own):
     read, write = os.pipe()
     processes = [start(source, stderr=write) for _ in range(2)]
     os.close(write)
-    with open(read) as said:
-        # One is kept at its first request until the other says that it is waiting: they do overlap.
-        assert any("another process is fetching" in line for line in iter(said.readline, ""))
-        assert len(server.requests) == 1
-        server.gate.set()
-        fingerprints = {process.communicate(timeout=60)[0].strip() for process in processes}
+    with os.fdopen(read) as said:
+        try:
+            # One is kept at its first request until the other says that it is waiting: they do overlap.
+            assert any("another process is fetching" in line for line in iter(said.readline, ""))
+            assert server.asked.wait(60)
+            assert len(server.requests) == 1
+        finally:
+            server.gate.set()
+            fingerprints = {process.communicate(timeout=60)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     assert fingerprints == {load_dataset(source, download=False).train.fingerprint()}
     assert len(server.requests) == 4
