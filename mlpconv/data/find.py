@@ -46,8 +46,8 @@ def find(
     for location in _places(source, own):
         try:
             if missing := missing_files(source, location.path):
-                lacks = "no" if location.path.is_dir() else "there is no such directory, so no"
-                attempts.append(f"{location.path}: {lacks} {missing}")
+                lacks = f"lacks {missing}" if location.path.is_dir() else "no such directory"
+                attempts.append(f"{location.path}: {lacks}")
                 continue
             contents = read_files(source, location.path)
         except DataError as error:
@@ -101,7 +101,8 @@ def _nowhere(source: Source, own: Path, attempts: list[str], download: bool) -> 
     if source.debian_package:
         ways.append(f"sudo apt-get install {source.debian_package} (Debian, Ubuntu)")
     if source.urls:
-        ways.append(f"download {file_names(source)} from {' or '.join(source.urls)} into {own}")
+        ways.append(f"put {file_names(source)} into {own}; they are at")
+        ways.extend(f"  {url}" for url in source.urls)
     ways.append("where the files are elsewhere, say so: --data-dir DIR, or MLPCONV_DATA=DIR in the environment")
     if not download:
         ways.append("allow downloading, which is off")

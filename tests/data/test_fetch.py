@@ -136,14 +136,16 @@ def test_nothing_anywhere_tells_every_way(toy, server, own, monkeypatch, tmp_pat
     lines = str(caught.value).split("\n")
     assert lines == [
         "toy: not on this machine, and could not be fetched:",
-        f"  {own}: there is no such directory, so no {names}",
-        f"  {tmp_path}/debian: there is no such directory, so no {names}",
+        f"  {own}: no such directory",
+        f"  {tmp_path}/debian: no such directory",
         *(f"  {server.url('empty')}: {file.name}.gz: answered 404 Not Found" for file in toy.files),
         f"  {closed}: train-images-idx3-ubyte.gz: [Errno 111] Connection refused",
         "  apt-get download dataset-toy: there is no apt-get here",
         "Any one of these mends it:",
         "  sudo apt-get install dataset-toy (Debian, Ubuntu)",
-        f"  download {names} from {server.url('empty')} or {closed} into {own}",
+        f"  put {names} into {own}; they are at",
+        f"    {server.url('empty')}",
+        f"    {closed}",
         "  where the files are elsewhere, say so: --data-dir DIR, or MLPCONV_DATA=DIR in the environment",
     ]
     assert stored(own) == []
