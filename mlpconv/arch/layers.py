@@ -83,7 +83,7 @@ class _Pool(Layer, frozen=True):
 
 
 class MaxPool2d(_Pool, tag="max_pool2d", frozen=True):
-    """The largest value of each window; padding never wins. ``ceil_mode`` keeps a last window that is cut by the edge."""
+    """The largest value of each window; padding never wins. ``ceil_mode`` keeps a last window cut by the edge."""
 
 
 class AvgPool2d(_Pool, tag="avg_pool2d", frozen=True):
@@ -120,9 +120,7 @@ class Linear(Layer, tag="linear", frozen=True):
         _check(self, "out_features", 1)
 
 
-AnyLayer = (
-    Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
-)
+AnyLayer = Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
 Pool2d = MaxPool2d | AvgPool2d
 Shape = tuple[int, ...]
 

@@ -15,7 +15,7 @@ Builder = Callable[..., Network]
 
 
 class Entry(NamedTuple):
-    """A registered network: the function ``build(num_classes=…, input_channels=…)`` and where the network is defined."""
+    """A registered network: the function ``build(num_classes=…, input_channels=…)`` and where it is defined."""
 
     name: str
     build: Builder
@@ -49,9 +49,7 @@ def list_models() -> list[str]:
 def model_entry(name: str) -> Entry:
     """The entry of a registered network. Raises NetworkError naming the nearest one."""
     if name not in _ENTRIES:
-        raise NetworkError(
-            f"{unknown('model', name, _ENTRIES)}; one's own: a JSON file (net.json), or module:function"
-        )
+        raise NetworkError(f"{unknown('model', name, _ENTRIES)}; one's own: a JSON file (net.json), or module:function")
     return _ENTRIES[name]
 
 
@@ -77,7 +75,9 @@ def create_model(name: str, num_classes: int | None = None, input_channels: int 
         network = network.replace(input_channels=input_channels)
     found = classes_of(network)
     if num_classes is not None and found != num_classes:
-        raise NetworkError(f"{name}: it tells {found} classes apart, asked for are {num_classes}; change its last block")
+        raise NetworkError(
+            f"{name}: it tells {found} classes apart, asked for are {num_classes}; change its last block"
+        )
     return network
 
 
