@@ -36,11 +36,11 @@ class TrainingBytes(NamedTuple):
 def prediction_bytes(rows: list[LayerShape], value_bytes: int) -> int:
     """The most that is alive at once for one image: a layer's input, its output and its max pooling's indices."""
     most = 0
-    before = 0
-    for index, row in enumerate(rows):
+    before = 0  # while the value that flows is the batch
+    for row in rows:
         after = value_bytes * prod(row.output_shape)
         # These give their input back: as it is, in another shape, or overwritten (which the batch must not be).
-        if isinstance(row.layer, Dropout | Flatten) or (isinstance(row.layer, ReLU) and index > 0):
+        if isinstance(row.layer, Dropout | Flatten) or (isinstance(row.layer, ReLU) and before):
             continue
         most = max(most, before + after + _indices(row))
         before = after
