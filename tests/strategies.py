@@ -25,7 +25,7 @@ NETWORK_NAMES = st.text(max_size=12).filter(lambda text: not {"Cc", "Cs"} & set(
 
 @st.composite
 def networks(draw, most_layers=5, plain=False):
-    """Small classifiers whose shapes fit: any layers and blocks, then GlobalAvgPool2d and Flatten, or Flatten and Linear.
+    """Small classifiers whose shapes fit: any layers and blocks, then GlobalAvgPool2d, Flatten or Flatten, Linear.
 
     Images have 1 to 3 channels and sides of 4 to 12; maps have at most 8 channels. plain: no dropout and no uneven
     windows, for back ends and laws that want none.

@@ -76,17 +76,16 @@ def _module(layer, channels, overwrite):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that live, each storage once; ``peak`` since it was last set.
+    """Counts the bytes of the values that live, each storage once; ``peak`` since it was last set.
 
-    Not counted: the given tensors, and gradients of parameters, which are known by their shapes.
+    A value is a tensor whose first side is the batch, so the batch must be larger than any side of a parameter. The
+    batch itself and the model's own tensors are not counted.
     """
 
-    def __init__(self, model, *others):
+    def __init__(self, model, images):
         super().__init__()
-        known = [*model.parameters(), *model.buffers(), *others]
-        self.known = {tensor.untyped_storage()._cdata for tensor in known}
-        shapes = {tuple(tensor.shape) for tensor in model.parameters()}
-        self.parameter_shapes = shapes | {shape[::-1] for shape in shapes}
+        self.known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers(), images]}
+        self.batch = len(images)
         self.live = {}
         self.peak = 0
 
@@ -97,7 +96,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and tuple(tensor.shape) not in self.parameter_shapes:
+            if isinstance(tensor, torch.Tensor) and tensor.shape[:1] == (self.batch,):
                 storage = tensor.untyped_storage()
                 key = storage._cdata
                 if key not in self.known and key not in self.live:
@@ -108,7 +107,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def saved_bytes(model, images):
-    """Bytes that the forward pass leaves for the backward pass, each storage once, parameters and the batch excepted."""
+    """Bytes that the forward pass leaves for the backward pass, each storage once, without parameters and the batch."""
     known = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers(), images]}
     saved = {}
 
@@ -135,7 +134,7 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        return torch.ones(ctx.shape)
+        return torch.ones(ctx.shape, device=gradient.device)
 
 
 def backward_peak(model, images):

@@ -49,45 +49,47 @@ def prediction_bytes(rows: list[LayerShape], value_bytes: int) -> int:
 
 def training_bytes(rows: list[LayerShape], value_bytes: int) -> TrainingBytes:
     """What one image needs in training: after the forward pass, and at the worst moment of the backward pass."""
+    first = next((index for index, row in enumerate(rows) if _learns(row)), len(rows))
     value = 0  # the value that flows: 0 is the batch, index + 1 what layer `index` made anew
     kept: dict[int, int] = {}  # value → the first layer that keeps it, after whose backward step it is free
     size = {0: 0}
-    masks = []
+    extras = []
     for index, row in enumerate(rows):
         made = index + 1
         size[made] = value_bytes * prod(row.output_shape)
-        masks.append(_indices(row))
+        keeps: int | None = None
+        extra = 0
         match row.layer:
             case Conv2d() | Linear() | BatchNorm2d() | MaxPool2d() | AvgPool2d():
-                kept.setdefault(value, index)
-                value = made
+                keeps, value, extra = value, made, _indices(row)
             case ReLU():
                 # In place, unless that would overwrite the batch or what an earlier layer keeps.
-                value = made if value == 0 or value in kept else value
-                kept.setdefault(value, index)
+                keeps = value = made if value == 0 or value in kept else value
             case Sigmoid():
-                value = made
-                kept.setdefault(value, index)
+                keeps = value = made
             case Dropout():
-                masks[-1] = value_bytes * prod(row.output_shape)
-                value = made
+                value, extra = made, size[made]
             case GlobalAvgPool2d():
                 value = made
             case Flatten():
                 pass
-    saved = peak = sum(size[key] for key in kept) + sum(masks)
-    for index, row in enumerate(rows):
-        alive = sum(size[key] for key, first in kept.items() if first <= index) + sum(masks[: index + 1])
-        gradients = prod(row.output_shape) + (prod(row.input_shape) if _has_input_gradient(rows, index) else 0)
-        peak = max(peak, alive + value_bytes * gradients)
+        # Before the first layer that learns there is no backward pass, so nothing is kept for it.
+        if keeps is not None and index >= first:
+            kept.setdefault(keeps, index)
+        extras.append(extra if index >= first else 0)
+    saved = peak = sum(size[key] for key in kept) + sum(extras)
+    for index, row in enumerate(rows[first:], first):
+        alive = sum(size[key] for key, keeper in kept.items() if keeper <= index) + sum(extras[: index + 1])
+        gradients = size[index + 1]
+        if index > first and not isinstance(row.layer, Flatten):  # a flatten's input has the gradient of its output
+            gradients += value_bytes * prod(row.input_shape)
+        peak = max(peak, alive + gradients)
     return TrainingBytes(saved, peak)
+
+
+def _learns(row: LayerShape) -> bool:
+    return isinstance(row.layer, Conv2d | Linear | BatchNorm2d)
 
 
 def _indices(row: LayerShape) -> int:
     return INDEX_BYTES * prod(row.output_shape) if isinstance(row.layer, MaxPool2d) else 0
-
-
-def _has_input_gradient(rows: list[LayerShape], index: int) -> bool:
-    """Whether the backward step makes a new gradient: not where nothing before learns; a flatten's is its output's."""
-    learns = any(isinstance(row.layer, Conv2d | Linear | BatchNorm2d) for row in rows[:index])
-    return learns and not isinstance(rows[index].layer, Flatten)

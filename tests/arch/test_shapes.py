@@ -54,7 +54,7 @@ def test_nin_gives_the_chapters_table():
 
 def test_another_image_size_gives_other_maps_and_the_same_answer():
     network = create_model("nin")
-    assert dict((name, shape) for name, _, shape in block_shapes(network, (1, 80, 96)))["pool1"] == (96, 8, 10)
+    assert {name: shape for name, _, shape in block_shapes(network, (1, 80, 96))}["pool1"] == (96, 8, 10)
     assert output_shape(network, (1, 80, 96)) == (10,)
 
 
@@ -100,5 +100,5 @@ def test_an_input_that_is_no_image_of_the_network_is_refused(shape):
 
 
 def test_a_network_that_ends_in_a_map_tells_no_classes_apart():
-    with pytest.raises(NetworkError, match="ends in a map of 4×2×2.*Flatten"):
+    with pytest.raises(NetworkError, match=r"ends in a map of 4×2×2.*Flatten"):
         num_classes(Network(Conv2d(4, 3), input_size=4, name="stump"))
