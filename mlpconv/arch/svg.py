@@ -42,6 +42,7 @@ def shorten(text: str, most: float, kind: str = "label") -> str:
     """The text, cut with an ellipsis where it would be wider than ``most`` pixels."""
     if text_width(text, kind) <= most:
         return text
+    text = text[: int(most)]  # no letter is narrower than a pixel
     while text and text_width(text + "…", kind) > most:
         text = text[:-1]
     return text + "…"

@@ -122,8 +122,8 @@ def _users_code(what: str) -> Iterator[None]:
     """Whatever a user's own module raises is the user's to mend: say what, and where in the module."""
     try:
         yield
-    except NetworkError:
-        raise
+    except NetworkError as error:
+        raise NetworkError(f"{what}: {error}") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
