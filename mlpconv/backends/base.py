@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -82,6 +82,10 @@ class StepPlan:
     mix: float = 1.0
     label_smoothing: float = 0.0
 
+    def at_size(self, image_size: int) -> "StepPlan":
+        """The same step at another image size."""
+        return replace(self, image_size=image_size)
+
 
 class Metrics(NamedTuple):
     """Sums over images since the metrics were last reset. ``skipped`` counts the updates that were masked because the loss
@@ -127,7 +131,9 @@ class Model(Protocol):
 
 
 class Backend(Protocol):
-    """A framework, as a module of mlpconv.backends."""
+    """A framework. ``framework_biases``: whether it starts biases as U(±√(1/fan_in)), as PyTorch does, or at zero."""
+
+    framework_biases: bool
 
     def native(self, network: Network, weights: Weights | None = None) -> Any:
         """The framework's own object for one's own use."""

@@ -38,6 +38,7 @@ from mlpconv.backends.weights import check_weights, decays, is_statistic
 from mlpconv.errors import MlpconvError, WeightsError
 
 EVALUATION_BATCH = 256
+framework_biases = True
 
 
 def select(name: str) -> Any:

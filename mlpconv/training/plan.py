@@ -28,7 +28,7 @@ def plan_step(recipe: Recipe, count: int, side: tuple[int, int], final_size: int
     """
     per_epoch = steps_per_epoch(recipe, count)
     start = step * recipe.batch_size
-    indices = _order(recipe.seed, count, epoch)[start : start + recipe.batch_size]
+    indices = _order(recipe.seed, count, epoch)[start : start + recipe.batch_size].copy()
     draw = _generator(recipe.seed, _STEP, epoch, step)
     dropout_seed = int(draw.integers(2**63))
     size, change = len(indices), recipe.augmentation

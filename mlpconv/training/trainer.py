@@ -12,7 +12,8 @@ from mlpconv.training.recipe import Recipe
 
 
 class Progress(NamedTuple):
-    """Within an epoch: the steps done in it, and the training metrics so far."""
+    """Within an epoch: the steps done in it, and the training metrics so far. ``mark``: one of the five points of an epoch
+    that the chapter's curve shows, always at the same step; the others come by the clock."""
 
     epoch: int
     step: int
@@ -20,6 +21,7 @@ class Progress(NamedTuple):
     loss: float
     accuracy: float
     images_per_second: float
+    mark: bool
 
 
 class EpochEnded(NamedTuple):
@@ -81,12 +83,13 @@ def train(
             plan = plan_step(recipe, len(images), side, image_size, current, index)
             model.train_step(plan)
             now = time.perf_counter()
-            if now - reported >= report_every and index + 1 < steps:
+            mark = (index + 1) % max(steps // 5, 1) == 0
+            if mark or now - reported >= report_every:
                 reported = now
                 metrics = model.read_metrics()
                 _check(metrics, current, index)
                 speed = (metrics.examples - before) / (time.perf_counter() - began)
-                yield Progress(current, index + 1, steps, *_means(metrics), speed)
+                yield Progress(current, index + 1, steps, *_means(metrics), speed, mark)
         metrics = model.read_metrics(reset=True)
         seconds = time.perf_counter() - began
         _check(metrics, current, steps - 1)
