@@ -317,7 +317,7 @@ class TorchModel:
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
         b, _, h, w = x.shape
         x = x.permute(0, 2, 3, 1).reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.count, : columns.count]
+        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         return x.permute(0, 3, 1, 2)
 
     def _first(self) -> nn.Conv2d:
@@ -370,8 +370,7 @@ class Steps:
     def update(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        finite = torch.isfinite(loss) & torch.isfinite(norms).all()
+        finite = torch.isfinite(loss) & torch.isfinite(nn.utils.get_total_norm(gradients))
         for group in self._torch.param_groups:
             group["lr"] = learning_rate
         # What GradScaler tells a fused optimiser: it then leaves parameters and state as they are, on the device.

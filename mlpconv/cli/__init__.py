@@ -1,4 +1,5 @@
-"""The command line. Each command composes what the rooms below compute; nothing heavy is imported before it is needed."""
+"""The command line. Each command composes what the rooms below compute; nothing heavy is imported before it is
+needed."""
 
 from typing import Annotated
 
@@ -25,7 +26,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
