@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-import mlpconv
 from mlpconv.cli import train, use
+from mlpconv.version import __version__
 
 app = typer.Typer(
     name="mlpconv",
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"mlpconv {mlpconv.__version__}")
+        print(f"mlpconv {__version__}")
         raise typer.Exit
 
 

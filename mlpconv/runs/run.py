@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import msgspec
 
-import mlpconv
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
@@ -28,6 +27,7 @@ from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
 from mlpconv.training.recipe import Recipe
+from mlpconv.version import __version__
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
@@ -201,7 +201,7 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
 
 def environment() -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
-    versions: dict[str, str] = {"mlpconv": mlpconv.__version__, "python": platform.python_version()}
+    versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
         try:
             versions[package] = version(package)
