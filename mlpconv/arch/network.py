@@ -43,7 +43,8 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
     mode: "L" (grey) or "RGB". fit: how an image of another shape meets the square of ``size`` pixels: "squash" ignores
     its proportions, "crop" takes the middle, "pad" adds borders. antialias: low-pass before making smaller. mean, std:
-    per channel, of values in 0..1; the chapter's own are 0 and 1.
+    per channel, of values in 0..1; the chapter's own are 0 and 1. source_size: (height, width) of the training images;
+    images of other sizes are brought to it first, in 8 bits, so that the network sees no more detail than it learnt from.
     """
 
     size: int
@@ -52,11 +53,12 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     antialias: bool = True
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    source_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise NetworkError(f"preprocess: size must be at least 1, not {self.size}")
-        if len(self.mean) != self.channels or len(self.std) != self.channels:
+        if not len(self.mean) == len(self.std) == self.channels:
             raise NetworkError(
                 f"preprocess: mode {self.mode} has {self.channels} channels, "
                 f"but mean has {len(self.mean)} and std has {len(self.std)}"

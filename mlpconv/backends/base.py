@@ -84,8 +84,8 @@ class StepPlan:
 
 
 class Metrics(NamedTuple):
-    """Sums over images since the metrics were last reset; ``skipped`` counts updates that were masked because the loss
-    or a gradient was not finite. Their images count in ``examples``, not in ``loss``."""
+    """Sums over images since the metrics were last reset. ``skipped`` counts the updates that were masked because the loss
+    or a gradient was not finite; the images of such a step count in nothing else."""
 
     loss: float = 0.0
     correct: int = 0

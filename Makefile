@@ -1,0 +1,78 @@
+PYTHON ?= python3
+ARGS ?=
+# The address of an index that has CPU builds of PyTorch: smaller by gigabytes, and all that a machine without a GPU uses.
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+RUNTIME := .venv/.runtime-installed
+DEV := .venv/.dev-installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet --quiet) \
+	--constraint constraints.txt
+
+# An environment that was left half installed, or that was moved (it holds absolute paths), is made anew.
+STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup dev train test lint wheel-test bench clean distclean always
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "ARGS='...' is passed on:                  make train ARGS='--epochs 3'"
+	@echo "PYTHON=... names another interpreter:     make setup PYTHON=python3.12"
+	@echo "TORCH_INDEX=... adds a package index, such as PyTorch's own for CPU builds (see pytorch.org, Get Started)"
+
+setup: $(RUNTIME) ## install mlpconv with PyTorch into .venv
+
+dev: $(DEV) ## the same, with the tools for tests and checks
+
+train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
+	$(BIN)/mlpconv train --recipe quick $(ARGS)
+
+# One thread a worker: the workers themselves fill the cores.
+test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
+
+lint: $(DEV) ## style, types, and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+wheel-test: $(DEV) ## build the package, install it elsewhere, use it
+	$(BIN)/pytest -m wheel $(ARGS)
+
+bench: $(RUNTIME) ## the benchmarks; one of them: ARGS=NAME
+	$(BIN)/mlpconv bench $(ARGS)
+
+clean: ## remove build output and caches; runs and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find mlpconv tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	rm -rf .venv
+
+$(RUNTIME): pyproject.toml constraints.txt $(if $(STALE),always)
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "mlpconv needs Python 3.11 or later; '$(PYTHON)' was not found" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "mlpconv needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+			"Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu:" \
+			"sudo apt-get install python3-venv" >&2; exit 1; }
+	@if test -n "$(STALE)" || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "making .venv"; $(PYTHON) -m venv --clear .venv; fi
+	@rm -f $(RUNTIME) $(DEV)
+	@touch .venv/.installing
+	@pwd -P > .venv/.folder
+	$(PIP) pip
+	$(PIP) --build-constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[torch,digits]'
+	@rm .venv/.installing
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@touch .venv/.installing
+	$(PIP) --group dev
+	@rm .venv/.installing
+	@touch $@

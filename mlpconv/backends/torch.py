@@ -1,0 +1,400 @@
+"""PyTorch: the network as an nn.Module, and the fast training step.
+
+Images stay uint8 at their own size where the model lives. Augmentation, normalisation and resizing happen inside the
+step, and are folded into the first convolution where that is exact (mlpconv.backends.fold).
+"""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mlpconv.arch.layers import (
+    AnyLayer,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Shape,
+    Sigmoid,
+    pair,
+)
+from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.backends import hardware
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
+from mlpconv.backends.fold import can_fold, fold_axis
+from mlpconv.backends.weights import check_weights, decays, is_statistic
+from mlpconv.errors import MlpconvError, WeightsError
+
+EVALUATION_BATCH = 256
+
+
+def select(name: str) -> Any:
+    """This module is the back end."""
+    return sys.modules[__name__]
+
+
+def native(network: Network, weights: Weights | None = None) -> nn.Module:
+    """The network as an ``nn.Sequential`` for one's own training loop; its ``state_dict`` has the canonical names.
+
+    weights: canonical; without them PyTorch's own start. Input: float (B, C, H, W).
+    """
+    shapes = {row.name: row.input_shape for row in layer_shapes(network)}
+    module = nn.Sequential(
+        OrderedDict(
+            (
+                name,
+                nn.Sequential(OrderedDict((p, _module(x, shapes[f"{name}.{p}"])) for p, x in layer.layers.items()))
+                if isinstance(layer, Block)
+                else _module(layer, shapes[name]),
+            )
+            for name, layer in network.layers.items()
+        )
+    )
+    if weights is not None:
+        _put(module, network, weights, "weights")
+    return module
+
+
+def _module(layer: AnyLayer, before: Shape) -> nn.Module:
+    match layer:
+        case Conv2d():
+            kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
+            return nn.Conv2d(before[0], layer.out_channels, kernel, stride, padding, bias=layer.bias)
+        case BatchNorm2d():
+            return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
+        case ReLU():
+            return nn.ReLU(inplace=True)
+        case Sigmoid():
+            return nn.Sigmoid()
+        case MaxPool2d():
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
+        case AvgPool2d():
+            return nn.AvgPool2d(
+                layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad
+            )
+        case Dropout():
+            return nn.Dropout(layer.p)
+        case GlobalAvgPool2d():
+            return nn.AdaptiveAvgPool2d(1)
+        case Flatten():
+            return nn.Flatten()
+        case Linear():
+            return nn.Linear(before[0], layer.out_features, bias=layer.bias)
+
+
+def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The canonical weights of a module, as they live in it."""
+    return ((name, value) for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked"))
+
+
+def _put(module: nn.Module, network: Network, weights: Weights, place: str) -> None:
+    check_weights(network, weights, place)
+    with torch.no_grad():
+        for name, value in _named(module):
+            value.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
+    """The device and precision where the user left them open: the first GPU if there is one, as the chapter's try_gpu,
+    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have."""
+    device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MlpconvError(f"device {device}: not usable here: {reason}; `mlpconv doctor` lists what is") from None
+    if precision is None:
+        has = torch.cuda.is_bf16_supported(including_emulation=False) if "cuda" in device else (
+            device == "cpu" and hardware.has_bfloat16()
+        )  # fmt: skip
+        precision = "bfloat16" if has else "float32"
+    return device, cast(Precision, precision)
+
+
+def describe_device(device: str) -> str:
+    """A device as one reads it: "cuda:0 (NVIDIA H100)", "cpu (AMD EPYC 9R14, 2 threads)"."""
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({hardware.processor()}, {torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def set_deterministic() -> None:
+    """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def build(
+    network: Network,
+    preprocess: Preprocess,
+    *,
+    optimizer: Optimizer | None = None,
+    precision: Precision = "float32",
+    device: str = "cpu",
+) -> "TorchModel":
+    """A network that can be trained and evaluated on ``device``."""
+    return TorchModel(network, preprocess, optimizer, precision, device)
+
+
+class TorchModel:
+    """A Model (mlpconv.backends.base) in PyTorch: float32 weights, channels last, mixed precision if asked for."""
+
+    native: nn.Sequential
+
+    def __init__(
+        self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, precision: Precision, device: str
+    ) -> None:
+        self.network, self.preprocess, self.precision = network, preprocess, precision
+        self.device = torch.device(device)
+        self.classes = num_classes(network)
+        module = native(network).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.native = cast(nn.Sequential, module)
+        self._steps = Steps(self.native, optimizer) if optimizer else None
+        self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
+        self._images = self._labels = torch.empty(0)
+        self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
+        self._mean = torch.tensor(preprocess.mean, device=self.device).view(1, -1, 1, 1)
+        self._std = torch.tensor(preprocess.std, device=self.device).view(1, -1, 1, 1)
+
+    def weights(self) -> dict[str, Floats]:
+        """The canonical weights, copied."""
+        return {name: value.detach().float().cpu().contiguous().numpy().copy() for name, value in _named(self.native)}
+
+    def load_weights(self, weights: Weights) -> None:
+        """Take canonical weights. Raises WeightsError with the difference where they are another network's."""
+        _put(self.native, self.network, weights, "load_weights")
+
+    def attach(self, images: Images, labels: Labels) -> None:
+        """Take the training images to the device, as they are."""
+        self._images = torch.from_numpy(images).to(self.device)
+        self._labels = torch.from_numpy(labels).to(self.device)
+
+    def train_step(self, plan: StepPlan) -> None:
+        """Carry out one step; nothing here waits for the device."""
+        assert self._steps is not None, "a model without an optimizer cannot be trained"
+        self.native.train()
+        indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
+        labels = self._labels[indices]
+        pixels = self._augment(self._images[indices].permute(0, 3, 1, 2), plan)
+        partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
+        if partner is not None:
+            pixels = pixels.float()
+            pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
+        statistics = {name: value.clone() for name, value in _named(self.native) if is_statistic(name)}
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(plan.dropout_seed)
+            logits = self._forward(pixels, plan.image_size).float()
+        smoothing = plan.label_smoothing
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if partner is not None:
+            other = F.cross_entropy(logits, labels[partner], label_smoothing=smoothing)
+            loss = plan.mix * loss + (1 - plan.mix) * other
+        loss.backward()
+        finite = self._steps.update(loss.detach(), plan.learning_rate)
+        with torch.no_grad():
+            for name, value in _named(self.native):
+                if name in statistics:
+                    value.copy_(torch.where(finite, value, statistics[name]))
+            correct = (logits.argmax(1) == labels).sum()
+            sums = torch.stack([loss.detach() * len(labels), correct, torch.full_like(correct, len(labels))]).double()
+            self._sums[:3] += torch.where(finite, sums, 0.0)
+            self._sums[3] += ~finite
+
+    def read_metrics(self, *, reset: bool = False) -> Metrics:
+        """The sums since the last reset: the only call of training that waits for the device."""
+        loss, correct, examples, skipped = self._sums.tolist()
+        if reset:
+            self._sums.zero_()
+        return Metrics(loss, int(correct), int(examples), int(skipped))
+
+    def logits(self, images: Images) -> Floats:
+        """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
+        self.native.eval()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), EVALUATION_BATCH):
+                pixels = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
+                parts.append(self._forward(pixels, self.preprocess.size).float())
+            return torch.cat(parts).cpu().numpy()
+
+    def training_state(self) -> State:
+        """Weights, optimiser state and metric sums: all that a step changes."""
+        assert self._steps is not None
+        state: State = {f"weights/{name}": value for name, value in self.weights().items()}
+        state |= {f"optimizer/{name}": value for name, value in self._steps.state().items()}
+        return state | {"metrics": self._sums.cpu().numpy().copy()}
+
+    def load_training_state(self, state: State) -> None:
+        """Go on from ``training_state``. Raises WeightsError where it is another network's."""
+        assert self._steps is not None
+        self.load_weights({name[8:]: value for name, value in state.items() if name.startswith("weights/")})
+        self._steps.load({name[10:]: value for name, value in state.items() if name.startswith("optimizer/")})
+        if state.get("metrics", np.empty(0)).shape != self._sums.shape:
+            raise WeightsError("load_training_state: the metric sums are missing")
+        self._sums.copy_(torch.from_numpy(state["metrics"]))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _augment(self, pixels: Tensor, plan: StepPlan) -> Tensor:
+        def there(value: np.ndarray) -> Tensor:
+            return torch.from_numpy(value).to(self.device, non_blocking=True)
+
+        height, width = pixels.shape[2:]
+        if plan.flip is not None:
+            pixels = torch.where(there(plan.flip).view(-1, 1, 1, 1), pixels.flip(3), pixels)
+        rows, columns = torch.arange(height, device=self.device), torch.arange(width, device=self.device)
+        if plan.shift is not None:
+            down, right = there(plan.shift).unbind(1)
+            y, x = rows - down[:, None], columns - right[:, None]
+            inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+            batch = torch.arange(len(pixels), device=self.device)[:, None, None]
+            moved = pixels.permute(0, 2, 3, 1)[
+                batch, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
+            ]
+            pixels = torch.where(inside[..., None], moved, 0).permute(0, 3, 1, 2)
+        if plan.erase is not None:
+            top, left, tall, wide = there(plan.erase).unbind(1)
+            y = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+            x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+            fill = (self._mean * 255).round().to(pixels.dtype)
+            pixels = torch.where((y[:, :, None] & x[:, None, :])[:, None], fill, pixels)
+        return pixels
+
+    def _forward(self, pixels: Tensor, size: int) -> Tensor:
+        """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
+        pixels = _fit(pixels, self.preprocess.fit)
+        height, width = int(pixels.shape[2]), int(pixels.shape[3])
+        with self._autocast():
+            if can_fold(self.network, (height, width), size):
+                return self._after_fold(self._folded(pixels, height, width, size))
+            x = (pixels.float() / 255 - self._mean) / self._std
+            if (height, width) != (size, size):
+                shrinks = size < max(height, width)
+                x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
+            return self.native(x.contiguous(memory_format=torch.channels_last))
+
+    def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
+        """Normalisation, enlarging and the first convolution in one, on the small images."""
+        if (height, width, size) not in self._folds:
+            _, layer = next(self.network.walk())
+            assert isinstance(layer, Conv2d)
+            kernel, stride = pair(layer.kernel_size), pair(layer.stride)
+            axes = [fold_axis(side, size, kernel[i], stride[i]) for i, side in enumerate((height, width))]
+            matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
+            self._folds[height, width, size] = (matrices, axes)
+        (down, across), (rows, columns) = self._folds[height, width, size]
+        first = self._first()
+        # Pixel values are whole numbers up to 255 and exact in bfloat16; their scale goes into the weights.
+        with torch.autocast(self.device.type, enabled=False):
+            weight = torch.einsum("pik,ockl,qjl->pqocij", down, first.weight, across)
+            weight = (weight / (255 * self._std)).flatten(0, 2)
+            bias = -(first.weight * (self._mean / self._std)).sum((1, 2, 3))
+            if first.bias is not None:
+                bias = bias + first.bias
+            bias = bias.repeat(rows.phases * columns.phases)
+        x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
+        x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
+        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
+        b, _, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
+        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.count, : columns.count]
+        return x.permute(0, 3, 1, 2)
+
+    def _first(self) -> nn.Conv2d:
+        name, _ = next(self.network.walk())
+        return cast(nn.Conv2d, self.native.get_submodule(name))
+
+    def _after_fold(self, x: Tensor) -> Tensor:
+        first = self._first()
+        for child in self.native:
+            for module in child if isinstance(child, nn.Sequential) else (child,):
+                if module is not first:
+                    x = module(x)
+        return x
+
+
+def _fit(pixels: Tensor, fit: str) -> Tensor:
+    """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
+    height, width = pixels.shape[2:]
+    if fit == "squash" or height == width:
+        return pixels
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return pixels[:, :, top : top + side, left : left + side]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return F.pad(pixels, (left, side - width - left, top, side - height - top))
+
+
+class Steps:
+    """Our optimiser formulas, carried out by PyTorch's own optimisers, which compute the same."""
+
+    def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
+        self._parameters = dict(module.named_parameters())
+        decayed = [p for name, p in self._parameters.items() if decays(name, tuple(p.shape))]
+        others = [p for name, p in self._parameters.items() if not decays(name, tuple(p.shape))]
+        groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
+        if optimizer.name == "sgd":
+            self._torch: torch.optim.Optimizer = torch.optim.SGD(
+                groups, lr=0.0, momentum=optimizer.momentum, nesterov=optimizer.nesterov, fused=True
+            )
+            if optimizer.momentum:  # PyTorch would begin with whatever the memory holds if the first step is masked
+                for parameter in self._parameters.values():
+                    self._torch.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        else:
+            betas = (optimizer.beta1, optimizer.beta2)
+            self._torch = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=optimizer.eps, fused=True)
+
+    def update(self, loss: Tensor, learning_rate: float) -> Tensor:
+        """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        finite = torch.isfinite(loss) & torch.isfinite(norms).all()
+        for group in self._torch.param_groups:
+            group["lr"] = learning_rate
+        # What GradScaler tells a fused optimiser: it then leaves parameters and state as they are, on the device.
+        self._torch.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
+        self._torch.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
+        self._torch.step()
+        self._torch.zero_grad(set_to_none=True)
+        return finite
+
+    def state(self) -> State:
+        """Every tensor that the optimiser keeps: "block1.conv.weight/momentum_buffer"."""
+        return {
+            f"{name}/{key}": value.detach().cpu().contiguous().numpy().copy()
+            for name, parameter in self._parameters.items()
+            for key, value in self._torch.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
+        }
+
+    def load(self, state: State) -> None:
+        """Take ``state()`` back."""
+        self._torch.state.clear()
+        for key, value in state.items():
+            name, _, part = key.rpartition("/")
+            parameter = self._parameters.get(name)
+            if parameter is None or (value.ndim and tuple(value.shape) != tuple(parameter.shape)):
+                raise WeightsError(f"load_training_state: {key} does not belong to this network")
+            tensor = torch.from_numpy(np.array(value))
+            if value.ndim:
+                tensor = tensor.to(parameter.device)
+                tensor = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(tensor)
+            elif parameter.device.type != "cpu":
+                tensor = tensor.to(parameter.device)
+            self._torch.state[parameter][part] = tensor

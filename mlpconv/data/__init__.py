@@ -1,0 +1,23 @@
+"""Data sets: labelled images in memory, where known sets are found, and how they are verified."""
+
+from mlpconv.data.dataset import ImageDataset, Splits, hold_out
+from mlpconv.data.files import Location, Source, SourceFile
+from mlpconv.data.idx import read_idx, write_idx
+from mlpconv.data.samples import sample_sheet
+from mlpconv.data.sources import dataset_source, get_dataset, list_datasets, load_dataset
+
+__all__ = [
+    "ImageDataset",
+    "Location",
+    "Source",
+    "SourceFile",
+    "Splits",
+    "dataset_source",
+    "get_dataset",
+    "hold_out",
+    "list_datasets",
+    "load_dataset",
+    "read_idx",
+    "sample_sheet",
+    "write_idx",
+]

@@ -1,0 +1,90 @@
+"""A sheet of sample images, a row for each class, to see what a data set holds."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpconv.data.dataset import ImageDataset, shuffled_by_class
+from mlpconv.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Class names may be in any script; Matplotlib takes each character from the first family that has it.
+_FAMILIES = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "IPAGothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Arial Unicode MS",
+)
+_GAP = 2  # pixels of an image between two images
+_TILE_PIXELS = 128
+_TILE_INCHES = 0.6
+_LABEL_INCHES = 1.5
+_TITLE_INCHES = 0.5
+
+
+def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None = None, seed: int = 0) -> "Figure":
+    """Draw randomly chosen images, a row for each class with the class's name beside it.
+
+    Args:
+        dataset: images of 1 (grey) or 3 (red, green, blue) channels.
+        columns: images of each class; a class with fewer leaves the rest of its row blank.
+        rows: the first so many classes are drawn; by default all, up to 20.
+        seed: chooses the images.
+
+    Returns:
+        A matplotlib Figure of its own, not known to pyplot: `.savefig(path)` writes it.
+
+    Raises:
+        DataError: columns, rows or channels that cannot be drawn.
+    """
+    from matplotlib.figure import Figure
+
+    if dataset.image_shape[2] not in (1, 3):
+        raise DataError(f"{dataset.name}: expected images of 1 or 3 channels, these have {dataset.image_shape[2]}")
+    if columns < 1 or (rows is not None and rows < 1):
+        raise DataError(f"{dataset.name}: expected 1 or more columns and rows, received {columns} and {rows}")
+    rows = min(rows or 20, dataset.num_classes)
+    columns = min(columns, int(np.bincount(dataset.labels).max()))
+    # Drawn no finer than a page shows, or a sheet of large photographs would fill the memory.
+    step = -(-max(dataset.image_shape[:2]) // _TILE_PIXELS)
+    height, width, _ = dataset.images[0, ::step, ::step].shape
+    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for row, members in enumerate(shuffled_by_class(dataset, seed)[:rows]):
+        for column, index in enumerate(members[:columns]):
+            top, left = row * (height + _GAP), column * (width + _GAP)
+            sheet[top : top + height, left : left + width] = dataset.images[index, ::step, ::step]
+
+    scale = _TILE_INCHES / max(height, width)
+    size = (columns * width * scale + _LABEL_INCHES, rows * height * scale + _TITLE_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_title(dataset.name, family=_installed_families(), parse_math=False)
+    axes.set_xticks([])
+    axes.set_yticks([row * (height + _GAP) + (height - 1) / 2 for row in range(rows)], dataset.class_names[:rows])
+    for label in axes.get_yticklabels():
+        label.set_fontfamily(_installed_families())
+        label.set_parse_math(False)
+    axes.tick_params(left=False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _installed_families() -> list[str]:
+    from matplotlib import font_manager
+
+    # Naming a family that is not installed draws a warning for every text.
+    installed = set(font_manager.fontManager.get_font_names())
+    return [family for family in _FAMILIES if family in installed]

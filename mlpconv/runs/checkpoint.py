@@ -1,0 +1,50 @@
+"""Checkpoints: everything that a resume needs, in one file that is there whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlpconv.backends.base import State
+from mlpconv.errors import RunError
+from mlpconv.runs.files import read_tensors, write_tensors
+
+FORMAT = 1
+KEEP = 2
+
+
+class Checkpoint(NamedTuple):
+    """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of this
+    epoch's curve so far, and the seconds spent."""
+
+    epoch: int
+    step: int
+    history: list[dict[str, Any]]
+    curve: list[list[float]]
+    seconds: float
+    state: State
+
+
+def save(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint and drop all but the last two."""
+    path = directory / f"epoch-{checkpoint.epoch:04d}-step-{checkpoint.step:06d}.safetensors"
+    place = {key: value for key, value in checkpoint._asdict().items() if key != "state"}
+    write_tensors(path, checkpoint.state, {"mlpconv.checkpoint": json.dumps({"format": FORMAT, **place})})
+    for old in sorted(directory.glob("epoch-*.safetensors"))[:-KEEP]:
+        old.unlink()
+    return path
+
+
+def load_newest(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint, None where there is none. Raises RunError naming a damaged one and what to do."""
+    paths = sorted(directory.glob("epoch-*.safetensors"))
+    if not paths:
+        return None
+    remedy = f"remove it to go on from {paths[-2].name}" if len(paths) > 1 else "start again with another --out"
+    try:
+        state, metadata = read_tensors(paths[-1])
+        place = json.loads(metadata["mlpconv.checkpoint"])
+        if place.pop("format") != FORMAT:
+            raise RunError(f"{paths[-1]}: of another format")
+        return Checkpoint(**place, state=state)
+    except (RunError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{paths[-1]}: this checkpoint cannot be read ({error}); {remedy}") from None

@@ -1,0 +1,219 @@
+"""The run directory: everything needed to know a training run, to use it, and to repeat it.
+
+    config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
+    environment.json     versions, hardware, command line, date
+    history.jsonl        a line an epoch
+    checkpoint/          what a resume needs
+    weights.safetensors  the classifier: weights, network, preprocess and class names in one file
+    result.json          written last: how it ended
+    curves.png           loss and accuracy, drawn as the chapter draws them
+"""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+import mlpconv
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.backends import allocator, hardware
+from mlpconv.backends.base import Floats, Precision
+from mlpconv.backends.weights import check_weights
+from mlpconv.errors import MlpconvError, RunError
+from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
+from mlpconv.training.recipe import Recipe
+
+FORMAT = 1
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
+    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json",
+)  # fmt: skip
+
+
+class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images' outermost
+    pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: int
+    test: int
+    fingerprint: str
+    background: float
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run was told, resolved: nothing in it depends on a default that may change."""
+
+    recipe_name: str
+    recipe: Recipe
+    network: dict[str, Any]
+    preprocess: Preprocess
+    data: DataInfo
+    backend: str
+    device: str
+    precision: Precision
+    deterministic: bool = False
+    format: int = FORMAT
+
+    def make_network(self) -> Network:
+        return Network.from_dict(self.network, CONFIG)
+
+
+class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
+    examples_per_second is of training, over all epochs; seconds are all, evaluation included."""
+
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    test_loss: float
+    examples_per_second: float
+    seconds: float
+    epochs: int
+    class_accuracy: dict[str, float | None]
+    confusion: list[list[int]]
+
+
+class Run:
+    """An existing run directory. Raises RunError where ``path`` holds none; "latest" is the newest in ./runs."""
+
+    path: Path
+    config: Config
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = _latest() if str(path) == "latest" else Path(path)
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: there is no such directory; `mlpconv runs` lists the runs here")
+        self.config = _read(self.path / CONFIG, Config, "not a run directory")
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> Self:
+        """A new run directory with its config and environment. Raises RunError where it cannot be written."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "checkpoint").mkdir(exist_ok=True)
+            write_atomic(path / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
+            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1) + b"\n")
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was written down for each epoch."""
+        try:
+            lines = (self.path / HISTORY).read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise RunError(f"{self.path / HISTORY}: damaged: {error}; --resume writes it anew") from None
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        write_atomic(self.path / HISTORY, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history))
+
+    @property
+    def result(self) -> Result | None:
+        """How the run ended; None while it has not."""
+        path = self.path / RESULT
+        return _read(path, Result, "damaged") if path.exists() else None
+
+    def write_result(self, result: Result) -> None:
+        write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+    def weights(self) -> dict[str, Floats]:
+        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are wrong."""
+        path = self.path / WEIGHTS
+        if not path.exists():
+            raise RunError(
+                f"{self.path}: no {WEIGHTS} yet: the run was stopped before its first epoch was over; "
+                f"mlpconv train --out {self.path} --resume goes on with it"
+            )
+        weights, _ = read_tensors(path)
+        network = self.config.make_network()
+        check_weights(network, weights, str(path))
+        return weights
+
+    def write_weights(self, weights: dict[str, Floats]) -> None:
+        """Store the classifier: one file holds weights, network, preprocess and class names."""
+        metadata = {
+            "format": str(FORMAT),
+            "network": json.dumps(self.config.network),
+            "preprocess": msgspec.json.encode(self.config.preprocess).decode(),
+            "class_names": json.dumps(self.config.data.class_names, ensure_ascii=False),
+        }
+        write_tensors(self.path / WEIGHTS, weights, {f"mlpconv.{key}": value for key, value in metadata.items()})
+
+
+def _read(path: Path, kind: type, missing: str) -> Any:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise RunError(f"{path.parent}: {missing}: it has no {path.name}; `mlpconv runs` lists the runs here") from None
+    try:
+        data = msgspec.json.decode(content)
+        if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
+            raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
+        return msgspec.convert(data, kind)
+    except msgspec.DecodeError as error:
+        raise RunError(f"{path}: not what mlpconv writes: {error}") from None
+
+
+def list_runs(directory: Path = Path("runs")) -> list[Run]:
+    """The runs in a directory, oldest first; what is no run is passed over."""
+    folders = [path.parent for path in directory.glob(f"*/{CONFIG}")] if directory.is_dir() else []
+    runs = []
+    for folder in sorted(folders, key=lambda folder: (folder / ENVIRONMENT).stat().st_mtime_ns
+                         if (folder / ENVIRONMENT).exists() else 0):  # fmt: skip
+        try:
+            runs.append(Run(folder))
+        except MlpconvError:  # another program's config.json
+            continue
+    return runs
+
+
+def _latest() -> Path:
+    runs = list_runs()
+    if not runs:
+        raise RunError("latest: there is no run in ./runs; `mlpconv train` makes one")
+    return runs[-1].path
+
+
+def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Path:
+    """A directory name that is free: runs/quick-nin-1, runs/quick-nin-2 …"""
+    stem = "-".join(Path(part.rpartition(":")[2]).stem for part in (recipe_name, model))
+    taken = [int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()]
+    return directory / f"{stem}-{max(taken, default=0) + 1}"
+
+
+def environment() -> dict[str, Any]:
+    """Where a run happens: versions, hardware, the command, the date."""
+    versions: dict[str, str] = {"mlpconv": mlpconv.__version__, "python": platform.python_version()}
+    for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "platform": platform.platform(),
+        "processor": hardware.processor(),
+        "cpus": hardware.cpu_count(),
+        "bfloat16": hardware.has_bfloat16(),
+        "memory_bytes": hardware.memory_limit(),
+        "allocator_keeps_memory": allocator.is_kept(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "versions": versions,
+    }

@@ -1,0 +1,230 @@
+"""A recipe is everything that a training run is told. The named ones say where they come from and what to expect."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+
+from mlpconv.backends.base import Optimizer, Precision
+from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
+from mlpconv.errors import RecipeError, unknown
+
+
+class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How training images vary. flip: mirror half of them. shift: up to that many pixels each way. erase: a square of
+    that many pixels at a random place. mixup: α of the Beta distribution of Zhang et al. 2017 (arXiv:1710.09412), drawn
+    once a batch; 0 is off. Pixels are those of the images at their own size."""
+
+    flip: bool = False
+    shift: int = 0
+    erase: int = 0
+    mixup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.shift < 0 or self.erase < 0 or self.mixup < 0:
+            raise RecipeError("augmentation: shift, erase and mixup must be at least 0")
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What to train, on what, and how.
+
+    model: a registered name, a JSON file or module:function. data: a known data set. image_size: side in pixels of the
+    network's input; None is the network's own. image_sizes: (epoch, size) pairs, from that epoch on (whole or not) the
+    images are enlarged to that size in training; evaluation uses image_size. normalize: "none" leaves values in 0..1 as
+    the chapter does, "data" subtracts the training set's mean and divides by its standard deviation. learning_rate: the
+    peak of the schedule: "constant"; "one-cycle", up linearly over the first ``warmup`` of all steps and down by a
+    cosine to nothing; "linear", the same with a straight descent. initializer: a name or a table. seed: of weights,
+    order, augmentation and dropout. precision: None takes the fastest that the device computes in.
+    """
+
+    model: str = "nin"
+    data: str = "fashion-mnist"
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Optimizer = Optimizer()
+    learning_rate: float = 0.1
+    schedule: Literal["constant", "one-cycle", "linear"] = "constant"
+    warmup: float = 0.25
+    image_size: int | None = None
+    image_sizes: tuple[tuple[float, int], ...] = ()
+    normalize: Literal["none", "data"] = "none"
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    antialias: bool = True
+    initializer: Initializer = INITIALIZERS["xavier"]
+    augmentation: Augmentation = Augmentation()
+    label_smoothing: float = 0.0
+    seed: int = 0
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            if getattr(self, field) < least:
+                raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
+        if self.image_size is not None and self.image_size < 1:
+            raise RecipeError(f"image_size must be at least 1, not {self.image_size}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise RecipeError(f"learning_rate must be above 0 and finite, not {self.learning_rate}")
+        if not 0 <= self.warmup <= 1:
+            raise RecipeError(f"warmup is a share of all steps, 0 to 1, not {self.warmup}")
+        if not 0 <= self.label_smoothing < 1:
+            raise RecipeError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+        if self.seed >= 2**63:
+            raise RecipeError(f"seed must be below 2**63, not {self.seed}")
+        starts = [start for start, _ in self.image_sizes]
+        if starts != sorted(set(starts)) or any(start < 0 or size < 1 for start, size in self.image_sizes):
+            raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {self.image_sizes}")
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A recipe with what one should know of it: source, and expected result, time and hardware."""
+
+    recipe: Recipe
+    source: str
+    expect: str
+
+
+_CHAPTER = Recipe(epochs=10, batch_size=128, learning_rate=0.1, initializer=INITIALIZERS["xavier"])
+_COLLAPSE = "published runs end between 0.41 and 0.89: the network often collapses"
+
+RECIPES: dict[str, Named] = {
+    "quick": Named(
+        Recipe(
+            epochs=3,
+            optimizer=Optimizer("adamw", weight_decay=0.05),
+            learning_rate=2e-3,
+            schedule="one-cycle",
+            image_size=80,
+            normalize="data",
+            initializer=INITIALIZERS["open"],
+            augmentation=Augmentation(flip=True),
+            label_smoothing=0.05,
+        ),
+        source="mlpconv; the chapter's network at 80×80, with a start that keeps every class alive",
+        expect="0.90 test accuracy",
+    ),
+    "d2l": Named(_CHAPTER, "Dive into Deep Learning, NiN, PyTorch and MXNet: SGD 0.1, 10 epochs", _COLLAPSE),
+    "d2l-2023": Named(
+        msgspec.structs.replace(_CHAPTER, learning_rate=0.05),
+        "Dive into Deep Learning, 2023 edition: SGD 0.05, 10 epochs",
+        "0.85 to 0.89 test accuracy where it does not collapse",
+    ),
+    "gluonbook": Named(
+        msgspec.structs.replace(_CHAPTER, epochs=3),
+        "the chapter's first edition in Gluon: SGD 0.1 and Xavier, 3 epochs",
+        "well below the ten epochs of d2l; " + _COLLAPSE,
+    ),
+    "d2lzh": Named(
+        Recipe(
+            epochs=5,
+            batch_size=32,
+            optimizer=Optimizer("adam"),
+            learning_rate=0.002,
+            initializer=INITIALIZERS["torch"],
+        ),
+        "the Chinese edition's chapter in PyTorch: Adam 0.002, batch 32, 5 epochs",
+        "depends on the seed; " + _COLLAPSE,
+    ),
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a TOML file (a path that ends in .toml). Raises RecipeError naming the nearest."""
+    if name.endswith(".toml"):
+        return read_recipe(Path(name))
+    if name not in RECIPES:
+        raise RecipeError(f"{unknown('recipe', name, RECIPES)}; one's own: a TOML file (recipe.toml)")
+    return RECIPES[name].recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from TOML: the fields of Recipe, and ``base`` for the named recipe that it changes."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    base = table.pop("base", None)
+    start = Recipe() if base is None else get_recipe(str(base))
+    return change(start, table, place=str(path))
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:
+    """The recipe with some fields exchanged; nested fields are tables. Raises RecipeError naming what is wrong.
+
+    ``initializer`` and ``optimizer`` also take a name.
+    """
+    values = msgspec.to_builtins(recipe)
+    _merge(values, changes, Recipe, place)
+    try:
+        return msgspec.convert(values, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{place}: {error}") from None
+
+
+def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in changes.items():
+        if key not in hints:
+            raise RecipeError(f"{place}: {unknown('key', key, hints)}")
+        if key == "initializer" and isinstance(value, str):
+            values[key] = msgspec.to_builtins(named_initializer(value))
+        elif key == "optimizer" and isinstance(value, str):
+            # Another optimiser starts from its own defaults: momentum means nothing to adam.
+            same = value == values.get(key, {}).get("name", "sgd")
+            values[key] = {**(values.get(key, {}) if same else {}), "name": value}
+        elif isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{place}: {key} is a table of {', '.join(get_type_hints(hints[key]))}, not {value!r}")
+            values[key] = dict(values.get(key, {}))
+            _merge(values[key], value, hints[key], f"{place}: {key}")
+        else:
+            values[key] = value
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """The changes that ``--set key=value`` asks for; keys may be dotted, values are TOML (text needs no quotes)."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"--set {setting}: expected key=value, such as optimizer.momentum=0.9")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table = changes
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise RecipeError(f"--set {setting}: {parent} was already given a value")
+        table[last] = value
+    return changes
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """What differs, a line each: "learning_rate: 0.1, now 0.05"."""
+    return [
+        f"{field}: {_text(getattr(old, field))}, now {_text(getattr(new, field))}"
+        for field in Recipe.__struct_fields__
+        if getattr(old, field) != getattr(new, field)
+    ]
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The whole recipe as TOML text that ``read_recipe`` takes; fields that are None are left out."""
+    lines, tables = [], []
+    for field in Recipe.__struct_fields__:
+        value = getattr(recipe, field)
+        if isinstance(value, msgspec.Struct):
+            inner = [f"{name} = {_text(getattr(value, name))}" for name in value.__struct_fields__]
+            tables += ["", f"[{field}]", *inner]
+        elif value is not None:
+            lines.append(f"{field} = {_text(value)}")
+    return "\n".join(lines + tables) + "\n"
+
+
+def _text(value: Any) -> str:
+    # JSON's numbers, text, booleans and lists are TOML's.
+    return "none" if value is None else msgspec.json.encode(value).decode()
