@@ -70,7 +70,7 @@ class KerasModel:
         batch = x.transpose(0, 2, 3, 1), targets, self._labels[plan.indices].astype(np.int32)
         with on(self._device):
             state = (
-                [ops.convert_to_tensor(variable) for variable in self.native.trainable_variables],
+                [ops.copy(variable) for variable in self.native.trainable_variables],
                 self._rest(plan.dropout_seed),
                 self._optimizer_state,
                 self._step,
@@ -140,7 +140,7 @@ class KerasModel:
                 drawn = np.random.SeedSequence([seed, index]).generate_state(2) >> 1  # Fits an int32 as well.
                 values.append(ops.convert_to_tensor(drawn, variable.dtype))
             else:
-                values.append(ops.convert_to_tensor(variable))
+                values.append(ops.copy(variable))
         return values
 
     def _compiled_step(self, size: int) -> Any:

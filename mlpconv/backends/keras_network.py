@@ -137,7 +137,10 @@ def load(network: Network, model: Any, weights: Weights) -> None:
 
 def read(network: Network, model: Any) -> dict[str, Floats]:
     """The model's weights, canonical."""
-    return {name: from_keras(ops.convert_to_numpy(variable)) for name, variable in variables(network, model).items()}
+    return {
+        name: from_keras(ops.convert_to_numpy(ops.copy(variable)))
+        for name, variable in variables(network, model).items()
+    }
 
 
 def to_keras(value: np.ndarray) -> np.ndarray:
