@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import train, use
+from mlpconv.cli import bench, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -35,3 +35,4 @@ def _main(
 
 for command in (train.train, use.evaluate, use.predict, use.runs):
     app.command()(command)
+app.add_typer(bench.app, name="bench")
