@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import mlpconv
-from mlpconv.cli import train, use
+from mlpconv.cli import network, train, use
 
 app = typer.Typer(
     name="mlpconv",
@@ -30,5 +30,5 @@ def _main(
     pass
 
 
-for command in (train.train, use.evaluate, use.predict, use.runs):
+for command in (train.train, use.evaluate, use.predict, use.runs, network.summary, network.models):
     app.command()(command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from mlpconv.cli.output import Json, amount, duration, err, print_json, say, size, warn
+from mlpconv.cli.output import Download, Json, amount, duration, err, print_json, say, size, warn
 from mlpconv.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -125,14 +125,11 @@ def _prepare(
         import mlpconv.backends.torch as torch_backend
 
         torch_backend.set_deterministic()
-    bar = _Download()
-    try:
+    with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            deterministic=deterministic, progress=bar.update,
+            deterministic=deterministic, progress=progress,
         )  # fmt: skip
-    finally:
-        bar.close()
     return session, None
 
 
@@ -171,29 +168,6 @@ class _Stop:
 
     def wanted(self) -> bool:
         return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
-
-
-class _Download:
-    """A progress bar for downloads, made when the first byte arrives."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def update(self, name: str, done: int, total: int) -> None:
-        if self._bar is None:
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-            self._bar = Progress(*columns, console=err(), disable=not err().is_terminal)
-            self._bar.start()
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(f"fetching {name}", total=total or None)
-        self._bar.update(self._tasks[name], completed=done)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: bool) -> bool:
