@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import mlpconv
-from mlpconv.cli import network, train, use
+from mlpconv.cli import data, doctor, network, recipes, train, use
 
 app = typer.Typer(
     name="mlpconv",
@@ -30,5 +30,15 @@ def _main(
     pass
 
 
-for command in (train.train, use.evaluate, use.predict, use.runs, network.summary, network.models):
+for command in (
+    train.train,
+    use.evaluate,
+    use.predict,
+    use.runs,
+    network.summary,
+    network.models,
+    recipes.recipes,
+    doctor.doctor,
+):
     app.command()(command)
+app.add_typer(data.app, name="data")

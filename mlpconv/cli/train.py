@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from mlpconv.cli.output import Download, Json, amount, duration, err, print_json, say, size, warn
+from mlpconv.cli.output import Download, Json, amount, duration, err, next_steps, print_json, say, size, warn
 from mlpconv.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -221,8 +221,9 @@ def describe(recipe: "Recipe", name: str) -> str:
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
     parts = [
-        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", f"batch {recipe.batch_size}",
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
         f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation, *smoothing,
         f"seed {recipe.seed}",
     ]  # fmt: skip
@@ -294,11 +295,12 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     print_class_accuracy(result.class_accuracy)
     say(f"\nin {duration(result.seconds)}; {run.path} holds config, history, curves.png, weights and checkpoints")
     model = config.recipe.model
-    say("\nnext:")
-    say(f"  mlpconv predict {run.path} IMAGE…         names and probabilities for your own images")
-    say(f"  mlpconv evaluate {run.path}               accuracy and confusion on the test set")
-    say(f"  mlpconv summary {model} --depth layer     shapes and costs of every layer")
-    say(f"  mlpconv train --from {run.path} --seed {config.recipe.seed + 1}   the same with another seed")
+    next_steps(
+        (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),
+        (f"mlpconv evaluate {run.path}", "accuracy and confusion on the test set"),
+        (f"mlpconv summary {model} --depth layer", "shapes and costs of every layer"),
+        (f"mlpconv train --from {run.path} --seed {config.recipe.seed + 1}", "the same with another seed"),
+    )
 
 
 def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
@@ -307,8 +309,9 @@ def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
 
     width = max(cell_len(name) for name in accuracies)
     known = [value for value in accuracies.values() if value is not None]
+    lowest, highest = min(known), max(known)
     say("\ntest accuracy by class:")
     for name, value in accuracies.items():
         text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
-        weakest = "  weakest" if value == min(known) and value < max(known) else ""
+        weakest = "  weakest" if value == lowest < highest else ""
         say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())
