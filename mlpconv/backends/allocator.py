@@ -19,7 +19,8 @@ def is_available() -> bool:
 
 
 def keep_memory() -> bool:
-    """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with MLPCONV_ALLOCATOR=system."""
+    """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with
+    MLPCONV_ALLOCATOR=system."""
     if _state["kept"] or not is_available():
         return _state["kept"]
     mallopt = ctypes.CDLL(None).mallopt

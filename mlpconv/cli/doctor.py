@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-import mlpconv
 from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say, size
 from mlpconv.errors import MlpconvError
+from mlpconv.version import __version__
 
 EXTRAS = {"torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "scikit-learn": "digits"}
 """Optional packages, each with the extra that brings it."""
@@ -43,6 +43,9 @@ def _examine() -> dict[str, Any]:
         training, gpus = _training()
     except MlpconvError as error:
         problems.append(str(error))
+    except (ImportError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        problems.append(f'PyTorch is installed but cannot be loaded: {reason}; pip install --force-reinstall "mlpconv[torch]"')
     here = _directory(Path.cwd())
     if not here["writable"]:
         problems.append(f"{here['path']}: cannot be written, so runs cannot be kept here; go elsewhere, or train --out DIR")
@@ -57,7 +60,7 @@ def _examine() -> dict[str, Any]:
     return {
         "format": 1,
         "ok": not problems,
-        "mlpconv": mlpconv.__version__,
+        "mlpconv": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": hardware.processor(),
@@ -132,7 +135,7 @@ def _print(found: dict[str, Any]) -> None:
         "multiplies in bfloat16" if found["bfloat16"] else "has no bfloat16 arithmetic: float32 is faster"))  # fmt: skip
     memory = found["memory_bytes"]
     line("memory", "not known" if memory is None else f"{size(memory)} for this process")
-    line("allocator", "can be told to keep memory between steps: faster training on the processor" if found["allocator"]
+    line("allocator", "glibc's, kept from returning memory in training" if found["allocator"]
          else "stays as it is (not glibc, or MLPCONV_ALLOCATOR=system)")  # fmt: skip
     for gpu in found["gpus"]:
         line("GPU", f"{gpu['device']}: {gpu['name']}" + (f", {size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""))

@@ -82,13 +82,11 @@ class Classifier:
         channels = self.stored.preprocess.channels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels or not len(images):
             raise DataError(
-                f"images: expected uint8 (N, H, W, {channels}) with N at least 1, received {images.dtype} {images.shape}"
+                f"images: expected uint8 (N, H, W, {channels}), N at least 1; received {images.dtype} {images.shape}"
             )
         return self.model.logits(images)
 
-    def predict(
-        self, images: Images | Sequence[str | Path], *, top: int = 3, invert: bool = False
-    ) -> list[Prediction]:
+    def predict(self, images: Images | Sequence[str | Path], *, top: int = 3, invert: bool = False) -> list[Prediction]:
         """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), or a sequence of files.
 
         invert: turn light and dark around first.

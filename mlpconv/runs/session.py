@@ -215,8 +215,8 @@ class Recorder:
             checkpoints.save(self.run.path / "checkpoint", place)
         except OSError as error:
             raise RunError(
-                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier ones are whole: "
-                f"make room, then mlpconv train --out {self.run.path} --resume"
+                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier "
+                f"ones are whole: make room, then mlpconv train --out {self.run.path} --resume"
             ) from None
 
     def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
@@ -277,7 +277,9 @@ def _check_size(network: Network, size: int) -> None:
         raise RecipeError(f"image_size {size}: {error}") from None
     classes = num_classes(network)
     if rows[-1].output_shape != (classes,):
-        raise RecipeError(f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels")
+        raise RecipeError(
+            f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels"
+        )
 
 
 def _refuse_taken(path: Path) -> None:
