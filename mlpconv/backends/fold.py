@@ -1,10 +1,11 @@
 """Bilinear enlarging by a whole factor and the convolution after it, as one convolution on the small image.
 
-Enlarging is linear and local, so a convolution with stride s behind an enlarging by f reads each output from a few source
-pixels. Outputs whose positions agree modulo P = f / gcd(f, s) share the same weights; they are the P phases of an axis.
-With M (P, k_src, k) the share of source pixel and phase in every enlarged pixel, the small convolution's weights are
-M·W·Mᵀ, its stride is s / gcd(f, s), and its outputs are the phases side by side. Exact but for rounding, edges included
-(the source is replicated outwards, as bilinear resizing does), where the convolution has no padding of its own.
+Enlarging is linear and local, so a convolution with stride s behind an enlarging by f reads each output from a few
+source pixels. Outputs whose positions agree modulo P = f / gcd(f, s) share the same weights; they are the P phases of
+an axis. With M (P, k_src, k) the share of source pixel and phase in every enlarged pixel, the small convolution's
+weights are M·W·Mᵀ, its stride is s / gcd(f, s), and its outputs are the phases side by side. Exact but for rounding,
+edges included (the source is replicated outwards, as bilinear resizing does), where the convolution has no
+padding of its own.
 """
 
 from math import gcd, prod
@@ -20,15 +21,15 @@ from mlpconv.arch.network import Network
 class AxisFold(NamedTuple):
     """One axis of a folded convolution.
 
-    matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels on
-    each side. count: outputs of the axis; the phases give phases·⌈count / phases⌉, the rest is cut off.
+    matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels
+    on each side. outputs: of the axis; the phases give phases·⌈outputs / phases⌉, the rest is cut off.
     """
 
     matrix: npt.NDArray[np.float64]
     stride: int
     before: int
     after: int
-    count: int
+    outputs: int
 
     @property
     def phases(self) -> int:
@@ -60,6 +61,9 @@ def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
     _, first = next(network.walk())
     if not isinstance(first, Conv2d) or pair(first.padding) != (0, 0) or any(target % side for side in source):
         return False
-    axes = [fold_axis(side, target, k, s) for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)]
-    folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.count // axis.phases) for axis in axes)
-    return 2 * folded <= prod(axis.matrix.shape[2] * axis.count for axis in axes)
+    axes = [
+        fold_axis(side, target, k, s)
+        for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)
+    ]
+    folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
+    return 2 * folded <= prod(axis.matrix.shape[2] * axis.outputs for axis in axes)

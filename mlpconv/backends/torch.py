@@ -38,6 +38,7 @@ from mlpconv.backends.weights import check_weights, decays, is_statistic
 from mlpconv.errors import MlpconvError, WeightsError
 
 EVALUATION_BATCH = 256
+framework_biases = True
 
 
 def select(name: str) -> Any:
@@ -50,14 +51,20 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
 
     weights: canonical; without them PyTorch's own start. Input: float (B, C, H, W).
     """
-    shapes = {row.name: row.input_shape for row in layer_shapes(network)}
+    modules = {}
+    previous: AnyLayer | None = None
+    for row in layer_shapes(network):
+        # What the layer before needs for its own gradient must not be overwritten, nor the caller's images.
+        overwrite = isinstance(previous, Conv2d | Linear | BatchNorm2d)
+        modules[row.name] = _module(row.layer, row.input_shape, overwrite)
+        previous = row.layer
     module = nn.Sequential(
         OrderedDict(
             (
                 name,
-                nn.Sequential(OrderedDict((p, _module(x, shapes[f"{name}.{p}"])) for p, x in layer.layers.items()))
+                nn.Sequential(OrderedDict((part, modules[f"{name}.{part}"]) for part in layer.layers))
                 if isinstance(layer, Block)
-                else _module(layer, shapes[name]),
+                else modules[name],
             )
             for name, layer in network.layers.items()
         )
@@ -67,7 +74,7 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
     return module
 
 
-def _module(layer: AnyLayer, before: Shape) -> nn.Module:
+def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
     match layer:
         case Conv2d():
             kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
@@ -75,7 +82,7 @@ def _module(layer: AnyLayer, before: Shape) -> nn.Module:
         case BatchNorm2d():
             return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
         case ReLU():
-            return nn.ReLU(inplace=True)
+            return nn.ReLU(inplace=overwrite)
         case Sigmoid():
             return nn.Sigmoid()
         case MaxPool2d():
@@ -310,7 +317,7 @@ class TorchModel:
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
         b, _, h, w = x.shape
         x = x.permute(0, 2, 3, 1).reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.count, : columns.count]
+        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         return x.permute(0, 3, 1, 2)
 
     def _first(self) -> nn.Conv2d:
@@ -363,8 +370,7 @@ class Steps:
     def update(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        finite = torch.isfinite(loss) & torch.isfinite(norms).all()
+        finite = torch.isfinite(loss) & torch.isfinite(nn.utils.get_total_norm(gradients))
         for group in self._torch.param_groups:
             group["lr"] = learning_rate
         # What GradScaler tells a fused optimiser: it then leaves parameters and state as they are, on the device.

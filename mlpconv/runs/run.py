@@ -1,12 +1,12 @@
 """The run directory: everything needed to know a training run, to use it, and to repeat it.
 
-    config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
-    environment.json     versions, hardware, command line, date
-    history.jsonl        a line an epoch
-    checkpoint/          what a resume needs
-    weights.safetensors  the classifier: weights, network, preprocess and class names in one file
-    result.json          written last: how it ended
-    curves.png           loss and accuracy, drawn as the chapter draws them
+config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
+environment.json     versions, hardware, command line, date
+history.jsonl        a line an epoch
+checkpoint/          what a resume needs
+weights.safetensors  the classifier: weights, network, preprocess and class names in one file
+result.json          written last: how it ended
+curves.png           loss and accuracy, drawn as the chapter draws them
 """
 
 import json
@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import msgspec
 
-import mlpconv
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
@@ -28,6 +27,7 @@ from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
 from mlpconv.training.recipe import Recipe
+from mlpconv.version import __version__
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
@@ -36,8 +36,8 @@ CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images' outermost
-    pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images'
+    outermost pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
 
     name: str
     class_names: tuple[str, ...]
@@ -132,7 +132,8 @@ class Run:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
-        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are wrong."""
+        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are
+        wrong."""
         path = self.path / WEIGHTS
         if not path.exists():
             raise RunError(
@@ -192,13 +193,15 @@ def _latest() -> Path:
 def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Path:
     """A directory name that is free: runs/quick-nin-1, runs/quick-nin-2 …"""
     stem = "-".join(Path(part.rpartition(":")[2]).stem for part in (recipe_name, model))
-    taken = [int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()]
+    taken = [
+        int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()
+    ]
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 
 def environment() -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
-    versions: dict[str, str] = {"mlpconv": mlpconv.__version__, "python": platform.python_version()}
+    versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
         try:
             versions[package] = version(package)

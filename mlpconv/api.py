@@ -1,0 +1,51 @@
+"""The two functions for Python programs: train a run, load a run."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mlpconv.data import Splits
+from mlpconv.runs.classifier import Classifier
+from mlpconv.runs.run import Run
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import Recipe, change, get_recipe
+from mlpconv.training.trainer import EpochEnded
+
+_log = logging.getLogger(__name__)
+
+
+def train(
+    recipe: str | Recipe = "quick",
+    *,
+    data: Splits | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    backend: str = "torch",
+    device: str | None = None,
+    **changes: Any,
+) -> Run:
+    """Train a network and return its run.
+
+    recipe: a name, a TOML file or a Recipe. data: images of one's own; by default the data set that the recipe names.
+    out: the run directory, by default a new one under ./runs. resume: go on with the run in ``out``. changes: fields of
+    the recipe to exchange (``epochs=1, optimizer={"momentum": 0.9}``). Progress goes to the logger "mlpconv.api".
+
+    Raises MlpconvError for what cannot be carried out; TrainingFailed where training does not come to an end.
+    """
+    name = recipe if isinstance(recipe, str) else "custom"
+    chosen = change(get_recipe(recipe) if isinstance(recipe, str) else recipe, changes)
+    session = Session(chosen, recipe_name=name, data=data, backend=backend, device=device)
+    recorder = session.run(out, resume=resume)
+    for event in recorder:
+        if isinstance(event, EpochEnded):
+            _log.info(
+                "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
+                event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy,
+                event.images_per_second,
+            )  # fmt: skip
+    return recorder.run
+
+
+def load(run: str | Path | Run, *, backend: str | None = None, device: str | None = None) -> Classifier:
+    """The trained network of a run directory, ready to predict. Raises RunError where there is none."""
+    return Classifier(run if isinstance(run, Run) else Run(run), backend=backend, device=device)

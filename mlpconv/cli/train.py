@@ -1,0 +1,352 @@
+"""``mlpconv train``: the main job."""
+
+import re
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from mlpconv.cli.output import Json, amount, duration, err, print_json, say, size, warn
+from mlpconv.errors import RecipeError
+
+if TYPE_CHECKING:
+    from mlpconv.runs.run import Result, Run
+    from mlpconv.runs.session import Recorder, Session
+    from mlpconv.training.recipe import Recipe
+
+_OPTIONS = {"lr": "learning_rate"}
+
+
+def train(
+    recipe: Annotated[
+        str | None, Option(help="A recipe's name or a TOML file.  [default: quick]", show_default=False)
+    ] = None,
+    model: Annotated[str | None, Option(help="A network: a name, a JSON file, or module:function.")] = None,
+    data: Annotated[str | None, Option(help="A data set's name.")] = None,
+    data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
+    epochs: Annotated[int | None, Option(help="Times that each image is seen.")] = None,
+    lr: Annotated[float | None, Option(help="The peak learning rate.")] = None,
+    batch_size: Annotated[int | None, Option(help="Images a step.")] = None,
+    image_size: Annotated[int | None, Option(help="Side in pixels to which images are resized.")] = None,
+    optimizer: Annotated[str | None, Option(help="sgd, adam or adamw.")] = None,
+    initializer: Annotated[str | None, Option(help="xavier, he, torch or open.")] = None,
+    seed: Annotated[int | None, Option(help="Of weights, order, augmentation and dropout.")] = None,
+    precision: Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
+    ] = None,
+    backend: Annotated[str | None, Option(help="torch or tensorflow.  [default: torch]", show_default=False)] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="Only deterministic algorithms, also on a GPU.")
+    ] = False,
+    out: Annotated[Path | None, Option(help="The run directory; a new one under ./runs by default.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in --out (by default the latest).")] = False,
+    from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
+    max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a network and leave a run directory with everything needed to know, use and repeat it.
+
+    Example: mlpconv train --recipe quick --seed 1
+    """
+    from mlpconv.backends import allocator
+
+    # Before any framework allocates: see the module's docstring.
+    allocator.keep_memory()
+    limit = _seconds(max_time) if max_time else None
+    chosen = {
+        "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
+        "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
+        "precision": precision,
+    }  # fmt: skip
+    changes = {key: value for key, value in chosen.items() if value is not None}
+    out = _resumed_path(out) if resume else out
+    session, finished = _prepare(
+        recipe, changes, set_ or [], resume_from=out if resume else None, from_=from_, backend=backend, device=device,
+        deterministic=deterministic, data_dir=data_dir,
+    )  # fmt: skip
+    if finished is not None:
+        if not json:
+            say(f"{out}: this run is finished; nothing is left to do")
+        _report(finished, finished.result, json)
+        return
+    assert session is not None
+    if dry_run:
+        _dry_run(session, json)
+        return
+    stop = _Stop(limit)
+    recorder = session.run(out, resume=resume, should_stop=stop.wanted)
+    if not json:
+        _announce(session, recorder.run)
+    ended = _follow(session, recorder, stop, quiet=json)
+    if ended:
+        _report(recorder.run, recorder.run.result, json)
+        return
+    place = recorder.run.path
+    warn(f"stopped and saved; go on with: mlpconv train --out {place} --resume")
+    raise typer.Exit(stop.exit_code)
+
+
+def _prepare(
+    recipe_name: str | None,
+    changes: dict[str, Any],
+    settings: list[str],
+    *,
+    resume_from: Path | None,
+    from_: str | None,
+    backend: str | None,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
+) -> "tuple[Session | None, Run | None]":
+    """The session to carry out, or the run that is already finished."""
+    from mlpconv.runs.run import Run
+    from mlpconv.runs.session import Session
+    from mlpconv.training.recipe import change, get_recipe, parse_settings
+
+    if from_ and recipe_name:
+        raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")
+    old = Run(resume_from) if resume_from else Run(from_) if from_ else None
+    if old and not recipe_name:
+        recipe, name = old.config.recipe, old.config.recipe_name
+    else:
+        name = recipe_name or "quick"
+        recipe = get_recipe(name)
+    recipe = change(recipe, changes, "command line")
+    recipe = change(recipe, parse_settings(settings), "--set")
+    if old and resume_from:
+        deterministic = deterministic or old.config.deterministic
+        backend, device = backend or old.config.backend, device or old.config.device
+        if old.result is not None and recipe == old.config.recipe:
+            return None, old
+    elif old:
+        backend = backend or old.config.backend
+    if deterministic:
+        import mlpconv.backends.torch as torch_backend
+
+        torch_backend.set_deterministic()
+    bar = _Download()
+    try:
+        session = Session(
+            recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
+            deterministic=deterministic, progress=bar.update,
+        )  # fmt: skip
+    finally:
+        bar.close()
+    return session, None
+
+
+def _resumed_path(out: Path | None) -> Path:
+    from mlpconv.runs.run import Run
+
+    return out or Run("latest").path
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
+    if not found:
+        raise RecipeError(f"--max-time {text}: expected a time such as 90s, 30m or 2h")
+    return float(found[1]) * {"h": 3600, "m": 60, "min": 60}.get(found[2], 1)
+
+
+class _Stop:
+    """Whether the run should stop: by Ctrl-C, by SIGTERM, or by the clock. A second signal stops at once."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.deadline = time.monotonic() + limit if limit is not None else None
+        self.exit_code = 0
+        self.seen = False
+
+    def __enter__(self) -> "_Stop":
+        self._old = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.seen, self.exit_code = True, 128 + number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def wanted(self) -> bool:
+        return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
+
+
+class _Download:
+    """A progress bar for downloads, made when the first byte arrives."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def update(self, name: str, done: int, total: int) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+            self._bar = Progress(*columns, console=err(), disable=not err().is_terminal)
+            self._bar.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(f"fetching {name}", total=total or None)
+        self._bar.update(self._tasks[name], completed=done)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: bool) -> bool:
+    """Carry the run out and show it; whether it came to its end."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from mlpconv.runs.session import Resumed
+    from mlpconv.training.trainer import EpochEnded, Stopped
+    from mlpconv.training.trainer import Progress as Step
+
+    live = err().is_terminal and not quiet
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    epochs = session.recipe.epochs
+    with stop, Progress(*columns, console=err(), disable=not live, transient=True) as bar:
+        task = bar.add_task(f"epoch 1/{epochs}", total=None, text="")
+        for event in recorder:
+            match event:
+                case Resumed():
+                    if not quiet:
+                        say(f"going on behind epoch {event.epoch}, step {event.step}")
+                case Step():
+                    text = (
+                        f"loss {event.loss:.3f} train acc {event.accuracy:.3f} {event.images_per_second:,.0f} images/s"
+                    )
+                    name = f"epoch {event.epoch + 1}/{epochs}"
+                    bar.update(task, description=name, completed=event.step, total=event.steps, text=text)
+                case EpochEnded():
+                    if not quiet:
+                        bar.console.file.flush()
+                        say(
+                            f"epoch {event.epoch + 1}/{epochs}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
+                            f"test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
+                            f"{duration(event.seconds + event.evaluation_seconds)}"
+                        )
+                        if event.skipped:
+                            warn(f"  {event.skipped} updates were left out: the loss or a gradient was not finite")
+                case Stopped():
+                    return False
+    return True
+
+
+def describe(recipe: "Recipe", name: str) -> str:
+    """A recipe in one line."""
+    from mlpconv.backends.weights import INITIALIZERS
+
+    start = next(
+        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
+    )
+    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
+    momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
+    change = recipe.augmentation
+    augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
+    augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
+    smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    parts = [
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", f"batch {recipe.batch_size}",
+        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
+        *smoothing,
+        f"seed {recipe.seed}",
+    ]  # fmt: skip
+    return f"{name}: {', '.join(parts)}"
+
+
+def _announce(session: "Session", run: "Run") -> None:
+    """What will happen, before it does."""
+    for line in _lines(session):
+        say(line)
+    say(f"  into      {run.path}")
+    ahead = session.forecast()
+    say(f"  forecast  {duration(ahead.seconds)} at {ahead.images_per_second:,.0f} images/s; Ctrl-C stops and saves\n")
+
+
+def _lines(session: "Session") -> list[str]:
+    from mlpconv.arch.cost import count, training_memory
+    from mlpconv.arch.shapes import show
+
+    config, (train_set, test_set) = session.config, session.data
+    costs = count(session.network)
+    memory = training_memory(
+        session.network,
+        batch=config.recipe.batch_size,
+        optimizer=config.recipe.optimizer.kind,
+        value_bytes=2 if config.precision == "bfloat16" else 4,
+    )
+    height, width, channels = train_set.image_shape
+    shape = show((channels, height, width))
+    return [
+        f"Training {session.network.name} on {config.data.name}",
+        f"  network   {session.network.name}: {costs.parameters:,} parameters, {amount(costs.macs)} MACs an image of "
+        f"{show(session.network.input_shape)}",
+        f"  data      {len(train_set):,} training and {len(test_set):,} test images of {shape}, "
+        f"{train_set.num_classes} classes",
+        f"  recipe    {describe(config.recipe, config.recipe_name)}",
+        f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}; "
+        f"about {size(memory.total)} of tensors",
+    ]
+
+
+def _dry_run(session: "Session", json: bool) -> None:
+    import msgspec
+
+    from mlpconv.training.recipe import to_toml
+
+    if json:
+        print_json(msgspec.to_builtins(session.config))
+        return
+    for line in _lines(session):
+        say(line)
+    say("\nthe recipe as a TOML file (mlpconv train --recipe FILE.toml):\n")
+    say(to_toml(session.recipe))
+
+
+def _report(run: "Run", result: "Result | None", json: bool) -> None:
+    """How the run ended, and what to do next."""
+    assert result is not None
+    if json:
+        keys = ("loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds")
+        print_json({"run": str(run.path), **{key: getattr(result, key) for key in keys}}, indent=None)
+        return
+    config = run.config
+    from mlpconv.backends.base import get_backend
+
+    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    device = get_backend(config.backend).describe_device(config.device)
+    say(f"{result.examples_per_second:.1f} examples/sec on {device}")
+    print_class_accuracy(result.class_accuracy)
+    say(f"\nin {duration(result.seconds)}; {run.path} holds config, history, curves.png, weights and checkpoints")
+    model = config.recipe.model
+    say("\nnext:")
+    say(f"  mlpconv predict {run.path} IMAGE…         names and probabilities for your own images")
+    say(f"  mlpconv evaluate {run.path}               accuracy and confusion on the test set")
+    say(f"  mlpconv summary {model} --depth layer     shapes and costs of every layer")
+    say(f"  mlpconv train --from {run.path} --seed {config.recipe.seed + 1}   the same with another seed")
+
+
+def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
+    """Accuracy by class with a bar, the weakest marked."""
+    from rich.cells import cell_len
+
+    width = max(cell_len(name) for name in accuracies)
+    known = [value for value in accuracies.values() if value is not None]
+    lowest = min(known) if len(set(known)) > 1 else None
+    say("\ntest accuracy by class:")
+    for name, value in accuracies.items():
+        text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
+        weakest = "  weakest" if value is not None and value == lowest else ""
+        say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())

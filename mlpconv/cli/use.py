@@ -1,0 +1,146 @@
+"""``mlpconv evaluate``, ``predict`` and ``runs``: what one does with a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from mlpconv.cli.output import Json, err, print_json, say, warn
+from mlpconv.errors import DataError
+
+RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, or latest.")]
+Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
+Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")]
+
+
+def evaluate(
+    run: RunPath,
+    data: Annotated[str | None, Option(help="A data set's name; the run's own by default.")] = None,
+    data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
+    split: Annotated[str, Option(help="test or train.")] = "test",
+    device: Device = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Measure a trained network: loss, accuracy, accuracy by class and the confusion matrix.
+
+    Example: mlpconv evaluate latest
+    """
+    from mlpconv.cli.train import print_class_accuracy
+    from mlpconv.data import load_dataset
+    from mlpconv.runs.classifier import Classifier
+    from mlpconv.runs.run import Run
+
+    found = Run(run)
+    if split not in ("test", "train"):
+        raise DataError(f"--split {split}: a data set has the splits test and train")
+    splits = load_dataset(data or found.config.data.name, directory=data_dir)
+    dataset = splits.test if split == "test" else splits.train
+    classifier = Classifier(found, device=device, precision=precision)
+    result = classifier.evaluate(dataset)
+    names = classifier.class_names
+    by_class = {
+        name: None if total == 0 else float(value)
+        for name, value, total in zip(names, result.class_accuracy, result.confusion.sum(1), strict=True)
+    }
+    if json:
+        print_json(
+            {
+                "run": str(found.path), "data": dataset.name, "images": len(dataset), "accuracy": result.accuracy,
+                "loss": result.loss, "class_accuracy": by_class, "confusion": result.confusion.tolist(),
+            }
+        )  # fmt: skip
+        return
+    say(f"{dataset.name}, {len(dataset):,} images: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
+    print_class_accuracy(by_class)
+    _print_confusion(names, result.confusion.tolist())
+
+
+def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None:
+    """The pairs of classes that are most often taken for each other."""
+    pairs = sorted(
+        ((count, true, predicted) for true, row in enumerate(confusion) for predicted, count in enumerate(row)
+         if true != predicted and count),
+        reverse=True,
+    )  # fmt: skip
+    if pairs:
+        say("\nmost often mistaken:")
+    for count, true, predicted in pairs[:5]:
+        say(f"  {names[true]} for {names[predicted]}: {count}")
+
+
+def predict(
+    run: RunPath,
+    images: Annotated[list[str], Argument(metavar="IMAGE…", help="Image files of any kind and size.")],
+    top: Annotated[int, Option(min=1, help="How many classes to name for each image.")] = 3,
+    invert: Annotated[bool, Option("--invert", help="Turn light and dark around first.")] = False,
+    device: Device = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Say what is on an image: names and probabilities.
+
+    Example: mlpconv predict latest shirt.jpg
+    """
+    from mlpconv.runs.classifier import Classifier
+    from mlpconv.runs.run import Run
+
+    classifier = Classifier(Run(run), device=device, precision=precision)
+    predictions = classifier.predict(images, top=top, invert=invert)
+    other = [prediction.file for prediction in predictions if prediction.looks_inverted]
+    if other:
+        learnt = "dark on light" if classifier.config.data.background > 0.5 else "light on dark"
+        warn(
+            f"{', '.join(other)}: the background is unlike that of the training images, which are {learnt}; "
+            + ("try without --invert" if invert else "--invert turns an image around")
+        )
+    if json:
+        print_json(
+            [{"file": p.file, "top": [guess._asdict() for guess in p.top], "looks_inverted": p.looks_inverted}
+             for p in predictions]
+        )  # fmt: skip
+        return
+    for prediction in predictions:
+        guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in prediction.top)
+        say(f"{prediction.file}: {guesses}")
+
+
+def runs(
+    directory: Annotated[Path, Argument(help="Where the run directories are.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """List the runs here with their results.
+
+    Example: mlpconv runs
+    """
+    from rich.table import Table
+
+    from mlpconv.cli.output import duration, out
+    from mlpconv.runs.run import list_runs
+
+    rows = []
+    for run in list_runs(directory):
+        recipe, result, history = run.config.recipe, run.result, run.history
+        rows.append(
+            {
+                "run": str(run.path), "model": recipe.model, "data": recipe.data, "recipe": run.config.recipe_name,
+                "seed": recipe.seed, "epochs": len(history), "of": recipe.epochs, "finished": result is not None,
+                "test_accuracy": history[-1]["test_accuracy"] if history else None,
+                "seconds": result.seconds if result else None,
+            }
+        )  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        err().print(f"no runs in {directory}; mlpconv train makes one", markup=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "model", "data", "seed", "epochs", "test acc", "time"):
+        table.add_column(title, justify="right" if title in ("seed", "epochs", "test acc", "time") else "left")
+    for row in rows:
+        accuracy = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
+        time = duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
+        epochs = f"{row['epochs']}/{row['of']}"
+        table.add_row(row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time)
+    out().print(table)

@@ -1,0 +1,320 @@
+"""A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.backends.base import Backend, Model, get_backend
+from mlpconv.backends.weights import initialize
+from mlpconv.data import Splits, load_dataset
+from mlpconv.data.image import background, fitting_preprocess
+from mlpconv.errors import NetworkError, RecipeError, RunError
+from mlpconv.models import create_model
+from mlpconv.runs import checkpoint as checkpoints
+from mlpconv.runs.run import WEIGHTS, Config, DataInfo, Result, Run, new_path
+from mlpconv.training import trainer
+from mlpconv.training.forecast import Forecast, forecast
+from mlpconv.training.recipe import Recipe, differences
+
+CHECKPOINT_SECONDS = 300.0
+
+
+class Resumed(NamedTuple):
+    """The run goes on behind ``step`` steps of ``epoch`` (both from 0)."""
+
+    epoch: int
+    step: int
+
+
+Event = trainer.Event | Resumed
+
+
+class Session:
+    """One training run, ready to start.
+
+    recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
+    name. Raises MlpconvErrors for everything that cannot be carried out, before anything is written.
+    """
+
+    config: Config
+    network: Network
+    data: Splits
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        recipe_name: str = "custom",
+        data: Splits | None = None,
+        data_directory: str | Path | None = None,
+        backend: str = "torch",
+        device: str | None = None,
+        deterministic: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.backend: Backend = get_backend(backend)
+        device, precision = self.backend.choose(device, recipe.precision)
+        # A wrong name is found before a download begins.
+        create_model(recipe.model)
+        self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
+        train, test = self.data
+        network = create_model(recipe.model, train.num_classes, train.image_shape[2])
+        size = recipe.image_size or max(network.input_size)
+        self.network = network.replace(input_size=(size, size))
+        for each in {size, *(size for _, size in recipe.image_sizes)}:
+            _check_size(self.network, each)
+        options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+        if recipe.normalize == "data":
+            std = tuple(float(value) or 1.0 for value in train.std)
+            options |= {"mean": tuple(map(float, train.mean)), "std": std}
+        self.config = Config(
+            recipe_name=recipe_name,
+            recipe=recipe,
+            network=self.network.to_dict(),
+            preprocess=fitting_preprocess(train, size, **options),
+            data=DataInfo(
+                recipe.data, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
+            ),
+            backend=backend,
+            device=device,
+            precision=precision,
+            deterministic=deterministic,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.config.recipe
+
+    def make_model(self) -> Model:
+        """The model with its first weights."""
+        config = self.config
+        model = self.backend.build(
+            self.network,
+            config.preprocess,
+            optimizer=config.recipe.optimizer,
+            precision=config.precision,
+            device=config.device,
+        )
+        biases = self.backend.framework_biases
+        model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
+        return model
+
+    def forecast(self) -> Forecast:
+        """Time for the whole run, from a few steps carried out."""
+        train, test = self.data
+        size = self.config.preprocess.size
+        return forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+
+    def run(
+        self,
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+        checkpoint_every: float = CHECKPOINT_SECONDS,
+        report_every: float = 0.5,
+    ) -> "Recorder":
+        """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
+
+        Raises RunError where the directory is not empty, in use, not writable, or of a run with other settings.
+        """
+        return Recorder(self, out, resume, should_stop, checkpoint_every, report_every)
+
+
+class Recorder:
+    """Carries a session out and writes it down; iterating yields its events. ``run`` is the run directory."""
+
+    run: Run
+
+    def __init__(
+        self,
+        session: Session,
+        out: str | Path | None,
+        resume: bool,
+        should_stop: Callable[[], bool],
+        checkpoint_every: float,
+        report_every: float,
+    ) -> None:
+        self.session, self.should_stop = session, should_stop
+        self.checkpoint_every, self.report_every = checkpoint_every, report_every
+        path = Path(out) if out is not None else new_path(session.config.recipe_name, session.recipe.model)
+        self.history: list[dict[str, Any]] = []
+        self.curve: list[list[float]] = []
+        self.seconds = 0.0
+        if resume:
+            self.run = Run(path)
+            _refuse_other(self.run, session.config)
+        else:
+            _refuse_taken(path)
+            self.run = Run.create(path, session.config)
+
+    def __iter__(self) -> Iterator[Event]:
+        with ExitStack() as stack:
+            stack.enter_context(_locked(self.run.path))
+            yield from self._train()
+
+    def _train(self) -> Iterator[Event]:
+        session = self.session
+        train, test = session.data
+        model = session.make_model()
+        model.attach(train.images, train.labels)
+        epoch, step = self._restore(model)
+        if epoch or step:
+            yield Resumed(epoch, step)
+        began = saved = time.perf_counter()
+        spent = self.seconds
+        for event in trainer.train(
+            model,
+            session.recipe,
+            train.images,
+            train.labels,
+            test.images,
+            test.labels,
+            image_size=session.config.preprocess.size,
+            epoch=epoch,
+            step=step,
+            should_stop=self.should_stop,
+            report_every=self.report_every,
+        ):
+            now = time.perf_counter()
+            self.seconds = spent + now - began
+            match event:
+                case trainer.Progress(mark=mark):
+                    if mark:
+                        place = event.epoch + event.step / event.steps
+                        self.curve.append([place, event.loss, event.accuracy])
+                    if now - saved >= self.checkpoint_every:
+                        self._save(model, event.epoch, event.step)
+                        saved = time.perf_counter()
+                case trainer.EpochEnded():
+                    self._end_epoch(model, event)
+                    saved = time.perf_counter()
+                case trainer.Stopped():
+                    self._save(model, event.epoch, event.step)
+            yield event
+
+    def _restore(self, model: Model) -> tuple[int, int]:
+        found = checkpoints.load_newest(self.run.path / "checkpoint")
+        if found is None:
+            return 0, 0
+        model.load_training_state(found.state)
+        self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
+        self.run.write_history(self.history)
+        return found.epoch, found.step
+
+    def _save(self, model: Model, epoch: int, step: int) -> None:
+        state = model.training_state()
+        place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state)
+        try:
+            checkpoints.save(self.run.path / "checkpoint", place)
+        except OSError as error:
+            raise RunError(
+                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier "
+                f"ones are whole: make room, then mlpconv train --out {self.run.path} --resume"
+            ) from None
+
+    def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
+        names = self.session.config.data.class_names
+        self.history.append(
+            {
+                "epoch": event.epoch + 1,
+                "loss": event.loss,
+                "train_accuracy": event.accuracy,
+                "test_loss": event.test.loss,
+                "test_accuracy": event.test.accuracy,
+                "class_accuracy": _by_class(names, event.test.class_accuracy),
+                "learning_rate": event.learning_rate,
+                "image_size": event.image_size,
+                "skipped": event.skipped,
+                "curve": self.curve,
+                "seconds": event.seconds,
+                "evaluation_seconds": event.evaluation_seconds,
+                "examples_per_second": event.images_per_second,
+            }
+        )
+        self.curve = []
+        self._save(model, event.epoch + 1, 0)
+        self.run.write_history(self.history)
+        self.run.write_weights(model.weights())
+        if event.epoch + 1 == self.session.recipe.epochs:
+            self._finish(event)
+
+    def _finish(self, event: trainer.EpochEnded) -> None:
+        from mlpconv.runs.plots import save_curves
+
+        training = sum(line["seconds"] for line in self.history)
+        images = self.session.config.data.train * len(self.history)
+        save_curves(self.history, self.run.path / "curves.png", self.run.name)
+        self.run.write_result(
+            Result(
+                loss=event.loss,
+                train_accuracy=event.accuracy,
+                test_accuracy=event.test.accuracy,
+                test_loss=event.test.loss,
+                examples_per_second=images / training,
+                seconds=self.seconds,
+                epochs=len(self.history),
+                class_accuracy=_by_class(self.session.config.data.class_names, event.test.class_accuracy),
+                confusion=event.test.confusion.tolist(),
+            )
+        )
+
+
+def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
+
+
+def _check_size(network: Network, size: int) -> None:
+    try:
+        rows = layer_shapes(network, (network.input_channels, size, size))
+    except NetworkError as error:
+        raise RecipeError(f"image_size {size}: {error}") from None
+    classes = num_classes(network)
+    if rows[-1].output_shape != (classes,):
+        raise RecipeError(
+            f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels"
+        )
+
+
+def _refuse_taken(path: Path) -> None:
+    if path.is_dir() and any(path.iterdir()):
+        what = "holds a run; --resume goes on with it" if (path / "config.json").exists() else "is not empty"
+        raise RunError(f"{path}: {what}; choose another --out")
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is a file; choose another --out")
+
+
+def _refuse_other(run: Run, config: Config) -> None:
+    old = run.config
+    changes = differences(old.recipe, config.recipe)
+    for field in ("network", "preprocess", "data", "backend", "device", "precision", "deterministic"):
+        before, now = getattr(old, field), getattr(config, field)
+        if before != now and not (field in ("network", "preprocess") and changes):
+            changes.append(f"{field}: {before}, now {now}" if isinstance(before, str | bool) else f"{field} differs")
+    if changes:
+        raise RunError(f"{run.path}: cannot go on with other settings:\n  " + "\n  ".join(changes) + "\nleave them out")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import filelock
+
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunError(f"{path}: another process is training in it; wait for it, or choose another --out") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if (path / WEIGHTS).exists():
+            (path / ".lock").unlink(missing_ok=True)
