@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import data, doctor, network, recipes, train, use
+from mlpconv.cli import convert, data, doctor, network, recipes, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for command in (
     network.summary,
     network.models,
     recipes.recipes,
+    convert.convert,
     doctor.doctor,
 ):
     app.command()(command)

@@ -1,12 +1,15 @@
 """``mlpconv data``: the known data sets, where they are here, and what they look like."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option, Typer
 
 from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, write_file
 from mlpconv.errors import DataError
+
+if TYPE_CHECKING:
+    from mlpconv.data import Location
 
 app = Typer(help="Data sets: list them, get them, show what is in them.", no_args_is_help=True)
 
@@ -44,7 +47,7 @@ def list_(json: Json = False) -> None:
         [
             source.name, f"{source.counts[0]:,}", f"{source.counts[1]:,}", show(_channels_first(source.image_shape)),
             str(len(source.class_names)), source.licence,
-            f"{source.title}; " + (f"in {place.path} ({place.origin})" if place else f"not here: {remedy(source.name)}"),
+            f"{source.title}; {_where(source.name, place)}",
         ]
         for source, place in found
     ]  # fmt: skip
@@ -58,6 +61,10 @@ def list_(json: Json = False) -> None:
 def _channels_first(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     height, width, channels = shape
     return channels, height, width
+
+
+def _where(name: str, place: "Location | None") -> str:
+    return f"in {place.path} ({place.origin})" if place else f"not here: {remedy(name)}"
 
 
 def remedy(name: str) -> str:
@@ -95,7 +102,9 @@ def get(
 @app.command()
 def show(
     name: Name,
-    out: Annotated[Path | None, Option(metavar="FILE", help="The picture.  [default: NAME.png]", show_default=False)] = None,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="The picture.  [default: NAME.png]", show_default=False)
+    ] = None,
     split: Annotated[str, Option(help="train or test.")] = "train",
     seed: Annotated[int, Option(min=0, help="Chooses the images.")] = 0,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,

@@ -45,10 +45,11 @@ def _examine() -> dict[str, Any]:
         problems.append(str(error))
     except (ImportError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        problems.append(f'PyTorch is installed but cannot be loaded: {reason}; pip install --force-reinstall "mlpconv[torch]"')
+        remedy = 'pip install --force-reinstall "mlpconv[torch]"'
+        problems.append(f"PyTorch is installed but cannot be loaded: {reason}; {remedy}")
     here = _directory(Path.cwd())
     if not here["writable"]:
-        problems.append(f"{here['path']}: cannot be written, so runs cannot be kept here; go elsewhere, or train --out DIR")
+        problems.append(f"{here['path']}: cannot be written, so no run can be kept here; mlpconv train --out DIR")
     warnings = []
     try:
         cache = _directory(cache_directory())
@@ -86,8 +87,8 @@ def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
     backend: Any = get_backend("torch")
     device, precision = backend.choose(None, None)
     gpus = [{"device": name, "name": title, "memory_bytes": memory} for name, title, memory in backend.list_gpus()]
-    said = {"backend": "torch", "device": device, "description": backend.describe_device(device), "precision": precision}
-    return said, gpus
+    described = backend.describe_device(device)
+    return {"backend": "torch", "device": device, "description": described, "precision": precision}, gpus
 
 
 def _version(package: str) -> str | None:
@@ -100,7 +101,8 @@ def _version(package: str) -> str | None:
 def _directory(path: Path) -> dict[str, Any]:
     """A directory that may not be there yet: whether it can be written, and the room on its disk."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-    return {"path": str(path), "free_bytes": shutil.disk_usage(there).free, "writable": os.access(there, os.W_OK | os.X_OK)}
+    writable = os.access(there, os.W_OK | os.X_OK)
+    return {"path": str(path), "free_bytes": shutil.disk_usage(there).free, "writable": writable}
 
 
 def _data() -> list[dict[str, Any]]:
@@ -131,14 +133,15 @@ def _print(found: dict[str, Any]) -> None:
 
     say("This machine")
     line("mlpconv", f"{found['mlpconv']}, Python {found['python']}, {found['platform']}")
-    line("processor", f"{found['processor']}, {found['cores']} core{'s' * (found['cores'] > 1)}; " + (
-        "multiplies in bfloat16" if found["bfloat16"] else "has no bfloat16 arithmetic: float32 is faster"))  # fmt: skip
+    bfloat16 = "multiplies in bfloat16" if found["bfloat16"] else "has no bfloat16 arithmetic: float32 is faster"
+    line("processor", f"{found['processor']}, {found['cores']} core{'s' * (found['cores'] > 1)}; {bfloat16}")
     memory = found["memory_bytes"]
     line("memory", "not known" if memory is None else f"{size(memory)} for this process")
-    line("allocator", "glibc's, kept from returning memory in training" if found["allocator"]
-         else "stays as it is (not glibc, or MLPCONV_ALLOCATOR=system)")  # fmt: skip
+    kept = "glibc's; training keeps memory from step to step, which is faster"
+    line("allocator", kept if found["allocator"] else "stays as it is (not glibc, or MLPCONV_ALLOCATOR=system)")
     for gpu in found["gpus"]:
-        line("GPU", f"{gpu['device']}: {gpu['name']}" + (f", {size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""))
+        memory = f", {size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""
+        line("GPU", f"{gpu['device']}: {gpu['name']}{memory}")
     if not found["gpus"]:
         line("GPU", "none that PyTorch sees" if found["training"] else "not known without PyTorch")
     line("here", room(found["working_directory"]))

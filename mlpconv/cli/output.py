@@ -151,7 +151,7 @@ def _fitting(columns: Sequence[Column], sizes: Sequence[int], room: int | None) 
 
 
 def paragraph(text: str, *, indent: int = 0, first: str | None = None) -> None:
-    """Print text broken between words where the terminal ends. first: what the first line begins with, not the indent."""
+    """Print text broken between words where the terminal ends. first: what the first line begins with instead."""
     import textwrap
 
     begin, room = " " * indent if first is None else first, width()

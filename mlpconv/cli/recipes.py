@@ -17,12 +17,15 @@ def recipes(json: Json = False) -> None:
         print_json(
             [
                 {
-                    "name": name, "description": describe(named.recipe, name), "source": named.source, "expect": named.expect,
+                    "name": name,
+                    "description": describe(named.recipe, name),
+                    "source": named.source,
+                    "expect": named.expect,
                     "recipe": msgspec.to_builtins(named.recipe),
                 }
                 for name, named in RECIPES.items()
             ]
-        )  # fmt: skip
+        )
         return
     for name, named in RECIPES.items():
         _, _, what = describe(named.recipe, name).partition(": ")

@@ -95,7 +95,7 @@ def look(
 
 
 def bring(source: Source, into: str | os.PathLike[str], progress: Progress | None = None) -> Location:
-    """Make sure that a directory holds a data set, in a directory of the data set's name or (if it does already) itself.
+    """Make sure that a directory holds a data set: in one of the data set's name, or itself where it does already.
 
     What it lacks is copied from this machine, or fetched. Raises DataError as `load_dataset`.
     """

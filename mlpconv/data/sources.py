@@ -152,8 +152,8 @@ def get_dataset(
     """Make sure that a data set is on this machine, whole and verified, and say where.
 
     Files found on this machine stay where they are; fetched ones go into the cache. With `into`, that directory (one of
-    the data set's name in it) shall have them, copied from this machine or fetched. Other arguments and errors are those
-    of `load_dataset`.
+    the data set's name in it) shall have them, copied from this machine or fetched. Other arguments, and errors, are
+    those of `load_dataset`.
     """
     source = dataset_source(name) if isinstance(name, str) else name
     if source.extra:

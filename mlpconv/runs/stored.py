@@ -17,8 +17,9 @@ SUFFIX = ".safetensors"
 
 
 class Stored(NamedTuple):
-    """A trained network without a framework. path: its file or run directory. data: the name of the data set that it was
-    trained on, empty where not known. background: of the training images (see ``DataInfo``), None where not known."""
+    """A trained network without a framework. path: its file or run directory. data: the name of the data set that it
+    was trained on, empty where not known. background: of the training images, as in ``DataInfo``; None where not known.
+    """
 
     path: Path
     network: Network
@@ -65,6 +66,8 @@ def write_classifier(
 
 def read_classifier(path: Path) -> Stored:
     """The classifier in a file. Raises RunError for what is no such file, WeightsError for weights that do not fit."""
+    if path.suffix in (".pt", ".pth") and path.is_file():
+        raise RunError(f"{path}: a PyTorch file; mlpconv convert makes a classifier of it")
     weights, texts = read_tensors(path)
     said = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
     if "checkpoint" in said:
