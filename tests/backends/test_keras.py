@@ -107,6 +107,12 @@ def test_windows_at_the_edge(backend, size: int):
 
 
 @needs_keras
+@pytest.mark.parametrize("width", [3, 4, 5])
+def test_one_column_at_an_uneven_stride(backend, width: int):
+    compare(backend, Network(Conv2d(2, (2, 3), stride=(1, 3)), input_size=(6, width)))
+
+
+@needs_keras
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
 def test_native_is_plain_keras(backend, tmp_path):
     import keras
