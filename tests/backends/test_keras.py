@@ -10,7 +10,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from small_networks import networks, random_input, random_weights
+from oracle import random_input, random_weights
+from strategies import networks
 
 from mlpconv.arch.layers import (
     AvgPool2d,
