@@ -59,3 +59,16 @@ def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path)
     assert value["ok"]
     assert not value["cache"]["writable"]
     assert "MLPCONV_CACHE" in value["warnings"][0]
+
+
+def test_gpus_are_named(cli, monkeypatch):
+    import mlpconv.backends.torch as backend
+
+    monkeypatch.setattr(backend, "list_gpus", lambda: [("cuda:0", "Made Up", 8 * 2**30), ("mps", "Shared", 0)])
+    assert cli("doctor", "--json").json()["gpus"][0] == {
+        "device": "cuda:0",
+        "name": "Made Up",
+        "memory_bytes": 8 * 2**30,
+    }
+    lines = [line.split("GPU")[-1].strip() for line in cli("doctor").out.splitlines() if line.startswith("  GPU")]
+    assert lines == ["cuda:0: Made Up, 8.00 GiB", "mps: Shared"]
