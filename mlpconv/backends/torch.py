@@ -137,6 +137,13 @@ def describe_device(device: str) -> str:
     return f"cpu ({hardware.processor()}, {torch.get_num_threads()} threads)" if device == "cpu" else device
 
 
+def list_gpus() -> list[tuple[str, str, int]]:
+    """The GPUs that PyTorch sees: (device, name, bytes of memory; 0 where they share the machine's)."""
+    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    found = [(f"cuda:{index}", each.name, each.total_memory) for index, each in enumerate(properties)]
+    return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
+
+
 def set_deterministic() -> None:
     """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
     torch.use_deterministic_algorithms(True)
