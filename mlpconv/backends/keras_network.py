@@ -1,0 +1,153 @@
+"""A network as a functional Keras model, and canonical weights in and out of it."""
+
+import re
+from typing import Any
+
+import numpy as np
+from keras import Input, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
+
+from mlpconv.arch.layers import (
+    AnyLayer,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Shape,
+    Sigmoid,
+    pair,
+)
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import LayerShape, layer_shapes
+from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.numpy import margins, pool_counts
+from mlpconv.backends.weights import weight_shapes
+
+LAST = "channels_last"
+_ATTRIBUTES = {
+    Conv2d: {"weight": "kernel", "bias": "bias"},
+    Linear: {"weight": "kernel", "bias": "bias"},
+    BatchNorm2d: {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    },
+}
+
+
+def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any = None) -> Any:
+    """A ``keras.Model`` for images of ``shape`` (C, H, W), given as (B, H, W, C), made of Keras' own layers only.
+
+    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared.
+    """
+    # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
+    image = x = Input((*shape[1:], shape[0]), name="image-input")
+    for row in layer_shapes(network, shape):
+        x = _padded(row, x)
+        if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
+            x = like.get_layer(row.name)(x)
+        else:
+            x = _layer(row.name, row.layer, policy)(x)
+        if isinstance(row.layer, AvgPool2d):
+            x = _recounted(row, row.layer, x)
+    return models.Model(image, x, name=re.sub(r"\W", "_", network.name, flags=re.ASCII) or "network")
+
+
+def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
+    common = {"name": name, "dtype": policy}
+    match layer:
+        case Conv2d(kernel_size=kernel, stride=stride):
+            return layers.Conv2D(
+                layer.out_channels, pair(kernel), pair(stride), "valid", LAST, use_bias=layer.bias, **common
+            )
+        case BatchNorm2d():
+            return layers.BatchNormalization(-1, momentum=1 - layer.momentum, epsilon=layer.eps, **common)
+        case ReLU():
+            return layers.ReLU(**common)
+        case Sigmoid():
+            return layers.Activation("sigmoid", **common)
+        case MaxPool2d(kernel_size=kernel, stride=stride):
+            return layers.MaxPooling2D(pair(kernel), pair(stride), "valid", LAST, **common)
+        case AvgPool2d(kernel_size=kernel, stride=stride):
+            return layers.AveragePooling2D(pair(kernel), pair(stride), "valid", LAST, **common)
+        case Dropout():
+            return layers.Dropout(layer.p, **common)
+        case GlobalAvgPool2d():
+            return layers.GlobalAveragePooling2D(LAST, keepdims=True, **common)
+        case Flatten():
+            return layers.Flatten(LAST, **common)
+        case Linear():
+            return layers.Dense(layer.out_features, use_bias=layer.bias, **common)
+
+
+def _padded(row: LayerShape, x: Any) -> Any:
+    """What must stand before a layer: its padding, or the order in which we flatten."""
+    match row.layer:
+        case Conv2d() | MaxPool2d() | AvgPool2d():
+            sides = [margins(row.layer, row.input_shape[1 + axis], row.output_shape[1 + axis], axis) for axis in (0, 1)]
+            if sides == [(0, 0), (0, 0)]:
+                return x
+            if isinstance(row.layer, MaxPool2d):
+                # Padding must never win: zeros would, over negative values.
+                return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
+            return layers.ZeroPadding2D(tuple(sides), LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
+        case Flatten() if len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
+            # Channels first here rather than another layout in the weights: then a Linear's weight is the same matrix
+            # everywhere, and what a network without one gives has the same order.
+            return layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=x.dtype)(x)
+        case _:
+            return x
+
+
+def _recounted(row: LayerShape, layer: AvgPool2d, x: Any) -> Any:
+    """Keras divides by the whole window; multiply by what makes that our count where they differ."""
+    rows, columns = pair(layer.kernel_size)
+    factors = rows * columns / pool_counts(layer, row.input_shape, row.output_shape)
+    if (factors == 1).all():
+        return x
+    return layers.Rescaling(factors[..., None].tolist(), name=f"{row.name}-count", dtype=x.dtype)(x)
+
+
+def variables(network: Network, model: Any) -> dict[str, Any]:
+    """The ``keras.Variable`` of every canonical weight."""
+    described = dict(network.walk())
+    found = {}
+    for name in weight_shapes(network, image_shape(model)):
+        layer_name, _, part = name.rpartition(".")
+        found[name] = getattr(model.get_layer(layer_name), _ATTRIBUTES[type(described[layer_name])][part])
+    return found
+
+
+def image_shape(model: Any) -> Shape:
+    """(C, H, W) of the images that a model takes."""
+    _, height, width, channels = model.input_shape
+    return channels, height, width
+
+
+def load(network: Network, model: Any, weights: Weights) -> None:
+    """Put canonical weights, already checked, into the model."""
+    for name, variable in variables(network, model).items():
+        variable.assign(to_keras(weights[name]))
+
+
+def read(network: Network, model: Any) -> dict[str, Floats]:
+    """The model's weights, canonical."""
+    return {
+        name: from_keras(ops.convert_to_numpy(ops.copy(variable)))
+        for name, variable in variables(network, model).items()
+    }
+
+
+def to_keras(value: np.ndarray) -> np.ndarray:
+    """A canonical weight in Keras' layout: (out, in, kh, kw) → (kh, kw, in, out), (out, in) → (in, out)."""
+    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+
+
+def from_keras(value: np.ndarray) -> np.ndarray:
+    """The inverse of ``to_keras``, as an array of its own."""
+    return np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T, order="C")

@@ -1,0 +1,351 @@
+"""Keras against the NumPy reference and, for whole training steps, against PyTorch's gradients.
+
+It runs where Keras and its engine are installed, on the engine that KERAS_BACKEND names (TensorFlow by default).
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from small_networks import networks, random_input, random_weights
+
+from mlpconv.arch.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+)
+from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.backends import numpy as reference
+from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends.weights import Initializer, initialize
+from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, WeightsError
+from mlpconv.models import create_model
+
+ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
+MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
+needs_keras = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return get_backend(ENGINE)
+
+
+def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(
+        MissingDependency, match=r"'tensorflow' is not installed; pip install \"mlpconv\[tensorflow\]\""
+    ):
+        get_backend("tensorflow")
+
+
+@needs_keras
+def test_one_engine_a_process(backend):
+    other = "jax" if ENGINE == "tensorflow" else "tensorflow"
+    with pytest.raises(MlpconvError, match=f"already runs on {ENGINE}.*KERAS_BACKEND={other}"):
+        get_backend(other)
+
+
+@needs_keras
+def test_devices(backend):
+    assert backend.choose("cpu", None) == ("cpu", "float32")
+    assert backend.choose("cpu:0", "bfloat16") == ("cpu", "bfloat16")
+    assert backend.describe_device("cpu").startswith("cpu (")
+    with pytest.raises(MlpconvError, match=f"device 'gpu:9': {ENGINE} finds cpu.*choose one of them"):
+        backend.choose("gpu:9", None)
+    with pytest.raises(RecipeError, match="did you mean 'float32'"):
+        backend.choose("cpu", "float23")
+
+
+def compare(backend, network: Network, batch: int = 2) -> None:
+    weights = random_weights(network, dtype=np.float32)
+    x = random_input(network, batch, dtype=np.float32)
+    expected = reference.forward(network, weights, x)
+    if expected.ndim == 4:
+        expected = expected.transpose(0, 2, 3, 1)
+    found = np.asarray(backend.native(network, weights)(x.transpose(0, 2, 3, 1), training=False))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+@needs_keras
+@settings(max_examples=25, deadline=None)
+@given(network=networks())
+def test_every_layer_is_the_references(backend, network: Network):
+    compare(backend, network)
+
+
+@needs_keras
+@pytest.mark.parametrize(("name", "size"), [
+    ("nin", 224), ("nin_imagenet", 224), ("nin_cifar10", 32), ("nin_cifar100", 32), ("nin_svhn", 32), ("nin_28", 28),
+    ("nin_32", 32), ("lenet", 28), ("alexnet", 96), ("vgg11", 32),
+])  # fmt: skip
+def test_registered_networks(backend, name: str, size: int):
+    compare(backend, create_model(name, num_classes=7).replace(input_size=size), batch=1)
+
+
+@needs_keras
+@pytest.mark.parametrize("size", [6, 7, 8, 9])
+def test_windows_at_the_edge(backend, size: int):
+    pools = [
+        MaxPool2d(3, 2, 1, ceil_mode=True),
+        AvgPool2d(3, 2, 1, ceil_mode=True),
+        AvgPool2d(3, 2, 1, count_include_pad=False),
+        AvgPool2d((2, 3), (2, 1), (1, 0), ceil_mode=True),
+    ]
+    for pool in pools:
+        compare(backend, Network(Conv2d(3, 1), pool, input_size=(size, size + 1)))
+
+
+@needs_keras
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
+def test_native_is_plain_keras(backend, tmp_path):
+    import keras
+
+    network = Network(
+        Block(conv=Conv2d(4, 3, padding=1), norm=BatchNorm2d()), MaxPool2d(3, 2, padding=1), Dropout(0.5),
+        AvgPool2d(3, 2, padding=1, count_include_pad=False), Flatten(), Linear(3), input_size=9, name="of mine/1",
+    )  # fmt: skip
+    model = backend.native(network, random_weights(network, dtype=np.float32))
+    assert type(model) is keras.models.Model or type(model).__module__.startswith("keras.")
+    assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
+    names = [layer.name for layer in model.layers]
+    assert [name for name in names if "-" not in name] == [name for name, _ in network.walk()]
+    model.save(tmp_path / "net.keras")
+    x = random_input(network, dtype=np.float32).transpose(0, 2, 3, 1)
+    again = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_allclose(np.asarray(again(x)), np.asarray(model(x)), rtol=1e-6)
+
+
+@needs_keras
+def test_native_without_weights_begins_as_keras_does(backend):
+    model = backend.native(create_model("lenet"))
+    assert not np.asarray(model.get_layer("fc1").bias).any()
+    assert np.asarray(model.get_layer("fc1").kernel).any()
+
+
+@needs_keras
+def test_another_networks_weights_are_refused(backend):
+    with pytest.raises(WeightsError, match="these weights belong to another network"):
+        backend.native(create_model("lenet"), random_weights(create_model("nin"), dtype=np.float32))
+
+
+NETWORK = Network(
+    Block(conv=Conv2d(6, 3, padding=1, bias=False), norm=BatchNorm2d(momentum=0.3), relu=ReLU()),
+    MaxPool2d(3, stride=2, padding=1),
+    Block(conv=Conv2d(5, 3), relu=ReLU()),
+    AvgPool2d(2, ceil_mode=True),
+    GlobalAvgPool2d(),
+    Flatten(),
+    input_channels=3,
+)
+PREPROCESS = Preprocess(10, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3))
+IMAGES = np.random.default_rng(1).integers(0, 256, (40, 10, 10, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 5
+
+
+def begin(backend, network: Network = NETWORK, optimizer: Optimizer | None = None, precision="float32"):
+    shape = (3, 10, 10)
+    model = backend.build(network, PREPROCESS, optimizer=optimizer or Optimizer(momentum=0.9), precision=precision)
+    model.load_weights(initialize(network, Initializer("he"), 3, input_shape=shape))
+    model.attach(IMAGES, LABELS)
+    return model
+
+
+def plans(count: int = 4) -> list[StepPlan]:
+    draw = np.random.default_rng(2)
+    return [
+        StepPlan(
+            indices=draw.integers(0, 40, 8),
+            image_size=(10, 14)[step % 2],
+            learning_rate=0.05 / (step + 1),
+            dropout_seed=step,
+            flip=draw.random(8) < 0.5,
+            shift=draw.integers(-2, 3, (8, 2)),
+            erase=draw.integers(0, 5, (8, 4)),
+            partner=draw.permutation(8),
+            mix=0.8,
+            label_smoothing=0.1,
+        )
+        for step in range(count)
+    ]
+
+
+def torch_step(weights, x, targets):
+    """The loss, the logits, the gradients and the new running statistics of NETWORK, by PyTorch."""
+    import torch
+    import torch.nn.functional as F
+
+    w = {name: torch.tensor(value, requires_grad="running" not in name) for name, value in weights.items()}
+    y = F.conv2d(torch.tensor(x), w["block1.conv.weight"], padding=1)
+    mean, var = w["block1.norm.running_mean"], w["block1.norm.running_var"]
+    y = F.batch_norm(y, mean, var, w["block1.norm.weight"], w["block1.norm.bias"], training=True, momentum=0.3)
+    y = F.max_pool2d(F.relu(y), 3, 2, 1)
+    y = F.relu(F.conv2d(y, w["block2.conv.weight"], w["block2.conv.bias"]))
+    logits = F.avg_pool2d(y, 2, 1, ceil_mode=True).mean((2, 3))
+    loss = F.cross_entropy(logits, torch.tensor(targets))
+    loss.backward()
+    gradients = {name: value.grad.numpy() for name, value in w.items() if value.grad is not None}
+    return loss.item(), logits.detach().numpy(), gradients, {"running_mean": mean.numpy(), "running_var": var.numpy()}
+
+
+OPTIMIZERS = [
+    Optimizer(weight_decay=0.1),
+    Optimizer(momentum=0.9, weight_decay=0.1),
+    Optimizer(momentum=0.9, nesterov=True),
+    Optimizer("adam", eps=1e-4),
+    Optimizer("adamw", weight_decay=0.5, beta1=0.0, eps=1e-4),
+]
+
+
+@needs_keras
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch's gradients are the oracle")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_training_steps_are_the_references(backend, optimizer: Optimizer):
+    model = begin(backend, optimizer=optimizer)
+    weights, states = model.weights(), {}
+    total, correct = 0.0, 0
+    for plan in plans():
+        model.train_step(plan)
+        x, targets = reference.carry_out(plan, IMAGES, LABELS, PREPROCESS, 5)
+        loss, logits, gradients, statistics = torch_step(weights, x, targets)
+        total, correct = total + 8 * loss, correct + (logits.argmax(1) == LABELS[plan.indices]).sum()
+        for name, g in gradients.items():
+            weights[name], states[name] = reference.update(
+                optimizer, name, weights[name], g, states.get(name, {}), plan.learning_rate
+            )
+        weights |= {f"block1.norm.{part}": value for part, value in statistics.items()}
+    for name, value in model.weights().items():
+        np.testing.assert_allclose(value, weights[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    metrics = model.read_metrics(reset=True)
+    assert metrics.loss == pytest.approx(total, rel=1e-4)
+    assert (metrics.correct, metrics.examples, metrics.skipped) == (correct, 32, 0)
+    assert model.read_metrics() == (0, 0, 0, 0)
+
+
+@needs_keras
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
+@pytest.mark.parametrize(("name", "shape"), [("fc1.weight", (4, 3)), ("fc1.bias", (4,))])
+def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
+    from mlpconv.backends import keras_step
+
+    draw = np.random.default_rng(3)
+    p = draw.normal(0, 1, shape).astype(np.float32)
+    ours, state = p, keras_step.fresh(optimizer, shape)
+    theirs, remembered = p, {}
+    for step in range(1, 6):
+        g = draw.normal(0, 1, shape).astype(np.float32)
+        ours, state = keras_step.update(optimizer, name, ours, g, state, step, 0.1)
+        theirs, remembered = reference.update(optimizer, name, theirs, g, remembered, 0.1)
+    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=1e-6)
+
+
+@needs_keras
+def test_logits_are_the_references(backend):
+    model = begin(backend)
+    images = np.concatenate([IMAGES] * 4)
+    expected = reference.forward(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
+    found = model.logits(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert model.logits(IMAGES[:0]).shape == (0, 5)
+
+
+DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)
+
+
+@needs_keras
+def test_dropout_comes_from_the_plans_seed(backend):
+    results = []
+    for seed in (1, 1, 2):
+        model = begin(backend, DROPPING)
+        model.train_step(StepPlan(np.arange(8), 10, 0.1, seed))
+        results.append(model.weights())
+    assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
+    assert not np.array_equal(results[0]["fc1.weight"], results[2]["fc1.weight"])
+
+
+@needs_keras
+def test_two_dropouts_drop_different_values(backend):
+    # One image of ones, an identity and zero targets' gradient: what is left of the last bias's path shows both masks.
+    network = Network(Flatten(), Dropout(0.5), Dropout(0.5), Linear(2), input_channels=3)
+    model = backend.build(network, PREPROCESS, optimizer=Optimizer())
+    weights = initialize(network, Initializer("he"), 0, input_shape=(3, 10, 10))
+    model.load_weights(weights)
+    model.attach(np.full((1, 10, 10, 3), 255, np.uint8), np.zeros(1, np.int64))
+    model.train_step(StepPlan(np.zeros(1, np.int64), 10, 1.0, 0))
+    moved = (model.weights()["fc1.weight"] != weights["fc1.weight"])[0].mean()
+    assert 0.15 < moved < 0.35  # A quarter passes two masks of their own; half would pass one mask twice.
+
+
+@needs_keras
+def test_a_loss_that_is_not_finite_changes_nothing(backend):
+    model = begin(backend, optimizer=Optimizer("adam"))
+    model.train_step(plans()[0])
+    # 10³⁸ is a float32 that a sum of a few carries past the largest.
+    model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
+    before = model.training_state()
+    model.train_step(plans()[1])
+    after = model.training_state()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"metrics.examples", "metrics.skipped"}
+    metrics = model.read_metrics()
+    assert (metrics.examples, metrics.skipped) == (16, 1)
+
+
+@needs_keras
+@pytest.mark.parametrize("optimizer", [Optimizer(momentum=0.9), Optimizer("adamw", weight_decay=0.1)])
+def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
+    whole, first, second = (begin(backend, optimizer=optimizer) for _ in range(3))
+    steps = plans()
+    for plan in steps:
+        whole.train_step(plan)
+    for plan in steps[:2]:
+        first.train_step(plan)
+    second.load_training_state(first.training_state())
+    for plan in steps[2:]:
+        second.train_step(plan)
+    expected, found = whole.training_state(), second.training_state()
+    assert list(expected) == list(found)
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+
+
+@needs_keras
+def test_a_foreign_training_state_is_refused(backend):
+    state = begin(backend, optimizer=Optimizer("adam")).training_state()
+    with pytest.raises(RunError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"):
+        begin(backend).load_training_state(state)
+
+
+@needs_keras
+def test_a_linear_layer_fixes_the_image_size(backend):
+    with pytest.raises(RecipeError, match=r"image size 12: fc1\.weight would need .*trains at 10 only"):
+        begin(backend, DROPPING).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
+
+
+@needs_keras
+def test_a_network_without_classes_is_refused(backend):
+    with pytest.raises(NetworkError, match="not in one value a class"):
+        backend.build(Network(ReLU(), input_channels=3), PREPROCESS)
+
+
+@needs_keras
+def test_bfloat16_keeps_its_weights_in_float32_and_learns(backend):
+    model = begin(backend, precision="bfloat16")
+    exact = reference.forward(NETWORK, model.weights(), reference.preprocess(IMAGES, PREPROCESS))
+    np.testing.assert_allclose(model.logits(IMAGES), exact, atol=0.05 * np.abs(exact).max())
+    losses = []
+    for step in range(30):
+        model.train_step(StepPlan(np.arange(40), 10, 0.1, step))
+        losses.append(model.read_metrics(reset=True).loss / 40)
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(value.dtype == np.float32 for value in model.weights().values())
