@@ -1,4 +1,4 @@
-"""The cost ledger: parameters, multiplications, additions, FLOPs, memory and receptive field, from the description alone.
+"""The cost ledger, from the description alone: parameters, multiplications, additions, FLOPs, memory, receptive field.
 
 One MAC is one multiply-accumulate and counts as two FLOPs. Convolutions and fully connected layers are counted in
 full at every position, those over padding included. Biases, activations, pooling and normalisation stand in columns of
@@ -12,7 +12,6 @@ from mlpconv.arch.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
-    Dropout,
     GlobalAvgPool2d,
     Linear,
     MaxPool2d,
@@ -21,6 +20,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     pair,
 )
+from mlpconv.arch.liveness import prediction_bytes, training_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 
@@ -28,8 +28,6 @@ WEIGHT_BYTES = 4
 """Weights, gradients and optimiser state are float32 at every precision."""
 OPTIMIZER_VALUES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 """Values that an optimiser keeps for each parameter; "momentum" is SGD with momentum."""
-INDEX_BYTES = 8
-"""What max pooling keeps for each output in training, as PyTorch does: the place of the largest value, an int64."""
 
 
 class LayerCost(NamedTuple):
@@ -166,18 +164,20 @@ def _layer_cost(row: LayerShape, weighted_before: bool) -> LayerCost:
             return base
 
 
-def prediction_memory(network: Network, input_shape: Shape | None = None, *, batch: int = 1, value_bytes: int = 4) -> Memory:
+def prediction_memory(
+    network: Network, input_shape: Shape | None = None, *, batch: int = 1, value_bytes: int = 4
+) -> Memory:
     """Bytes at the peak of prediction: the weights, the batch, and the largest layer's input and output at once.
 
     value_bytes: of one activation, 4 for float32 and 2 for bfloat16.
     """
     rows = layer_shapes(network, input_shape)
     return Memory(
-        weights=_stored_weights(network, input_shape),
+        weights=_stored_weights(rows),
         gradients=0,
         optimizer=0,
         batch=batch * prod(rows[0].input_shape) * value_bytes,
-        activations=batch * value_bytes * max(_live_in_prediction(rows)),
+        activations=batch * prediction_bytes(rows, value_bytes),
         working=0,
     )
 
@@ -191,58 +191,31 @@ def training_memory(
     value_bytes: int = 4,
 ) -> Memory:
     """Bytes at the peak of a training step: weights, gradients, optimiser state, the batch, what the forward pass saves
-    for the backward pass, and the two largest neighbouring gradients at work.
+    for the backward pass, and what the backward pass needs beside that at its worst moment.
 
     optimizer: "sgd", "momentum" (SGD with momentum), "adam" or "adamw". value_bytes: of one activation.
     """
-    costs = count(network, input_shape)
     rows = layer_shapes(network, input_shape)
-    parameters = WEIGHT_BYTES * costs.parameters
+    parameters = WEIGHT_BYTES * count(network, input_shape).parameters
+    saved, peak = training_bytes(rows, value_bytes)
     return Memory(
-        weights=_stored_weights(network, input_shape),
+        weights=_stored_weights(rows),
         gradients=parameters,
         optimizer=OPTIMIZER_VALUES[optimizer] * parameters,
-        batch=batch * prod(costs.input_shape) * value_bytes,
-        activations=batch * _saved_bytes(rows, value_bytes),
-        working=batch * value_bytes * max(prod(row.input_shape) + prod(row.output_shape) for row in rows[1:] or rows),
+        batch=batch * prod(rows[0].input_shape) * value_bytes,
+        activations=batch * saved + WEIGHT_BYTES * _statistics(rows),
+        working=batch * (peak - saved),
     )
 
 
-def _stored_weights(network: Network, input_shape: Shape | None) -> int:
+def _stored_weights(rows: list[LayerShape]) -> int:
     """Bytes of parameters and of the running statistics, which are not parameters."""
-    costs = count(network, input_shape)
-    statistics = sum(cost.parameters for cost in costs.layers if cost.kind == "BatchNorm2d")
-    return WEIGHT_BYTES * (costs.parameters + statistics)
+    return WEIGHT_BYTES * (sum(_layer_cost(row, False).parameters for row in rows) + _statistics(rows))
 
 
-def _live_in_prediction(rows: list[LayerShape]) -> list[int]:
-    """Values alive while each layer works, for one image. The batch is counted apart; activations work in place."""
-    in_place = ReLU | Sigmoid | Dropout | BatchNorm2d
-    return [
-        (prod(row.input_shape) if index else 0) + (0 if isinstance(row.layer, in_place) else prod(row.output_shape))
-        for index, row in enumerate(rows)
-    ]
-
-
-def _saved_bytes(rows: list[LayerShape], value_bytes: int) -> int:
-    """Bytes that the forward pass of one image leaves for the backward pass, the input batch excepted.
-
-    Convolutions, pooling, normalisation and fully connected layers keep their input; ReLU and sigmoid their output; a
-    value that two layers keep is one tensor. Max pooling keeps an index for each output, dropout a mask of one byte.
-    """
-    saved: set[int] = set()
-    extra = 0
-    for index, row in enumerate(rows):
-        match row.layer:
-            case ReLU() | Sigmoid():
-                saved.add(index + 1)
-            case Dropout():
-                extra += prod(row.output_shape)
-            case Conv2d() | Linear() | BatchNorm2d() | MaxPool2d() | AvgPool2d():
-                saved.add(index)
-        if isinstance(row.layer, MaxPool2d):
-            extra += INDEX_BYTES * prod(row.output_shape)
-    return extra + value_bytes * sum(prod(rows[index - 1].output_shape) for index in saved if index > 0)
+def _statistics(rows: list[LayerShape]) -> int:
+    """A mean and a variance for each channel that is normalised: kept as running statistics, and of each batch."""
+    return sum(2 * row.output_shape[0] for row in rows if isinstance(row.layer, BatchNorm2d))
 
 
 def receptive_fields(network: Network, input_shape: Shape | None = None) -> list[ReceptiveField]:

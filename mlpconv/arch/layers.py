@@ -4,6 +4,8 @@ A layer says what it does, not what it receives: channels and sizes of its input
 are given as one integer or as (height, width); padding is explicit and the same on both sides of an axis, never "same".
 """
 
+import math
+import reprlib
 from typing import Any
 
 import msgspec
@@ -11,6 +13,8 @@ import msgspec
 from mlpconv.errors import NetworkError
 
 Size = int | tuple[int, int]
+LIMIT = 2**31
+"""Sizes stay below it: no framework takes larger ones."""
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -26,8 +30,10 @@ def by(size: Size) -> str:
 def _check(layer: "Layer", field: str, least: int) -> None:
     value = getattr(layer, field)
     parts = value if isinstance(value, tuple) else (value,)
-    if not all(type(part) is int and part >= least for part in parts):
-        raise NetworkError(f"{type(layer).__name__}: {field} must be at least {least} and whole, not {value!r}")
+    if not all(type(part) is int and least <= part < LIMIT for part in parts):
+        raise NetworkError(
+            f"{type(layer).__name__}: {field} must be whole, at least {least} and below 2³¹, not {reprlib.repr(value)}"
+        )
 
 
 class Layer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -57,6 +63,12 @@ class BatchNorm2d(Layer, tag="batch_norm2d", frozen=True):
     eps: float = 1e-5
     momentum: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not (self.eps > 0 and math.isfinite(self.eps)):
+            raise NetworkError(f"BatchNorm2d: eps must be above 0 and finite, not {self.eps!r}")
+        if not 0 <= self.momentum <= 1:
+            raise NetworkError(f"BatchNorm2d: momentum must be from 0 to 1, not {self.momentum!r}")
+
 
 class ReLU(Layer, tag="relu", frozen=True):
     """max(x, 0)."""
@@ -83,7 +95,7 @@ class _Pool(Layer, frozen=True):
 
 
 class MaxPool2d(_Pool, tag="max_pool2d", frozen=True):
-    """The largest value of each window; padding never wins. ``ceil_mode`` keeps a last window that is cut by the edge."""
+    """The largest value of each window; padding never wins. ``ceil_mode`` keeps a last window cut by the edge."""
 
 
 class AvgPool2d(_Pool, tag="avg_pool2d", frozen=True):
@@ -120,9 +132,7 @@ class Linear(Layer, tag="linear", frozen=True):
         _check(self, "out_features", 1)
 
 
-AnyLayer = (
-    Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
-)
+AnyLayer = Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
 Pool2d = MaxPool2d | AvgPool2d
 Shape = tuple[int, ...]
 

@@ -4,13 +4,17 @@ import hashlib
 import importlib
 import json
 import re
+import reprlib
+import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 
 from mlpconv.arch.layers import (
+    LIMIT,
     AnyLayer,
     AvgPool2d,
     BatchNorm2d,
@@ -25,9 +29,8 @@ from mlpconv.arch.layers import (
     Sigmoid,
     Size,
     fields,
-    pair,
 )
-from mlpconv.errors import NetworkError
+from mlpconv.errors import NetworkError, unknown
 
 FORMAT = 1
 
@@ -35,6 +38,7 @@ _NUMBERED: dict[type[Layer], str] = {
     Conv2d: "conv", BatchNorm2d: "norm", ReLU: "relu", Sigmoid: "sigmoid", MaxPool2d: "pool", AvgPool2d: "pool",
     Dropout: "dropout", Linear: "fc",
 }  # fmt: skip
+_KINDS: dict[str, Any] = {kind.__struct_config__.tag: kind for kind in get_args(AnyLayer)}
 _SINGLE: dict[type[Layer], str] = {GlobalAvgPool2d: "gap", Flatten: "flatten"}
 
 
@@ -77,7 +81,8 @@ class Block:
     __slots__ = ("layers",)
     layers: Mapping[str, AnyLayer]
 
-    def __init__(self, **layers: AnyLayer) -> None:
+    # Positional only, so that a layer may be called "self".
+    def __init__(self, /, **layers: AnyLayer) -> None:
         for name, layer in layers.items():
             _check_name(name)
             if not isinstance(layer, Layer):
@@ -149,13 +154,19 @@ class Network:
                 raise NetworkError(f"{key}: a network is made of layers and blocks, not {layer!r}")
         if not layers:
             raise NetworkError("a network needs at least one layer")
-        if type(channels) is not int or channels < 1:
-            raise NetworkError(f"input_channels must be a whole number of at least 1, not {channels!r}")
-        if not all(type(side) is int and side >= 1 for side in pair(size)):
-            raise NetworkError(f"input_size must be whole numbers of at least 1, not {size!r}")
+        if not _is_size(channels):
+            raise NetworkError(f"input_channels must be whole, at least 1 and below 2³¹, not {reprlib.repr(channels)}")
+        sides = (size, size) if isinstance(size, int) else size
+        if not isinstance(sides, tuple) or len(sides) != 2 or not all(map(_is_size, sides)):
+            raise NetworkError(
+                f"input_size must be one number or (height, width), whole, at least 1 and below 2³¹, "
+                f"not {reprlib.repr(size)}"
+            )
+        if not isinstance(name, str) or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise NetworkError(f"name must be one line of text, not {reprlib.repr(name)}")
         object.__setattr__(self, "layers", MappingProxyType(layers))
         object.__setattr__(self, "input_channels", channels)
-        object.__setattr__(self, "input_size", pair(size))
+        object.__setattr__(self, "input_size", sides)
         object.__setattr__(self, "name", name)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -210,31 +221,40 @@ class Network:
     def from_dict(cls, data: Any, place: str = "network") -> Self:
         """A network from ``to_dict``'s values. Raises NetworkError that names the place of what is wrong."""
         if not isinstance(data, dict) or not isinstance(data.get("layers"), dict):
-            raise NetworkError(f"{place}: expected an object with 'format' and 'layers' (an object of named layers)")
-        if data.get("format") != FORMAT:
-            newer = isinstance(data.get("format"), int) and data["format"] > FORMAT
             raise NetworkError(
-                f"{place}: format is {data.get('format')!r}, this version reads {FORMAT}"
+                f"{place}: expected an object with 'format' and 'layers' (an object of named layers), "
+                f"not {reprlib.repr(data)}"
+            )
+        if type(data.get("format")) is not int or data["format"] != FORMAT:
+            newer = type(data.get("format")) is int and data["format"] > FORMAT
+            raise NetworkError(
+                f"{place}: format is {reprlib.repr(data.get('format'))}, this version reads {FORMAT}"
                 + ("; it was written by a newer mlpconv: update mlpconv" if newer else '; write "format": 1')
             )
         if extra := sorted(set(data) - {"format", "name", "input_channels", "input_size", "layers"}):
-            raise NetworkError(f"{place}: unknown field {extra[0]!r}; a misspelling, or written by a newer mlpconv")
+            field = reprlib.repr(extra[0])
+            raise NetworkError(f"{place}: unknown field {field}; a misspelling, or written by a newer mlpconv")
         layers: dict[str, AnyLayer | Block] = {}
         for name, value in data["layers"].items():
+            with _at(place):
+                _check_name(name)
             where = f"{place}: layers.{name}"
-            if isinstance(value, dict) and not isinstance(value.get("kind"), str):
+            # A block's values are layers; a layer's are numbers, truth values and its kind.
+            if isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values()):
+                with _at(where):
+                    for part in value:
+                        _check_name(part)
                 layers[name] = Block(**{part: _layer(inner, f"{where}.{part}") for part, inner in value.items()})
             else:
                 layers[name] = _layer(value, where)
         size = data.get("input_size", 224)
-        if isinstance(size, list) and len(size) == 2:
-            size = tuple(size)
-        elif type(size) is not int:
-            raise NetworkError(f"{place}: input_size must be one whole number or [height, width], not {size!r}")
-        name = data.get("name", "")
-        if not isinstance(name, str):
-            raise NetworkError(f"{place}: name must be text, not {name!r}")
-        return cls.named(layers, input_channels=data.get("input_channels", 1), input_size=size, name=name)
+        with _at(place):
+            return cls.named(
+                layers,
+                input_channels=data.get("input_channels", 1),
+                input_size=tuple(size) if isinstance(size, list) else size,
+                name=data.get("name", ""),
+            )
 
     @classmethod
     def from_json(cls, text: str | bytes, place: str = "network") -> Self:
@@ -290,10 +310,29 @@ def _with_names(layers: tuple[AnyLayer | Block, ...]) -> dict[str, AnyLayer | Bl
 
 
 def _layer(value: Any, where: str) -> AnyLayer:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise NetworkError(f'{where}: expected a layer, such as {{"kind": "relu"}}, not {reprlib.repr(value)}')
+    if kind not in _KINDS:
+        raise NetworkError(f"{where}: {unknown('kind', kind, _KINDS)}")
     try:
-        return msgspec.convert(value, AnyLayer)
+        return msgspec.convert(value, _KINDS[kind])
     except msgspec.ValidationError as error:
-        raise NetworkError(f"{where}: {error}; got {value!r}") from None
+        known = ", ".join(_KINDS[kind].__struct_fields__) or "none"
+        raise NetworkError(f"{where}: {error}; got {reprlib.repr(value)}; the fields of {kind} are: {known}") from None
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Put the place before the message of a NetworkError that does not know it."""
+    try:
+        yield
+    except NetworkError as error:
+        raise NetworkError(f"{place}: {error}") from None
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 1 <= value < LIMIT
 
 
 def _no_repeats(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
@@ -301,13 +340,13 @@ def _no_repeats(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise NetworkError(f"{place}: {twice!r} is given twice; each name stands once")
+        raise NetworkError(f"{place}: {reprlib.repr(twice)} is given twice; each name stands once")
     return found
 
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise NetworkError(f"a layer's name is a letter, then letters, digits or _, not {name!r}")
+        raise NetworkError(f"a layer's name is a letter, then letters, digits or _, not {reprlib.repr(name)}")
 
 
 def _show(layer: AnyLayer) -> str:

@@ -106,7 +106,9 @@ def _output_shape(name: str, layer: AnyLayer, shape: Shape, image: Shape) -> Sha
             return (size,)
         case Linear():
             if len(shape) != 1:
-                raise NetworkError(f"{name}: Linear needs a flat input, but gets a map of {show(shape)}; put Flatten before")
+                raise NetworkError(
+                    f"{name}: Linear needs a flat input, but gets a map of {show(shape)}; put Flatten before"
+                )
             return (layer.out_features,)
 
 

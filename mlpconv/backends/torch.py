@@ -51,14 +51,20 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
 
     weights: canonical; without them PyTorch's own start. Input: float (B, C, H, W).
     """
-    shapes = {row.name: row.input_shape for row in layer_shapes(network)}
+    modules = {}
+    previous: AnyLayer | None = None
+    for row in layer_shapes(network):
+        # What the layer before needs for its own gradient must not be overwritten, nor the caller's images.
+        overwrite = isinstance(previous, Conv2d | Linear | BatchNorm2d)
+        modules[row.name] = _module(row.layer, row.input_shape, overwrite)
+        previous = row.layer
     module = nn.Sequential(
         OrderedDict(
             (
                 name,
-                nn.Sequential(OrderedDict((p, _module(x, shapes[f"{name}.{p}"])) for p, x in layer.layers.items()))
+                nn.Sequential(OrderedDict((part, modules[f"{name}.{part}"]) for part in layer.layers))
                 if isinstance(layer, Block)
-                else _module(layer, shapes[name]),
+                else modules[name],
             )
             for name, layer in network.layers.items()
         )
@@ -68,7 +74,7 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
     return module
 
 
-def _module(layer: AnyLayer, before: Shape) -> nn.Module:
+def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
     match layer:
         case Conv2d():
             kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
@@ -76,7 +82,7 @@ def _module(layer: AnyLayer, before: Shape) -> nn.Module:
         case BatchNorm2d():
             return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
         case ReLU():
-            return nn.ReLU(inplace=True)
+            return nn.ReLU(inplace=overwrite)
         case Sigmoid():
             return nn.Sigmoid()
         case MaxPool2d():

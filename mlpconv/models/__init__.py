@@ -1,6 +1,7 @@
 """The registered networks, and how to get one."""
 
-# isort: off  # The order of registration is the order in which `mlpconv models` lists them.
+# The order of registration is the order in which `mlpconv models` lists them.
+# isort: off
 from mlpconv.models.nin import nin_block
 from mlpconv.models.classics import vgg_block
 

@@ -37,7 +37,9 @@ def vgg_block(convolutions: int, channels: int) -> Block:
     return Block(**layers, pool=MaxPool2d(2, stride=2))
 
 
-@register_model(source="Dive into Deep Learning, section 8.2, Networks Using Blocks (VGG); after Simonyan, Zisserman 2014")
+@register_model(
+    source="Dive into Deep Learning, section 8.2, Networks Using Blocks (VGG); after Simonyan, Zisserman 2014"
+)
 def vgg11(num_classes: int = 10, input_channels: int = 1) -> Network:
     """VGG-11."""
     return Network(

@@ -1,0 +1,27 @@
+"""The light rooms import nothing heavy: `mlpconv summary` and `--help` must answer at once."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import mlpconv.arch
+
+HEAVY = ["torch", "keras", "tensorflow", "jax", "mxnet", "matplotlib", "PIL", "sklearn", "scipy", "pandas"]
+ARCH = [f"mlpconv.arch.{module.name}" for module in pkgutil.iter_modules(mlpconv.arch.__path__)]
+
+
+@pytest.mark.parametrize("modules", [["mlpconv"], ["mlpconv.models"], ARCH], ids=["mlpconv", "models", "arch"])
+def test_the_light_rooms_import_nothing_heavy(modules):
+    assert modules
+    code = f"import sys, {', '.join(modules)}; print(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert set(modules) <= imported
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_arch_does_not_even_import_numpy():
+    code = f"import sys, {', '.join(ARCH)}; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
