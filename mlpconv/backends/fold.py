@@ -21,14 +21,14 @@ class AxisFold(NamedTuple):
     """One axis of a folded convolution.
 
     matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels on
-    each side. count: outputs of the axis; the phases give phases·⌈count / phases⌉, the rest is cut off.
+    each side. outputs: those of the axis; the phases give phases·⌈outputs / phases⌉, the rest is cut off.
     """
 
     matrix: npt.NDArray[np.float64]
     stride: int
     before: int
     after: int
-    count: int
+    outputs: int
 
     @property
     def phases(self) -> int:
@@ -60,6 +60,9 @@ def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
     _, first = next(network.walk())
     if not isinstance(first, Conv2d) or pair(first.padding) != (0, 0) or any(target % side for side in source):
         return False
-    axes = [fold_axis(side, target, k, s) for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)]
-    folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.count // axis.phases) for axis in axes)
-    return 2 * folded <= prod(axis.matrix.shape[2] * axis.count for axis in axes)
+    axes = [
+        fold_axis(side, target, k, s)
+        for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)
+    ]
+    folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
+    return 2 * folded <= prod(axis.matrix.shape[2] * axis.outputs for axis in axes)

@@ -64,9 +64,7 @@ class Classifier:
             )
         return self.model.logits(images)
 
-    def predict(
-        self, images: Images | Sequence[str | Path], *, top: int = 3, invert: bool = False
-    ) -> list[Prediction]:
+    def predict(self, images: Images | Sequence[str | Path], *, top: int = 3, invert: bool = False) -> list[Prediction]:
         """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), or a sequence of files.
 
         invert: turn light and dark around first.

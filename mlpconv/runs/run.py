@@ -1,12 +1,12 @@
 """The run directory: everything needed to know a training run, to use it, and to repeat it.
 
-    config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
-    environment.json     versions, hardware, command line, date
-    history.jsonl        a line an epoch
-    checkpoint/          what a resume needs
-    weights.safetensors  the classifier: weights, network, preprocess and class names in one file
-    result.json          written last: how it ended
-    curves.png           loss and accuracy, drawn as the chapter draws them
+config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
+environment.json     versions, hardware, command line, date
+history.jsonl        a line an epoch
+checkpoint/          what a resume needs
+weights.safetensors  the classifier: weights, network, preprocess and class names in one file
+result.json          written last: how it ended
+curves.png           loss and accuracy, drawn as the chapter draws them
 """
 
 import json
@@ -192,7 +192,9 @@ def _latest() -> Path:
 def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Path:
     """A directory name that is free: runs/quick-nin-1, runs/quick-nin-2 …"""
     stem = "-".join(Path(part.rpartition(":")[2]).stem for part in (recipe_name, model))
-    taken = [int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()]
+    taken = [
+        int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()
+    ]
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 

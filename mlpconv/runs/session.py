@@ -277,7 +277,9 @@ def _check_size(network: Network, size: int) -> None:
         raise RecipeError(f"image_size {size}: {error}") from None
     classes = num_classes(network)
     if rows[-1].output_shape != (classes,):
-        raise RecipeError(f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels")
+        raise RecipeError(
+            f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels"
+        )
 
 
 def _refuse_taken(path: Path) -> None:

@@ -175,7 +175,9 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place
             values[key] = {**(values.get(key, {}) if same else {}), "name": value}
         elif isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
             if not isinstance(value, Mapping):
-                raise RecipeError(f"{place}: {key} is a table of {', '.join(get_type_hints(hints[key]))}, not {value!r}")
+                raise RecipeError(
+                    f"{place}: {key} is a table of {', '.join(get_type_hints(hints[key]))}, not {value!r}"
+                )
             values[key] = dict(values.get(key, {}))
             _merge(values[key], value, hints[key], f"{place}: {key}")
         else:
