@@ -13,7 +13,7 @@ Names are loaded when they are first used; importing mlpconv loads no framework.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mlpconv.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mlpconv.api import load, train

@@ -40,7 +40,8 @@ def train(
         if isinstance(event, EpochEnded):
             _log.info(
                 "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
-                event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy, event.images_per_second,
+                event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy,
+                event.images_per_second,
             )  # fmt: skip
     return recorder.run
 

@@ -48,7 +48,7 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     mode: "L" (grey) or "RGB". fit: how an image of another shape meets the square of ``size`` pixels: "squash" ignores
     its proportions, "crop" takes the middle, "pad" adds borders. antialias: low-pass before making smaller. mean, std:
     per channel, of values in 0..1; the chapter's own are 0 and 1. source_size: (height, width) of the training images;
-    images of other sizes are brought to it first, in 8 bits, so that the network sees no more detail than it learnt from.
+    images of other sizes are brought to it first, in 8 bits, so that the network sees no detail that it never learnt.
     """
 
     size: int

@@ -14,7 +14,8 @@ _state = {"kept": False}
 
 
 def keep_memory() -> bool:
-    """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with MLPCONV_ALLOCATOR=system."""
+    """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with
+    MLPCONV_ALLOCATOR=system."""
     if _state["kept"] or os.environ.get("MLPCONV_ALLOCATOR") == "system" or platform.libc_ver()[0] != "glibc":
         return _state["kept"]
     mallopt = ctypes.CDLL(None).mallopt

@@ -27,8 +27,8 @@ Precision = Literal["float32", "bfloat16"]
 class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The rule that turns a gradient g into an update of a parameter p at the rate lr.
 
-    sgd: v ← momentum·v + g, p ← p − lr·v (Nesterov: p ← p − lr·(g + momentum·v)); weight decay adds weight_decay·p to g.
-    adam (Kingma, Ba 2014): m ← β₁m + (1−β₁)g, s ← β₂s + (1−β₂)g², p ← p − lr·m̂/(√ŝ + eps), m̂ and ŝ free of bias.
+    sgd: v ← momentum·v + g, p ← p − lr·v (Nesterov: p ← p − lr·(g + momentum·v)); weight decay adds weight_decay·p to
+    g. adam (Kingma, Ba 2014): m ← β₁m + (1−β₁)g, s ← β₂s + (1−β₂)g², p ← p − lr·m̂/(√ŝ + eps), m̂ and ŝ free of bias.
     adamw (Loshchilov, Hutter 2017): adam after p ← p − lr·weight_decay·p. Biases and normalisation are not decayed.
     """
 
@@ -88,8 +88,8 @@ class StepPlan:
 
 
 class Metrics(NamedTuple):
-    """Sums over images since the metrics were last reset. ``skipped`` counts the updates that were masked because the loss
-    or a gradient was not finite; the images of such a step count in nothing else."""
+    """Sums over images since the metrics were last reset. ``skipped`` counts the updates that were masked because the
+    loss or a gradient was not finite; the images of such a step count in nothing else."""
 
     loss: float = 0.0
     correct: int = 0
@@ -167,7 +167,8 @@ def list_backends() -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The back end of a framework. Raises MissingDependency naming what to install, MlpconvError for an unknown name."""
+    """The back end of a framework. Raises MissingDependency naming what to install, MlpconvError for an unknown
+    name."""
     if name not in _MODULES:
         raise MlpconvError(unknown("backend", name, _MODULES))
     try:

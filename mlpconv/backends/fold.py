@@ -1,10 +1,11 @@
 """Bilinear enlarging by a whole factor and the convolution after it, as one convolution on the small image.
 
-Enlarging is linear and local, so a convolution with stride s behind an enlarging by f reads each output from a few source
-pixels. Outputs whose positions agree modulo P = f / gcd(f, s) share the same weights; they are the P phases of an axis.
-With M (P, k_src, k) the share of source pixel and phase in every enlarged pixel, the small convolution's weights are
-M·W·Mᵀ, its stride is s / gcd(f, s), and its outputs are the phases side by side. Exact but for rounding, edges included
-(the source is replicated outwards, as bilinear resizing does), where the convolution has no padding of its own.
+Enlarging is linear and local, so a convolution with stride s behind an enlarging by f reads each output from a few
+source pixels. Outputs whose positions agree modulo P = f / gcd(f, s) share the same weights; they are the P phases of
+an axis. With M (P, k_src, k) the share of source pixel and phase in every enlarged pixel, the small convolution's
+weights are M·W·Mᵀ, its stride is s / gcd(f, s), and its outputs are the phases side by side. Exact but for rounding,
+edges included (the source is replicated outwards, as bilinear resizing does), where the convolution has no
+padding of its own.
 """
 
 from math import gcd, prod
@@ -20,8 +21,8 @@ from mlpconv.arch.network import Network
 class AxisFold(NamedTuple):
     """One axis of a folded convolution.
 
-    matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels on
-    each side. outputs: those of the axis; the phases give phases·⌈outputs / phases⌉, the rest is cut off.
+    matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels
+    on each side. outputs: of the axis; the phases give phases·⌈outputs / phases⌉, the rest is cut off.
     """
 
     matrix: npt.NDArray[np.float64]

@@ -7,10 +7,10 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlpconv.arch.network import Network, Preprocess
+from mlpconv.backends import hardware
 from mlpconv.backends.base import Model, Optimizer, Precision, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, unknown
@@ -76,7 +76,7 @@ class KerasBackend:
         """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
         name, _ = self.choose(device, None)
         if name == "cpu":
-            return f"cpu ({_processor()}, {len(os.sched_getaffinity(0))} threads)"
+            return f"cpu ({hardware.processor()}, {hardware.cpu_count()} threads)"
         index = int(name.partition(":")[2])
         if self.engine == "jax":
             model = importlib.import_module("jax").devices()[index].device_kind
@@ -110,10 +110,3 @@ def select(name: str) -> KerasBackend:
             f"use the backend {running}, or start a new process with KERAS_BACKEND={name}"
         )
     return KerasBackend(name)
-
-
-def _processor() -> str:
-    """The processor's name as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else os.uname().machine

@@ -55,7 +55,9 @@ def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any 
             x = _layer(row.name, row.layer, policy)(x)
         if isinstance(row.layer, AvgPool2d):
             x = _recounted(row, row.layer, x)
-    return models.Model(image, x, name=re.sub(r"\W", "_", network.name, flags=re.ASCII) or "network")
+    # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
+    name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
+    return models.Model(image, x, name=name or "network")
 
 
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:

@@ -117,8 +117,8 @@ def _put(module: nn.Module, network: Network, weights: Weights, place: str) -> N
 
 def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
     """The device and precision where the user left them open: the first GPU if there is one, as the chapter's try_gpu,
-    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have, RecipeError
-    for a precision that is none."""
+    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have,
+    RecipeError for a precision that is none."""
     if precision not in (None, *get_args(Precision)):
         raise RecipeError(unknown("precision", precision, get_args(Precision)))
     if device is None:

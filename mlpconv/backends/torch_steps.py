@@ -40,8 +40,7 @@ class Steps:
     def update(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))  # pyright: ignore[reportPrivateImportUsage]
-        finite = torch.isfinite(loss) & torch.isfinite(norms).all()
+        finite = torch.isfinite(loss) & torch.isfinite(nn.utils.get_total_norm(gradients))
         for group in self._torch.param_groups:
             group["lr"] = learning_rate
         # What GradScaler tells a fused optimiser: it then leaves parameters and state as they are, on the device.

@@ -22,11 +22,11 @@ STATISTICS = ("running_mean", "running_var")
 class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How weights begin.
 
-    weights: "xavier", U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010); "he", N(0, 2/fan_in) (He et al. 2015); "torch",
-    U(±√(1/fan_in)), what PyTorch starts with. biases: "zeros" or "framework", which is what the framework in use starts
-    with: U(±√(1/fan_in)) in PyTorch, zeros in the others. open_last: the last block's 1×1 convolutions of equal width
-    start as the identity plus N(0, 0.01²), and all of its biases at 0.1, so that each class begins on the open side of
-    its ReLU.
+    weights: "xavier", U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010); "he", N(0, 2/fan_in) (He et al. 2015);
+    "torch", U(±√(1/fan_in)), what PyTorch starts with. biases: "zeros" or "framework", which is what the framework in
+    use starts with: U(±√(1/fan_in)) in PyTorch, zeros in the others. open_last: the last block's 1×1 convolutions of
+    equal width start as the identity plus N(0, 0.01²), and all of its biases at 0.1, so that each class begins on the
+    open side of its ReLU.
     """
 
     weights: Literal["xavier", "he", "torch"]
@@ -135,7 +135,8 @@ def _last_block(network: Network) -> frozenset[str]:
 
 
 def check_weights(network: Network, weights: Weights, place: str, input_shape: tuple[int, ...] | None = None) -> None:
-    """Raise WeightsError, with the difference, unless names, shapes and type are the network's and all values finite."""
+    """Raise WeightsError, with the difference, unless names, shapes and type are the network's and all values
+    finite."""
     shapes = weight_shapes(network, input_shape)
     missing, extra = [n for n in shapes if n not in weights], [n for n in weights if n not in shapes]
     if missing or extra:

@@ -1,11 +1,12 @@
-"""The command line. Each command composes what the rooms below compute; nothing heavy is imported before it is needed."""
+"""The command line. Each command composes what the rooms below compute; nothing heavy is imported before it is
+needed."""
 
 from typing import Annotated
 
 import typer
 
-import mlpconv
 from mlpconv.cli import train, use
+from mlpconv.version import __version__
 
 app = typer.Typer(
     name="mlpconv",
@@ -19,13 +20,15 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"mlpconv {mlpconv.__version__}")
+        print(f"mlpconv {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -1,4 +1,5 @@
-"""How commands speak: tables and sentences for people on standard output, JSON for machines, progress on standard error."""
+"""How commands speak: tables and sentences for people on standard output, JSON for machines, progress on standard
+error."""
 
 import json
 from functools import cache

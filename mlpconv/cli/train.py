@@ -22,7 +22,9 @@ _OPTIONS = {"lr": "learning_rate"}
 
 
 def train(
-    recipe: Annotated[str | None, Option(help="A recipe's name or a TOML file.  [default: quick]", show_default=False)] = None,
+    recipe: Annotated[
+        str | None, Option(help="A recipe's name or a TOML file.  [default: quick]", show_default=False)
+    ] = None,
     model: Annotated[str | None, Option(help="A network: a name, a JSON file, or module:function.")] = None,
     data: Annotated[str | None, Option(help="A data set's name.")] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
@@ -34,10 +36,14 @@ def train(
     initializer: Annotated[str | None, Option(help="xavier, he, torch or open.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order, augmentation and dropout.")] = None,
     precision: Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")] = None,
-    set_: Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
+    ] = None,
     backend: Annotated[str | None, Option(help="torch or tensorflow.  [default: torch]", show_default=False)] = None,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
-    deterministic: Annotated[bool, Option("--deterministic", help="Only deterministic algorithms, also on a GPU.")] = False,
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="Only deterministic algorithms, also on a GPU.")
+    ] = False,
     out: Annotated[Path | None, Option(help="The run directory; a new one under ./runs by default.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out (by default the latest).")] = False,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
@@ -206,8 +212,8 @@ def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: boo
 
     live = err().is_terminal and not quiet
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     epochs = session.recipe.epochs
     with stop, Progress(*columns, console=err(), disable=not live, transient=True) as bar:
@@ -218,7 +224,9 @@ def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: boo
                     if not quiet:
                         say(f"going on behind epoch {event.epoch}, step {event.step}")
                 case Step():
-                    text = f"loss {event.loss:.3f} train acc {event.accuracy:.3f} {event.images_per_second:,.0f} images/s"
+                    text = (
+                        f"loss {event.loss:.3f} train acc {event.accuracy:.3f} {event.images_per_second:,.0f} images/s"
+                    )
                     name = f"epoch {event.epoch + 1}/{epochs}"
                     bar.update(task, description=name, completed=event.step, total=event.steps, text=text)
                 case EpochEnded():
@@ -240,7 +248,9 @@ def describe(recipe: "Recipe", name: str) -> str:
     """A recipe in one line."""
     from mlpconv.backends.weights import INITIALIZERS
 
-    start = next((key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights)
+    start = next(
+        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
+    )
     optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
     momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
     change = recipe.augmentation
@@ -249,7 +259,8 @@ def describe(recipe: "Recipe", name: str) -> str:
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation, *smoothing,
+        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
+        *smoothing,
         f"seed {recipe.seed}",
     ]  # fmt: skip
     return f"{name}: {', '.join(parts)}"
@@ -333,8 +344,9 @@ def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
 
     width = max(cell_len(name) for name in accuracies)
     known = [value for value in accuracies.values() if value is not None]
+    lowest = min(known) if len(set(known)) > 1 else None
     say("\ntest accuracy by class:")
     for name, value in accuracies.items():
         text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
-        weakest = "  weakest" if value == min(known) and value < max(known) else ""
+        weakest = "  weakest" if value is not None and value == lowest else ""
         say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())

@@ -13,8 +13,8 @@ KEEP = 2
 
 
 class Checkpoint(NamedTuple):
-    """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of this
-    epoch's curve so far, and the seconds spent."""
+    """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of
+    this epoch's curve so far, and the seconds spent."""
 
     epoch: int
     step: int

@@ -60,7 +60,7 @@ class Classifier:
         channels = self.config.preprocess.channels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels or not len(images):
             raise DataError(
-                f"images: expected uint8 (N, H, W, {channels}) with N at least 1, received {images.dtype} {images.shape}"
+                f"images: expected uint8 (N, H, W, {channels}), N at least 1; received {images.dtype} {images.shape}"
             )
         return self.model.logits(images)
 

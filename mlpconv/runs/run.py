@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import msgspec
 
-import mlpconv
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
@@ -28,6 +27,7 @@ from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
 from mlpconv.training.recipe import Recipe
+from mlpconv.version import __version__
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
@@ -36,8 +36,8 @@ CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images' outermost
-    pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images'
+    outermost pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
 
     name: str
     class_names: tuple[str, ...]
@@ -132,7 +132,8 @@ class Run:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
-        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are wrong."""
+        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are
+        wrong."""
         path = self.path / WEIGHTS
         if not path.exists():
             raise RunError(
@@ -200,7 +201,7 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
 
 def environment() -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
-    versions: dict[str, str] = {"mlpconv": mlpconv.__version__, "python": platform.python_version()}
+    versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
         try:
             versions[package] = version(package)

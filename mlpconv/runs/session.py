@@ -215,8 +215,8 @@ class Recorder:
             checkpoints.save(self.run.path / "checkpoint", place)
         except OSError as error:
             raise RunError(
-                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier ones are whole: "
-                f"make room, then mlpconv train --out {self.run.path} --resume"
+                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier "
+                f"ones are whole: make room, then mlpconv train --out {self.run.path} --resume"
             ) from None
 
     def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:

@@ -11,7 +11,8 @@ from mlpconv.training.schedules import image_size
 
 
 class Forecast(NamedTuple):
-    """seconds: of the whole run, evaluations included. images_per_second: of training, at the last epoch's image size."""
+    """seconds: of the whole run, evaluations included. images_per_second: of training, at the last epoch's image
+    size."""
 
     seconds: float
     images_per_second: float

@@ -1,7 +1,7 @@
 """The step plan: (recipe, epoch, step) → everything that this step is told, as a pure function.
 
-Each draw comes from a counter-based generator (Philox, Salmon et al. 2011) that is keyed by the seed and set to the epoch and
-step, so any step can be planned without the steps before it, and a resume needs nothing but its number.
+Each draw comes from a counter-based generator (Philox, Salmon et al. 2011) that is keyed by the seed and set to the
+epoch and step, so any step can be planned without the steps before it, and a resume needs nothing but its number.
 """
 
 from functools import lru_cache

@@ -12,8 +12,8 @@ from mlpconv.training.recipe import Recipe
 
 
 class Progress(NamedTuple):
-    """Within an epoch: the steps done in it, and the training metrics so far. ``mark``: one of the five points of an epoch
-    that the chapter's curve shows, always at the same step; the others come by the clock."""
+    """Within an epoch: the steps done in it, and the training metrics so far. ``mark``: one of the five points of an
+    epoch that the chapter's curve shows, always at the same step; the others come by the clock."""
 
     epoch: int
     step: int
@@ -116,6 +116,6 @@ def _means(metrics: Metrics) -> tuple[float, float]:
 def _check(metrics: Metrics, epoch: int, step: int) -> None:
     if metrics.skipped >= 20:
         raise TrainingFailed(
-            f"epoch {epoch + 1}, step {step + 1}: the loss or a gradient was not finite in {metrics.skipped} steps of this "
-            "epoch (no update was made in them); lower the learning rate (--lr), or take the recipe quick"
+            f"epoch {epoch + 1}, step {step + 1}: the loss or a gradient was not finite in {metrics.skipped} steps of "
+            "this epoch (no update was made in them); lower the learning rate (--lr), or take the recipe quick"
         )

@@ -1,0 +1,234 @@
+"""Weights from elsewhere: real files that PyTorch and safetensors wrote, right, wrong, damaged and hostile."""
+
+import os
+import pickle
+import re
+import sys
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import chapter_networks as chapter
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d
+from mlpconv.arch.network import Block, Network
+from mlpconv.backends.weights import check_weights, weight_shapes
+from mlpconv.convert import from_state_dict, read_torch_file
+from mlpconv.errors import MissingDependency, WeightsError
+from mlpconv.models import create_model
+
+LENET = create_model("lenet")
+
+
+def lenet_state() -> dict[str, torch.Tensor]:
+    return chapter.made(chapter.lenet, False, 28).state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
+    # Its names, sorted as text as safetensors sorts them, put 12 before 6.
+    theirs = chapter.made(chapter.vgg11, False, 32, size=32).state_dict()
+    path = tmp_path / f"vgg{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(theirs, path)
+    network = create_model("vgg11").replace(input_size=32)
+    weights = from_state_dict(network, read_torch_file(path), str(path))
+    check_weights(network, weights, "converted")
+    assert list(weights) == list(weight_shapes(network))
+    for ours, their in (("block1.conv1.weight", "0.0.weight"), ("block4.conv2.bias", "3.2.bias"),
+                        ("fc1.weight", "6.weight"), ("fc3.bias", "12.bias")):  # fmt: skip
+        np.testing.assert_array_equal(weights[ours], theirs[their].numpy())
+
+
+def test_layers_of_one_shape_keep_their_order():
+    theirs = chapter.made(chapter.nin, True, 224).state_dict()
+    weights = from_state_dict(create_model("nin"), theirs)
+    for block, place in enumerate((0, 2, 4, 7), start=1):
+        for name, index in (("conv", 0), ("mlp1", 2), ("mlp2", 4)):
+            for part in ("weight", "bias"):
+                expected = theirs[f"{place}.{index}.{part}"].numpy()
+                np.testing.assert_array_equal(weights[f"block{block}.{name}.{part}"], expected)
+
+
+def test_what_all_names_begin_with_is_left_out():
+    plain = from_state_dict(LENET, lenet_state())
+    for prefix in ("net.", "model.net."):
+        weights = from_state_dict(LENET, {f"{prefix}{name}": value for name, value in lenet_state().items()})
+        assert all(np.array_equal(weights[name], plain[name]) for name in plain)
+    assert "net.0.weight" in chapter.Classifier(chapter.lenet(False)).state_dict()
+
+
+def test_canonical_names_are_taken_as_they_are():
+    weights = from_state_dict(LENET, lenet_state())
+    shuffled = dict(sorted(weights.items(), reverse=True))
+    for values in (shuffled, {f"module.{name}": value for name, value in shuffled.items()}):
+        again = from_state_dict(LENET, values)
+        assert list(again) == list(weights)
+        assert all(np.array_equal(again[name], weights[name]) for name in weights)
+
+
+def test_normalisation_comes_with_its_statistics():
+    network = Network(
+        Block(conv=Conv2d(3, 3, bias=False), norm=BatchNorm2d()), GlobalAvgPool2d(), Flatten(), input_size=8
+    )
+    theirs = nn.Sequential(nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3)))
+    theirs(torch.randn(4, 1, 8, 8))
+    weights = from_state_dict(network, theirs.state_dict())
+    np.testing.assert_array_equal(weights["block1.norm.running_var"], theirs[0][1].running_var.numpy())
+    np.testing.assert_array_equal(weights["block1.norm.running_mean"], theirs[0][1].running_mean.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_floats_become_float32(dtype: torch.dtype, tmp_path: Path):
+    state = {name: value.to(dtype) for name, value in lenet_state().items()}
+    torch.save(state, tmp_path / "net.pt")
+    weights = from_state_dict(LENET, read_torch_file(tmp_path / "net.pt"))
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(weights["fc1.weight"], state["7.weight"].float().numpy())
+
+
+def changed(**changes) -> dict[str, object]:
+    """LeNet's arrays with some exchanged, added, or (None) left out; a double underscore stands for a point."""
+    state = {name: value.numpy() for name, value in lenet_state().items()}
+    state |= {name.strip("_").replace("__", "."): value for name, value in changes.items()}
+    return {name: value for name, value in state.items() if value is not None}
+
+
+@pytest.mark.parametrize(("state", "message"), [
+    (changed(_11__weight=np.zeros((7, 84), np.float32)), r"11.weight has the shape (7, 84) where the network has fc3"),
+    (changed(_11__bias=None), "it has 10 arrays, here are 9; the first without a partner is fc3.bias"),
+    (changed(_13__bias=np.zeros(3, np.float32)), "has 10 arrays, here are 11; the first without a partner is 13.bias"),
+    (changed(_0__bias=None, _0__running_mean=np.zeros(6, np.float32)), "0.running_mean has the shape (6,) where the"),
+    (changed(_0__bias=np.zeros(6, np.int64)), "conv1.bias holds int64 values; weights are floats"),
+    (changed(_0__bias=np.full(6, np.nan, np.float32)), "conv1.bias holds NaN or infinite values"),
+    (changed(_0__bias=np.full(6, 1e300)), "conv1.bias holds NaN or infinite values"),
+    ({}, "has 10 arrays, here are 0; the first without a partner is conv1.weight"),
+    ({"a.0.weight": 1, "b.1.weight": 2}, "'a.0.weight' is neither a name of this network (such as 'conv1.weight')"),
+    ({"conv1.weight": np.zeros((6, 1, 5, 5))}, "missing: conv1.bias, conv2.weight, conv2.bias and 6 more"),
+    ({"conv1.weight": np.zeros(1), "conv9.weight": np.zeros(1)}, "not in the network: conv9.weight"),
+])  # fmt: skip
+def test_weights_of_another_network_are_refused(state: dict, message: str):
+    with pytest.raises(WeightsError, match=f"^net.pt: .*{re.escape(message)}"):
+        from_state_dict(LENET, state, "net.pt")
+
+
+def lazy_state() -> OrderedDict:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Lazy modules are a new feature")
+        return chapter.lenet(True).state_dict()
+
+
+def test_lazy_layers_without_weights(tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"0\.weight belongs to a lazy layer without weights yet; pass one batch"):
+        from_state_dict(LENET, lazy_state())
+    torch.save(lazy_state(), tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match="nothing in it was run: it holds lazy layers without weights yet"):
+        read_torch_file(tmp_path / "net.pt")
+
+
+class Program:
+    """Unpickled without care, it makes a directory."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def write_with_torch(value: object, path: Path) -> None:
+    torch.save(value, path)
+
+
+def write_with_old_torch(value: object, path: Path) -> None:
+    torch.save(value, path, _use_new_zipfile_serialization=False)
+
+
+def write_with_pickle(value: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("write", [write_with_torch, write_with_old_torch, write_with_pickle])
+def test_a_file_that_would_run_a_program_is_refused_and_nothing_runs(write, tmp_path: Path):
+    marker, path = tmp_path / "it ran", tmp_path / "weights.pt"
+    write({**lenet_state(), "extra": Program(marker)}, path)
+    with pytest.raises(WeightsError) as refusal:
+        read_torch_file(path)
+    assert not marker.exists()
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "torch.save(net.state_dict()" in str(refusal.value)
+    assert "weights_only" not in str(refusal.value)
+    pickle.loads(pickle.dumps(Program(marker)))
+    assert marker.exists(), "the file was harmless, so the test has shown nothing"
+
+
+def test_the_refusal_names_what_it_met(tmp_path: Path):
+    torch.save({"extra": Program(tmp_path / "it ran")}, tmp_path / "weights.pt")
+    with pytest.raises(WeightsError, match=r"refused, and nothing in it was run: it holds posix\.mkdir"):
+        read_torch_file(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (chapter.lenet(False), r"refused, and nothing in it was run: it holds torch\.nn\.modules\.container\.Sequential"),
+    ({"epoch": 3, "state_dict": {}}, r"holds a dictionary of epoch, state_dict, not a state_dict of tensors alone"),
+    ([1, 2], "holds list, not a state_dict"),
+])  # fmt: skip
+def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Path):
+    torch.save(value, tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match=message):
+        read_torch_file(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>", b"PK\x03\x04" + bytes(40)])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_something_else_is_refused(content: bytes, suffix: str, tmp_path: Path):
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, and nothing in it was run)"):
+        read_torch_file(path)
+
+
+def test_a_missing_file_and_a_directory(tmp_path: Path):
+    for path in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(WeightsError, match="there is no such file"):
+            read_torch_file(path)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from([".pt", ".safetensors"]), st.data())
+def test_a_damaged_file_gives_arrays_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, suffix: str, data):
+    path = tmp_path_factory.mktemp("damaged") / f"net{suffix}"
+    state = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[index] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    refusal, found = str(path), {}
+    try:
+        found = read_torch_file(path)
+    except WeightsError as error:
+        refusal = str(error)
+    assert refusal.startswith(str(path))
+    assert all(isinstance(value, np.ndarray) for value in found.values())
+
+
+def test_an_old_pytorch_reads_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    torch.save(lenet_state(), tmp_path / "net.pt")
+    save_file(lenet_state(), tmp_path / "net.safetensors")
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(MissingDependency, match=r"PyTorch 2\.9\.1\+cpu can be made to run programs"):
+        read_torch_file(tmp_path / "net.pt")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependency, match=r'not installed; pip install "mlpconv\[torch\]"'):
+        read_torch_file(tmp_path / "net.pt")
+    assert len(read_torch_file(tmp_path / "net.safetensors")) == 10
