@@ -152,10 +152,11 @@ def read_recipe(path: Path) -> Recipe:
 def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:
     """The recipe with some fields exchanged; nested fields are tables. Raises RecipeError naming what is wrong.
 
-    ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model drops
-    ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before.
+    ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
+    drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before.
     """
-    values = msgspec.to_builtins(recipe)
+    # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
+    values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
     if changes.get("model", recipe.model) != recipe.model:
         for key in ("image_size", "image_sizes"):
             values.pop(key, None)

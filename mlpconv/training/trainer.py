@@ -68,8 +68,8 @@ def train(
     """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe.
 
     The model must have been given the training images. report_every: seconds between two Progress events.
-    Raises TrainingFailed where the loss has stopped being finite: in twenty steps of an epoch, in all of them, or on the
-    test images.
+    Raises TrainingFailed where the loss has stopped being finite: in twenty steps of an epoch, in all of them, or on
+    the test images.
     """
     side = (images.shape[1], images.shape[2])
     steps = steps_per_epoch(recipe, len(images))
@@ -99,8 +99,8 @@ def train(
         evaluation_seconds = time.perf_counter() - began - seconds
         if not isfinite(test.loss):
             raise TrainingFailed(
-                f"epoch {current + 1}: the loss on the test images is not finite: the weights have grown without bounds; "
-                + _REMEDY
+                f"epoch {current + 1}: the loss on the test images is not finite, the weights have grown without "
+                f"bounds; {_REMEDY}"
             )
         last = plan or plan_step(recipe, len(images), side, image_size, current, steps - 1)
         yield EpochEnded(
