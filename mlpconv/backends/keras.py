@@ -61,7 +61,7 @@ class KerasBackend:
         found = self._devices()
         if device is None:
             device = found[1] if len(found) > 1 else "cpu"
-        name = device.replace("cuda", "gpu").removesuffix(":")
+        name = device.replace("cuda", "gpu")
         name = "cpu" if name == "cpu:0" else f"{name}:0" if name == "gpu" else name
         if name not in found:
             raise MlpconvError(f"device {device!r}: {self.engine} finds {', '.join(found)}; choose one of them")
