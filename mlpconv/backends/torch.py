@@ -7,7 +7,7 @@ step, and are folded into the first convolution where that is exact (mlpconv.bac
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -34,11 +34,12 @@ from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
-from mlpconv.backends.torch_optimizer import Steps
+from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
-from mlpconv.errors import MlpconvError, WeightsError
+from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
 EVALUATION_BATCH = 256
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
 
 
@@ -116,12 +117,18 @@ def _put(module: nn.Module, network: Network, weights: Weights, place: str) -> N
 
 def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
     """The device and precision where the user left them open: the first GPU if there is one, as the chapter's try_gpu,
-    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have."""
-    device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have,
+    RecipeError for a precision that is none."""
+    if precision not in (None, *get_args(Precision)):
+        raise RecipeError(unknown("precision", precision, get_args(Precision)))
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.partition(":")[0] not in DEVICES:
+        raise MlpconvError(f"{unknown('device', device, DEVICES)}; one of several by its number: cuda:1")
     try:
-        torch.zeros(1, device=device)
+        device = "cpu" if torch.zeros(1, device=device).device.type == "cpu" else device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise MlpconvError(f"device {device}: not usable here: {reason}; `mlpconv doctor` lists what is") from None
     if precision is None:
         has = torch.cuda.is_bf16_supported(including_emulation=False) if "cuda" in device else (
@@ -174,7 +181,8 @@ class TorchModel:
         self.network, self.preprocess, self.precision = network, preprocess, precision
         self.device = torch.device(device)
         self.classes = num_classes(network)
-        module = native(network).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._layout = _layout(network, self.device)
+        module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
@@ -193,8 +201,8 @@ class TorchModel:
 
     def attach(self, images: Images, labels: Labels) -> None:
         """Take the training images to the device, as they are."""
-        self._images = torch.from_numpy(images).to(self.device)
-        self._labels = torch.from_numpy(labels).to(self.device)
+        self._images = _tensor(images).to(self.device)
+        self._labels = _tensor(labels).to(self.device)
 
     def train_step(self, plan: StepPlan) -> None:
         """Carry out one step; nothing here waits for the device."""
@@ -240,9 +248,9 @@ class TorchModel:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                parts.append(self._forward(pixels, self.preprocess.size).float())
-            return torch.cat(parts).cpu().numpy()
+                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
+                parts.append(self._forward(pixels, self.preprocess.size).float().cpu())
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
@@ -299,7 +307,7 @@ class TorchModel:
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
                 x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self.native(x.contiguous(memory_format=torch.channels_last))
+            return self.native(x.contiguous(memory_format=self._layout))
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
         """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
@@ -350,7 +358,7 @@ class TorchModel:
             x = x.permute(0, 2, 3, 1)
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
-        x = x.permute(0, 3, 1, 2)
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
         for module in modules:
             x = module(x)
         return x
@@ -361,6 +369,23 @@ def _is_pointwise(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0)
     return isinstance(module, nn.ReLU | nn.Sigmoid)
+
+
+def _layout(network: Network, device: torch.device) -> torch.memory_format:
+    """Channels last, which is fastest, where it is safe."""
+    for row in layer_shapes(network):
+        if isinstance(row.layer, Conv2d) and device.type == "cpu" and row.input_shape[0] < 16:
+            kernel, stride = pair(row.layer.kernel_size), pair(row.layer.stride)
+            # Its gradient in channels last writes past its memory: oneDNN issue 6035.
+            if kernel == (1, 1) and stride != (1, 1):
+                return torch.contiguous_format
+    return torch.channels_last
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
+    direct = array.flags.writeable and all(step >= 0 for step in array.strides)
+    return torch.from_numpy(array if direct else array.copy())
 
 
 def _fit(pixels: Tensor, fit: str) -> Tensor:

@@ -1,4 +1,6 @@
-"""The optimisers in PyTorch."""
+"""The optimisers of the PyTorch back end: an update that leaves everything as it was where something is not finite."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -22,12 +24,18 @@ class Steps:
             self._torch: torch.optim.Optimizer = torch.optim.SGD(
                 groups, lr=0.0, momentum=optimizer.momentum, nesterov=optimizer.nesterov, fused=True
             )
-            if optimizer.momentum:  # PyTorch would begin with whatever the memory holds if the first step is masked
-                for parameter in self._parameters.values():
-                    self._torch.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            moments = ("momentum_buffer",) if optimizer.momentum else ()
         else:
             betas = (optimizer.beta1, optimizer.beta2)
             self._torch = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=optimizer.eps, fused=True)
+            moments = ("exp_avg", "exp_avg_sq")
+        # PyTorch would begin a momentum with whatever the memory holds if the first step is masked.
+        for parameter in self._parameters.values():
+            state = {part: torch.zeros_like(parameter) for part in moments}
+            if optimizer.name != "sgd":
+                state["step"] = torch.zeros((), device=parameter.device)
+            if state:
+                self._torch.state[parameter] = state
 
     def update(self, loss: Tensor, learning_rate: float) -> Tensor:
         """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
@@ -44,25 +52,19 @@ class Steps:
 
     def state(self) -> State:
         """Every tensor that the optimiser keeps: "block1.conv.weight/momentum_buffer"."""
-        return {
-            f"{name}/{key}": value.detach().cpu().contiguous().numpy().copy()
-            for name, parameter in self._parameters.items()
-            for key, value in self._torch.state.get(parameter, {}).items()
-            if isinstance(value, Tensor)
-        }
+        return {name: value.cpu().contiguous().numpy().copy() for name, value in self._kept()}
 
     def load(self, state: State) -> None:
-        """Take ``state()`` back."""
-        self._torch.state.clear()
-        for key, value in state.items():
-            name, _, part = key.rpartition("/")
-            parameter = self._parameters.get(name)
-            if parameter is None or (value.ndim and tuple(value.shape) != tuple(parameter.shape)):
-                raise WeightsError(f"load_training_state: {key} does not belong to this network")
-            tensor = torch.from_numpy(np.array(value))
-            if value.ndim:
-                tensor = tensor.to(parameter.device)
-                tensor = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(tensor)
-            elif parameter.device.type != "cpu":
-                tensor = tensor.to(parameter.device)
-            self._torch.state[parameter][part] = tensor
+        """Take ``state()`` back. Raises WeightsError where another optimiser or network made it."""
+        own = dict(self._kept())
+        for name in {**own, **state}:
+            if name not in own or name not in state or tuple(own[name].shape) != state[name].shape:
+                raise WeightsError(f"load_training_state: {name} differs: another optimiser or network made this state")
+        for name, value in own.items():
+            value.copy_(torch.from_numpy(np.array(state[name])))
+
+    def _kept(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self._parameters.items():
+            for part, value in self._torch.state[parameter].items():
+                if isinstance(value, Tensor):
+                    yield f"{name}/{part}", value
