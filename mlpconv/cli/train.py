@@ -16,7 +16,6 @@ from mlpconv.errors import RecipeError
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result, Run
     from mlpconv.runs.session import Recorder, Session
-    from mlpconv.training.recipe import Recipe
 
 _OPTIONS = {"lr": "learning_rate"}
 
@@ -282,9 +281,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)
-    say(
-        f"\nin {duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, config, history and checkpoints"
-    )
+    say(f"\nin {duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, checkpoints")
     model = config.recipe.model
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),

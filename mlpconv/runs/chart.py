@@ -8,6 +8,8 @@ from mlpconv.arch.svg import escape
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 38
 """Pixels around the plot, where the numbers stand."""
+FEW = 30
+"""Points up to which each is marked, so that one sees how many a line was drawn through."""
 MOST_HINTS = 600
 """Points of one line that say their value under the pointer; of a longer line every second, third … one."""
 
@@ -32,7 +34,7 @@ def line_chart(
     lines = [line._replace(points=[p for p in line.points if all(map(math.isfinite, p))]) for line in lines]
     values = [y for line in lines for _, y in line.points]
     low, high = _span(values, top)
-    right = max((x for line in lines for x, _ in line.points), default=1.0)
+    right = math.ceil(max((x for line in lines for x, _ in line.points), default=1.0))
     inner_width, inner_height = width - LEFT - RIGHT, height - TOP - BOTTOM
     y_ticks = _ticks(low, high, max(inner_height // 55, 2))
     x_ticks = [x for x in _ticks(0, right, max(inner_width // 70, 2)) if x == int(x)]
@@ -65,7 +67,7 @@ def line_chart(
         path = " ".join(f"{across(x):g},{down(y):g}" for x, y in line.points)
         if len(line.points) > 1:
             shapes.append(f'<polyline class="line {line.style}" points="{path}"/>')
-        dots = line.dots or len(line.points) == 1
+        dots = line.dots or len(line.points) <= FEW
         step = -(-len(line.points) // MOST_HINTS) if line.points else 1
         for x, y in line.points[::-step]:
             hint = escape(f"{x_name} {x:.3g}: {line.name} {y:.4g}")

@@ -14,7 +14,7 @@ from mlpconv.runs.run import Run
 from mlpconv.training.recipe import fields
 from mlpconv.version import __version__
 
-CHARTS = (("wide", 440, 300), ("narrow", 358, 260))
+CHARTS = (("wide", 300, 250), ("narrow", 358, 260))
 MOST_RUNS = 10
 """As many as have a colour of their own."""
 TITLES = {

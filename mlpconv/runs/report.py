@@ -20,7 +20,7 @@ from mlpconv.version import __version__
 
 MOST_CLASSES = 100
 """Classes up to which the whole confusion matrix is shown."""
-CHARTS = (("wide", 912, 400), ("narrow", 358, 300))
+CHARTS = (("wide", 952, 400), ("narrow", 358, 300))
 """The same chart for two widths of page, in pixels: text that shrinks with its chart cannot be read."""
 
 
@@ -36,11 +36,11 @@ class Class(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """``count`` of the ``images`` of one class were taken for another."""
+    """``wrong`` of the ``images`` of one class were taken for another."""
 
     label: str
     predicted: str
-    count: int
+    wrong: int
     images: int
 
 
@@ -125,8 +125,8 @@ def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], cla
     if never:
         said.append(
             f"Never predicted, though the test set has images of {'them' if len(never) > 1 else 'it'}: "
-            f"{', '.join(never)}. Such a class is often dead: its last ReLU gives 0 everywhere. The recipe quick starts "
-            "with every class open."
+            f"{', '.join(never)}. Such a class is often dead: its last ReLU gives 0 everywhere. The recipe quick "
+            "starts with every class open."
         )
     without = [each.name for each in classes if not each.images]
     if without:
@@ -168,7 +168,7 @@ def _most_confused(names: tuple[str, ...], matrix: list[list[int]], most: int = 
         for taken, value in enumerate(row)
         if value and taken != true
     ]
-    return sorted(pairs, key=lambda pair: -pair.count)[:most]
+    return sorted(pairs, key=lambda pair: -pair.wrong)[:most]
 
 
 def _pictures(found: mistakes.Mistakes, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.resolve().name
 
     @property
     def history(self) -> list[dict[str, Any]]:
