@@ -34,7 +34,7 @@ def line_chart(
     lines = [line._replace(points=[p for p in line.points if all(map(math.isfinite, p))]) for line in lines]
     values = [y for line in lines for _, y in line.points]
     low, high = _span(values, top)
-    right = math.ceil(max((x for line in lines for x, _ in line.points), default=1.0))
+    right = max(math.ceil(max((x for line in lines for x, _ in line.points), default=1)), 1)
     inner_width, inner_height = width - LEFT - RIGHT, height - TOP - BOTTOM
     y_ticks = _ticks(low, high, max(inner_height // 55, 2))
     x_ticks = [x for x in _ticks(0, right, max(inner_width // 70, 2)) if x == int(x)]

@@ -45,8 +45,8 @@ def _environment() -> "Environment":
 
 
 def _legal(value: Any) -> Any:
-    # Markup is a str too, and stays what it is: it was made by us, of legal text.
-    return legal(value) if type(value) is str else value
+    # Markup, which is a str too, was made by us of legal text.
+    return value if hasattr(value, "__html__") else legal(str(value))
 
 
 def picture(image: Images) -> str:
