@@ -53,7 +53,7 @@ def run(tmp_path_factory):
         model=str(folder / "net.json"), data="digits", optimizer=Optimizer("adam"), learning_rate=0.01, batch_size=16,
         epochs=1, precision="float32",
     )  # fmt: skip
-    session = Session(recipe, recipe_name="tiny", data=Splits(train.subset(slice(400)), test.subset(slice(200))))
+    session = Session(recipe, recipe_name="tiny", data=Splits(train.subset(range(400)), test.subset(range(200))))
     session.forecast()
     recorder = session.run(folder / "run")
     for _ in recorder:
