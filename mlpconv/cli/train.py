@@ -16,7 +16,6 @@ from mlpconv.errors import RecipeError
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result, Run
     from mlpconv.runs.session import Recorder, Session
-    from mlpconv.training.recipe import Recipe
 
 _OPTIONS = {"lr": "learning_rate"}
 
@@ -218,29 +217,6 @@ def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: boo
     return True
 
 
-def describe(recipe: "Recipe", name: str) -> str:
-    """A recipe in one line."""
-    from mlpconv.backends.weights import INITIALIZERS
-
-    start = next(
-        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
-    )
-    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
-    momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
-    change = recipe.augmentation
-    augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
-    augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
-    smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
-    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
-    parts = [
-        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
-        *smoothing,
-        f"seed {recipe.seed}",
-    ]  # fmt: skip
-    return f"{name}: {', '.join(parts)}"
-
-
 def _announce(session: "Session", run: "Run") -> None:
     """What will happen, before it does."""
     for line in _lines(session):
@@ -253,6 +229,7 @@ def _announce(session: "Session", run: "Run") -> None:
 def _lines(session: "Session") -> list[str]:
     from mlpconv.arch.cost import count, training_memory
     from mlpconv.arch.shapes import show
+    from mlpconv.training.recipe import describe
 
     config, (train_set, test_set) = session.config, session.data
     costs = count(session.network)
@@ -304,7 +281,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)
-    say(f"\nin {duration(result.seconds)}; {run.path} holds config, history, curves.png, weights and checkpoints")
+    say(f"\nin {duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, checkpoints")
     model = config.recipe.model
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),

@@ -1,5 +1,6 @@
 """A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.backends import hardware
 from mlpconv.backends.base import Backend, Model, get_backend
 from mlpconv.backends.weights import initialize
 from mlpconv.data import Splits, load_dataset
@@ -17,12 +19,15 @@ from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
+from mlpconv.runs import mistakes
 from mlpconv.runs.run import WEIGHTS, Config, DataInfo, Result, Run, new_path
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.recipe import Recipe, differences
 
 CHECKPOINT_SECONDS = 300.0
+
+_log = logging.getLogger(__name__)
 
 
 class Resumed(NamedTuple):
@@ -45,6 +50,7 @@ class Session:
     config: Config
     network: Network
     data: Splits
+    expected: Forecast | None = None
 
     def __init__(
         self,
@@ -109,7 +115,8 @@ class Session:
         """Time for the whole run, from a few steps carried out."""
         train, test = self.data
         size = self.config.preprocess.size
-        return forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        return self.expected
 
     def run(
         self,
@@ -152,7 +159,7 @@ class Recorder:
             _refuse_other(self.run, session.config)
         else:
             _refuse_taken(path)
-            self.run = Run.create(path, session.config)
+            self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
 
     def __iter__(self) -> Iterator[Event]:
         with ExitStack() as stack:
@@ -162,6 +169,8 @@ class Recorder:
     def _train(self) -> Iterator[Event]:
         session = self.session
         train, test = session.data
+        if session.expected is not None:
+            self.run.write_forecast(session.expected)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
@@ -242,15 +251,13 @@ class Recorder:
         self._save(model, event.epoch + 1, 0)
         self.run.write_history(self.history)
         self.run.write_weights(model.weights())
+        mistakes.save(self.run.path, event.epoch + 1, event.test, self.session.data.test)
         if event.epoch + 1 == self.session.recipe.epochs:
             self._finish(event)
 
     def _finish(self, event: trainer.EpochEnded) -> None:
-        from mlpconv.runs.plots import save_curves
-
         training = sum(line["seconds"] for line in self.history)
         images = self.session.config.data.train * len(self.history)
-        save_curves(self.history, self.run.path / "curves.png", self.run.name)
         self.run.write_result(
             Result(
                 loss=event.loss,
@@ -262,8 +269,24 @@ class Recorder:
                 epochs=len(self.history),
                 class_accuracy=_by_class(self.session.config.data.class_names, event.test.class_accuracy),
                 confusion=event.test.confusion.tolist(),
+                peak_resident_bytes=hardware.peak_resident_bytes(),
             )
         )
+        self._draw()
+
+    def _draw(self) -> None:
+        """What people look at. The run is complete without it, so a full disk is no failure here."""
+        from mlpconv.runs.plots import save_curves
+        from mlpconv.runs.report import write_report
+
+        try:
+            save_curves(self.history, self.run.path / "curves.png", self.run.name)
+            write_report(self.run)
+        except OSError as error:
+            _log.warning(
+                "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
+                self.run.path, error.strerror or error, self.run.path,
+            )  # fmt: skip
 
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
