@@ -44,8 +44,8 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
         for field in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, field) < 1:
                 raise RecipeError(f"optimizer.{field} must be at least 0 and below 1, not {getattr(self, field)}")
-        if self.weight_decay < 0 or self.eps <= 0:
-            raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0")
+        if not (0 <= self.weight_decay < float("inf") and 0 < self.eps < float("inf")):
+            raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0, both finite")
         if self.name != "sgd" and (self.momentum or self.nesterov):
             raise RecipeError(f"optimizer: momentum and nesterov belong to sgd; {self.name} has beta1 and beta2")
         if self.nesterov and not self.momentum:

@@ -55,6 +55,8 @@ def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any 
             x = _layer(row.name, row.layer, policy)(x)
         if isinstance(row.layer, AvgPool2d):
             x = _recounted(row, row.layer, x)
+        if _lone_column(row):
+            x = layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=x.dtype)(x)
     # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
     name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
     return models.Model(image, x, name=name or "network")
@@ -91,7 +93,8 @@ def _padded(row: LayerShape, x: Any) -> Any:
     """What must stand before a layer: its padding, or the order in which we flatten."""
     match row.layer:
         case Conv2d() | MaxPool2d() | AvgPool2d():
-            sides = [margins(row.layer, row.input_shape[1 + axis], row.output_shape[1 + axis], axis) for axis in (0, 1)]
+            counts = row.output_shape[1], row.output_shape[2] + _lone_column(row)
+            sides = [margins(row.layer, row.input_shape[1 + axis], counts[axis], axis) for axis in (0, 1)]
             if sides == [(0, 0), (0, 0)]:
                 return x
             if isinstance(row.layer, MaxPool2d):
@@ -104,6 +107,17 @@ def _padded(row: LayerShape, x: Any) -> Any:
             return layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=x.dtype)(x)
         case _:
             return x
+
+
+def _lone_column(row: LayerShape) -> bool:
+    """Whether a convolution gives one column at a stride of (1, 2) or wider.
+
+    TensorFlow 2.21 with oneDNN leaves rows of it unwritten on the CPU, so we make one more column and cut it off.
+    """
+    if not isinstance(row.layer, Conv2d):
+        return False
+    down, right = pair(row.layer.stride)
+    return row.output_shape[2] == 1 and down == 1 < right
 
 
 def _recounted(row: LayerShape, layer: AvgPool2d, x: Any) -> Any:

@@ -7,7 +7,7 @@ step, and are folded into the first convolution where that is exact (mlpconv.bac
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -34,10 +34,12 @@ from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import can_fold, fold_axis
-from mlpconv.backends.weights import check_weights, decays, is_statistic
-from mlpconv.errors import MlpconvError, WeightsError
+from mlpconv.backends.torch_steps import Steps
+from mlpconv.backends.weights import check_weights, is_statistic
+from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
 EVALUATION_BATCH = 256
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
 
 
@@ -115,12 +117,18 @@ def _put(module: nn.Module, network: Network, weights: Weights, place: str) -> N
 
 def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
     """The device and precision where the user left them open: the first GPU if there is one, as the chapter's try_gpu,
-    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have."""
-    device = device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have,
+    RecipeError for a precision that is none."""
+    if precision not in (None, *get_args(Precision)):
+        raise RecipeError(unknown("precision", precision, get_args(Precision)))
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if device.partition(":")[0] not in DEVICES:
+        raise MlpconvError(f"{unknown('device', device, DEVICES)}; one of several by its number: cuda:1")
     try:
-        torch.zeros(1, device=device)
+        device = "cpu" if torch.zeros(1, device=device).device.type == "cpu" else device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(". ")[0]
         raise MlpconvError(f"device {device}: not usable here: {reason}; `mlpconv doctor` lists what is") from None
     if precision is None:
         has = torch.cuda.is_bf16_supported(including_emulation=False) if "cuda" in device else (
@@ -173,7 +181,8 @@ class TorchModel:
         self.network, self.preprocess, self.precision = network, preprocess, precision
         self.device = torch.device(device)
         self.classes = num_classes(network)
-        module = native(network).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._layout = _layout(network, self.device)
+        module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
@@ -192,8 +201,8 @@ class TorchModel:
 
     def attach(self, images: Images, labels: Labels) -> None:
         """Take the training images to the device, as they are."""
-        self._images = torch.from_numpy(images).to(self.device)
-        self._labels = torch.from_numpy(labels).to(self.device)
+        self._images = _tensor(images).to(self.device)
+        self._labels = _tensor(labels).to(self.device)
 
     def train_step(self, plan: StepPlan) -> None:
         """Carry out one step; nothing here waits for the device."""
@@ -239,9 +248,9 @@ class TorchModel:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                parts.append(self._forward(pixels, self.preprocess.size).float())
-            return torch.cat(parts).cpu().numpy()
+                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
+                parts.append(self._forward(pixels, self.preprocess.size).float().cpu())
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
@@ -293,12 +302,13 @@ class TorchModel:
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
-                return self._after_fold(self._folded(pixels, height, width, size))
+                x = self._folded(pixels, height, width, size)
+                return self._after_fold(x if self._layout == torch.channels_last else x.contiguous())
             x = (pixels.float() / 255 - self._mean) / self._std
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
                 x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self.native(x.contiguous(memory_format=torch.channels_last))
+            return self.native(x.contiguous(memory_format=self._layout))
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
         """Normalisation, enlarging and the first convolution in one, on the small images."""
@@ -340,6 +350,23 @@ class TorchModel:
         return x
 
 
+def _layout(network: Network, device: torch.device) -> torch.memory_format:
+    """Channels last, which is fastest, where it is safe."""
+    for row in layer_shapes(network):
+        if isinstance(row.layer, Conv2d) and device.type == "cpu" and row.input_shape[0] < 16:
+            kernel, stride = pair(row.layer.kernel_size), pair(row.layer.stride)
+            # Its gradient in channels last writes past its memory: oneDNN issue 6035.
+            if kernel == (1, 1) and stride != (1, 1):
+                return torch.contiguous_format
+    return torch.channels_last
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
+    direct = array.flags.writeable and all(step >= 0 for step in array.strides)
+    return torch.from_numpy(array if direct else array.copy())
+
+
 def _fit(pixels: Tensor, fit: str) -> Tensor:
     """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
     height, width = pixels.shape[2:]
@@ -352,62 +379,3 @@ def _fit(pixels: Tensor, fit: str) -> Tensor:
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     return F.pad(pixels, (left, side - width - left, top, side - height - top))
-
-
-class Steps:
-    """Our optimiser formulas, carried out by PyTorch's own optimisers, which compute the same."""
-
-    def __init__(self, module: nn.Module, optimizer: Optimizer) -> None:
-        self._parameters = dict(module.named_parameters())
-        decayed = [p for name, p in self._parameters.items() if decays(name, tuple(p.shape))]
-        others = [p for name, p in self._parameters.items() if not decays(name, tuple(p.shape))]
-        groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        if optimizer.name == "sgd":
-            self._torch: torch.optim.Optimizer = torch.optim.SGD(
-                groups, lr=0.0, momentum=optimizer.momentum, nesterov=optimizer.nesterov, fused=True
-            )
-            if optimizer.momentum:  # PyTorch would begin with whatever the memory holds if the first step is masked
-                for parameter in self._parameters.values():
-                    self._torch.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        else:
-            betas = (optimizer.beta1, optimizer.beta2)
-            self._torch = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=optimizer.eps, fused=True)
-
-    def update(self, loss: Tensor, learning_rate: float) -> Tensor:
-        """Update by the gradients in place and drop them; a boolean tensor: whether all was finite and it counted."""
-        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-        finite = torch.isfinite(loss) & torch.isfinite(nn.utils.get_total_norm(gradients))
-        for group in self._torch.param_groups:
-            group["lr"] = learning_rate
-        # What GradScaler tells a fused optimiser: it then leaves parameters and state as they are, on the device.
-        self._torch.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
-        self._torch.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
-        self._torch.step()
-        self._torch.zero_grad(set_to_none=True)
-        return finite
-
-    def state(self) -> State:
-        """Every tensor that the optimiser keeps: "block1.conv.weight/momentum_buffer"."""
-        return {
-            f"{name}/{key}": value.detach().cpu().contiguous().numpy().copy()
-            for name, parameter in self._parameters.items()
-            for key, value in self._torch.state.get(parameter, {}).items()
-            if isinstance(value, Tensor)
-        }
-
-    def load(self, state: State) -> None:
-        """Take ``state()`` back."""
-        self._torch.state.clear()
-        for key, value in state.items():
-            name, _, part = key.rpartition("/")
-            parameter = self._parameters.get(name)
-            if parameter is None or (value.ndim and tuple(value.shape) != tuple(parameter.shape)):
-                raise WeightsError(f"load_training_state: {key} does not belong to this network")
-            tensor = torch.from_numpy(np.array(value))
-            if value.ndim:
-                tensor = tensor.to(parameter.device)
-                tensor = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(tensor)
-            elif parameter.device.type != "cpu":
-                tensor = tensor.to(parameter.device)
-            self._torch.state[parameter][part] = tensor

@@ -100,8 +100,8 @@ def _version(package: str) -> str | None:
 
 def _directory(path: Path) -> dict[str, Any]:
     """A directory that may not be there yet: whether it can be written, and the room on its disk."""
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-    writable = os.access(there, os.W_OK | os.X_OK)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return {"path": str(path), "free_bytes": shutil.disk_usage(there).free, "writable": writable}
 
 

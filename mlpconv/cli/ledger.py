@@ -1,5 +1,6 @@
 """What ``mlpconv summary`` prints: a network's shapes and costs as tables."""
 
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlpconv.cli.output import Column, amount, paragraph, say, size, table, width
@@ -47,7 +48,7 @@ def print_one(one: Summary, batch: int, optimizer: str, precision: str, depth: s
         paragraph(f"{note}the next one {show(seen.stride)} further on", first=f"{'receptive field':16}", indent=16)
     say(f"\nmemory of tensors, batch {batch:,}, {precision}")
     rows = [
-        [name.replace("batch", "input batch"), size(getattr(one.prediction, name)), size(getattr(one.training, name))]
+        [name.replace("batch", "images"), size(getattr(one.prediction, name)), size(getattr(one.training, name))]
         for name in one.training._fields
     ]
     rows.append(["total", size(one.prediction.total), size(one.training.total)])
@@ -92,8 +93,10 @@ def _print_layers(one: Summary) -> None:
         )  # fmt: skip
         return [cost.name, cost.kind, show(cost.output_shape), *map(_number, counts), seen]
 
-    rows = [row(cost, seen) for cost, seen in zip(one.costs.layers, sees, strict=True)]
-    table(columns, [*rows, row(one.costs.total(), "")], total=True)
+    rows = [row(cost, seen) for cost, seen in zip(one.costs.layers, sees, strict=True)] + [row(one.costs.total(), "")]
+    # A network without normalisation needs no column for it.
+    used = [any(cells) for cells in zip(*rows, strict=True)]
+    table(list(compress(columns, used)), [list(compress(cells, used)) for cells in rows], total=True)
 
 
 def print_beside(summaries: list[Summary], batch: int, optimizer: str, precision: str) -> None:

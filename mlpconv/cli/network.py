@@ -92,7 +92,7 @@ def summary(
             raise RecipeError(unknown(option, value, known))
     if batch < 1:
         raise RecipeError(f"--batch {batch}: a batch holds at least 1 image")
-    shape = _shape(input) if input else None
+    shape = _shape(input) if input is not None else None
     names = [first, *(compare or []), *more]
     all_of_them = [_summarize(name, shape, classes, batch, optimizer, precision) for name in names]
     one, others = all_of_them[0], all_of_them[1:]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import RunError
@@ -88,4 +89,8 @@ def read_classifier(path: Path) -> Stored:
     except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{path}: its metadata are not what mlpconv writes: {error}") from None
     check_weights(network, weights, str(path))
+    if len(names) != (classes := num_classes(network)):
+        raise RunError(
+            f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it anew"
+        )
     return Stored(path, network, preprocess, names, weights, said.get("data", ""), background)

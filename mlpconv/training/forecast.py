@@ -34,7 +34,7 @@ def forecast(
     model.logits(few)
     evaluation = (time.perf_counter() - began) / len(few) * test_count
     seconds = sum(cost[each] for each in sizes) + recipe.epochs * evaluation
-    return Forecast(seconds, recipe.batch_size / cost[sizes[-1]])
+    return Forecast(seconds, min(recipe.batch_size, len(images)) / cost[sizes[-1]])
 
 
 def _seconds_per_step(model: Model, recipe: Recipe, count: int, side: tuple[int, int], size: int) -> float:

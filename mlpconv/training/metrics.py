@@ -37,8 +37,9 @@ def evaluate(logits: Floats, labels: Labels) -> Evaluation:
     count = logits.shape[1]
     wide = logits.astype(np.float64)
     peak = wide.max(1)
-    log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(1))
-    loss = float((log_sum - wide[np.arange(len(labels)), labels]).mean())
+    with np.errstate(invalid="ignore"):  # infinite logits: the loss says so by being NaN
+        log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(1))
+        loss = float((log_sum - wide[np.arange(len(labels)), labels]).mean())
     predicted = logits.argmax(1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     return Evaluation(loss, float((predicted == labels).mean()), confusion)

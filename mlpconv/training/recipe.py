@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -23,8 +23,8 @@ class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.shift < 0 or self.erase < 0 or self.mixup < 0:
-            raise RecipeError("augmentation: shift, erase and mixup must be at least 0")
+        if self.shift < 0 or self.erase < 0 or not 0 <= self.mixup < float("inf"):
+            raise RecipeError("augmentation: shift, erase and mixup must be at least 0 and finite")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         if self.seed >= 2**63:
             raise RecipeError(f"seed must be below 2**63, not {self.seed}")
         starts = [start for start, _ in self.image_sizes]
-        if starts != sorted(set(starts)) or any(start < 0 or size < 1 for start, size in self.image_sizes):
+        if starts != sorted(set(starts)) or any(not start >= 0 or size < 1 for start, size in self.image_sizes):
             raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {self.image_sizes}")
 
 
@@ -152,13 +152,18 @@ def read_recipe(path: Path) -> Recipe:
 def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:
     """The recipe with some fields exchanged; nested fields are tables. Raises RecipeError naming what is wrong.
 
-    ``initializer`` and ``optimizer`` also take a name.
+    ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
+    drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before.
     """
-    values = msgspec.to_builtins(recipe)
+    # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
+    values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
+    if changes.get("model", recipe.model) != recipe.model:
+        for key in ("image_size", "image_sizes"):
+            values.pop(key, None)
     _merge(values, changes, Recipe, place)
     try:
         return msgspec.convert(values, Recipe)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecipeError) as error:
         raise RecipeError(f"{place}: {error}") from None
 
 
@@ -167,13 +172,18 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place
     for key, value in changes.items():
         if key not in hints:
             raise RecipeError(f"{place}: {unknown('key', key, hints)}")
+        if isinstance(value, str) and (choices := _choices(hints[key])) and value not in choices:
+            raise RecipeError(f"{place}: {unknown(key, value, choices)}")
         if key == "initializer" and isinstance(value, str):
             values[key] = msgspec.to_builtins(named_initializer(value))
-        elif key == "optimizer" and isinstance(value, str):
-            # Another optimiser starts from its own defaults: momentum means nothing to adam.
-            same = value == values.get(key, {}).get("name", "sgd")
-            values[key] = {**(values.get(key, {}) if same else {}), "name": value}
-        elif isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
+            continue
+        if key == "optimizer":
+            value = {"name": value} if isinstance(value, str) else value
+            # Momentum means nothing to adam.
+            before = values.get(key, {}).get("name", "sgd")
+            if isinstance(value, Mapping) and value.get("name", before) != before:
+                values[key] = {}
+        if isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
             if not isinstance(value, Mapping):
                 raise RecipeError(
                     f"{place}: {key} is a table of {', '.join(get_type_hints(hints[key]))}, not {value!r}"
@@ -182,6 +192,12 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place
             _merge(values[key], value, hints[key], f"{place}: {key}")
         else:
             values[key] = value
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The texts that a field takes where it takes only some."""
+    kinds = (hint, *get_args(hint))
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import NamedTuple
 
 from mlpconv.backends.base import Images, Labels, Metrics, Model
@@ -67,7 +68,8 @@ def train(
     """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe.
 
     The model must have been given the training images. report_every: seconds between two Progress events.
-    Raises TrainingFailed where the loss has stopped being finite.
+    Raises TrainingFailed where the loss has stopped being finite: in twenty steps of an epoch, in all of them, or on
+    the test images.
     """
     side = (images.shape[1], images.shape[2])
     steps = steps_per_epoch(recipe, len(images))
@@ -92,9 +94,14 @@ def train(
                 yield Progress(current, index + 1, steps, *_means(metrics), speed, mark)
         metrics = model.read_metrics(reset=True)
         seconds = time.perf_counter() - began
-        _check(metrics, current, steps - 1)
+        _check(metrics, current, steps - 1, ended=True)
         test = evaluate(model.logits(test_images), test_labels)
         evaluation_seconds = time.perf_counter() - began - seconds
+        if not isfinite(test.loss):
+            raise TrainingFailed(
+                f"epoch {current + 1}: the loss on the test images is not finite, the weights have grown without "
+                f"bounds; {_REMEDY}"
+            )
         last = plan or plan_step(recipe, len(images), side, image_size, current, steps - 1)
         yield EpochEnded(
             current,
@@ -113,9 +120,12 @@ def _means(metrics: Metrics) -> tuple[float, float]:
     return metrics.loss / max(metrics.examples, 1), metrics.correct / max(metrics.examples, 1)
 
 
-def _check(metrics: Metrics, epoch: int, step: int) -> None:
-    if metrics.skipped >= 20:
+_REMEDY = "lower the learning rate (--lr), or take the recipe quick"
+
+
+def _check(metrics: Metrics, epoch: int, step: int, *, ended: bool = False) -> None:
+    if metrics.skipped >= 20 or (ended and not metrics.examples):
         raise TrainingFailed(
             f"epoch {epoch + 1}, step {step + 1}: the loss or a gradient was not finite in {metrics.skipped} steps of "
-            "this epoch (no update was made in them); lower the learning rate (--lr), or take the recipe quick"
+            "this epoch (no update was made in them); " + _REMEDY
         )

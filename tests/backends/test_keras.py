@@ -10,7 +10,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from small_networks import networks, random_input, random_weights
+from oracle import random_input, random_weights
+from strategies import networks
 
 from mlpconv.arch.layers import (
     AvgPool2d,
@@ -104,6 +105,12 @@ def test_windows_at_the_edge(backend, size: int):
     ]
     for pool in pools:
         compare(backend, Network(Conv2d(3, 1), pool, input_size=(size, size + 1)))
+
+
+@needs_keras
+@pytest.mark.parametrize("width", [3, 4, 5])
+def test_one_column_at_an_uneven_stride(backend, width: int):
+    compare(backend, Network(Conv2d(2, (2, 3), stride=(1, 3)), input_size=(6, width)))
 
 
 @needs_keras

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import networks, random_input, random_weights, torch_activations
+from oracle import random_input, random_weights, torch_activations
+from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
 from mlpconv.arch.network import Network, Preprocess

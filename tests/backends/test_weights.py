@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import networks, random_weights
+from oracle import random_weights
+from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear

@@ -1,10 +1,8 @@
-"""Random small networks for property tests, weights for them, and PyTorch's functions as their oracle."""
+"""Weights and inputs for any network, and PyTorch's functions as its oracle."""
 
 import numpy as np
-from hypothesis import strategies as st
 
 from mlpconv.arch.layers import (
-    AnyLayer,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -17,47 +15,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
 )
 from mlpconv.arch.network import Network
-from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.weights import weight_shapes
-from mlpconv.errors import NetworkError
-
-
-def sizes(least: int, most: int) -> st.SearchStrategy:
-    side = st.integers(least, most)
-    return side | st.tuples(side, side)
-
-
-@st.composite
-def pools(draw: st.DrawFn) -> MaxPool2d | AvgPool2d:
-    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    padding = tuple(draw(st.integers(0, side // 2)) for side in kernel)
-    stride, ceil_mode = draw(sizes(1, 4)), draw(st.booleans())
-    if draw(st.booleans()):
-        return MaxPool2d(kernel, stride, padding, ceil_mode)
-    return AvgPool2d(kernel, stride, padding, ceil_mode, count_include_pad=draw(st.booleans()))
-
-
-convolutions = st.builds(
-    Conv2d, st.integers(1, 4), sizes(1, 4), stride=sizes(1, 3), padding=sizes(0, 2), bias=st.booleans()
-)
-simple = st.sampled_from([ReLU(), Sigmoid(), BatchNorm2d(), BatchNorm2d(eps=0.1, momentum=0.25), Dropout(0.3)])
-endings = st.sampled_from(
-    [(), (GlobalAvgPool2d(), Flatten()), (Flatten(), Linear(5)), (Flatten(), Linear(3, bias=False), ReLU(), Linear(4))]
-)
-
-
-@st.composite
-def networks(draw: st.DrawFn) -> Network:
-    """A network of up to seven layers over an image of up to 3×14×14, not always square."""
-    channels, size = draw(st.integers(1, 3)), draw(st.tuples(st.integers(4, 14), st.integers(4, 14)))
-    layers: list[AnyLayer] = [ReLU()]
-    for layer in draw(st.lists(convolutions | pools() | simple, max_size=5)):
-        try:
-            layer_shapes(Network(*layers, layer, input_channels=channels, input_size=size))
-        except NetworkError:
-            continue  # A window larger than what the layers before it have left.
-        layers.append(layer)
-    return Network(*layers, *draw(endings), input_channels=channels, input_size=size)
 
 
 def random_weights(network: Network, seed: int = 0, dtype: type = np.float64) -> dict[str, np.ndarray]:

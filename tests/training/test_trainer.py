@@ -1,0 +1,169 @@
+"""The loop: which events come, in which order, with which numbers; where it stops, where it gives up."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from softmax_regression import SoftmaxRegression
+
+from mlpconv.errors import TrainingFailed
+from mlpconv.training.metrics import evaluate
+from mlpconv.training.plan import plan_step
+from mlpconv.training.recipe import Recipe
+from mlpconv.training.trainer import EpochEnded, Progress, Stopped, train
+
+LABELS = np.arange(46) % 3
+# A class is a bright row.
+IMAGES = np.random.default_rng(0).integers(0, 60, (46, 4, 4, 1), dtype=np.uint8)
+IMAGES[np.arange(46), LABELS] += 180
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.5, schedule="one-cycle", seed=3)
+STEPS = 12
+
+
+def events(model, recipe=RECIPE, report_every=1e9, **options):
+    model.attach(IMAGES[:46], LABELS)
+    return train(
+        model, recipe, IMAGES, LABELS, IMAGES[:9], LABELS[:9], image_size=4, report_every=report_every, **options
+    )
+
+
+def test_an_epoch_shows_its_fifths_and_its_end():
+    model = SoftmaxRegression()
+    found = list(events(model))
+    marks = [(event.epoch, event.step) for event in found if isinstance(event, Progress)]
+    assert marks == [(epoch, step) for epoch in (0, 1) for step in (2, 4, 6, 8, 10, 12)]
+    assert all(event.mark and event.steps == STEPS for event in found if isinstance(event, Progress))
+    assert [type(event) for event in found] == ([Progress] * 6 + [EpochEnded]) * 2
+    assert [(plan.dropout_seed, plan.learning_rate) for plan in model.plans] == [
+        (plan.dropout_seed, plan.learning_rate)
+        for epoch in (0, 1)
+        for step in range(STEPS)
+        for plan in [plan_step(RECIPE, 46, (4, 4), 4, epoch, step)]
+    ]
+
+
+@pytest.mark.parametrize(("batch", "count"), [(46, 1), (20, 3), (8, 6), (1, 5)])
+def test_marks_of_epochs_of_any_length(batch, count):
+    found = list(events(SoftmaxRegression(), Recipe(epochs=1, batch_size=batch)))
+    marks = [event.step for event in found if isinstance(event, Progress)]
+    assert len(marks) == count
+    assert isinstance(found[-1], EpochEnded)
+
+
+def test_an_epochs_numbers_are_means_over_it():
+    model = SoftmaxRegression()
+    found = list(events(model))
+    first, second = (event for event in found if isinstance(event, EpochEnded))
+    model = SoftmaxRegression()
+    model.attach(IMAGES, LABELS)
+    for step in range(STEPS):
+        model.train_step(plan_step(RECIPE, 46, (4, 4), 4, 0, step))
+    loss, correct, examples, _ = model.read_metrics()
+    assert (first.epoch, second.epoch) == (0, 1)
+    assert first.loss == pytest.approx(loss / examples)
+    assert first.accuracy == correct / 46
+    test = evaluate(model.logits(IMAGES[:9]), LABELS[:9])
+    assert (first.test.loss, first.test.accuracy) == (test.loss, test.accuracy)
+    assert first.learning_rate == model.plans[-1].learning_rate
+    assert second.loss < first.loss
+    assert second.test.accuracy == 1
+    assert first.image_size == 4
+    assert first.skipped == 0
+    assert first.images_per_second == pytest.approx(46 / first.seconds)
+    assert first.evaluation_seconds >= 0
+    last_mark = [event for event in found if isinstance(event, Progress)][5]
+    assert (last_mark.loss, last_mark.accuracy) == (first.loss, first.accuracy)
+
+
+def test_the_clock_adds_progress_between_the_marks():
+    found = list(events(SoftmaxRegression(), report_every=0))
+    steps = [(event.epoch, event.step, event.mark) for event in found if isinstance(event, Progress)]
+    assert steps == [(epoch, step, step % 2 == 0) for epoch in (0, 1) for step in range(1, STEPS + 1)]
+
+
+@given(st.integers(0, 2 * STEPS))
+def test_it_stops_where_it_is_told_and_goes_on_as_if_it_had_not(at):
+    whole = SoftmaxRegression()
+    expected = list(events(whole))
+    model = SoftmaxRegression()
+    found = list(events(model, should_stop=lambda: len(model.plans) == at))
+    assert len(model.plans) == at
+    stopped = found[-1]
+    if at == 2 * STEPS:  # everything is done: there is nothing left to stop
+        assert isinstance(stopped, EpochEnded)
+        return
+    assert stopped == Stopped(at // STEPS, at % STEPS)
+
+    second = SoftmaxRegression()
+    second.load_training_state(model.training_state())
+    rest = list(events(second, epoch=stopped.epoch, step=stopped.step))
+    np.testing.assert_array_equal(second.matrix, whole.matrix)
+    assert [timeless(event) for event in found[:-1] + rest] == [timeless(event) for event in expected]
+
+
+def timeless(event):
+    event = event._asdict()
+    test = event.pop("test", None)
+    for name in ("seconds", "evaluation_seconds", "images_per_second"):
+        event.pop(name, None)
+    return event, test and (test.loss, test.accuracy, test.confusion.tolist())
+
+
+def test_an_epoch_whose_steps_are_all_done_is_only_evaluated():
+    model = SoftmaxRegression()
+    list(events(model, Recipe(epochs=1, batch_size=4)))
+    second = SoftmaxRegression()
+    model.attach(IMAGES, LABELS)
+    for step in range(STEPS):
+        second.attach(IMAGES, LABELS)
+        second.train_step(plan_step(RECIPE, 46, (4, 4), 4, 0, step))
+    (event,) = events(second, Recipe(epochs=1, batch_size=4), step=STEPS)
+    assert isinstance(event, EpochEnded)
+    assert event.loss > 0
+    assert len(second.plans) == STEPS
+
+
+def test_a_few_steps_that_are_not_finite_are_reported():
+    model = SoftmaxRegression(bad_steps=[1, 3, 14])
+    ends = [event for event in events(model) if isinstance(event, EpochEnded)]
+    assert [event.skipped for event in ends] == [2, 1]
+    assert ends[0].loss > 0
+
+
+def test_twenty_steps_that_are_not_finite_are_the_end():
+    model = SoftmaxRegression(bad_steps=range(3, 99))
+    recipe = Recipe(epochs=9, batch_size=1)
+    with pytest.raises(TrainingFailed, match=r"epoch 1, step 27: .*not finite in 24 steps.*lower the learning rate"):
+        list(events(model, recipe))
+    assert len(model.plans) == 27  # found at the next mark
+
+
+def test_a_short_epoch_without_one_finite_step_is_the_end():
+    with pytest.raises(TrainingFailed, match="epoch 2, step 12: the loss or a gradient was not finite in 12 steps"):
+        list(events(SoftmaxRegression(bad_steps=range(STEPS, 99))))
+
+
+def test_weights_that_grew_without_bounds_are_the_end():
+    model = SoftmaxRegression()
+    model.on_step = lambda: model.matrix.fill(1e300)
+    model.train_step = lambda plan: (model.on_step(), setattr(model, "sums", model.sums._replace(examples=1)))
+    with (
+        pytest.warns(RuntimeWarning, match="overflow"),  # the test model's own
+        pytest.raises(TrainingFailed, match="epoch 1: the loss on the test images is not finite"),
+    ):
+        list(events(model))
+
+
+def test_a_real_network_with_a_huge_rate_fails_in_words():
+    pytest.importorskip("torch")
+    from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, ReLU
+    from mlpconv.arch.network import Block, Network, Preprocess
+    from mlpconv.backends.base import Optimizer, get_backend
+
+    network = Network(
+        Block(conv=Conv2d(8, 3), relu=ReLU(), mlp1=Conv2d(3, 1)), GlobalAvgPool2d(), Flatten(), input_size=4
+    )
+    model = get_backend("torch").build(network, Preprocess(4), optimizer=Optimizer())
+    with pytest.raises(TrainingFailed, match="not finite"):
+        list(events(model, Recipe(epochs=20, batch_size=1, learning_rate=1e30)))
+    assert all(np.isfinite(value).all() for value in model.weights().values())
