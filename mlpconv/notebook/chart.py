@@ -93,7 +93,9 @@ class _Axes(NamedTuple):
         if curve.kind == "test":
             shapes += [f'<circle cx="{x}" cy="{y}" r="3"/>' for x, y in places]
             (x, y), value = places[-1], curve.points[-1][1]
-            shapes.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="end">{value:.3f}</text>')
+            below = float(y) + 18
+            label = below if below < HEIGHT - _BOTTOM else float(y) - 8  # not on the axis
+            shapes.append(f'<text x="{x}" y="{label:.1f}" text-anchor="end">{value:.3f}</text>')
         return shapes
 
 

@@ -9,6 +9,9 @@ from mlpconv.arch.svg import escape
 class Html(str):
     """Well-formed HTML, which a notebook shows as such; any other text is escaped where it is put into a page."""
 
+    def __repr__(self) -> str:
+        return f"<HTML of {len(self):,} characters>"
+
     def _repr_html_(self) -> str:
         return str(self)
 
@@ -68,9 +71,10 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, total: bo
     lines = []
     for index, row in enumerate(rows):
         first, *rest = row
+        heading = element("th", first, scope="row", class_=_class(columns[0]))
         cells = [element("td", cell, class_=_class(column)) for cell, column in zip(rest, columns[1:], strict=True)]
         last = total and index == len(rows) - 1
-        lines.append(element("tr", element("th", first, scope="row"), *cells, class_="total" if last else "row"))
+        lines.append(element("tr", heading, *cells, class_="total" if last else "row"))
     top = [element("thead", element("tr", *head))] if any(column.title for column in columns) else []
     return element("table", *top, element("tbody", *lines))
 
