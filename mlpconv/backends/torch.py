@@ -33,7 +33,7 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.fold import can_fold, fold_axis
+from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -302,8 +302,7 @@ class TorchModel:
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
-                x = self._folded(pixels, height, width, size)
-                return self._after_fold(x if self._layout == torch.channels_last else x.contiguous())
+                return self._folded(pixels, height, width, size)
             x = (pixels.float() / 255 - self._mean) / self._std
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
@@ -311,7 +310,7 @@ class TorchModel:
             return self.native(x.contiguous(memory_format=self._layout))
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
-        """Normalisation, enlarging and the first convolution in one, on the small images."""
+        """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
         if (height, width, size) not in self._folds:
             _, layer = next(self.network.walk())
             assert isinstance(layer, Conv2d)
@@ -332,22 +331,44 @@ class TorchModel:
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        b, _, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
-        return x.permute(0, 3, 1, 2)
+        return self._after_fold(x, rows, columns)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
         return cast(nn.Conv2d, self.native.get_submodule(name))
 
-    def _after_fold(self, x: Tensor) -> Tensor:
-        first = self._first()
-        for child in self.native:
-            for module in child if isinstance(child, nn.Sequential) else (child,):
-                if module is not first:
-                    x = module(x)
+    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold) -> Tensor:
+        """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
+
+        Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
+        put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
+        PyTorch's gradient copies everything three times.
+        """
+        modules = [m for child in self.native for m in (child if isinstance(child, nn.Sequential) else (child,))][1:]
+        phases = rows.phases * columns.phases
+        b, _, h, w = x.shape
+        whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
+        while modules and isinstance(modules[0], nn.ReLU | nn.Sigmoid):
+            x = modules.pop(0)(x)
+        x = x.permute(0, 2, 3, 1)
+        if whole:
+            x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
+            while modules and _is_pointwise(modules[0]):
+                x = modules.pop(0)(x)
+            x = x.permute(0, 2, 3, 1)
+        x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
+        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+        for module in modules:
+            x = module(x)
         return x
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    """Whether it treats every position of a map alike and by itself."""
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0)
+    return isinstance(module, nn.ReLU | nn.Sigmoid)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:

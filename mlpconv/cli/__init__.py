@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import convert, data, doctor, network, recipes, train, use
+from mlpconv.cli import bench, convert, data, doctor, network, recipes, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -46,3 +46,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
