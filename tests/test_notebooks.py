@@ -103,3 +103,16 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     # The network, the data, the live curves, the run, the costs, two memories, two comparisons, images, predictions.
     assert len(pages) == 11
     assert pages[2].count("<circle") == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "README.ja.md"])
+def test_the_readmes_name_each_other_and_the_commands(name):
+    text = (FOLDER.parent / name).read_text(encoding="utf-8")
+    others = {"README.md", "README.zh.md", "README.ja.md"} - {name}
+    assert all(f"]({other})" in text.partition("```")[0] for other in others)
+    assert text.index("make train") < text.index("make test") < text.index("![")
+    for target in re.findall(r"(?<!!)\[[^]]*\]\((?!https?://)([^)#]+)", text):
+        assert (FOLDER.parent / target).exists(), target
+    for heading in re.findall(r"\]\(README\.md#([a-z-]+)\)", text):
+        titles = re.findall(r"^## (.*)$", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert heading in {title.lower().replace(" ", "-") for title in titles}
