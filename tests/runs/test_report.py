@@ -217,6 +217,12 @@ def test_how_to_repeat_it(tmp_path):
     assert "seed = 5" in text
 
 
+def test_images_of_a_programs_own_are_no_command(tmp_path):
+    text = Page(report_html(make_run(tmp_path / "run", recipe=Recipe(model="nin_28", data="other", epochs=3)))).text
+    assert "handed over by a Python program" in text
+    assert "mlpconv train --from" not in text
+
+
 def test_without_forecast_and_environment(tmp_path):
     run = make_run(tmp_path / "run", forecast=False)
     (run.path / "environment.json").unlink()
