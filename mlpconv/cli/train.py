@@ -1,10 +1,7 @@
 """``mlpconv train``: the main job."""
 
 import re
-import signal
-import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +13,7 @@ from mlpconv.errors import RecipeError
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result, Run
     from mlpconv.runs.session import Recorder, Session
+    from mlpconv.runs.stop import Stop
 
 _OPTIONS = {"lr": "learning_rate"}
 
@@ -55,6 +53,7 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv.backends import allocator
+    from mlpconv.runs.stop import Stop
 
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
@@ -79,7 +78,7 @@ def train(
     if dry_run:
         _dry_run(session, json)
         return
-    stop = _Stop(limit)
+    stop = Stop(limit)
     recorder = session.run(out, resume=resume, should_stop=stop.wanted)
     if not json:
         _announce(session, recorder.run)
@@ -151,31 +150,7 @@ def _seconds(text: str) -> float:
     return float(found[1]) * {"h": 3600, "m": 60, "min": 60}.get(found[2], 1)
 
 
-class _Stop:
-    """Whether the run should stop: by Ctrl-C, by SIGTERM, or by the clock. A second signal stops at once."""
-
-    def __init__(self, limit: float | None) -> None:
-        self.deadline = time.monotonic() + limit if limit is not None else None
-        self.exit_code = 0
-        self.seen = False
-
-    def __enter__(self) -> "_Stop":
-        self._old = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.seen, self.exit_code = True, 128 + number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    def wanted(self) -> bool:
-        return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
-
-
-def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: bool) -> bool:
+def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bool) -> bool:
     """Carry the run out and show it; whether it came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -12,6 +12,7 @@ curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
 
+import importlib
 import json
 import os
 import platform
@@ -126,6 +127,13 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.resolve().name
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        # By name: `runs` depends on nothing above it.
+        return importlib.import_module("mlpconv.notebook.runs").run_html(self)
 
     @property
     def history(self) -> list[dict[str, Any]]:
