@@ -220,7 +220,7 @@ def _made_by(command: Any) -> str | None:
 
 
 def _again(run: Run) -> str | None:
-    """The command that does the same once more, with nothing left to a default; None where a program gave the images."""
+    """The command that does the same once more, with nothing left to a default; None where a program gave images."""
     config = run.config
     if config.data.name != config.recipe.data:
         return None
