@@ -1,8 +1,12 @@
 """Pictures of a run, drawn as the chapter draws them."""
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mlpconv.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +19,8 @@ def curves(history: Sequence[dict[str, Any]], title: str = "") -> "Figure":
 
     points = [point for line in history for point in line["curve"]]
     figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="epoch", title=title)
+    axes = figure.add_subplot(xlabel="epoch")
+    axes.set_title(title, parse_math=False)  # dollars in a name are no formula
     epochs = [line["epoch"] for line in history]
     axes.plot([p[0] for p in points], [p[1] for p in points], "-", color="tab:blue", label="train loss")
     axes.plot([p[0] for p in points], [p[2] for p in points], "--", color="tab:purple", label="train acc")
@@ -32,5 +37,9 @@ def curves(history: Sequence[dict[str, Any]], title: str = "") -> "Figure":
 
 def save_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
     """Write the curves as a PNG."""
-    figure = curves(history, title)
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the curves are what counts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        curves(history, title).savefig(content, format="png", dpi=120)
+    write_atomic(path, content.getvalue())
