@@ -42,8 +42,8 @@ lint: $(DEV) ## style, types, and the direction of imports
 wheel-test: $(DEV) ## build the package, install it elsewhere, use it
 	$(BIN)/pytest -m wheel $(ARGS)
 
-bench: $(RUNTIME) ## the benchmarks; one of them: ARGS=NAME
-	$(BIN)/mlpconv bench $(ARGS)
+bench: $(RUNTIME) ## the benchmarks, into benchmarks/; one of them: ARGS=NAME
+	$(BIN)/mlpconv bench $(ARGS) --out benchmarks
 
 clean: ## remove build output and caches; runs and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,19 +1,26 @@
 """``mlpconv`` and ``python -m mlpconv``: run a command; a user's mistake ends in one message and its exit code."""
 
+import errno
 import logging
 import os
 import sys
 
-from mlpconv.errors import MlpconvError
+from mlpconv.errors import MlpconvError, unknown
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 wrong usage or input, 3 training failed, 130 or 143 stopped, 1 a bug."""
     from mlpconv.cli import app
 
-    logging.basicConfig(format="%(message)s", level=os.environ.get("MLPCONV_LOG", "WARNING").upper())
     try:
-        app()
+        _set_log_level()
+        try:
+            app()
+        finally:
+            # Here and not at exit, where Python can only complain.
+            sys.stdout.flush()
     except MlpconvError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -21,6 +28,21 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(
+            f"error: {error.filename or 'the output'}: cannot be written: {error.strerror}; make room", file=sys.stderr
+        )
+        sys.exit(2)
+
+
+def _set_log_level() -> None:
+    level = os.environ.get("MLPCONV_LOG", "WARNING").upper()
+    if level not in _LEVELS:
+        raise MlpconvError(f"MLPCONV_LOG: {unknown('level', level, _LEVELS)}")
+    logging.basicConfig(format="%(message)s", level=level)
 
 
 if __name__ == "__main__":

@@ -47,5 +47,8 @@ def train(
 
 
 def load(run: str | Path | Run, *, backend: str | None = None, device: str | None = None) -> Classifier:
-    """The trained network of a run directory, ready to predict. Raises RunError where there is none."""
-    return Classifier(run if isinstance(run, Run) else Run(run), backend=backend, device=device)
+    """The trained network of a run directory or of one ``.safetensors`` file, ready to predict.
+
+    Raises RunError where there is none.
+    """
+    return Classifier(run, backend=backend, device=device)

@@ -40,6 +40,12 @@ class TrainingFailed(MlpconvError):
     exit_code = 3
 
 
+class BenchmarkFailed(MlpconvError):
+    """A benchmark of which one contender could not be run to its end."""
+
+    exit_code = 3
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist: what was given, the nearest, and all of them."""
     known = list(known)

@@ -112,6 +112,11 @@ class Costs(NamedTuple):
         again for that of its input; the first one needs no gradient of its input."""
         return self.flops + 2 * self._sum("backward_macs")
 
+    @property
+    def fully_connected_parameters(self) -> int:
+        """Parameters of the fully connected layers: none in Network in Network, most of AlexNet's and VGG's."""
+        return sum(layer.parameters for layer in self.layers if layer.kind == "Linear")
+
     def total(self) -> LayerCost:
         """All layers' counts in one row."""
         first, last = self.layers[0], self.layers[-1]
@@ -238,3 +243,13 @@ def receptive_fields(network: Network, input_shape: Shape | None = None) -> list
             size = image
         fields.append(ReceptiveField(row.name, size, stride))
     return fields
+
+
+def last_map(network: Network, input_shape: Shape | None = None) -> ReceptiveField | None:
+    """The receptive field of the last map, before all positions are mixed; None where the network has no map."""
+    last = None
+    for row, field in zip(layer_shapes(network, input_shape), receptive_fields(network, input_shape), strict=True):
+        if len(row.output_shape) == 1 or isinstance(row.layer, GlobalAvgPool2d):
+            break
+        last = field
+    return last

@@ -13,10 +13,15 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _state = {"kept": False}
 
 
+def is_available() -> bool:
+    """Whether ``keep_memory`` can work here: under glibc, unless MLPCONV_ALLOCATOR=system."""
+    return os.environ.get("MLPCONV_ALLOCATOR") != "system" and platform.libc_ver()[0] == "glibc"
+
+
 def keep_memory() -> bool:
     """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with
     MLPCONV_ALLOCATOR=system."""
-    if _state["kept"] or os.environ.get("MLPCONV_ALLOCATOR") == "system" or platform.libc_ver()[0] != "glibc":
+    if _state["kept"] or not is_available():
         return _state["kept"]
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 * 2**20))

@@ -33,7 +33,8 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.fold import can_fold, fold_axis
+from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
+from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -145,6 +146,13 @@ def describe_device(device: str) -> str:
     return f"cpu ({hardware.processor()}, {torch.get_num_threads()} threads)" if device == "cpu" else device
 
 
+def list_gpus() -> list[tuple[str, str, int]]:
+    """The GPUs that PyTorch sees: (device, name, bytes of memory; 0 where they share the machine's)."""
+    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    found = [(f"cuda:{index}", each.name, each.total_memory) for index, each in enumerate(properties)]
+    return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
+
+
 def set_deterministic() -> None:
     """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
     torch.use_deterministic_algorithms(True)
@@ -203,7 +211,7 @@ class TorchModel:
         self.native.train()
         indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
         labels = self._labels[indices]
-        pixels = self._augment(self._images[indices].permute(0, 3, 1, 2), plan)
+        pixels = augment(self._images[indices].permute(0, 3, 1, 2), plan, self._mean)
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
@@ -264,39 +272,13 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _augment(self, pixels: Tensor, plan: StepPlan) -> Tensor:
-        def there(value: np.ndarray) -> Tensor:
-            return torch.from_numpy(value).to(self.device, non_blocking=True)
-
-        height, width = pixels.shape[2:]
-        if plan.flip is not None:
-            pixels = torch.where(there(plan.flip).view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        rows, columns = torch.arange(height, device=self.device), torch.arange(width, device=self.device)
-        if plan.shift is not None:
-            down, right = there(plan.shift).unbind(1)
-            y, x = rows - down[:, None], columns - right[:, None]
-            inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-            batch = torch.arange(len(pixels), device=self.device)[:, None, None]
-            moved = pixels.permute(0, 2, 3, 1)[
-                batch, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
-            ]
-            pixels = torch.where(inside[..., None], moved, 0).permute(0, 3, 1, 2)
-        if plan.erase is not None:
-            top, left, tall, wide = there(plan.erase).unbind(1)
-            y = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
-            x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-            fill = (self._mean * 255).round().to(pixels.dtype)
-            pixels = torch.where((y[:, :, None] & x[:, None, :])[:, None], fill, pixels)
-        return pixels
-
     def _forward(self, pixels: Tensor, size: int) -> Tensor:
         """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = _fit(pixels, self.preprocess.fit)
+        pixels = fit(pixels, self.preprocess.fit)
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
-                x = self._folded(pixels, height, width, size)
-                return self._after_fold(x if self._layout == torch.channels_last else x.contiguous())
+                return self._folded(pixels, height, width, size)
             x = (pixels.float() / 255 - self._mean) / self._std
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
@@ -304,7 +286,7 @@ class TorchModel:
             return self.native(x.contiguous(memory_format=self._layout))
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
-        """Normalisation, enlarging and the first convolution in one, on the small images."""
+        """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
         if (height, width, size) not in self._folds:
             _, layer = next(self.network.walk())
             assert isinstance(layer, Conv2d)
@@ -325,22 +307,44 @@ class TorchModel:
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        b, _, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
-        return x.permute(0, 3, 1, 2)
+        return self._after_fold(x, rows, columns)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
         return cast(nn.Conv2d, self.native.get_submodule(name))
 
-    def _after_fold(self, x: Tensor) -> Tensor:
-        first = self._first()
-        for child in self.native:
-            for module in child if isinstance(child, nn.Sequential) else (child,):
-                if module is not first:
-                    x = module(x)
+    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold) -> Tensor:
+        """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
+
+        Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
+        put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
+        PyTorch's gradient copies everything three times.
+        """
+        modules = [m for child in self.native for m in (child if isinstance(child, nn.Sequential) else (child,))][1:]
+        phases = rows.phases * columns.phases
+        b, _, h, w = x.shape
+        whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
+        while modules and isinstance(modules[0], nn.ReLU | nn.Sigmoid):
+            x = modules.pop(0)(x)
+        x = x.permute(0, 2, 3, 1)
+        if whole:
+            x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
+            while modules and _is_pointwise(modules[0]):
+                x = modules.pop(0)(x)
+            x = x.permute(0, 2, 3, 1)
+        x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
+        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+        for module in modules:
+            x = module(x)
         return x
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    """Whether it treats every position of a map alike and by itself."""
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0)
+    return isinstance(module, nn.ReLU | nn.Sigmoid)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
@@ -358,17 +362,3 @@ def _tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
     direct = array.flags.writeable and all(step >= 0 for step in array.strides)
     return torch.from_numpy(array if direct else array.copy())
-
-
-def _fit(pixels: Tensor, fit: str) -> Tensor:
-    """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
-    height, width = pixels.shape[2:]
-    if fit == "squash" or height == width:
-        return pixels
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return pixels[:, :, top : top + side, left : left + side]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    return F.pad(pixels, (left, side - width - left, top, side - height - top))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import train, use
+from mlpconv.cli import bench, convert, data, doctor, network, recipes, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -33,5 +33,17 @@ def _main(
     pass
 
 
-for command in (train.train, use.evaluate, use.predict, use.runs):
+for command in (
+    train.train,
+    use.evaluate,
+    use.predict,
+    use.runs,
+    network.summary,
+    network.models,
+    recipes.recipes,
+    convert.convert,
+    doctor.doctor,
+):
     app.command()(command)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")

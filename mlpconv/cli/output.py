@@ -2,10 +2,15 @@
 error."""
 
 import json
+import os
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from mlpconv.errors import MlpconvError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,3 +79,132 @@ def size(count: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+class Column(NamedTuple):
+    """A column of a table. leave_out: where not all fit, those with the highest number go first; 0 never goes."""
+
+    title: str
+    right: bool = False
+    leave_out: int = 0
+
+
+def width() -> int | None:
+    """The columns of the terminal, or of the environment's COLUMNS; None where there is no bound, as in a file."""
+    if out().is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return out().width
+    return None
+
+
+def table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    *,
+    total: bool = False,
+    flowing: bool = False,
+    indent: int = 0,
+) -> None:
+    """Print rows under their titles; what does not fit is left out by whole columns and named below.
+
+    total: the last row is the sum of the others. flowing: the last column is running text, which is broken into lines,
+    or stands below its row where little room is beside it.
+    """
+    from rich.cells import cell_len
+
+    sizes = [max(map(cell_len, texts)) for texts in zip([c.title for c in columns], *rows, strict=True)]
+    room = width()
+    kept = _fitting(columns, sizes[:-1] if flowing else sizes, room and room - indent)
+    start = indent + sum(sizes[k] + 2 for k in kept)
+    beside = flowing and (room is None or room - start >= 40)
+
+    def line(texts: Sequence[str]) -> str:
+        cells = []
+        for k in kept:
+            space = " " * (sizes[k] - cell_len(texts[k]))
+            cells.append(space + texts[k] if columns[k].right else texts[k] + space)
+        return " " * indent + "  ".join(cells)
+
+    rule = " " * indent + "─" * ((room or start + sizes[-1]) - indent if beside else start - 2 - indent)
+    say((line([c.title for c in columns]) + (f"  {columns[-1].title}" if beside else "")).rstrip())
+    for index, row in enumerate(rows):
+        if index == 0 or (total and index == len(rows) - 1):
+            say(rule)
+        if beside:
+            paragraph(row[-1], first=line(row) + "  ", indent=start)
+            continue
+        say(line(row).rstrip())
+        if flowing:
+            paragraph(row[-1], indent=indent + 4)
+    if missing := [c.title for k, c in enumerate(columns) if k not in kept and not (flowing and k == len(columns) - 1)]:
+        paragraph(f"no room for {', '.join(missing)}: a wider terminal or --json shows them", indent=indent)
+
+
+def _fitting(columns: Sequence[Column], sizes: Sequence[int], room: int | None) -> list[int]:
+    """The columns that have room beside each other."""
+    kept = list(range(len(sizes)))
+    while room is not None and sum(sizes[k] + 2 for k in kept) - 2 > room:
+        most = max(kept, key=lambda k: columns[k].leave_out)
+        if not columns[most].leave_out:
+            break
+        kept.remove(most)
+    return kept
+
+
+def paragraph(text: str, *, indent: int = 0, first: str | None = None) -> None:
+    """Print text broken between words where the terminal ends. first: what the first line begins with instead."""
+    import textwrap
+
+    begin, room = " " * indent if first is None else first, width()
+    if room is None:
+        say(begin + text)
+        return
+    for line in textwrap.wrap(text, max(room, indent + 20), initial_indent=begin, subsequent_indent=" " * indent,
+                              break_on_hyphens=False, break_long_words=False):  # fmt: skip
+        say(line)
+
+
+def next_steps(*steps: tuple[str, str]) -> None:
+    """What one may do next: commands, each with what it gives."""
+    size = max(len(command) for command, _ in steps)
+    say("\nnext:")
+    for command, gives in steps:
+        say(f"  {command:{size}}   {gives}")
+
+
+def write_file(path: Path, content: bytes | str, option: str) -> None:
+    """Write a result's file, whole or not at all. option: what the user changes where it cannot be written."""
+    from mlpconv.runs.files import write_atomic
+
+    if path.is_dir():
+        raise MlpconvError(f"{option} {path}: is a directory; give the name of a file")
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise MlpconvError(f"{option} {path}: cannot be written: {reason}; give another place") from None
+
+
+class Download:
+    """A progress bar for downloads on standard error, made when the first byte arrives; to be used with ``with``."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _update(self, name: str, done: int, total: int) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+            self._bar = Progress(*columns, console=err(), disable=not err().is_terminal)
+            self._bar.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(f"fetching {name}", total=total or None)
+        self._bar.update(self._tasks[name], completed=done)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from mlpconv.cli.output import Json, amount, duration, err, print_json, say, size, warn
+from mlpconv.cli.output import Download, Json, amount, duration, err, next_steps, print_json, say, size, warn
 from mlpconv.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -131,14 +131,11 @@ def _prepare(
         import mlpconv.backends.torch as torch_backend
 
         torch_backend.set_deterministic()
-    bar = _Download()
-    try:
+    with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            deterministic=deterministic, progress=bar.update,
+            deterministic=deterministic, progress=progress,
         )  # fmt: skip
-    finally:
-        bar.close()
     return session, None
 
 
@@ -177,29 +174,6 @@ class _Stop:
 
     def wanted(self) -> bool:
         return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
-
-
-class _Download:
-    """A progress bar for downloads, made when the first byte arrives."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def update(self, name: str, done: int, total: int) -> None:
-        if self._bar is None:
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-            self._bar = Progress(*columns, console=err(), disable=not err().is_terminal)
-            self._bar.start()
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(f"fetching {name}", total=total or None)
-        self._bar.update(self._tasks[name], completed=done)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: bool) -> bool:
@@ -257,8 +231,9 @@ def describe(recipe: "Recipe", name: str) -> str:
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
     parts = [
-        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", f"batch {recipe.batch_size}",
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
         f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
         *smoothing,
         f"seed {recipe.seed}",
@@ -331,11 +306,12 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     print_class_accuracy(result.class_accuracy)
     say(f"\nin {duration(result.seconds)}; {run.path} holds config, history, curves.png, weights and checkpoints")
     model = config.recipe.model
-    say("\nnext:")
-    say(f"  mlpconv predict {run.path} IMAGE…         names and probabilities for your own images")
-    say(f"  mlpconv evaluate {run.path}               accuracy and confusion on the test set")
-    say(f"  mlpconv summary {model} --depth layer     shapes and costs of every layer")
-    say(f"  mlpconv train --from {run.path} --seed {config.recipe.seed + 1}   the same with another seed")
+    next_steps(
+        (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),
+        (f"mlpconv evaluate {run.path}", "accuracy and confusion on the test set"),
+        (f"mlpconv summary {model} --depth layer", "shapes and costs of every layer"),
+        (f"mlpconv train --from {run.path} --seed {config.recipe.seed + 1}", "the same with another seed"),
+    )
 
 
 def print_class_accuracy(accuracies: dict[str, float | None]) -> None:

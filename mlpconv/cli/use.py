@@ -5,10 +5,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mlpconv.cli.output import Json, err, print_json, say, warn
+from mlpconv.cli.output import Column, Download, Json, duration, err, print_json, say, table, warn
 from mlpconv.errors import DataError
 
-RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, or latest.")]
+RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
 Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")]
 
@@ -29,14 +29,16 @@ def evaluate(
     from mlpconv.cli.train import print_class_accuracy
     from mlpconv.data import load_dataset
     from mlpconv.runs.classifier import Classifier
-    from mlpconv.runs.run import Run
 
-    found = Run(run)
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: a data set has the splits test and train")
-    splits = load_dataset(data or found.config.data.name, directory=data_dir)
+    classifier = Classifier(run, device=device, precision=precision)
+    name = data or classifier.stored.data
+    if not name:
+        raise DataError(f"{run}: does not say what it was trained on; name a data set: --data fashion-mnist")
+    with Download() as progress:
+        splits = load_dataset(name, directory=data_dir, progress=progress)
     dataset = splits.test if split == "test" else splits.train
-    classifier = Classifier(found, device=device, precision=precision)
     result = classifier.evaluate(dataset)
     names = classifier.class_names
     by_class = {
@@ -46,7 +48,7 @@ def evaluate(
     if json:
         print_json(
             {
-                "run": str(found.path), "data": dataset.name, "images": len(dataset), "accuracy": result.accuracy,
+                "run": str(classifier.path), "data": dataset.name, "images": len(dataset), "accuracy": result.accuracy,
                 "loss": result.loss, "class_accuracy": by_class, "confusion": result.confusion.tolist(),
             }
         )  # fmt: skip
@@ -83,13 +85,14 @@ def predict(
     Example: mlpconv predict latest shirt.jpg
     """
     from mlpconv.runs.classifier import Classifier
-    from mlpconv.runs.run import Run
 
-    classifier = Classifier(Run(run), device=device, precision=precision)
+    classifier = Classifier(run, device=device, precision=precision)
     predictions = classifier.predict(images, top=top, invert=invert)
     other = [prediction.file for prediction in predictions if prediction.looks_inverted]
     if other:
-        learnt = "dark on light" if classifier.config.data.background > 0.5 else "light on dark"
+        background = classifier.stored.background
+        assert background is not None
+        learnt = "dark on light" if background > 0.5 else "light on dark"
         warn(
             f"{', '.join(other)}: the background is unlike that of the training images, which are {learnt}; "
             + ("try without --invert" if invert else "--invert turns an image around")
@@ -113,9 +116,6 @@ def runs(
 
     Example: mlpconv runs
     """
-    from rich.table import Table
-
-    from mlpconv.cli.output import duration, out
     from mlpconv.runs.run import list_runs
 
     rows = []
@@ -135,12 +135,14 @@ def runs(
     if not rows:
         err().print(f"no runs in {directory}; mlpconv train makes one", markup=False)
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", "model", "data", "seed", "epochs", "test acc", "time"):
-        table.add_column(title, justify="right" if title in ("seed", "epochs", "test acc", "time") else "left")
+    columns = [
+        Column("run"), Column("model", leave_out=1), Column("data", leave_out=2), Column("seed", True, 4),
+        Column("epochs", True, 3), Column("test acc", True), Column("time", True),
+    ]  # fmt: skip
+    cells = []
     for row in rows:
         accuracy = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
         time = duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
         epochs = f"{row['epochs']}/{row['of']}"
-        table.add_row(row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time)
-    out().print(table)
+        cells.append([row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time])
+    table(columns, cells)

@@ -4,7 +4,7 @@ from mlpconv.data.dataset import ImageDataset, Splits, hold_out
 from mlpconv.data.files import Location, Source, SourceFile
 from mlpconv.data.idx import read_idx, write_idx
 from mlpconv.data.samples import sample_sheet
-from mlpconv.data.sources import dataset_source, get_dataset, list_datasets, load_dataset
+from mlpconv.data.sources import dataset_source, find_dataset, get_dataset, list_datasets, load_dataset
 
 __all__ = [
     "ImageDataset",
@@ -13,6 +13,7 @@ __all__ = [
     "SourceFile",
     "Splits",
     "dataset_source",
+    "find_dataset",
     "get_dataset",
     "hold_out",
     "list_datasets",

@@ -8,6 +8,8 @@ from mlpconv.data.dataset import ImageDataset, Splits, hold_out
 from mlpconv.data.files import Source
 from mlpconv.errors import DataError, MissingDependency
 
+PACKAGE = "sklearn"
+
 
 def load_digits(source: Source, directory: str | os.PathLike[str] | None = None) -> Splits:
     """The digits: their 17 grey levels spread over 0 to 255, and a fixed stratified split.

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from mlpconv.data.files import Source, SourceFile, locate, log, read_verified
@@ -47,7 +47,13 @@ def drop_damaged(source: Source, directory: Path) -> None:
         _wanted(source, directory)
 
 
-def fetch(source: Source, directory: Path, attempts: list[str], progress: Progress | None = None) -> str | None:
+def fetch(
+    source: Source,
+    directory: Path,
+    attempts: list[str],
+    progress: Progress | None = None,
+    near: Sequence[Path] = (),
+) -> str | None:
     """Get into `directory` what it lacks of a source's files, from the first place that gives them whole.
 
     A process that finds another one fetching waits for it, and takes what it brought.
@@ -57,6 +63,7 @@ def fetch(source: Source, directory: Path, attempts: list[str], progress: Progre
         directory: its directory in the cache; made where missing.
         attempts: receives a line for each place that failed.
         progress: told how far each download is.
+        near: directories of this machine to copy from before anything is downloaded.
 
     Returns:
         Where the files came from; None where some could not be had.
@@ -69,7 +76,7 @@ def fetch(source: Source, directory: Path, attempts: list[str], progress: Progre
         if not wanted:
             return "the cache, where another process has just put it"
         origins = []
-        for place, opened in _places(source, progress):
+        for place, opened in _places(source, progress, near):
             before = len(wanted)
             failures = []
             try:
@@ -93,8 +100,10 @@ def fetch(source: Source, directory: Path, attempts: list[str], progress: Progre
 
 
 def _places(
-    source: Source, progress: Progress | None
+    source: Source, progress: Progress | None, near: Sequence[Path]
 ) -> Iterator[tuple[str, contextlib.AbstractContextManager[Reader]]]:
+    for directory in near:
+        yield str(directory), contextlib.nullcontext(functools.partial(_copy, directory))
     for url in source.urls:
         base = url.rstrip("/") + "/"
         yield base, contextlib.nullcontext(functools.partial(_download, base, progress))
@@ -149,10 +158,13 @@ def _package(source: Source) -> Iterator[Reader]:
 def _copy(directory: Path, file: SourceFile) -> Generator[bytes, None, None]:
     path = locate(file, directory)
     if path is None:
-        raise _FileFailed(f"the package has no {file.name}")
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            yield chunk
+        raise _FileFailed(f"it has no {file.name}")
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _FileFailed(f"{file.name} cannot be read ({error.strerror})") from error
 
 
 def _run(directory: str, *command: str) -> None:

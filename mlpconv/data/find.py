@@ -69,6 +69,50 @@ def find(
     raise DataError(_nowhere(source, own, attempts, download))
 
 
+def look(
+    source: Source,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> Location | None:
+    """Where on this machine a data set's files stand, by their names alone: quick, nothing is read, fetched or mended.
+
+    None where they are not together in any place that `find` looks in. What they hold is verified when they are loaded.
+    """
+    if given := directory or os.environ.get("MLPCONV_DATA"):
+        folder = Path(given).expanduser()
+        by = "the directory given" if directory else "MLPCONV_DATA"
+        places = [Location(folder / source.name, by), Location(folder, by)]
+    else:
+        places = _places(source, cache_directory(cache) / "data" / source.name)
+    for place in places:
+        try:
+            if not missing_files(source, place.path):
+                return place
+        except DataError as error:
+            log.info("%s; passed over", error)
+    return None
+
+
+def bring(source: Source, into: str | os.PathLike[str], progress: Progress | None = None) -> Location:
+    """Make sure that a directory holds a data set: in one of the data set's name, or itself where it does already.
+
+    What it lacks is copied from this machine, or fetched. Raises DataError as `load_dataset`.
+    """
+    folder = Path(into).expanduser()
+    for place in (folder / source.name, folder):
+        if not missing_files(source, place):
+            read_files(source, place)
+            return Location(place, "the directory given, which already had it")
+    own, attempts = folder / source.name, []
+    here = look(source)
+    origin = fetch(source, own, attempts, progress, [here.path] if here else [])
+    if not origin:
+        raise DataError(_nowhere(source, own, attempts, download=True))
+    read_files(source, own)
+    return Location(own, origin)
+
+
 def _places(source: Source, own: Path) -> list[Location]:
     places = [Location(own, "the cache")]
     if source.debian_directory:

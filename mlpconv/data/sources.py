@@ -5,16 +5,17 @@ package puts them, at their web addresses, and in Debian's package itself. Whate
 are verified by SHA-256 at every load.
 """
 
+import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 
 from mlpconv.data.dataset import ImageDataset, Splits
-from mlpconv.data.digits import load_digits
+from mlpconv.data.digits import PACKAGE, load_digits
 from mlpconv.data.fetch import Progress
 from mlpconv.data.files import Location, Source, SourceFile
-from mlpconv.data.find import find
+from mlpconv.data.find import bring, find, look
 from mlpconv.data.idx import parse_idx
 from mlpconv.errors import DataError, unknown
 
@@ -143,22 +144,35 @@ def get_dataset(
     name: str | Source,
     *,
     directory: str | os.PathLike[str] | None = None,
+    into: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     download: bool = True,
     progress: Progress | None = None,
 ) -> Location:
     """Make sure that a data set is on this machine, whole and verified, and say where.
 
-    Files found on this machine stay where they are; fetched ones go into the cache. Arguments and errors are those of
-    `load_dataset`.
+    Files found on this machine stay where they are; fetched ones go into the cache. With `into`, that directory (one of
+    the data set's name in it) shall have them, copied from this machine or fetched. Other arguments, and errors, are
+    those of `load_dataset`.
     """
     source = dataset_source(name) if isinstance(name, str) else name
     if source.extra:
-        load_digits(source, directory)
-        import sklearn
-
-        return Location(Path(sklearn.__file__).parent, "scikit-learn")
+        load_digits(source, directory or into)
+        location = find_dataset(source)
+        assert location is not None
+        return location
+    if into:
+        return bring(source, into, progress)
     return find(source, directory=directory, cache=cache, download=download, progress=progress)[0]
+
+
+def find_dataset(name: str | Source) -> Location | None:
+    """Where on this machine a data set stands, None where it does not; quick: its contents are not verified."""
+    source = dataset_source(name) if isinstance(name, str) else name
+    if not source.extra:
+        return look(source)
+    package = importlib.util.find_spec(PACKAGE)
+    return Location(Path(package.origin).parent, "scikit-learn") if package and package.origin else None
 
 
 def _split(source: Source, contents: dict[str, bytearray], split: str) -> ImageDataset:

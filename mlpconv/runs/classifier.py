@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlpconv.backends.base import Floats, Images, Model, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
 from mlpconv.errors import DataError
-from mlpconv.runs.run import Config, Run
+from mlpconv.runs.run import Run
+from mlpconv.runs.stored import SUFFIX, Stored, read_classifier
 from mlpconv.training.metrics import Evaluation, evaluate, softmax
 
 
@@ -30,34 +32,54 @@ class Prediction(NamedTuple):
     looks_inverted: bool
 
 
-class Classifier:
-    """The network of a run with its preprocess and class names."""
+def is_file(source: str | Path) -> bool:
+    """Whether a path means one file, and not a run directory."""
+    path = Path(source)
+    return not path.is_dir() and (path.suffix == SUFFIX or path.is_file())
 
-    run: Run
+
+class Classifier:
+    """A trained network with its preprocess and class names, of a run or of one file.
+
+    source: a Run, or the path of a run directory or of a classifier's ``.safetensors`` file; "latest" is the newest run
+    in ./runs. stored: what it consists of. Raises RunError where there is none, WeightsError where weights are wrong.
+    """
+
+    stored: Stored
     model: Model
 
     def __init__(
-        self, run: Run, *, backend: str | None = None, device: str | None = None, precision: str | None = None
+        self,
+        source: Run | str | Path,
+        *,
+        backend: str | None = None,
+        device: str | None = None,
+        precision: str | None = None,
     ) -> None:
-        self.run, config = run, run.config
-        weights = run.weights()
-        engine = get_backend(backend or config.backend)
+        own = "torch"
+        if not isinstance(source, Run) and is_file(source):
+            self.stored = read_classifier(Path(source))
+        else:
+            run = source if isinstance(source, Run) else Run(source)
+            self.stored, own = run.stored(), run.config.backend
+        engine = get_backend(backend or own)
         place, chosen = engine.choose(device, precision)
         self.device = place
-        self.model = engine.build(config.make_network(), config.preprocess, precision=chosen, device=place)
-        self.model.load_weights(weights)
+        self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=place)
+        self.model.load_weights(self.stored.weights)
 
     @property
-    def config(self) -> Config:
-        return self.run.config
+    def path(self) -> Path:
+        """The run directory or file."""
+        return self.stored.path
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.config.data.class_names
+        return self.stored.class_names
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C). Raises DataError for arrays of another type or shape."""
-        channels = self.config.preprocess.channels
+        channels = self.stored.preprocess.channels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels or not len(images):
             raise DataError(
                 f"images: expected uint8 (N, H, W, {channels}), N at least 1; received {images.dtype} {images.shape}"
@@ -78,17 +100,22 @@ class Classifier:
             if not len(images):
                 raise DataError("predict: no image was given")
             names = [str(path) for path in images]
-            preprocess = self.config.preprocess
+            preprocess = self.stored.preprocess
+            if preprocess.source_size is None:
+                # Images of different sizes meet at the network's own.
+                side = (preprocess.size, preprocess.size)
+                preprocess = msgspec.structs.replace(preprocess, source_size=side)
             read = [read_image(path, preprocess) for path in images]
             pixels = np.stack(read)
         pixels = 255 - pixels if invert else pixels
         chances = softmax(self.logits(pixels))
+        background = self.stored.background
         order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
         return [
             Prediction(
                 name,
                 [Guess(self.class_names[k], float(row[k])) for k in best],
-                looks_inverted(image, self.config.data.background),
+                background is not None and looks_inverted(image, background),
             )
             for name, image, row, best in zip(names, pixels, chances, order, strict=True)
         ]
@@ -98,6 +125,6 @@ class Classifier:
         if dataset.class_names != self.class_names:
             raise DataError(
                 f"{dataset.name}: its classes are {', '.join(dataset.class_names)}; "
-                f"the network of {self.run.path} knows {', '.join(self.class_names)}"
+                f"the network of {self.path} knows {', '.join(self.class_names)}"
             )
         return evaluate(self.logits(dataset.images), dataset.labels)

@@ -25,7 +25,8 @@ from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
-from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
+from mlpconv.runs.files import read_tensors, write_atomic
+from mlpconv.runs.stored import Stored, write_classifier
 from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
@@ -148,13 +149,26 @@ class Run:
 
     def write_weights(self, weights: dict[str, Floats]) -> None:
         """Store the classifier: one file holds weights, network, preprocess and class names."""
-        metadata = {
-            "format": str(FORMAT),
-            "network": json.dumps(self.config.network),
-            "preprocess": msgspec.json.encode(self.config.preprocess).decode(),
-            "class_names": json.dumps(self.config.data.class_names, ensure_ascii=False),
-        }
-        write_tensors(self.path / WEIGHTS, weights, {f"mlpconv.{key}": value for key, value in metadata.items()})
+        config = self.config
+        data = config.data
+        write_classifier(
+            self.path / WEIGHTS, weights, config.make_network(), config.preprocess, data.class_names,
+            data=data.name, background=data.background,
+        )  # fmt: skip
+
+    def stored(self) -> Stored:
+        """The trained classifier as its config says; errors are those of ``weights``."""
+        config = self.config
+        data = config.data
+        return Stored(
+            self.path,
+            config.make_network(),
+            config.preprocess,
+            data.class_names,
+            self.weights(),
+            data.name,
+            data.background,
+        )
 
 
 def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:

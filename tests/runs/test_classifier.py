@@ -14,12 +14,17 @@ pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
+def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
     session = tiny.session(epochs=20, learning_rate=0.02, **quiet)
     tiny.run(path, session=session)
-    return Classifier(Run(path), device="cpu", precision="float32")
+    return Run(path)
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return Classifier(run, device="cpu", precision="float32")
 
 
 def save(image, path):
@@ -103,9 +108,9 @@ def test_no_image_and_no_file_are_refused(classifier, tmp_path):
         classifier.predict([tmp_path / "none.png"])
 
 
-def test_an_evaluation_is_the_runs_own(classifier):
+def test_an_evaluation_is_the_runs_own(classifier, run):
     found = classifier.evaluate(tiny.DATA.test)
-    result = classifier.run.result
+    result = run.result
     assert found.accuracy == result.test_accuracy
     assert found.loss == pytest.approx(result.test_loss, rel=1e-6)
     assert found.confusion.tolist() == result.confusion
@@ -123,14 +128,14 @@ def test_a_run_that_has_no_weights_yet_says_so(tmp_path):
         Classifier(run)
 
 
-def test_device_and_precision_are_checked(classifier):
+def test_device_and_precision_are_checked(classifier, run):
     assert classifier.device == "cpu"
     with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
-        Classifier(classifier.run, device="gpu")
+        Classifier(run, device="gpu")
     with pytest.raises(RecipeError, match="unknown precision 'half'"):
-        Classifier(classifier.run, precision="half")
+        Classifier(run, precision="half")
     with pytest.raises(MlpconvError, match="unknown backend 'pytorch'; did you mean 'torch'"):
-        Classifier(classifier.run, backend="pytorch")
-    rounded = Classifier(classifier.run, device="cpu", precision="bfloat16").logits(tiny.DATA.test.images)
+        Classifier(run, backend="pytorch")
+    rounded = Classifier(run, device="cpu", precision="bfloat16").logits(tiny.DATA.test.images)
     exact = classifier.logits(tiny.DATA.test.images)
     np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())

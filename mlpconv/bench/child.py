@@ -1,0 +1,21 @@
+"""The process of one contender: ``python -m mlpconv.bench.child MODULE RESULT JOB`` writes to the file RESULT."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from mlpconv.bench.contest import Job
+from mlpconv.bench.resident import peak_bytes
+
+
+def main(module: str, result: str, job: str) -> None:
+    """Measure, and add ``peak_bytes``: the most resident memory that this process had."""
+    measured = importlib.import_module(module).measure(msgspec.json.decode(job, type=Job))
+    Path(result).write_text(json.dumps(measured | {"peak_bytes": peak_bytes()}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

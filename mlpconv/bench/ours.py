@@ -1,0 +1,78 @@
+"""The contender "ours": the loop of `mlpconv train --recipe d2l`, without the run directory."""
+
+import time
+from typing import Any, cast
+
+import torch
+
+from mlpconv.backends import allocator
+from mlpconv.backends.base import Model, StepPlan
+from mlpconv.bench.contest import Job
+from mlpconv.bench.images import splits
+from mlpconv.data import ImageDataset
+from mlpconv.runs.session import Session
+from mlpconv.training import trainer
+from mlpconv.training.recipe import change, get_recipe
+
+
+def measure(job: Job, **changes: Any) -> dict[str, Any]:
+    """Images a second at the precision that the back end chooses here, and the share of it that waits for data.
+
+    changes: of the recipe.
+    """
+    # The command line does this first too.
+    allocator.keep_memory()
+    data = splits(job.data)
+    changes |= {"batch_size": job.batch_size, "image_size": job.image_size}
+    session = Session(change(get_recipe("d2l"), changes), data=data, device=job.device)
+    watch = _Watch(session.make_model(), data.train, job)
+    watch.attach(data.train.images, data.train.labels)
+    events = trainer.train(
+        cast(Model, watch),
+        session.recipe,
+        *(data.train.images, data.train.labels, data.test.images, data.test.labels),
+        image_size=session.config.preprocess.size,
+        should_stop=watch.before_step,
+    )
+    assert isinstance(list(events)[-1], trainer.Stopped)
+    return {
+        "images_per_second": job.steps * job.batch_size / watch.seconds,
+        "wait_share": watch.waiting / watch.seconds,
+        "precision": session.config.precision,
+        "device": session.config.device,
+    }
+
+
+class _Watch:
+    """A Model before the true one, with a clock. The trainer calls ``before_step``, plans, and calls ``train_step``."""
+
+    def __init__(self, model: Model, train: ImageDataset, job: Job) -> None:
+        self._model, self._job = model, job
+        self._images, self._labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+        self._step = 0
+        self._began = self._asked = 0.0
+        self.seconds = self.waiting = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def before_step(self) -> bool:
+        """Whether all steps are done."""
+        if self._step == self._job.warmup:
+            self._model.read_metrics()
+            self._began, self.waiting = time.perf_counter(), 0.0
+        if self._step == self._job.warmup + self._job.steps:
+            self._model.read_metrics()
+            self.seconds = time.perf_counter() - self._began
+            return True
+        self._asked = time.perf_counter()
+        return False
+
+    def train_step(self, plan: StepPlan) -> None:
+        # The true step gathers its batch inside; here it is gathered once more, only for the clock.
+        indices = torch.from_numpy(plan.indices)
+        batch = self._images[indices], self._labels[indices]
+        self.waiting += time.perf_counter() - self._asked
+        assert len(batch[0]) == self._job.batch_size
+        self._model.train_step(plan)
+        self._step += 1

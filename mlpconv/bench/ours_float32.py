@@ -1,0 +1,11 @@
+"""The contender "ours_float32": ours with float32 asked for."""
+
+from typing import Any
+
+from mlpconv.bench import ours
+from mlpconv.bench.contest import Job
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """As `mlpconv.bench.ours`, in float32."""
+    return ours.measure(job, precision="float32")

@@ -1,0 +1,87 @@
+"""The machine's matrix peak, and what of it a training step uses.
+
+The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
+convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones count
+the first convolution as it is carried out where the enlarging is folded into it (mlpconv.backends.fold).
+"""
+
+import time
+from math import prod
+from statistics import median
+from typing import Any
+
+from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Conv2d, pair
+from mlpconv.arch.network import Network
+from mlpconv.backends import allocator
+from mlpconv.backends.fold import can_fold, fold_axis
+from mlpconv.bench.contest import Job
+
+REPEATS = 5
+
+
+def nominal_flops(network: Network, size: int) -> int:
+    """FLOPs of forward and backward for one image enlarged to ``size``², as the network says."""
+    return count(network, (network.input_channels, size, size)).training_flops
+
+
+def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
+    """FLOPs of forward and backward for one image of ``source`` (height, width) enlarged to ``size``², as executed by
+    our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
+    """
+    nominal = nominal_flops(network, size)
+    if not can_fold(network, source, size):
+        return nominal
+    name, first = next(network.walk())
+    assert isinstance(first, Conv2d)
+    axes = [
+        fold_axis(side, size, k, s)
+        for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)
+    ]
+    kernel = prod(axis.matrix.shape[1] for axis in axes)
+    outputs = prod(axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
+    folded = outputs * kernel * network.input_channels * first.out_channels
+    written = next(layer for layer in count(network, (network.input_channels, size, size)).layers if layer.name == name)
+    # The forward pass and the gradient of the weights, two FLOPs a MAC; images need no gradient.
+    return nominal - 2 * 2 * (written.macs - folded)
+
+
+def share_of_peak(images_per_second: float, flops: int, peak_tflops: float) -> float:
+    """The share, 0 to 1, of a peak in TFLOP/s that ``flops`` for each image come to."""
+    return images_per_second * flops / (peak_tflops * 1e12)
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """TFLOP/s of the matrix product in float32, and in bfloat16 where the device computes in it (else None)."""
+    allocator.keep_memory()
+    import torch
+
+    import mlpconv.backends.torch as backend
+
+    device, precision = backend.choose(job.device, None)
+    side = job.peak_size
+
+    def tflops(dtype: torch.dtype) -> float:
+        left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+        layouts = ((left, right), (left, right.t()), (left.t(), right))
+        return max(2 * side**3 / _seconds(torch, device, *layout) / 1e12 for layout in layouts)
+
+    return {"float32": tflops(torch.float32), "bfloat16": tflops(torch.bfloat16) if precision == "bfloat16" else None}
+
+
+def _seconds(torch: Any, device: str, left: Any, right: Any) -> float:
+    """The median of several products, the first not counted."""
+    product = left @ right
+    times = []
+    for _ in range(REPEATS):
+        _wait(torch, device)
+        began = time.perf_counter()
+        torch.matmul(left, right, out=product)
+        _wait(torch, device)
+        times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def _wait(torch: Any, device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()

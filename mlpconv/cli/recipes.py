@@ -1,0 +1,38 @@
+"""``mlpconv recipes``: the named ways to train."""
+
+from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say
+
+
+def recipes(json: Json = False) -> None:
+    """List the named recipes: what they do, where they come from, what to expect.
+
+    Example: mlpconv recipes
+    """
+    import msgspec
+
+    from mlpconv.cli.train import describe
+    from mlpconv.training.recipe import RECIPES
+
+    if json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "description": describe(named.recipe, name),
+                    "source": named.source,
+                    "expect": named.expect,
+                    "recipe": msgspec.to_builtins(named.recipe),
+                }
+                for name, named in RECIPES.items()
+            ]
+        )
+        return
+    for name, named in RECIPES.items():
+        _, _, what = describe(named.recipe, name).partition(": ")
+        say(name)
+        for title, text in (("does", what), ("source", named.source), ("expect", named.expect)):
+            paragraph(text, first=f"  {title:8}", indent=10)
+    next_steps(
+        ("mlpconv train --recipe d2l", "train by one"),
+        ("mlpconv train --recipe d2l --dry-run", "see all of it, as a file of your own"),
+    )

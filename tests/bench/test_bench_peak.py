@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlpconv.arch.network import Preprocess
+from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.torch import TorchModel
+from mlpconv.bench import peak
+from mlpconv.bench.contest import Job
+from mlpconv.models import create_model
+
+BATCH = 4
+
+
+def executed_in_a_step(source, size):
+    """FLOPs that PyTorch counts in one training step of ``BATCH`` images."""
+    network = create_model("nin")
+    model = TorchModel(network, Preprocess(size=size), Optimizer(), "float32", "cpu")
+    model.attach(np.zeros((BATCH, *source, 1), np.uint8), np.zeros(BATCH, np.int64))
+    with FlopCounterMode(display=False) as counter:
+        model.train_step(StepPlan(np.arange(BATCH), size, 0.1, 0))
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        pytest.param((28, 28), 84, id="folded"),
+        pytest.param((14, 28), 84, id="folded-by-two-factors"),
+        pytest.param((28, 28), 80, id="not-folded"),
+    ],
+)
+def test_executed_flops_are_those_that_pytorch_counts(source, size):
+    network = create_model("nin")
+    counted = executed_in_a_step(source, size)
+    images_alone = BATCH * peak.executed_flops(network, source, size)
+    # What is left is making the folded kernel, forward and backward: the same for any batch.
+    assert 0 <= counted - images_alone < 0.02 * counted
+    if size == 80:
+        assert counted == images_alone == BATCH * peak.nominal_flops(network, size)
+
+
+def test_the_chapters_network_at_its_own_size():
+    network = create_model("nin")
+    nominal, executed = peak.nominal_flops(network, 224), peak.executed_flops(network, (28, 28), 224)
+    assert nominal == 4_506_039_600
+    # Each of 54 × 54 outputs reads 4 × 4 source pixels, not 11 × 11; forward and weight gradient, 2 FLOPs a MAC.
+    assert nominal - executed == 4 * 96 * 54 * 54 * (11 * 11 - 4 * 4)
+
+
+def test_share_of_peak():
+    assert peak.share_of_peak(200.0, 2_500_000_000, 0.5) == pytest.approx(1.0)
+    assert peak.share_of_peak(100.0, 2_500_000_000, 1.0) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_peak_is_measured_in_what_the_device_computes_in(monkeypatch, precision):
+    import mlpconv.backends.torch as backend
+    from mlpconv.backends import allocator
+
+    monkeypatch.setattr(backend, "choose", lambda device, asked: ("cpu", precision))
+    monkeypatch.setattr(allocator, "keep_memory", lambda: False)
+    dtypes = []
+    matmul = torch.matmul
+    monkeypatch.setattr(torch, "matmul", lambda a, b, out: dtypes.append(a.dtype) or matmul(a, b, out=out))
+    measured = peak.measure(Job(batch_size=1, image_size=80, steps=1, warmup=1, threads=1, peak_size=16))
+    assert measured["float32"] > 0
+    assert (measured["bfloat16"] is None) == (precision == "float32")
+    expected = {torch.float32} if precision == "float32" else {torch.float32, torch.bfloat16}
+    assert set(dtypes) == expected

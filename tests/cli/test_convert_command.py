@@ -1,0 +1,124 @@
+"""`mlpconv convert`, and what one does with the one file that it writes."""
+
+import json
+
+import pytest
+import torch
+
+import mlpconv
+
+
+def test_the_chapters_weights_become_a_classifier(cli, chapter_file, digit):
+    said = cli("convert", chapter_file, "--model", "lenet", "--data", "digits", "--out", "own.safetensors")
+    assert said.code == 0
+    assert "mlpconv evaluate own.safetensors" in said.out
+    value = cli("evaluate", "own.safetensors", "--json").json()
+    assert value["run"] == "own.safetensors"
+    assert value["data"] == "digits/test"
+    path, _ = digit
+    (guess,) = cli("predict", "own.safetensors", path, "--json").json()
+    assert not guess["looks_inverted"]
+
+
+def test_what_is_converted_computes_the_same(cli, chapter_file, tmp_path):
+    import chapter_networks
+    import numpy as np
+
+    cli("convert", chapter_file, "--model", "lenet", "--out", "own.safetensors")
+    net = chapter_networks.lenet(lazy=False)
+    net.load_state_dict(torch.load(chapter_file, weights_only=True))
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).numpy()
+    classifier = mlpconv.Classifier(tmp_path / "own.safetensors", precision="float32")
+    np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_names_and_size_are_ones_own(cli, chapter_file, tmp_path, digit):
+    names = ",".join(f"class {letter}" for letter in "abcdefghij")
+    said = cli("convert", chapter_file, "--model", "lenet", "--class-names", names, "--out", "own.safetensors")
+    assert said.code == 0, said.err
+    (guess,) = cli("predict", "own.safetensors", digit[0], "--json", "--top", "10").json()
+    assert sorted(each["label"] for each in guess["top"]) == names.split(",")
+    said = cli("evaluate", "own.safetensors")
+    assert said.code == 2
+    assert "--data" in said.err
+
+
+def test_image_size_decides_the_shapes(cli, chapter_file):
+    said = cli("convert", chapter_file, "--model", "lenet", "--image-size", "32", "--out", "own.safetensors")
+    assert said.code == 2
+    assert "fc1.weight" in said.err or "(120, 576)" in said.err
+
+
+def test_a_runs_weights_are_such_a_file(cli, digits_run, digit, tmp_path):
+    path, label = digit
+    weights = digits_run / "weights.safetensors"
+    whole, alone = (cli("predict", source, path, "--json").json() for source in (digits_run, weights))
+    assert whole == alone
+    assert whole[0]["top"][0]["label"] == label
+    assert cli("evaluate", weights, "--json").json()["accuracy"] > 0.8
+    assert mlpconv.load(weights).predict([path])[0].top[0].label == label
+
+
+def test_an_inverted_image_is_noticed_from_the_file_alone(cli, digits_run, digit):
+    from PIL import Image, ImageOps
+
+    path, label = digit
+    with Image.open(path) as image:
+        ImageOps.invert(image).save(path)
+    said = cli("predict", digits_run / "weights.safetensors", path)
+    assert "--invert" in said.err
+    turned = cli("predict", digits_run / "weights.safetensors", path, "--invert", "--json").json()
+    assert turned[0]["top"][0]["label"] == label
+
+
+def test_nothing_is_executed(cli, tmp_path):
+    class Program:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
+
+    torch.save({"0.0.weight": Program()}, tmp_path / "evil.pt")
+    said = cli("convert", "evil.pt", "--model", "nin", "--out", "own.safetensors")
+    assert said.code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nin", "--out", "own.safetensors"], "belong to another network"),
+        (["--model", "lenet", "--out", "own.pt"], ".safetensors"),
+        (["--model", "lenet", "--out", "nowhere/own.safetensors"], "cannot be written"),
+        (["--model", "lenet", "--out", "there.safetensors"], "is there already"),
+        (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,b"], "another network"),
+        (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,a"], "--class-names a,a"),
+        (["--model", "lenet", "--out", "own.safetensors", "--image-size", "0"], "--image-size 0"),
+        (["--model", "lenet", "--out", "own.safetensors", "--data", "digit"], "did you mean 'digits'"),
+    ],
+    ids=lambda value: " ".join(value[3:]) if isinstance(value, list) else "",
+)
+def test_a_refusal_leaves_nothing(cli, chapter_file, tmp_path, arguments, message):
+    (tmp_path / "there.safetensors").write_bytes(b"mine")
+    said = cli("convert", chapter_file, *arguments)
+    assert said.code == 2
+    assert not said.out
+    assert message in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
+    assert (tmp_path / "there.safetensors").read_bytes() == b"mine"
+
+
+def test_a_newer_file_says_so(cli, digits_run, digit, tmp_path):
+    from mlpconv.runs.files import read_tensors, write_tensors
+
+    weights, texts = read_tensors(digits_run / "weights.safetensors")
+    write_tensors(tmp_path / "new.safetensors", weights, texts | {"mlpconv.format": "2"})
+    assert "written by a newer mlpconv" in cli("predict", "new.safetensors", digit[0]).err
+    for key, value in (("class_names", "[1]"), ("preprocess", "{}"), ("network", "[]"), ("background", "dark")):
+        write_tensors(tmp_path / "odd.safetensors", weights, texts | {f"mlpconv.{key}": value})
+        said = cli("predict", "odd.safetensors", digit[0])
+        assert said.code == 2
+        assert "odd.safetensors" in said.err
+    names = json.dumps(["one"])
+    write_tensors(tmp_path / "few.safetensors", weights, texts | {"mlpconv.class_names": names})
+    assert "1 class name" in cli("predict", "few.safetensors", digit[0]).err

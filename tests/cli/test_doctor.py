@@ -1,0 +1,74 @@
+"""`mlpconv doctor`: what there is, what is missing, and whether training is possible."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mlpconv.cli import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_whole_machine(cli):
+    said = cli("doctor")
+    assert said.code == 0
+    for word in ("processor", "memory", "fashion-mnist", "scikit-learn", "would use", "mlpconv train"):
+        assert word in said.out
+
+
+def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "mlpconv.backends.torch", raising=False)
+    said = cli("doctor")
+    assert said.code == 2
+    assert 'pip install "mlpconv[torch]"' in said.out
+    assert cli("train", "--data", "digits").code == 2
+
+
+def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
+    def broken(name):
+        raise OSError("libtorch.so: cannot open shared object file")
+
+    monkeypatch.setattr("mlpconv.backends.base.get_backend", broken)
+    said = cli("doctor")
+    assert said.code == 2
+    assert "libtorch.so: cannot open shared object file" in said.out
+    assert "next:" not in said.out
+
+
+@pytest.mark.parametrize("name", doctor.EXTRAS)
+def test_each_missing_package_has_its_remedy(cli, monkeypatch, name):
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == name else "1.0")
+    assert f'missing: pip install "mlpconv[{doctor.EXTRAS[name]}]"' in cli("doctor").out
+
+
+def test_the_extras_are_those_of_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package, extra in doctor.EXTRAS.items():
+        assert any(line.startswith(package) for line in extras[extra])
+    brought = {line.partition(">")[0] for lines in extras.values() for line in lines}
+    assert brought == set(doctor.EXTRAS)
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLPCONV_CACHE", str(tmp_path / "file" / "cache"))
+    value = cli("doctor", "--json").json()
+    assert value["ok"]
+    assert not value["cache"]["writable"]
+    assert "MLPCONV_CACHE" in value["warnings"][0]
+
+
+def test_gpus_are_named(cli, monkeypatch):
+    import mlpconv.backends.torch as backend
+
+    monkeypatch.setattr(backend, "list_gpus", lambda: [("cuda:0", "Made Up", 8 * 2**30), ("mps", "Shared", 0)])
+    assert cli("doctor", "--json").json()["gpus"][0] == {
+        "device": "cuda:0",
+        "name": "Made Up",
+        "memory_bytes": 8 * 2**30,
+    }
+    lines = [line.split("GPU")[-1].strip() for line in cli("doctor").out.splitlines() if line.startswith("  GPU")]
+    assert lines == ["cuda:0: Made Up, 8.00 GiB", "mps: Shared"]

@@ -1,0 +1,139 @@
+"""What --json prints, held to its schema in docs/json."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
+CHECKED = {
+    "convert", "data-get", "data-list", "doctor", "evaluate", "models", "predict", "recipes", "runs", "summary",
+    "train",
+}  # fmt: skip
+
+
+def check(name, value):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_one(name):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_every_schema_here_stands_in_docs():
+    assert set(NAMES) >= CHECKED
+
+
+def test_models(cli):
+    rows = check("models", cli("models", "--json").json())
+    nin = next(row for row in rows if row["name"] == "nin")
+    assert (nin["parameters"], nin["macs"], nin["input_shape"]) == (1_992_166, 762_297_352, [1, 224, 224])
+
+
+def test_summary_has_the_known_numbers(cli):
+    value = check("summary", cli("summary", "nin", "--json").json())
+    assert value["format"] == 1
+    assert value["flops"] == 1_524_594_704
+    assert value["training_flops"] == 4_506_039_600
+    assert value["memory"]["batch"] == 128
+    for kind in ("prediction", "training"):
+        terms = dict(value["memory"][kind])
+        assert terms.pop("total") == sum(terms.values())
+    for key in ("parameters", "macs", "flops"):
+        assert value[key] == sum(layer[key] for layer in value["layers"])
+    assert value["layers"][-1]["output_shape"] == [10]
+    assert "compare" not in value
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("--compare", "alexnet", "vgg11", "lenet"),
+        ("--compare", "alexnet", "--compare", "vgg11", "--compare", "lenet"),
+        ("--compare", "alexnet", "--batch", "8", "vgg11", "lenet"),
+    ],
+)
+def test_summary_beside_others(cli, names):
+    value = check("summary", cli("summary", "nin", *names, "--json").json())
+    assert value["name"] == "nin"
+    assert [each["name"] for each in value["compare"]] == ["alexnet", "vgg11", "lenet"]
+    shares = [each["fully_connected_parameters"] / each["parameters"] for each in value["compare"]]
+    assert value["fully_connected_parameters"] == 0
+    assert min(shares) > 0.9
+
+
+def test_summary_of_a_network_without_a_map(cli, tmp_path):
+    layers = {"flatten": {"kind": "flatten"}, "fc1": {"kind": "linear", "out_features": 3}}
+    (tmp_path / "net.json").write_text(json.dumps({"format": 1, "input_size": 4, "layers": layers}))
+    value = check("summary", cli("summary", "net.json", "--json").json())
+    assert value["receptive_field"] is None
+    assert value["parameters"] == 16 * 3 + 3
+
+
+def test_data_list(cli):
+    rows = check("data-list", cli("data", "list", "--json").json())
+    digits = next(row for row in rows if row["name"] == "digits")
+    assert digits["image_shape"] == [1, 8, 8]
+    assert digits["path"]
+
+
+def test_data_get(cli):
+    assert check("data-get", cli("data", "get", "digits", "--json").json())["origin"] == "scikit-learn"
+
+
+def test_recipes(cli):
+    rows = check("recipes", cli("recipes", "--json").json())
+    assert {"quick", "d2l"} <= {row["name"] for row in rows}
+
+
+def test_doctor(cli):
+    value = check("doctor", cli("doctor", "--json").json())
+    assert value["training"]["backend"] == "torch"
+    assert value["packages"]["torch"]
+
+
+def test_train(digits_run):
+    text = (digits_run.parent / "said.json").read_text()
+    assert text.count("\n") == 1
+    value = check("train", json.loads(text))
+    assert value["run"] == str(digits_run)
+    assert value["test_accuracy"] > 0.8
+
+
+def test_evaluate_finds_what_training_found(cli, digits_run):
+    value = check("evaluate", cli("evaluate", digits_run, "--json", "--precision", "float32").json())
+    trained = json.loads((digits_run.parent / "said.json").read_text())
+    assert value["accuracy"] == pytest.approx(trained["test_accuracy"])
+    assert sum(map(sum, value["confusion"])) == value["images"] == 360
+
+
+def test_predict(cli, digits_run, digit):
+    path, label = digit
+    (said,) = check("predict", cli("predict", digits_run, path, "--json", "--top", "2").json())
+    assert said["file"] == str(path)
+    assert said["top"][0]["label"] == label
+    assert len(said["top"]) == 2
+
+
+def test_runs(cli, digits_run):
+    (row,) = check("runs", cli("runs", digits_run.parent, "--json").json())
+    assert row["run"] == str(digits_run)
+    assert row["finished"]
+
+
+def test_no_runs(cli):
+    assert check("runs", cli("runs", "--json").json()) == []
+
+
+def test_convert(cli, chapter_file):
+    value = check(
+        "convert", cli("convert", chapter_file, "--model", "lenet", "--out", "l.safetensors", "--json").json()
+    )
+    assert value["class_names"] == list("0123456789")
