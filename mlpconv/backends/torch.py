@@ -35,6 +35,7 @@ from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
 from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
+from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -212,7 +213,7 @@ class TorchModel:
         self.native.train()
         indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
         labels = self._labels[indices]
-        pixels = self._augment(self._images[indices].permute(0, 3, 1, 2), plan)
+        pixels = augment(self._images[indices].permute(0, 3, 1, 2), plan, self._mean)
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
@@ -273,34 +274,9 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _augment(self, pixels: Tensor, plan: StepPlan) -> Tensor:
-        def there(value: np.ndarray) -> Tensor:
-            return torch.from_numpy(value).to(self.device, non_blocking=True)
-
-        height, width = pixels.shape[2:]
-        if plan.flip is not None:
-            pixels = torch.where(there(plan.flip).view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        rows, columns = torch.arange(height, device=self.device), torch.arange(width, device=self.device)
-        if plan.shift is not None:
-            down, right = there(plan.shift).unbind(1)
-            y, x = rows - down[:, None], columns - right[:, None]
-            inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-            batch = torch.arange(len(pixels), device=self.device)[:, None, None]
-            moved = pixels.permute(0, 2, 3, 1)[
-                batch, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
-            ]
-            pixels = torch.where(inside[..., None], moved, 0).permute(0, 3, 1, 2)
-        if plan.erase is not None:
-            top, left, tall, wide = there(plan.erase).unbind(1)
-            y = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
-            x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-            fill = (self._mean * 255).round().to(pixels.dtype)
-            pixels = torch.where((y[:, :, None] & x[:, None, :])[:, None], fill, pixels)
-        return pixels
-
     def _forward(self, pixels: Tensor, size: int) -> Tensor:
         """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = _fit(pixels, self.preprocess.fit)
+        pixels = fit(pixels, self.preprocess.fit)
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
@@ -390,17 +366,3 @@ def _tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
     direct = array.flags.writeable and all(step >= 0 for step in array.strides)
     return torch.from_numpy(array if direct else array.copy())
-
-
-def _fit(pixels: Tensor, fit: str) -> Tensor:
-    """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
-    height, width = pixels.shape[2:]
-    if fit == "squash" or height == width:
-        return pixels
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return pixels[:, :, top : top + side, left : left + side]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    return F.pad(pixels, (left, side - width - left, top, side - height - top))
