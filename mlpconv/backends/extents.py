@@ -24,7 +24,7 @@ class Extent(NamedTuple):
 
 
 def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str, Extent]:
-    """The convolutions that need not compute their whole output, by name, for images of ``input_shape`` (C, H, W).
+    """What each convolution computes, by name, for images of ``input_shape`` (C, H, W).
 
     Batch normalisation takes its statistics from all positions and dropout draws for all of them, so what they
     receive is computed whole.
@@ -49,8 +49,7 @@ def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str
         ends = _ends(layer, wanted)
         padding = tuple(min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
         received = tuple((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
-        if padding != own:
-            extents[row.name] = Extent(padding, received)
+        extents[row.name] = Extent(padding, received)
     return extents
 
 

@@ -33,7 +33,7 @@ def operations(network: Network, module: nn.Module, input_shape: tuple[int, int,
     found: list[Operation] = []
     for name, _ in network.walk():
         layer = module.get_submodule(name)
-        if isinstance(layer, nn.Conv2d) and name in extents:
+        if isinstance(layer, nn.Conv2d) and extents[name].padding != layer.padding:
             found.append(PartialConv2d(layer, extents[name]))
         elif isinstance(layer, nn.MaxPool2d) and found and isinstance(found[-1], nn.ReLU):
             found.insert(-1, layer)
