@@ -66,7 +66,7 @@ class Session:
         # A wrong name is found before a download begins.
         create_model(recipe.model)
         # Images of one's own are not what the recipe names.
-        data_name = data.train.name if data else recipe.data
+        data_name = data.train.name.removesuffix("/train") if data else recipe.data
         self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
         train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])

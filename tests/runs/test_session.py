@@ -101,7 +101,7 @@ def test_a_run_leaves_everything(whole):
     assert result.loss < run.history[0]["loss"]
     config = run.config
     assert (config.backend, config.device, config.precision) == ("torch", "cpu", "float32")
-    assert config.data.name == "stripes/train"
+    assert config.data.name == "stripes"
     assert (config.data.train, config.data.test, config.data.class_names) == (70, 30, tiny.NAMES)
     assert config.preprocess.mean == tiny.DATA.train.mean
     assert config.preprocess.source_size == (6, 6)
