@@ -1,13 +1,16 @@
 """The two functions for Python programs: train a run, load a run."""
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
 
 from mlpconv.data import Splits
+from mlpconv.notebook.live import in_notebook, watch
 from mlpconv.runs.classifier import Classifier
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import Session
+from mlpconv.runs.stop import Stop
 from mlpconv.training.recipe import Recipe, change, get_recipe
 from mlpconv.training.trainer import EpochEnded
 
@@ -22,27 +25,39 @@ def train(
     resume: bool = False,
     backend: str = "torch",
     device: str | None = None,
+    live: bool = True,
     **changes: Any,
 ) -> Run:
     """Train a network and return its run.
 
     recipe: a name, a TOML file or a Recipe. data: images of one's own; by default the data set that the recipe names.
     out: the run directory, by default a new one under ./runs. resume: go on with the run in ``out``. changes: fields of
-    the recipe to exchange (``epochs=1, optimizer={"momentum": 0.9}``). Progress goes to the logger "mlpconv.api".
+    the recipe to exchange (``epochs=1, optimizer={"momentum": 0.9}``). live: in a notebook, show curves that grow and
+    then the result; elsewhere nothing is shown. Progress goes to the logger "mlpconv.api".
 
-    Raises MlpconvError for what cannot be carried out; TrainingFailed where training does not come to an end.
+    Raises MlpconvError for what cannot be carried out; TrainingFailed where training does not come to an end;
+    KeyboardInterrupt after Ctrl-C (a notebook's stop button), once the run is saved: a second one does not wait for it.
     """
     name = recipe if isinstance(recipe, str) else "custom"
     chosen = change(get_recipe(recipe) if isinstance(recipe, str) else recipe, changes)
     session = Session(chosen, recipe_name=name, data=data, backend=backend, device=device)
-    recorder = session.run(out, resume=resume)
-    for event in recorder:
-        if isinstance(event, EpochEnded):
-            _log.info(
-                "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
-                event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy,
-                event.images_per_second,
-            )  # fmt: skip
+    # Only SIGINT: to save at another signal is up to the program that this is part of.
+    with Stop(signals=[signal.SIGINT]) as stop:
+        recorder = session.run(out, resume=resume, should_stop=stop.wanted, report_every=2.0)
+        for event in watch(recorder) if live and in_notebook() else recorder:
+            if isinstance(event, EpochEnded):
+                _log.info(
+                    "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
+                    event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy,
+                    event.images_per_second,
+                )  # fmt: skip
+    if stop.seen:
+        path = str(recorder.run.path)
+        raise KeyboardInterrupt(
+            f"{path}: the run was just finished"
+            if recorder.run.result
+            else f"stopped, and saved in {path}; the same call with out={path!r}, resume=True goes on with it"
+        )
     return recorder.run
 
 

@@ -29,6 +29,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     Size,
     fields,
+    to_plain,
 )
 from mlpconv.errors import NetworkError, unknown
 
@@ -204,9 +205,9 @@ class Network:
     def to_dict(self) -> dict[str, Any]:
         """The network as plain values, defaults left out."""
         layers = {
-            name: {part: msgspec.to_builtins(inner) for part, inner in layer.layers.items()}
+            name: {part: to_plain(inner) for part, inner in layer.layers.items()}
             if isinstance(layer, Block)
-            else msgspec.to_builtins(layer)
+            else to_plain(layer)
             for name, layer in self.layers.items()
         }
         size = list(self.input_size)
@@ -289,6 +290,10 @@ class Network:
                  for name, layer in self.layers.items()]  # fmt: skip
         title = f"Network {self.name}".rstrip()
         return "\n".join([f"{title} (input {self.input_channels}×{self.input_size[0]}×{self.input_size[1]})", *lines])
+
+    def _repr_html_(self) -> str:
+        # By name, as in `build`: `arch` depends on nothing above it.
+        return importlib.import_module("mlpconv.notebook.networks").network_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_network, (dict(self.layers), self.input_channels, self.input_size, self.name)

@@ -23,13 +23,18 @@ _FONTS = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Helvetica Neue", Arial, "PingFang SC", '
     '"Hiragino Sans", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans CJK JP", sans-serif'
 )
-# What XML 1.0 cannot hold, even escaped.
+# What XML 1.0 cannot hold, even escaped; UTF-8 cannot hold the surrogates among it.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def legal(text: str) -> str:
+    """Text with � for what XML and HTML cannot hold: control characters, halves of characters."""
+    return _ILLEGAL.sub("\ufffd", text)
+
+
 def escape(text: str) -> str:
-    """Text as XML holds it; what XML cannot hold becomes �."""
-    return html.escape(_ILLEGAL.sub("\ufffd", text))
+    """Text as XML holds it."""
+    return html.escape(legal(text))
 
 
 def text_width(text: str, kind: str = "label") -> float:

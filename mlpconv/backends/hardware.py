@@ -49,3 +49,15 @@ def memory_limit() -> int | None:
         if text.isdigit():
             limit = min(limit, int(text))
     return limit
+
+
+def peak_resident_bytes() -> int | None:
+    """The most memory that this process ever had resident; None where the system does not say.
+
+    getrusage says it too, but there a new program begins with the peak of the one that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

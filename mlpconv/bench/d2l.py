@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -93,4 +94,5 @@ def measure(job: Job) -> dict[str, Any]:
         "loss": loss_sum / seen,
         "accuracy": correct / seen,
         "device": str(device),
+        "versions": {"pillow": PIL.__version__},
     }

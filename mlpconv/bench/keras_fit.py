@@ -84,4 +84,5 @@ def measure(job: Job) -> dict[str, Any]:
         "images_per_second": job.steps * job.batch_size / clock.seconds,
         "loss": float(history.history["loss"][-1]),
         "accuracy": float(history.history["accuracy"][-1]),
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }

@@ -115,6 +115,9 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
         return None if None in values else median(values)
 
     surroundings = environment()
+    versions = {name: surroundings["versions"][name] for name in ("mlpconv", "python", "numpy", "torch")}
+    for measured in first.values():
+        versions |= measured.get("versions", {})
     result = {
         "format": FORMAT,
         "benchmark": "train",
@@ -146,7 +149,7 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
             "peak_size": job.peak_size,
         },
         "hardware": {key: surroundings[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
-        "versions": surroundings["versions"],
+        "versions": versions,
         "date": surroundings["date"],
         "command": shlex.join(["mlpconv", *sys.argv[1:]]),
     }

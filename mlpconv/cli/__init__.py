@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import bench, convert, data, doctor, network, recipes, train, use
+from mlpconv.cli import bench, convert, data, doctor, network, recipes, report, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -38,6 +38,8 @@ for command in (
     use.evaluate,
     use.predict,
     use.runs,
+    report.report,
+    report.compare,
     network.summary,
     network.models,
     recipes.recipes,

@@ -1,17 +1,15 @@
 """``mlpconv bench``: measure, ours beside its peers. One command a benchmark; without a name, all of them."""
 
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer import Option
 
 from mlpconv.bench import BENCHMARKS
-from mlpconv.cli.output import Json, err, print_json, say
-from mlpconv.errors import RunError
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from mlpconv.cli.output import Column, Json, err, paragraph, print_json, say, table, write_file
+from mlpconv.errors import MlpconvError
 
 app = typer.Typer(help="Measure on this machine, ours beside its peers. Without a name: all benchmarks.")
 Out = Annotated[Path | None, Option(help="Also write the result into this directory, as JSON and as Markdown.")]
@@ -69,52 +67,32 @@ def train(
 
     result = benchmark.measure(job, rounds, keras=keras, progress=progress)
     if out is not None:
-        _write(out, "train", result, report.markdown(result))
+        text = dumps(result, indent=1, ensure_ascii=False) + "\n"
+        write_file(out / "train.json", text, "--out")
+        write_file(out / "train.md", report.markdown(result), "--out")
     if json:
         print_json(result, indent=None)
         return
-    from mlpconv.cli.output import out as console
-
-    say(report.setting(result) + "\n")
-    console().print(_table(report.TITLES, report.rows(result)))
+    paragraph(report.setting(result))
+    say()
+    table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
     say()
     for line in report.facts(result):
-        say(line)
+        paragraph(line)
     say()
     for line in report.gates(result):
         say(line)
     if out is not None:
-        say(f"\nwritten to {out / 'train.json'} and {out / 'train.md'}")
+        say(f"\nwritten: {out / 'train.json'} and {out / 'train.md'}")
 
 
 _COMMANDS: dict[str, Any] = {"train": train}
-
-
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for index, title in enumerate(titles):
-        table.add_column(title, justify="right" if index else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{directory}: cannot be made: {error.strerror or error}; choose another --out") from None
-
-
-def _write(directory: Path, name: str, result: dict[str, Any], page: str) -> None:
-    from json import dumps
-
-    from mlpconv.runs.files import write_atomic
-
-    try:
-        write_atomic(directory / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n")
-        write_atomic(directory / f"{name}.md", page)
-    except OSError as error:
-        raise RunError(f"{directory}: cannot be written: {error.strerror or error}; choose another --out") from None
+        raise MlpconvError(
+            f"--out {directory}: cannot be made: {error.strerror or error}; give another place"
+        ) from None

@@ -13,7 +13,10 @@ from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say, siz
 from mlpconv.errors import MlpconvError
 from mlpconv.version import __version__
 
-EXTRAS = {"torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "scikit-learn": "digits"}
+EXTRAS = {
+    "torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "ipykernel": "notebook",
+    "scikit-learn": "digits",
+}  # fmt: skip
 """Optional packages, each with the extra that brings it."""
 
 

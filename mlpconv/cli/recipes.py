@@ -10,8 +10,7 @@ def recipes(json: Json = False) -> None:
     """
     import msgspec
 
-    from mlpconv.cli.train import describe
-    from mlpconv.training.recipe import RECIPES
+    from mlpconv.training.recipe import RECIPES, describe
 
     if json:
         print_json(

@@ -1,10 +1,7 @@
 """``mlpconv train``: the main job."""
 
 import re
-import signal
-import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +13,7 @@ from mlpconv.errors import RecipeError
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result, Run
     from mlpconv.runs.session import Recorder, Session
-    from mlpconv.training.recipe import Recipe
+    from mlpconv.runs.stop import Stop
 
 _OPTIONS = {"lr": "learning_rate"}
 
@@ -56,6 +53,7 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv.backends import allocator
+    from mlpconv.runs.stop import Stop
 
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
@@ -80,7 +78,7 @@ def train(
     if dry_run:
         _dry_run(session, json)
         return
-    stop = _Stop(limit)
+    stop = Stop(limit)
     recorder = session.run(out, resume=resume, should_stop=stop.wanted)
     if not json:
         _announce(session, recorder.run)
@@ -158,31 +156,7 @@ def _seconds(text: str) -> float:
     return float(found[1]) * {"h": 3600, "m": 60, "min": 60}.get(found[2], 1)
 
 
-class _Stop:
-    """Whether the run should stop: by Ctrl-C, by SIGTERM, or by the clock. A second signal stops at once."""
-
-    def __init__(self, limit: float | None) -> None:
-        self.deadline = time.monotonic() + limit if limit is not None else None
-        self.exit_code = 0
-        self.seen = False
-
-    def __enter__(self) -> "_Stop":
-        self._old = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.seen, self.exit_code = True, 128 + number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    def wanted(self) -> bool:
-        return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
-
-
-def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: bool) -> bool:
+def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bool) -> bool:
     """Carry the run out and show it; whether it came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -224,29 +198,6 @@ def _follow(session: "Session", recorder: "Recorder", stop: _Stop, *, quiet: boo
     return True
 
 
-def describe(recipe: "Recipe", name: str) -> str:
-    """A recipe in one line."""
-    from mlpconv.backends.weights import INITIALIZERS
-
-    start = next(
-        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
-    )
-    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
-    momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
-    change = recipe.augmentation
-    augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
-    augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
-    smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
-    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
-    parts = [
-        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
-        *smoothing,
-        f"seed {recipe.seed}",
-    ]  # fmt: skip
-    return f"{name}: {', '.join(parts)}"
-
-
 def _announce(session: "Session", run: "Run") -> None:
     """What will happen, before it does."""
     for line in _lines(session):
@@ -259,6 +210,7 @@ def _announce(session: "Session", run: "Run") -> None:
 def _lines(session: "Session") -> list[str]:
     from mlpconv.arch.cost import count, training_memory
     from mlpconv.arch.shapes import show
+    from mlpconv.training.recipe import describe
 
     config, (train_set, test_set) = session.config, session.data
     costs = count(session.network)
@@ -283,12 +235,10 @@ def _lines(session: "Session") -> list[str]:
 
 
 def _dry_run(session: "Session", json: bool) -> None:
-    import msgspec
-
     from mlpconv.training.recipe import to_toml
 
     if json:
-        print_json(msgspec.to_builtins(session.config))
+        print_json(session.config.to_dict())
         return
     for line in _lines(session):
         say(line)
@@ -310,7 +260,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)
-    say(f"\nin {duration(result.seconds)}; {run.path} holds config, history, curves.png, weights and checkpoints")
+    say(f"\nin {duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, checkpoints")
     model = config.recipe.model
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),

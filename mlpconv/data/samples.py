@@ -27,6 +27,7 @@ _FAMILIES = (
     "Yu Gothic",
     "Arial Unicode MS",
 )
+_JAPANESE = {"DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "IPAGothic", "Hiragino Sans", "Yu Gothic"}
 _GAP = 2  # pixels of an image between two images
 _TILE_PIXELS = 128
 _TILE_INCHES = 0.6
@@ -71,20 +72,31 @@ def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None =
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="nearest")
-    axes.set_title(dataset.name, family=_installed_families(), parse_math=False)
+    axes.set_title(dataset.name, family=font_families(dataset.name), parse_math=False)
     axes.set_xticks([])
     axes.set_yticks([row * (height + _GAP) + (height - 1) / 2 for row in range(rows)], dataset.class_names[:rows])
+    families = font_families("".join(dataset.class_names))
     for label in axes.get_yticklabels():
-        label.set_fontfamily(_installed_families())
+        label.set_fontfamily(families)
         label.set_parse_math(False)
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def _installed_families() -> list[str]:
+def font_families(text: str = "") -> list[str]:
+    """The installed families in which Matplotlib is to look for a character, one after the other.
+
+    Chinese and Japanese write the same character in different ways: a text with kana in it is Japanese.
+    """
     from matplotlib import font_manager
 
     # Naming a family that is not installed draws a warning for every text.
     installed = set(font_manager.fontManager.get_font_names())
-    return [family for family in _FAMILIES if family in installed]
+    found = [family for family in _FAMILIES if family in installed]
+    return sorted(found, key=lambda family: family not in _JAPANESE) if has_kana(text) else found
+
+
+def has_kana(text: str) -> bool:
+    """Whether a text holds hiragana or katakana, which only Japanese has."""
+    return any("\u3041" <= letter <= "\u30ff" or "\uff66" <= letter <= "\uff9d" for letter in text)

@@ -1,6 +1,7 @@
 """A trained network in use: images in, names and probabilities out."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,18 @@ class Prediction(NamedTuple):
     file: str
     top: list[Guess]
     looks_inverted: bool
+
+
+class Predictions(list[Prediction]):
+    """A list of predictions that a notebook shows as pictures. images: uint8 (N, H, W, C), as the network got them."""
+
+    def __init__(self, predictions: Iterable[Prediction], images: Images) -> None:
+        super().__init__(predictions)
+        self.images = images
+
+    def _repr_html_(self) -> str:
+        # By name: `runs` depends on nothing above it.
+        return importlib.import_module("mlpconv.notebook.pictures").predictions_html(self)
 
 
 def is_file(source: str | Path) -> bool:
@@ -88,7 +101,7 @@ class Classifier:
 
     def predict(
         self, images: Images | str | Path | Sequence[str | Path], *, top: int = 3, invert: bool = False
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), a file, or a sequence of files.
 
         invert: turn light and dark around first.
@@ -111,14 +124,15 @@ class Classifier:
         chances = softmax(self.logits(pixels))
         background = self.stored.background
         order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-        return [
+        found = (
             Prediction(
                 name,
                 [Guess(self.class_names[k], float(row[k])) for k in best],
                 background is not None and looks_inverted(image, background),
             )
             for name, image, row, best in zip(names, pixels, chances, order, strict=True)
-        ]
+        )
+        return Predictions(found, pixels)
 
     def evaluate(self, dataset: ImageDataset) -> Evaluation:
         """Loss, accuracy and confusion matrix on labelled images. Raises DataError for other classes."""

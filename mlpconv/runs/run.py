@@ -1,14 +1,18 @@
 """The run directory: everything needed to know a training run, to use it, and to repeat it.
 
-config.json          recipe, network, preprocess, data, back end: what was asked for, resolved
-environment.json     versions, hardware, command line, date
-history.jsonl        a line an epoch
-checkpoint/          what a resume needs
-weights.safetensors  the classifier: weights, network, preprocess and class names in one file
-result.json          written last: how it ended
-curves.png           loss and accuracy, drawn as the chapter draws them
+config.json             recipe, network, preprocess, data, back end: what was asked for, resolved
+environment.json        versions, hardware, command line, date
+history.jsonl           a line an epoch
+checkpoint/             what a resume needs
+weights.safetensors     the classifier: weights, network, preprocess and class names in one file
+evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+forecast.json           what the run was expected to take
+result.json             how it ended
+curves.png              loss and accuracy, drawn as the chapter draws them
+report.html             all of it, for people
 """
 
+import importlib
 import json
 import os
 import platform
@@ -27,12 +31,14 @@ from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic
 from mlpconv.runs.stored import Stored, write_classifier
+from mlpconv.training.forecast import Forecast
 from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT = (
-    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json",
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT = (
+    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json", "forecast.json",
+    "report.html",
 )  # fmt: skip
 
 
@@ -65,10 +71,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def make_network(self) -> Network:
         return Network.from_dict(self.network, CONFIG)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, defaults too."""
+        return _whole(self)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return msgspec.to_builtins(value)
+
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
-    examples_per_second is of training, over all epochs; seconds are all, evaluation included."""
+    examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
+    most memory that the process ever had, the framework and the data set counted; None where it is not known."""
 
     loss: float
     train_accuracy: float
@@ -79,6 +96,15 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: int
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
+    peak_resident_bytes: int | None = None
+
+
+class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Forecast as it is stored."""
+
+    seconds: float
+    images_per_second: float
+    format: int = FORMAT
 
 
 class Run:
@@ -94,20 +120,30 @@ class Run:
         self.config = _read(self.path / CONFIG, Config, "not a run directory")
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> Self:
-        """A new run directory with its config and environment. Raises RunError where it cannot be written."""
+    def create(cls, path: Path, config: Config, device_name: str | None = None) -> Self:
+        """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)".
+
+        Raises RunError where it cannot be written.
+        """
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
-            write_atomic(path / ENVIRONMENT, json.dumps(environment(), indent=1) + "\n")
-            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1) + b"\n")
+            write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
+            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n")
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.resolve().name
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        # By name: `runs` depends on nothing above it.
+        return importlib.import_module("mlpconv.notebook.runs").run_html(self)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -122,6 +158,29 @@ class Run:
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         write_atomic(self.path / HISTORY, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the run happened, as ``environment`` says it; empty where that is not written down."""
+        try:
+            found = json.loads((self.path / ENVIRONMENT).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise RunError(f"{self.path / ENVIRONMENT}: damaged: {error}; remove it to do without") from None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the whole run was expected to take; None where no forecast was made."""
+        path = self.path / FORECAST
+        if not path.exists():
+            return None
+        expected = _read(path, _Expected, "damaged")
+        return Forecast(expected.seconds, expected.images_per_second)
+
+    def write_forecast(self, forecast: Forecast) -> None:
+        write_atomic(self.path / FORECAST, msgspec.json.encode(_Expected(**forecast._asdict())) + b"\n")
 
     @property
     def result(self) -> Result | None:
@@ -214,7 +273,7 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 
-def environment() -> dict[str, Any]:
+def environment(device_name: str | None = None) -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
@@ -227,6 +286,7 @@ def environment() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "platform": platform.platform(),
+        "device": device_name,
         "processor": hardware.processor(),
         "cpus": hardware.cpu_count(),
         "bfloat16": hardware.has_bfloat16(),

@@ -1,5 +1,6 @@
 """A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
+from mlpconv.backends import hardware
 from mlpconv.backends.base import Backend, Model, Precision, get_backend
 from mlpconv.backends.weights import initialize, weight_shapes
 from mlpconv.data import Splits, load_dataset
@@ -17,6 +19,7 @@ from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
+from mlpconv.runs import mistakes
 from mlpconv.runs.run import Config, DataInfo, Result, Run, new_path
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
@@ -24,6 +27,8 @@ from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.recipe import Recipe, differences
 
 CHECKPOINT_SECONDS = 300.0
+
+_log = logging.getLogger(__name__)
 
 
 class Resumed(NamedTuple):
@@ -47,6 +52,7 @@ class Session:
     config: Config
     network: Network
     data: Splits
+    expected: Forecast | None = None
 
     def __init__(
         self,
@@ -115,7 +121,8 @@ class Session:
         """Time for the whole run, from a few steps carried out."""
         train, test = self.data
         size = self.config.preprocess.size
-        return forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        return self.expected
 
     def run(
         self,
@@ -158,7 +165,7 @@ class Recorder:
             _refuse_other(self.run, session.config)
         else:
             _refuse_taken(path)
-            self.run = Run.create(path, session.config)
+            self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
         self._result = self.run.result
 
     def __iter__(self) -> Iterator[Event]:
@@ -171,6 +178,9 @@ class Recorder:
             return
         session = self.session
         train, test = session.data
+        if session.expected is not None:
+            with self._writing():
+                self.run.write_forecast(session.expected)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
@@ -265,15 +275,13 @@ class Recorder:
         """Everything that is there after an epoch, and after the last one the result. test: None measures anew."""
         self.run.write_history(self.history)
         self.run.write_weights(model.weights())
+        test = test or evaluate(model.logits(self.session.data.test.images), self.session.data.test.labels)
+        mistakes.save(self.run.path, len(self.history), test, self.session.data.test)
         if len(self.history) == self.session.recipe.epochs:
-            images, labels = self.session.data.test.images, self.session.data.test.labels
-            self._finish(test or evaluate(model.logits(images), labels))
+            self._finish(test)
 
     def _finish(self, test: Evaluation) -> None:
-        from mlpconv.runs.plots import save_curves
-
         last = self.history[-1]
-        save_curves(self.history, self.run.path / "curves.png", self.run.name)
         # Of an epoch that was interrupted, only the part behind the interruption was timed.
         timed = sum(line["seconds"] for line in self.history)
         images = sum(line["seconds"] * line["examples_per_second"] for line in self.history)
@@ -288,8 +296,24 @@ class Recorder:
                 epochs=len(self.history),
                 class_accuracy=last["class_accuracy"],
                 confusion=test.confusion.tolist(),
+                peak_resident_bytes=hardware.peak_resident_bytes(),
             )
         )
+        self._draw()
+
+    def _draw(self) -> None:
+        """What people look at. The run is complete without it, so a full disk is no failure here."""
+        from mlpconv.runs.plots import save_curves
+        from mlpconv.runs.report import write_report
+
+        try:
+            save_curves(self.history, self.run.path / "curves.png", self.run.name)
+            write_report(self.run)
+        except OSError as error:
+            _log.warning(
+                "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
+                self.run.path, error.strerror or error, self.run.path,
+            )  # fmt: skip
 
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:

@@ -10,11 +10,14 @@ from mlpconv.errors import DataError
 
 
 class Evaluation(NamedTuple):
-    """loss: mean cross entropy in nats. confusion: int64 (K, K), rows are the true class, columns the predicted."""
+    """loss: mean cross entropy in nats. confusion: int64 (K, K), rows are the true class, columns the predicted.
+    predicted: int64 (N,), the likeliest class of each image. confidence: float32 (N,), the probability given to it."""
 
     loss: float
     accuracy: float
     confusion: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float32]
 
     @property
     def class_accuracy(self) -> npt.NDArray[np.float64]:
@@ -42,4 +45,5 @@ def evaluate(logits: Floats, labels: Labels) -> Evaluation:
         loss = float((log_sum - wide[np.arange(len(labels)), labels]).mean())
     predicted = logits.argmax(1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
-    return Evaluation(loss, float((predicted == labels).mean()), confusion)
+    confidence = np.exp(peak - log_sum).astype(np.float32)
+    return Evaluation(loss, float((predicted == labels).mean()), confusion, predicted, confidence)

@@ -221,6 +221,27 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
+def describe(recipe: Recipe, name: str) -> str:
+    """A recipe in one line."""
+    start = next(
+        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
+    )
+    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
+    momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
+    change = recipe.augmentation
+    augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
+    augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
+    smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
+    parts = [
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
+        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
+        *smoothing,
+        f"seed {recipe.seed}",
+    ]  # fmt: skip
+    return f"{name}: {', '.join(parts)}"
+
+
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """What differs, a line each: "learning_rate: 0.1, now 0.05"."""
     return [
@@ -246,3 +267,17 @@ def to_toml(recipe: Recipe) -> str:
 def _text(value: Any) -> str:
     # JSON's numbers, text, booleans and lists are TOML's.
     return "none" if value is None else msgspec.json.encode(value).decode()
+
+
+def fields(recipe: Recipe) -> dict[str, str]:
+    """Every field with its value as text, those of tables with a dot: "optimizer.momentum": "0.9"."""
+    return dict(_fields(recipe, ""))
+
+
+def _fields(value: msgspec.Struct, prefix: str) -> Iterable[tuple[str, str]]:
+    for name in value.__struct_fields__:
+        inner = getattr(value, name)
+        if isinstance(inner, msgspec.Struct):
+            yield from _fields(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name, inner if isinstance(inner, str) else _text(inner)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracle import random_weights
 
@@ -53,8 +53,7 @@ def test_training_is_the_same_folded_and_plain(behind, side, factor, kernel, str
     size = side * factor
     ending = [] if any(isinstance(layer, Flatten) for layer in behind) else [GlobalAvgPool2d(), Flatten()]
     network = Network(Conv2d(WIDTH, kernel, stride), *behind, *ending, input_size=size)
-    if not backend.can_fold(network, (side, side), size):
-        return
+    assume(backend.can_fold(network, (side, side), size))
     plain, folded = (trained(network, size, side, folds) for folds in (False, True))
     for name, expected in plain.items():
         np.testing.assert_allclose(folded[name], expected, rtol=1e-3, atol=2e-4, err_msg=name)

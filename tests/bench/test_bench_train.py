@@ -39,6 +39,7 @@ def measured(ours=150.0, float32=90.0, d2l=30.0, keras=None, bfloat16=0.8):
     precision = "float32" if bfloat16 is None else "bfloat16"
     speeds = {"ours": ours, "ours_float32": float32, "d2l": d2l} | ({"keras": keras} if keras else {})
     contenders = {name: {"images_per_second": speed, **one} for name, speed in speeds.items()}
+    contenders["d2l"] |= {"versions": {"pillow": "1.0"}}
     contenders["ours"] |= {"precision": precision, "wait_share": 0.002}
     data = {"data": "fashion-mnist", "load_seconds": 0.5, "load_peak_bytes": 10**8}
     return contenders | {"images": data, "peak": {"float32": 0.4, "bfloat16": bfloat16}}
@@ -97,6 +98,7 @@ def test_medians_ratios_within_rounds_and_gates():
     assert result["share_of_peak"] == pytest.approx(150 * result["flops_per_image"]["executed"] / 0.8e12)
     assert result["rounds"]["ours"] == [150, 75, 180]
     assert [gate["passed"] for gate in result["gates"]] == [True] * 5
+    assert result["versions"]["pillow"] == "1.0"
 
 
 def test_a_gate_that_is_missed_and_one_that_was_not_measured():
@@ -162,7 +164,7 @@ def test_the_command_line_refuses_in_one_message(tmp_path):
     (tmp_path / "file").touch()
     ran = command("train", "--out", str(tmp_path / "file"))
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"error: {tmp_path / 'file'}: cannot be made: ")
+    assert ran.stderr.startswith(f"error: --out {tmp_path / 'file'}: cannot be made: ")
     ran = command("--out", str(tmp_path), "train")
     assert ran.returncode == 2
     assert "behind train" in ran.stderr

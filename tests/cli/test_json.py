@@ -1,6 +1,7 @@
 """What --json prints, held to its schema in docs/json."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -9,8 +10,8 @@ import pytest
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
 CHECKED = {
-    "convert", "data-get", "data-list", "doctor", "evaluate", "models", "predict", "recipes", "runs", "summary",
-    "train",
+    "compare", "convert", "data-get", "data-list", "doctor", "evaluate", "models", "predict", "recipes", "report",
+    "runs", "summary", "train",
 }  # fmt: skip
 
 
@@ -137,3 +138,20 @@ def test_convert(cli, chapter_file):
         "convert", cli("convert", chapter_file, "--model", "lenet", "--out", "l.safetensors", "--json").json()
     )
     assert value["class_names"] == list("0123456789")
+
+
+def test_report(cli, digits_run, tmp_path):
+    value = check("report", cli("report", digits_run, "--out", tmp_path / "r.html", "--json").json())
+    assert value["finished"]
+    assert (tmp_path / "r.html").stat().st_size == value["bytes"]
+
+
+def test_compare(cli, digits_run, tmp_path):
+    shutil.copytree(digits_run, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "result.json").unlink()
+    value = check("compare", cli("compare", digits_run, tmp_path / "unfinished", "--out", "c.html", "--json").json())
+    assert value["results"]["finished"] == [True, False]
+    assert value["results"]["test_accuracy"][0] == value["results"]["test_accuracy"][1] > 0.8
+    assert value["results"]["seconds"][1] is None
+    assert value["differences"] == {}
+    assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DIGITS
 
 from mlpconv.cli.train import _Stop
 from mlpconv.runs.files import read_tensors
@@ -18,6 +17,10 @@ from mlpconv.runs.run import Run
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+DIGITS = [
+    "train", "--data", "digits", "--model", "nin_28", "--image-size", "14", "--batch-size", "32", "--epochs", "1",
+    "--precision", "float32", "--set", "augmentation.flip=false",
+]  # fmt: skip
 LONG = [*DIGITS, "--epochs", "3"]
 QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 
@@ -69,20 +72,20 @@ def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(tmp_path):
     stopped = start(*LONG, "--out", tmp_path / "run")
     wait_for(stopped.stdout, "epoch 1/3")
     stopped.send_signal(signal.SIGINT)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=300)
     assert stopped.returncode == 130
     assert err == f"stopped and saved; go on with: mlpconv train --out {tmp_path / 'run'} --resume\n"
     assert Run(tmp_path / "run").result is None
     assert list((tmp_path / "run" / "checkpoint").iterdir())
 
     resumed = start("train", "--out", tmp_path / "run", "--resume")
-    out, err = resumed.communicate(timeout=60)
+    out, err = resumed.communicate(timeout=300)
     assert (resumed.returncode, err) == (0, "")
     assert "going on behind epoch" in out
     # Nobody watches a pipe: nothing moves in it, nothing is coloured.
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", out)
 
-    out, err = whole.communicate(timeout=60)
+    out, err = whole.communicate(timeout=300)
     assert (whole.returncode, err) == (0, "")
     assert out.count("\n") == 1
     said = json.loads(out)
@@ -98,7 +101,7 @@ def test_sigterm_saves_too_and_json_says_nothing_of_a_run_that_has_not_ended(tmp
     wait_for(process.stderr, "step")
     wait_for(process.stderr, "step")
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 143
     assert out == ""
     assert "stopped and saved; go on with" in err
@@ -114,7 +117,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert time.monotonic() - began < 20
     assert out == ""
@@ -236,7 +239,7 @@ def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
     (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
     (["--from", "x"], "x: there is no such directory"),
     (["--resume"], "latest: there is no run in ./runs"),
-    (["--set", "lr=3"], "--set: unknown key 'lr'; did you mean"),
+    (["--set", "learn_rate=3"], "--set: unknown key 'learn_rate'; did you mean 'learning_rate'"),
     (["--optimizer", "adan"], "command line: optimizer: unknown name 'adan'; did you mean 'adam'"),
     (["--epochs", "0"], "command line: epochs must be at least 1"),
     (["--precision", "half"], "command line: unknown precision 'half'"),

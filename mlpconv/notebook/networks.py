@@ -1,0 +1,94 @@
+"""Networks and what they cost, as tables; no framework and no array takes part."""
+
+from itertools import compress
+
+from mlpconv.arch.cost import Costs, LayerCost, Memory, count, prediction_memory, training_memory
+from mlpconv.arch.diagram import compare_svg, to_svg
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import block_shapes, show
+from mlpconv.errors import NetworkError
+from mlpconv.notebook.page import Column, Html, details, element, number, page, table
+from mlpconv.words import size
+
+
+def network_html(network: Network) -> Html:
+    """The output shape of every block, with parameters and MACs; the diagram, folded away."""
+    try:
+        costs = count(network)
+    except NetworkError as error:
+        return page(element("pre", repr(network)), element("p", str(error)))
+    spent: dict[str, list[LayerCost]] = {}
+    for cost in costs.layers:
+        spent.setdefault(cost.name.partition(".")[0], []).append(cost)
+    rows = [["input", "", show(costs.input_shape), "", ""]]
+    for name, kind, shape in block_shapes(network):
+        parameters, macs = sum(cost.parameters for cost in spent[name]), sum(cost.macs for cost in spent[name])
+        rows.append([name, kind, show(shape), number(parameters), number(macs)])
+    last = costs.layers[-1].output_shape
+    rows.append(["total", "", show(last), f"{costs.parameters:,}", f"{costs.macs:,}"])
+    columns = [Column(""), Column("kind"), Column("output", True), Column("parameters", True), Column("MACs", True)]
+    return page(
+        element("p", element("strong", network.name or "Network")),
+        table(columns, rows, total=True),
+        details("diagram", Html(to_svg(network))),
+    )
+
+
+def costs_html(costs: Costs) -> Html:
+    """Every layer's counts for one image, and their sums; a column that would be empty is left out."""
+    columns = [
+        Column(""), Column("kind"), Column("output", True), Column("parameters", True), Column("multiplications", True),
+        Column("additions", True), Column("bias additions", True), Column("FLOPs", True), Column("activation", True),
+        Column("pooling", True), Column("normalisation", True),
+    ]  # fmt: skip
+    rows = [_layer_row(cost) for cost in [*costs.layers, costs.total()]]
+    used = [any(cells) for cells in zip(*rows, strict=True)]
+    return page(
+        table(list(compress(columns, used)), [list(compress(row, used)) for row in rows], total=True),
+        element(
+            "p",
+            f"One image of {show(costs.input_shape)}. FLOPs = 2 × multiply-accumulates: {costs.flops:,} forward, "
+            f"{costs.training_flops:,} forward and backward.",
+        ),
+    )
+
+
+def _layer_row(cost: LayerCost) -> list[str]:
+    counts = (
+        cost.parameters, cost.multiplications, cost.additions, cost.bias_additions, cost.flops, cost.activation_ops,
+        cost.pooling_ops, cost.normalization_ops,
+    )  # fmt: skip
+    return [cost.name, cost.kind, show(cost.output_shape), *map(number, counts)]
+
+
+def memory_html(memory: Memory) -> Html:
+    """Bytes by what they are for, and their sum."""
+    rows = [[name, size(value) if value else ""] for name, value in memory._asdict().items()]
+    return page(
+        table([Column("memory of tensors"), Column("", True)], [*rows, ["total", size(memory.total)]], total=True)
+    )
+
+
+def compare(*networks: Network, batch: int = 128) -> Html:
+    """Networks side by side, a column each, and their figure, folded away. batch: images, for the memory.
+
+    Each is counted at the image size that it was designed for, its memory in float32 with plain SGD. Raises
+    NetworkError for none or more than four, and where shapes do not fit.
+    """
+    figure = compare_svg(networks)
+    costs = [count(network) for network in networks]
+    training = [training_memory(network, batch=batch).total for network in networks]
+    prediction = [prediction_memory(network, batch=batch).total for network in networks]
+    connected = [each.fully_connected_parameters / max(each.parameters, 1) for each in costs]
+    rows = [
+        ["input", *(show(each.input_shape) for each in costs)],
+        ["parameters", *(f"{each.parameters:,}" for each in costs)],
+        ["of these fully connected", *(f"{share:.1%}" for share in connected)],
+        ["MACs, forward", *(f"{each.macs:,}" for each in costs)],
+        ["FLOPs, forward", *(f"{each.flops:,}" for each in costs)],
+        ["FLOPs, forward and backward", *(f"{each.training_flops:,}" for each in costs)],
+        [f"training memory, batch {batch:,}", *map(size, training)],
+        [f"prediction memory, batch {batch:,}", *map(size, prediction)],
+    ]
+    titles = [Column(network.name or "network", True) for network in networks]
+    return page(table([Column(""), *titles], rows), details("figure", Html(figure)))

@@ -1,0 +1,255 @@
+"""The report as text: complete, self-contained, hostile names escaped, small, and honest about what is missing."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from made_runs import CLOTHES, evaluated, make_run, set_environment
+from PIL import Image
+from reading import Page
+
+from mlpconv.errors import RunError
+from mlpconv.runs import mistakes
+from mlpconv.runs.compare import compare, comparison_html
+from mlpconv.runs.report import report_html, write_report
+from mlpconv.runs.run import Run
+from mlpconv.training.recipe import Recipe
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "</title></style><b>",
+    "{{ 7 * 7 }}{% include 'x' %}",
+    "a\x00b\x1b[31m",
+    "‮right to left",
+    "&lt;&amp;",
+    "x" * 300,
+    "' onmouseover='alert(3)",
+    "$\\frac{1}{2}$",
+)
+FETCHING = {"script", "iframe", "object", "embed", "video", "audio", "source", "base", "form", "input", "use"}
+
+
+def check_alone(content):
+    """Nothing in the page fetches anything or runs anything."""
+    page = Page(content)
+    for tag, attributes in page.tags:
+        assert tag not in FETCHING
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "action", "data", "xlink:href", "poster", "background"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+    assert not re.search(r"@import|url\(", content)
+    policy = next(each for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"].startswith("default-src 'none'")
+    return page
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "clothes")
+
+
+def test_it_says_how_the_run_ended(clothes):
+    page = check_alone(report_html(clothes))
+    result = clothes.result
+    for text in (
+        f"loss 0.500, train acc 0.833, test acc {result.test_accuracy:.3f}", "1234.5 examples/sec on cpu (a processor",
+        "33 s", "noise: 1,000 training and 200 test images of 1×28×28, 10 classes", "SGD 0.1 constant", "500.0 MiB",
+        "30 s", "1,300.0",
+    ):  # fmt: skip
+        assert text in page.text
+    assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
+
+
+def test_every_count_of_the_confusion_matrix_stands_in_it(clothes):
+    content = report_html(clothes)
+    table = content[content.index('class="sticky confusion') :]
+    table = table[: table.index("</table>")]
+    rows = [
+        [int(cell) for cell in re.findall(r"<td class=\"[d ]*s\d\">(\d+)</td>", row)] for row in table.split("<tr>")[2:]
+    ]
+    assert rows == clothes.result.confusion
+    diagonal = [int(cell) for cell in re.findall(r"<td class=\"d s\d\">(\d+)</td>", table)]
+    assert diagonal == [row[k] for k, row in enumerate(clothes.result.confusion)]
+
+
+def test_the_worst_mistakes_are_the_surest_ones():
+    dataset, evaluation = evaluated(images=400)
+    found = mistakes.worst_mistakes(evaluation, dataset)
+    wrong = evaluation.predicted != dataset.labels
+    assert len(found.indices) == 24
+    assert (found.labels != found.predicted).all()
+    assert (np.diff(found.confidence) <= 0).all()
+    assert found.confidence[-1] >= np.sort(evaluation.confidence[wrong])[::-1][23]
+    assert (found.images == dataset.images[found.indices]).all()
+
+
+def test_the_pictures_are_the_images(clothes):
+    page = Page(report_html(clothes))
+    dataset, evaluation = evaluated()
+    found = mistakes.worst_mistakes(evaluation, dataset)
+    pictures = page.all("img")
+    assert len(pictures) == len(found.indices) == 24
+    for shown, index, label, predicted in zip(pictures, found.indices, found.labels, found.predicted, strict=True):
+        assert shown["alt"] == f"Test image {index}: {CLOTHES[label]}, taken for {CLOTHES[predicted]}"
+        data = base64.b64decode(shown["src"].removeprefix("data:image/png;base64,"))
+        assert (np.asarray(Image.open(io.BytesIO(data))) == dataset.images[index, :, :, 0]).all()
+
+
+@pytest.mark.parametrize("side", [97, 300])
+def test_large_images_are_kept_small(tmp_path, side):
+    dataset, evaluation = evaluated(channels=3, side=side, images=100, right=0.2)
+    dataset.images[:] = 200
+    mistakes.save(tmp_path, 1, evaluation, dataset)
+    images = mistakes.load(tmp_path, 10).mistakes.images
+    assert max(images.shape[1:3]) <= mistakes.SIDE
+    assert images.shape[3] == 3
+    assert (images == 200).all()
+
+
+def test_hostile_names_stay_text(tmp_path):
+    # The name of a directory may be bytes that are no text.
+    run = make_run(
+        tmp_path / "<i>run & 'more' \udcff", HOSTILE, recipe=Recipe(model="nin_28", data="<u>", epochs=3), never=[0]
+    )
+    set_environment(run, device="<script>", command=["/x/mlpconv", "train", "--out", "<b>; rm"], platform="</dl>")
+    content = report_html(Run(run.path))
+    page = check_alone(content)
+    assert not {"script", "u"} & {tag for tag, _ in page.tags}
+    for name in HOSTILE:
+        visible = re.sub("[\x00\x1b]", "\ufffd", name)
+        assert " ".join(visible.split()) in page.text
+    assert "<i>run & 'more' \ufffd" in page.text
+    assert "mlpconv train --out '<b>; rm'" in page.text
+    content.encode()
+    check_alone(comparison_html(compare([run, make_run(tmp_path / "other", HOSTILE, seed=1)])))
+
+
+def test_a_run_of_one_epoch(tmp_path):
+    page = check_alone(report_html(make_run(tmp_path / "run", epochs=1)))
+    assert "1 epoch, with evaluation" in page.text
+    assert (
+        len(page.all("polyline")) == 4
+    )  # train loss and accuracy, for wide and narrow pages; one test point is no line
+
+
+def test_pictures_that_are_missing_are_said_to_be(tmp_path):
+    run = make_run(tmp_path / "run", pictures=False)
+    page = check_alone(report_html(run))
+    assert not page.all("img")
+    assert "The pictures are missing: this run directory holds no evaluation.safetensors" in page.text
+    assert "What was taken for what" in page.text
+
+
+def test_pictures_of_an_earlier_epoch_are_not_shown(tmp_path):
+    run = make_run(tmp_path / "run")
+    dataset, evaluation = evaluated()
+    mistakes.save(run.path, 2, evaluation, dataset)
+    assert "The pictures are missing" in Page(report_html(run)).text
+
+
+def test_colour_images(tmp_path):
+    run = make_run(tmp_path / "run", channels=3)
+    page = check_alone(report_html(run))
+    picture = page.all("img")[0]["src"].removeprefix("data:image/png;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).mode == "RGB"
+    assert "3×28×28" in page.text
+
+
+def test_a_hundred_classes_are_small_and_a_hundred_and_one_are_named_elsewhere(tmp_path):
+    hundred = [f"class {k}" for k in range(100)]
+    content = report_html(make_run(tmp_path / "a", hundred, images=1000))
+    assert "Confusion matrix" in content
+    assert len(content) < 1.5e6
+    page = check_alone(report_html(make_run(tmp_path / "b", [*hundred, "more"], images=1000)))
+    assert "With 101 classes the whole matrix would not be readable here" in page.text
+    assert "Most often mistaken" in page.text
+
+
+def test_a_perfect_run(tmp_path):
+    page = check_alone(report_html(make_run(tmp_path / "run", right=2.0)))
+    assert "Not one test image was mistaken." in page.text
+    assert "There are none: every test image was recognised." in page.text
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_an_unfinished_run_says_so(tmp_path, done):
+    page = check_alone(report_html(make_run(tmp_path / "a run", done=done, finished=False)))
+    assert f"This run is not finished: {done} of 3 epochs are done" in page.text
+    assert "--resume" in page.text
+    assert "not finished" in page.text
+    assert bool(page.all("img")) == bool(done)
+    assert ("Loss and accuracy" in page.text) == bool(done)
+
+
+def test_updates_that_were_left_out_and_dead_classes_are_warned_of(tmp_path):
+    page = check_alone(report_html(make_run(tmp_path / "run", skipped=3, never=[2, 8])))
+    assert "3 updates were left out" in page.text
+    assert "Never predicted, though the test set has images of them: pullover, bag." in page.text
+
+
+def test_classes_without_images(tmp_path):
+    names = [f"class {k}" for k in range(12)]
+    page = check_alone(report_html(make_run(tmp_path / "run", names, images=10)))
+    assert "The test set has no image of: class 10, class 11." in page.text
+    assert page.text.count("no test images") == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "language"),
+    [(("靴", "上着"), "zh"), (("くつ", "上着"), "ja"), (("신발", "코트"), "ko"), (("shoe", "coat"), None)],
+)
+def test_names_carry_their_language(tmp_path, names, language):
+    page = check_alone(report_html(make_run(tmp_path / "run", names)))
+    assert names[0] in page.text
+    languages = {attributes.get("lang") for tag, attributes in page.tags if attributes.get("class") == "name"}
+    assert language in languages
+    assert not {"zh", "ja", "ko"} - {language} & languages
+
+
+def test_how_to_repeat_it(tmp_path):
+    run = make_run(tmp_path / "a run", recipe=Recipe(model="nin_28", epochs=3, seed=5))
+    text = Page(report_html(run)).text
+    assert f"mlpconv train --from '{run.path}' --backend torch --device cpu --precision float32" in text
+    assert "seed = 5" in text
+
+
+def test_without_forecast_and_environment(tmp_path):
+    run = make_run(tmp_path / "run", forecast=False)
+    (run.path / "environment.json").unlink()
+    text = check_alone(report_html(run)).text
+    assert "no forecast" in text
+
+
+@pytest.mark.parametrize(
+    "damage", [{"labels": np.full(24, 10)}, {"labels": np.zeros(3, np.int64)}, {"more": np.zeros(3)}]
+)
+def test_a_damaged_evaluation_is_refused(tmp_path, damage):
+    from mlpconv.runs.files import read_tensors, write_tensors
+
+    run = make_run(tmp_path / "run")
+    path = run.path / mistakes.EVALUATION
+    tensors, texts = read_tensors(path)
+    write_tensors(path, tensors | damage, texts)
+    with pytest.raises(RunError, match=r"evaluation\.safetensors: .*remove it for a report without it"):
+        report_html(run)
+
+
+def test_an_evaluation_of_another_format_is_refused(tmp_path):
+    from mlpconv.runs.files import read_tensors, write_tensors
+
+    run = make_run(tmp_path / "run")
+    path = run.path / mistakes.EVALUATION
+    write_tensors(path, read_tensors(path)[0], {"mlpconv.evaluation": json.dumps({"format": 2, "epoch": 3})})
+    with pytest.raises(RunError, match="format 2"):
+        report_html(run)
+
+
+def test_it_is_written_whole_into_the_run(clothes, tmp_path):
+    assert write_report(clothes) == clothes.path / "report.html"
+    other = write_report(clothes, tmp_path / "r.html")
+    assert other.read_text() == (clothes.path / "report.html").read_text() == report_html(clothes)
+    assert other.stat().st_size < 300_000

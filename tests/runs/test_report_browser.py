@@ -1,0 +1,216 @@
+"""The report of a real run in a real browser: what it shows, on a desk and on a phone, in light and in dark."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from made_runs import make_run
+
+from mlpconv import Network, nin_block
+from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
+from mlpconv.backends.base import Optimizer
+from mlpconv.data import Splits, load_dataset
+from mlpconv.data.samples import font_families
+from mlpconv.runs.compare import compare, comparison_html
+from mlpconv.runs.report import write_report
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import Recipe
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+VIEWS = [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark")]
+NAMES = ["desk, light", "desk, dark", "phone, light", "phone, dark"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's sandbox does not work for root, as whom containers run.
+        args = ["--no-sandbox"] if os.getuid() == 0 else []
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small network trained for an epoch on some handwritten digits; training writes the report."""
+    pytest.importorskip("sklearn", reason="scikit-learn, which carries the digits, is not installed")
+    folder = tmp_path_factory.mktemp("browser")
+    network = Network(
+        nin_block(16, kernel_size=3, padding=1), MaxPool2d(2, stride=2), nin_block(10, kernel_size=3, padding=1),
+        GlobalAvgPool2d(), Flatten(), input_size=8, name="small",
+    )  # fmt: skip
+    (folder / "net.json").write_text(network.to_json())
+    train, test = load_dataset("digits")
+    recipe = Recipe(
+        model=str(folder / "net.json"), data="digits", optimizer=Optimizer("adam"), learning_rate=0.01, batch_size=16,
+        epochs=1, precision="float32",
+    )  # fmt: skip
+    session = Session(recipe, recipe_name="tiny", data=Splits(train.subset(range(400)), test.subset(range(200))))
+    session.forecast()
+    recorder = session.run(folder / "run")
+    for _ in recorder:
+        pass
+    return recorder.run
+
+
+@pytest.fixture
+def opened(browser):
+    """opened(path, view) → the page, which afterwards must have fetched nothing and complained of nothing."""
+    complaints, contexts = [], []
+
+    def open_page(path, view=VIEWS[0]):
+        size, scheme = view
+        context = browser.new_context(viewport=size, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        address = Path(path).as_uri()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                complaints.append(request.url)
+                if request.url != address and not request.url.startswith("data:")
+                else None
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def check_fits(page):
+    """Nothing but the containers that are made for it scrolls sideways."""
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    too_wide = page.evaluate(
+        """[...document.querySelectorAll('main *')]
+        .filter(e => !e.closest('.scroll') && !e.closest('svg'))
+        .filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+        .map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert too_wide == []
+
+
+def check_accessible(page):
+    """axe finds nothing serious or critical, in what is folded away neither."""
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    found = axe.Axe().run(page).response["violations"]
+    grave = [
+        (each["id"], node["html"][:120], node["failureSummary"])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+    assert grave == []
+
+
+def test_training_wrote_it_and_it_shows_the_run(opened, run):
+    page = opened(run.path / "report.html")
+    result = run.result
+    assert page.title() == f"run: small on {run.config.data.name}"
+    tiles = page.locator(".tiles dd").all_inner_texts()
+    assert tiles[0].startswith(f"{result.test_accuracy:.3f}")
+    assert tiles[2].startswith(f"{result.loss:.3f}")
+    rows = page.locator(".confusion tbody tr").all()
+    assert [[int(cell) for cell in row.locator("td").all_inner_texts()] for row in rows] == result.confusion
+    shares = page.locator(".bars b").all_inner_texts()
+    assert shares == [f"{value:.3f}" for value in result.class_accuracy.values()]
+    wrong = sum(map(sum, result.confusion)) - sum(row[k] for k, row in enumerate(result.confusion))
+    loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth === 8)")
+    assert loaded == [True] * min(wrong, 24)
+    assert wrong
+    assert run.forecast is not None
+    assert "no forecast" not in page.locator("main").inner_text()
+
+
+def test_the_curve_says_its_values(opened, run):
+    page = opened(run.path / "report.html")
+    hints = page.locator(".wide .point title").all_text_contents()
+    last = run.history[-1]
+    assert f"epoch 1: test acc {last['test_accuracy']:.4g}" in hints
+    assert len([hint for hint in hints if "train loss" in hint]) == len(last["curve"])
+    assert page.locator(".wide .chart").is_visible()
+    assert not page.locator(".narrow .chart").is_visible()
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=NAMES)
+def test_it_fits_and_everyone_can_read_it(opened, run, view):
+    page = opened(run.path / "report.html", view)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (view[1] == "dark")
+    assert page.locator(".narrow .chart").is_visible() == (view[0] is PHONE)
+    check_fits(page)
+    check_accessible(page)
+    check_fits(page)
+
+
+def test_a_wide_matrix_scrolls_in_its_own_container_by_keyboard(opened, tmp_path):
+    made = make_run(tmp_path / "run", [f"a class with a long name {k}" for k in range(40)])
+    page = opened(write_report(made), (PHONE, "light"))
+    check_fits(page)
+    matrix = page.get_by_role("region", name="Confusion matrix")
+    assert matrix.evaluate("e => e.scrollWidth > e.clientWidth")
+    matrix.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    # The page's policy forbids what Playwright waits with; the scrolling is smooth, so it takes a while.
+    for _ in range(50):
+        if matrix.evaluate("e => e.scrollLeft") > 100:
+            break
+        page.wait_for_timeout(50)
+    assert matrix.evaluate("e => e.scrollLeft") > 100
+    # The row's name stays in sight.
+    head = page.locator(".confusion tbody th").first.bounding_box()
+    assert head["x"] == pytest.approx(matrix.bounding_box()["x"], abs=1)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=NAMES)
+def test_hostile_and_foreign_names(opened, tmp_path, view):
+    names = [
+        "<script>document.title = 'mine'</script>",
+        "<img src=x onerror=fetch('//x')>",
+        "靴" * 60,
+        "くつ",
+        "x" * 400,
+    ]
+    made = make_run(tmp_path / "run", names, never=[1], skipped=2, done=2, finished=False)
+    page = opened(write_report(made), view)
+    assert page.title() == "run: nin_28 on noise"
+    assert page.get_by_text(names[0], exact=True).first.is_visible()
+    check_fits(page)
+    check_accessible(page)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=NAMES)
+def test_the_comparison(opened, tmp_path, view):
+    made = [make_run(tmp_path / name, seed=k, right=0.9 - k / 10) for k, name in enumerate(("a", "b" * 60, "c"))]
+    path = tmp_path / "c.html"
+    path.write_text(comparison_html(compare(made)))
+    page = opened(path, view)
+    check_fits(page)
+    check_accessible(page)
+    row = page.locator("tr", has=page.get_by_role("rowheader", name="test accuracy", exact=True)).first
+    assert row.locator("td").all_inner_texts() == [f"{run.result.test_accuracy:.4f}" for run in made]
+
+
+def test_chinese_characters_are_drawn_in_the_shapes_of_their_language(opened, tmp_path):
+    """直 differs between Chinese and Japanese; it needs a font that has both."""
+    if not {"Noto Sans CJK SC", "Noto Sans CJK JP"} <= set(font_families()):
+        pytest.skip("no font that has both; on Debian: apt install fonts-noto-cjk")
+    drawn = []
+    for names in (("直", "a"), ("直", "あ")):
+        page = opened(write_report(make_run(tmp_path / names[1], names)))
+        drawn.append(page.locator(".bars .name").first.screenshot())
+    assert drawn[0] != drawn[1]
