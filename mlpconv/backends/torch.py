@@ -34,6 +34,7 @@ from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
+from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
 from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
@@ -186,6 +187,7 @@ class TorchModel:
         module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
+        self._plans: dict[int, list[Operation]] = {}
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
@@ -283,7 +285,17 @@ class TorchModel:
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
                 x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self.native(x.contiguous(memory_format=self._layout))
+            return self._carry_out(self._operations(size), x.contiguous(memory_format=self._layout))
+
+    def _operations(self, size: int) -> list[Operation]:
+        if size not in self._plans:
+            self._plans[size] = operations(self.network, self.native, (self.network.input_channels, size, size))
+        return self._plans[size]
+
+    def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
         """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
@@ -292,7 +304,8 @@ class TorchModel:
             assert isinstance(layer, Conv2d)
             kernel, stride = pair(layer.kernel_size), pair(layer.stride)
             axes = [fold_axis(side, size, kernel[i], stride[i]) for i, side in enumerate((height, width))]
-            matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
+            with torch.inference_mode(False):  # kept for training, whoever comes first
+                matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
             self._folds[height, width, size] = (matrices, axes)
         (down, across), (rows, columns) = self._folds[height, width, size]
         first = self._first()
@@ -307,44 +320,35 @@ class TorchModel:
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns)
+        return self._after_fold(x, rows, columns, size)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
         return cast(nn.Conv2d, self.native.get_submodule(name))
 
-    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold) -> Tensor:
+    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, size: int) -> Tensor:
         """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
 
         Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
         put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
         PyTorch's gradient copies everything three times.
         """
-        modules = [m for child in self.native for m in (child if isinstance(child, nn.Sequential) else (child,))][1:]
+        rest = list(self._operations(size)[1:])
         phases = rows.phases * columns.phases
         b, _, h, w = x.shape
         whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
-        while modules and isinstance(modules[0], nn.ReLU | nn.Sigmoid):
-            x = modules.pop(0)(x)
+        while rest and isinstance(rest[0], nn.ReLU | nn.Sigmoid):
+            x = rest.pop(0)(x)
         x = x.permute(0, 2, 3, 1)
         if whole:
             x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
-            while modules and _is_pointwise(modules[0]):
-                x = modules.pop(0)(x)
+            while rest and is_pointwise(rest[0]):
+                x = rest.pop(0)(x)
             x = x.permute(0, 2, 3, 1)
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        for module in modules:
-            x = module(x)
-        return x
-
-
-def _is_pointwise(module: nn.Module) -> bool:
-    """Whether it treats every position of a map alike and by itself."""
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0)
-    return isinstance(module, nn.ReLU | nn.Sigmoid)
+        return self._carry_out(rest, x)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:

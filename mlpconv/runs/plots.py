@@ -39,12 +39,17 @@ def curves(history: Sequence[dict[str, Any]], title: str = "") -> "Figure":
 
 def save_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
     """Write the curves as a PNG."""
+    write_atomic(path, png(curves(history, title)))
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as the content of a PNG file."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the curves are what counts.
+        # A name in a script that no font here has is drawn as boxes; the curves are what counts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        curves(history, title).savefig(content, format="png", dpi=120)
-    write_atomic(path, content.getvalue())
+        figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
 
 
 def compared_curves(histories: Sequence[Sequence[dict[str, Any]]], names: Sequence[str]) -> "Figure":

@@ -272,13 +272,18 @@ class Recorder:
             self._write_epoch(model, event.test)
 
     def _write_epoch(self, model: Model, test: Evaluation | None) -> None:
-        """Everything that is there after an epoch, and after the last one the result. test: None measures anew."""
+        """Everything that is there after an epoch, and after the last one the result. test: None where another process
+        measured it; what the result needs is measured anew."""
         self.run.write_history(self.history)
         self.run.write_weights(model.weights())
-        test = test or evaluate(model.logits(self.session.data.test.images), self.session.data.test.labels)
-        mistakes.save(self.run.path, len(self.history), test, self.session.data.test)
-        if len(self.history) == self.session.recipe.epochs:
-            self._finish(test)
+        ended = len(self.history) == self.session.recipe.epochs
+        data = self.session.data.test
+        if test is None and ended:
+            test = evaluate(model.logits(data.images), data.labels)
+        if test is not None:
+            mistakes.save(self.run.path, len(self.history), test, data)
+            if ended:
+                self._finish(test)
 
     def _finish(self, test: Evaluation) -> None:
         last = self.history[-1]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlpconv.cli.train import _Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
+from mlpconv.runs.stop import Stop
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -128,7 +128,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 def test_a_signal_asks_and_a_second_one_does_not():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with _Stop(None) as stop:
+    with Stop(None) as stop:
         assert not stop.wanted()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.wanted()
@@ -136,7 +136,7 @@ def test_a_signal_asks_and_a_second_one_does_not():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-    with _Stop(None) as stop:
+    with Stop(None) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (stop.wanted(), stop.exit_code) == (True, 143)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -12,7 +12,7 @@ from mlpconv.runs.session import Session
 from mlpconv.training.recipe import change, get_recipe
 
 NAMES = ("across", "down", "plain")
-TIMES = ("seconds", "evaluation_seconds", "examples_per_second")
+TIMES = ("seconds", "evaluation_seconds", "examples_per_second", "peak_resident_bytes")
 
 
 def splits(train=70, test=30, channels=1, names=NAMES, seed=0):
@@ -85,7 +85,7 @@ def timeless(path):
     history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
     for line in history:
         for name in TIMES:
-            del line[name]
+            line.pop(name, None)
     result = json.loads((path / "result.json").read_text())
     for name in (*TIMES, "peak_resident_bytes"):
         result.pop(name, None)
