@@ -10,7 +10,6 @@ from mlpconv.backends.base import StepPlan
 
 def augment(pixels: Tensor, plan: StepPlan, mean: Tensor) -> Tensor:
     """uint8 (B, C, H, W) flipped, shifted and erased as the plan says; mean: (1, C, 1, 1), what is erased becomes."""
-
     device = pixels.device
 
     def there(value: np.ndarray) -> Tensor:
@@ -36,12 +35,12 @@ def augment(pixels: Tensor, plan: StepPlan, mean: Tensor) -> Tensor:
     return pixels
 
 
-def fit(pixels: Tensor, fit: str) -> Tensor:
+def fit(pixels: Tensor, how: str) -> Tensor:
     """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
     height, width = pixels.shape[2:]
-    if fit == "squash" or height == width:
+    if how == "squash" or height == width:
         return pixels
-    if fit == "crop":
+    if how == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         return pixels[:, :, top : top + side, left : left + side]

@@ -71,6 +71,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def make_network(self) -> Network:
         return Network.from_dict(self.network, CONFIG)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, defaults too."""
+        return _whole(self)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return msgspec.to_builtins(value)
+
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
@@ -119,7 +129,7 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
-            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1) + b"\n")
+            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n")
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)

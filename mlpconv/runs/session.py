@@ -72,7 +72,7 @@ class Session:
         # A wrong name is found before a download begins.
         create_model(recipe.model)
         # Images of one's own are not what the recipe names.
-        data_name = data.train.name if data else recipe.data
+        data_name = data.train.name.removesuffix("/train") if data else recipe.data
         self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
         train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
@@ -179,7 +179,8 @@ class Recorder:
         session = self.session
         train, test = session.data
         if session.expected is not None:
-            self.run.write_forecast(session.expected)
+            with self._writing():
+                self.run.write_forecast(session.expected)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
@@ -271,7 +272,8 @@ class Recorder:
             self._write_epoch(model, event.test)
 
     def _write_epoch(self, model: Model, test: Evaluation | None) -> None:
-        """Everything that is there after an epoch, and after the last one the result. test: None measures anew."""
+        """Everything that is there after an epoch, and after the last one the result. test: None where another process
+        measured it; what the result needs is measured anew."""
         self.run.write_history(self.history)
         self.run.write_weights(model.weights())
         ended = len(self.history) == self.session.recipe.epochs

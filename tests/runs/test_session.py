@@ -37,7 +37,7 @@ def test_it_learns_real_digits(tmp_path):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     recipe = change(
         get_recipe("quick"),
-        {"model": "nin_28", "data": "digits", "epochs": 2, "batch_size": 64, "initializer": "he",
+        {"model": "nin_28", "data": "digits", "epochs": 1, "batch_size": 32, "initializer": "he",
          "augmentation": {"flip": False}, "precision": "float32"},
     )  # fmt: skip
     data = load_dataset("digits")
@@ -48,7 +48,6 @@ def test_it_learns_real_digits(tmp_path):
     events = [event for event in recorder if isinstance(event, EpochEnded)]
     assert events[-1].test.accuracy > 0.8
     assert recorder.run.result.test_accuracy == events[-1].test.accuracy
-    assert recorder.run.history[1]["loss"] < recorder.run.history[0]["loss"]
 
 
 def test_it_learns_fashion(tmp_path):
@@ -101,7 +100,7 @@ def test_a_run_leaves_everything(whole):
     assert result.loss < run.history[0]["loss"]
     config = run.config
     assert (config.backend, config.device, config.precision) == ("torch", "cpu", "float32")
-    assert config.data.name == "stripes/train"
+    assert config.data.name == "stripes"
     assert (config.data.train, config.data.test, config.data.class_names) == (70, 30, tiny.NAMES)
     assert config.preprocess.mean == tiny.DATA.train.mean
     assert config.preprocess.source_size == (6, 6)

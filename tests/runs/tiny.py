@@ -87,7 +87,7 @@ def timeless(path):
         for name in TIMES:
             line.pop(name, None)
     result = json.loads((path / "result.json").read_text())
-    for name in TIMES:
+    for name in (*TIMES, "peak_resident_bytes"):
         result.pop(name, None)
     newest = max((path / "checkpoint").glob("epoch-*"))
     weights = (path / "weights.safetensors").read_bytes()
