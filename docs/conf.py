@@ -25,6 +25,8 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 # The docstrings' `name` is code, as in Markdown.
 default_role = "code"
+# Quotes and hyphens in text about commands are meant as they are.
+smartquotes = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 maximum_signature_line_length = 80

@@ -85,8 +85,10 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown finds no markup."""
-    return re.sub(r"([<\[\]*_`\\])", r"\\\1", text)
+    """Text in which Markdown finds no markup but `code`."""
+    parts = text.split("`")
+    parts[::2] = (re.sub(r"([<\[\]*_\\])", r"\\\1", part) for part in parts[::2])
+    return "`".join(parts)
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -110,7 +112,7 @@ def command_line() -> str:
 def _command(name: str, command: Any) -> str:
     text, _, example = inspect.cleandoc(command.help).partition("Example: ")
     context = command.context_class(command, info_name=name)
-    usage = re.sub(r"[{}]", "", " ".join([name, *command.collect_usage_pieces(context)]))
+    usage = re.sub(r"[{}]", "", " ".join([name, *command.collect_usage_pieces(context)])).replace("…...", "…")
     rows = []
     for parameter in command.params:
         names, said = parameter.get_help_record(context)
@@ -262,11 +264,30 @@ def _replace(app: Any, name: str, content: list[str]) -> None:
 
 
 def _docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Indented examples after a line that ends in a colon are code, and Markdown's emphasis does not arise."""
-    lines[:] = [line.replace("*", r"\*").replace("|", r"\|") for line in lines]
+    """Show the names of arguments and fields as code where a docstring begins to say what they are: "seed: of …"."""
+    text = "\n".join(lines).replace("*", r"\*").replace("|", r"\|")
+    if names := "|".join(_names(thing)):
+        text = re.sub(rf"(?:^|(?<=[.;] ))({names})(?=(?:, (?:{names}))*:\s)", r"``\1``", text, flags=re.MULTILINE)
+        text = re.sub(rf"(?<=``, )({names})(?=:\s)", r"``\1``", text)
+    lines[:] = text.split("\n")
+
+
+def _names(thing: Any) -> list[str]:
+    fields = getattr(thing, "__struct_fields__", None) or getattr(thing, "_fields", ())
+    try:
+        arguments = list(inspect.signature(thing).parameters) if callable(thing) else []
+    except (TypeError, ValueError):  # what is written in C says nothing
+        arguments = []
+    return [*fields, *arguments]
+
+
+def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what Python itself writes about the fields of a NamedTuple; their class says what they are."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _replace)
     app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True}
