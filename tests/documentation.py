@@ -49,7 +49,7 @@ class BuiltPage(HTMLParser):
         self.anchors |= {said[key] for key in ("id", "name") if key in said}
         if tag == "a" and "href" in said:
             self.links.append(said["href"])
-        if tag == "link" and said.get("rel") != "canonical":
+        if tag == "link" and said.get("rel") in ("stylesheet", "icon", "preload"):
             self.loaded.append(said["href"])
         if "src" in said:
             self.loaded.append(said["src"])
