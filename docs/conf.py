@@ -10,7 +10,7 @@ from mlpconv.version import __version__  # noqa: E402
 
 project = "mlpconv"
 author = "The mlpconv authors"
-copyright = "The mlpconv authors, Apache-2.0"  # noqa: A001
+copyright = "The mlpconv authors, Apache-2.0"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]

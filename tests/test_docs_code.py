@@ -136,7 +136,9 @@ def test_the_code_of_a_page_runs(page, place, few_images, monkeypatch, capsys):
 
 def test_a_block_is_found_with_its_note_and_name(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("a\n\n<!-- not run: x -->\n```sh\nls\n```\n\n```{code-block} toml\n:caption: f.toml\n\nk = 1\n```\n")
+    page.write_text(
+        "a\n\n<!-- not run: x -->\n```sh\nls\n```\n\n```{code-block} toml\n:caption: f.toml\n\nk = 1\n```\n"
+    )
     shell, named = code_blocks(page)
     assert (shell.language, shell.code, shell.note, shell.file, shell.line) == ("sh", "ls\n", "not run: x", None, 5)
     assert (named.language, named.code, named.file) == ("toml", "k = 1\n", "f.toml")

@@ -17,7 +17,9 @@ import typer
 import mlpconv
 from mlpconv import errors
 from mlpconv.arch.cost import count
-from mlpconv.arch.shapes import show
+from mlpconv.arch.layers import Layer, fields
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.cli import app as typer_app
 from mlpconv.data import dataset_source, list_datasets
 from mlpconv.models import create_model, list_models, model_entry
@@ -135,10 +137,22 @@ def networks() -> str:
         )
     titles = ["name", "input", "parameters", "MACs an image", "source"]
     each = [
-        f"## {name}\n\n{_first_line(model_entry(name).build)}\n\n```text\n{create_model(name)!r}\n```"
+        f"## {name}\n\n{_first_line(model_entry(name).build)}\n\n{_layers(create_model(name))}"
         for name in list_models()
     ]
     return "\n\n".join([table(titles, rows), *each])
+
+
+def _layers(network: Network) -> str:
+    rows = [
+        (f"`{row.name}`", f"`{type(row.layer).__name__}`", _settings(row.layer), show(row.output_shape))
+        for row in layer_shapes(network)
+    ]
+    return table(["layer", "kind", "its fields, where they are not the defaults", "what it gives"], rows)
+
+
+def _settings(layer: Layer) -> str:
+    return _plain(", ".join(f"{key} {value}" for key, value in fields(layer).items()))
 
 
 def _first_line(thing: Any) -> str:
