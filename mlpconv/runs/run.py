@@ -28,7 +28,7 @@ from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
-from mlpconv.errors import MlpconvError, RunError
+from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic
 from mlpconv.runs.stored import Stored, write_classifier
 from mlpconv.training.forecast import Forecast
@@ -176,7 +176,8 @@ class Run:
     def result(self) -> Result | None:
         """How the run ended; None while it has not."""
         path = self.path / RESULT
-        return _read(path, Result, "damaged") if path.exists() else None
+        remedy = f"; remove it, and mlpconv train --out {self.path} --resume writes it anew"
+        return _read(path, Result, "damaged", remedy) if path.exists() else None
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
@@ -219,7 +220,7 @@ class Run:
         )
 
 
-def _read(path: Path, kind: type, missing: str) -> Any:
+def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
     try:
         content = path.read_bytes()
     except OSError:
@@ -229,8 +230,8 @@ def _read(path: Path, kind: type, missing: str) -> Any:
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
         return msgspec.convert(data, kind)
-    except msgspec.DecodeError as error:
-        raise RunError(f"{path}: not what mlpconv writes: {error}") from None
+    except (msgspec.DecodeError, RecipeError) as error:
+        raise RunError(f"{path}: not what mlpconv writes: {error}{remedy}") from None
 
 
 def list_runs(directory: Path = Path("runs")) -> list[Run]:
