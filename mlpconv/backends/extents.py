@@ -47,8 +47,10 @@ def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str
             continue
         own, stride, kernel = pair(layer.padding), pair(layer.stride), pair(layer.kernel_size)
         ends = _ends(layer, wanted)
-        padding = tuple(min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
-        received = tuple((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+        below, right = (min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
+        rows_in, columns_in = received[0] + own[0] + below, received[1] + own[1] + right
+        padding = (below, right)
+        received = ((rows_in - kernel[0]) // stride[0] + 1, (columns_in - kernel[1]) // stride[1] + 1)
         extents[row.name] = Extent(padding, received)
     return extents
 

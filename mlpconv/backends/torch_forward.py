@@ -16,7 +16,8 @@ class PartialConv2d:
 
     def __init__(self, module: nn.Conv2d, extent: Extent) -> None:
         self.module = module
-        (above, left), (below, right) = module.padding, extent.padding  # pyright: ignore[reportAssignmentType]
+        above, left = (int(side) for side in module.padding)
+        below, right = extent.padding
         self.padding = (left, right, above, below)
 
     def __call__(self, x: Tensor) -> Tensor:
