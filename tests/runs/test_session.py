@@ -14,7 +14,7 @@ from tiny import names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
-from mlpconv.runs import session as module
+from mlpconv.runs import place
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import Resumed, Session
 from mlpconv.training.forecast import Forecast
@@ -313,13 +313,13 @@ except RunError as error:
 def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Both look before either has begun, as two processes may.
-    real, seen = module.new_path, []
+    real, seen = place.new_path, []
 
     def look(*arguments):
         seen.append(real(*arguments))
         return seen[0] if len(seen) < 3 else seen[-1]
 
-    monkeypatch.setattr(module, "new_path", look)
+    monkeypatch.setattr(place, "new_path", look)
     paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
     assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
 
