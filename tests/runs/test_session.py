@@ -164,6 +164,14 @@ def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
     assert tiny.timeless(path) == tiny.timeless(whole[0])
 
 
+def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_every=0, report_every=0):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    steps = {int(name[16:22]) for name in seen}
+    assert steps == set(range(STEPS))
+
+
 @pytest.mark.parametrize(("epoch", "last"), [
     (1, "write_history"), (1, "write_weights"), (3, "write_history"), (3, "write_weights"), (3, "write_result"),
 ])  # fmt: skip
