@@ -47,8 +47,10 @@ def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str
             continue
         own, stride, kernel = pair(layer.padding), pair(layer.stride), pair(layer.kernel_size)
         ends = _ends(layer, wanted)
-        padding = tuple(min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
-        received = tuple((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+        below, right = (min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
+        padding = below, right
+        rows_out, columns_out = ((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+        received = rows_out, columns_out
         extents[row.name] = Extent(padding, received)
     return extents
 

@@ -16,7 +16,8 @@ class PartialConv2d:
 
     def __init__(self, module: nn.Conv2d, extent: Extent) -> None:
         self.module = module
-        (above, left), (below, right) = module.padding, extent.padding  # pyright: ignore[reportAssignmentType]
+        assert not isinstance(module.padding, str)  # a Conv2d layer's padding is two numbers
+        (above, left), (below, right) = module.padding, extent.padding
         self.padding = (left, right, above, below)
 
     def __call__(self, x: Tensor) -> Tensor:
