@@ -48,9 +48,9 @@ def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str
         own, stride, kernel = pair(layer.padding), pair(layer.stride), pair(layer.kernel_size)
         ends = _ends(layer, wanted)
         below, right = (min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
-        rows_in, columns_in = received[0] + own[0] + below, received[1] + own[1] + right
-        padding = (below, right)
-        received = ((rows_in - kernel[0]) // stride[0] + 1, (columns_in - kernel[1]) // stride[1] + 1)
+        padding = below, right
+        rows_out, columns_out = ((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+        received = rows_out, columns_out
         extents[row.name] = Extent(padding, received)
     return extents
 

@@ -16,8 +16,8 @@ class PartialConv2d:
 
     def __init__(self, module: nn.Conv2d, extent: Extent) -> None:
         self.module = module
-        above, left = (int(side) for side in module.padding)
-        below, right = extent.padding
+        assert not isinstance(module.padding, str)  # a Conv2d layer's padding is two numbers
+        (above, left), (below, right) = module.padding, extent.padding
         self.padding = (left, right, above, below)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -20,11 +20,12 @@ from mlpconv.errors import NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import mistakes
-from mlpconv.runs.run import Config, DataInfo, Result, Run, new_path
+from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
+from mlpconv.runs.run import Config, DataInfo, Result, Run
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.metrics import Evaluation, evaluate
-from mlpconv.training.recipe import Recipe, differences
+from mlpconv.training.recipe import Recipe
 
 CHECKPOINT_SECONDS = 300.0
 
@@ -156,21 +157,21 @@ class Recorder:
     ) -> None:
         self.session, self.should_stop = session, should_stop
         self.checkpoint_every, self.report_every = checkpoint_every, report_every
-        path = Path(out) if out is not None else _claim(session.config.recipe_name, session.recipe.model)
+        path = Path(out) if out is not None else claim(session.config.recipe_name, session.recipe.model)
         self.history: list[dict[str, Any]] = []
         self.curve: list[list[float]] = []
         self.seconds = 0.0
         if resume:
             self.run = Run(path)
-            _refuse_other(self.run, session.config)
+            refuse_other(self.run, session.config)
         else:
-            _refuse_taken(path)
+            refuse_taken(path)
             self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
         self._result = self.run.result
 
     def __iter__(self) -> Iterator[Event]:
         with ExitStack() as stack:
-            stack.enter_context(_locked(self.run.path))
+            stack.enter_context(locked(self.run.path))
             yield from self._train()
 
     def _train(self) -> Iterator[Event]:
@@ -334,56 +335,3 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: {error}") from None
     if not same:
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
-
-
-def _claim(recipe_name: str, model: str) -> Path:
-    """A new directory under ./runs: two processes that begin at once get two."""
-    while True:
-        path = new_path(recipe_name, model)
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
-        return path
-
-
-def _refuse_taken(path: Path) -> None:
-    if path.is_dir() and any(path.iterdir()):
-        what = "holds a run; --resume goes on with it" if (path / "config.json").exists() else "is not empty"
-        raise RunError(f"{path}: {what}; choose another --out")
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path}: is a file; choose another --out")
-
-
-def _refuse_other(run: Run, config: Config) -> None:
-    old = run.config
-    changes = differences(old.recipe, config.recipe)
-    for field in ("network", "preprocess", "data", "backend", "device", "precision", "deterministic"):
-        before, now = getattr(old, field), getattr(config, field)
-        # What the recipe already explains is not said again.
-        told = field == "precision" and old.recipe.precision != config.recipe.precision
-        if before != now and not told and not (field in ("network", "preprocess") and changes):
-            changes.append(f"{field}: {before}, now {now}" if isinstance(before, str | bool) else f"{field} differs")
-    if changes:
-        raise RunError(f"{run.path}: cannot go on with other settings:\n  " + "\n  ".join(changes) + "\nleave them out")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    import filelock
-
-    lock = filelock.FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise RunError(f"{path}: another process is training in it; wait for it, or choose another --out") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
-    try:
-        yield
-    finally:
-        # While it is held: another process may hold the file of that name as soon as it is released.
-        (path / ".lock").unlink(missing_ok=True)
-        lock.release()

@@ -14,7 +14,7 @@ from tiny import names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
-from mlpconv.runs import session as module
+from mlpconv.runs import place
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import Resumed, Session
 from mlpconv.training.forecast import Forecast
@@ -162,6 +162,14 @@ def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
     _, events = tiny.run(path, resume=True)
     assert events[0] == Resumed(1, 4)
     assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_every=0, report_every=0):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    steps = {int(name[16:22]) for name in seen}
+    assert steps == set(range(STEPS))
 
 
 @pytest.mark.parametrize(("epoch", "last"), [
@@ -313,13 +321,13 @@ except RunError as error:
 def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Both look before either has begun, as two processes may.
-    real, seen = module.new_path, []
+    real, seen = place.new_path, []
 
     def look(*arguments):
         seen.append(real(*arguments))
         return seen[0] if len(seen) < 3 else seen[-1]
 
-    monkeypatch.setattr(module, "new_path", look)
+    monkeypatch.setattr(place, "new_path", look)
     paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
     assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
 
