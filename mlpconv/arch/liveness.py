@@ -33,22 +33,42 @@ class TrainingBytes(NamedTuple):
     peak: int
 
 
+class Moment(NamedTuple):
+    """Bytes of one image's values while the layer ``index`` works. ``kept``: saved for the backward pass, and not yet
+    free. ``passing``: what flows through, in prediction values, in the backward pass gradients."""
+
+    index: int
+    kept: int
+    passing: int
+
+
 def prediction_bytes(rows: list[LayerShape], value_bytes: int) -> int:
     """The most that is alive at once for one image: a layer's input, its output and its max pooling's indices."""
-    most = 0
+    return max((moment.passing for moment in prediction_moments(rows, value_bytes)), default=0)
+
+
+def prediction_moments(rows: list[LayerShape], value_bytes: int) -> list[Moment]:
+    """What is alive in each layer that makes a new value."""
+    moments = []
     before = 0  # while the value that flows is the batch
-    for row in rows:
+    for index, row in enumerate(rows):
         after = value_bytes * prod(row.output_shape)
         # These give their input back: as it is, in another shape, or overwritten (which the batch must not be).
         if isinstance(row.layer, Dropout | Flatten) or (isinstance(row.layer, ReLU) and before):
             continue
-        most = max(most, before + after + _indices(row))
+        moments.append(Moment(index, 0, before + after + _indices(row)))
         before = after
-    return most
+    return moments
 
 
 def training_bytes(rows: list[LayerShape], value_bytes: int) -> TrainingBytes:
     """What one image needs in training: after the forward pass, and at the worst moment of the backward pass."""
+    saved, moments = backward_moments(rows, value_bytes)
+    return TrainingBytes(saved, max([saved, *(moment.kept + moment.passing for moment in moments)]))
+
+
+def backward_moments(rows: list[LayerShape], value_bytes: int) -> tuple[int, list[Moment]]:
+    """What the forward pass saves, and what is alive in each layer's backward step, in the order of the layers."""
     first = next((index for index, row in enumerate(rows) if _learns(row)), len(rows))
     value = 0  # the value that flows: 0 is the batch, index + 1 what layer `index` made anew
     kept: dict[int, int] = {}  # value → the first layer that keeps it, after whose backward step it is free
@@ -77,14 +97,14 @@ def training_bytes(rows: list[LayerShape], value_bytes: int) -> TrainingBytes:
         if keeps is not None and index >= first:
             kept.setdefault(keeps, index)
         extras.append(extra if index >= first else 0)
-    saved = peak = sum(size[key] for key in kept) + sum(extras)
+    moments = []
     for index, row in enumerate(rows[first:], first):
-        alive = sum(size[key] for key, keeper in kept.items() if keeper <= index) + sum(extras[: index + 1])
+        still = sum(size[key] for key, keeper in kept.items() if keeper <= index) + sum(extras[: index + 1])
         gradients = size[index + 1]
         if index > first and not isinstance(row.layer, Flatten):  # a flatten's input has the gradient of its output
             gradients += value_bytes * prod(row.input_shape)
-        peak = max(peak, alive + gradients)
-    return TrainingBytes(saved, peak)
+        moments.append(Moment(index, still, gradients))
+    return sum(size[key] for key in kept) + sum(extras), moments
 
 
 def _learns(row: LayerShape) -> bool:

@@ -34,11 +34,11 @@ from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
+from mlpconv.backends.memory import EVALUATION_BATCH
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
-EVALUATION_BATCH = 256
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
 
@@ -330,8 +330,9 @@ class TorchModel:
             bias = bias.repeat(rows.phases * columns.phases)
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
-        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns)
+        x = x.contiguous(memory_format=torch.channels_last)
+        # Not by a name: it would keep the largest of all values alive until the last layer is done.
+        return self._after_fold(F.conv2d(x, weight, bias, (rows.stride, columns.stride)), rows, columns)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
