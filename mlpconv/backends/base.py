@@ -1,7 +1,7 @@
 """What a back end can be told, and what it answers: the step plan, the optimiser, the Backend and Model protocols."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mlpconv.arch.cost import Memory
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.errors import MissingDependency, MlpconvError, RecipeError, unknown
 
@@ -155,6 +156,42 @@ class Backend(Protocol):
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
         """The device and precision to use where the user left them open, as the chapter's try_gpu does."""
+        ...
+
+    def training_memory(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        batch: int,
+        optimizer: str,
+        precision: Precision,
+        size: int | None = None,
+    ) -> Memory:
+        """Bytes of tensors at the worst moment of a step on images of ``source`` (height, width), resized to ``size``,
+        the preprocess's by default. optimizer: as Optimizer.kind says it."""
+        ...
+
+    def prediction_memory(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        batch: int,
+        precision: Precision,
+        optimizer: str = "sgd",
+    ) -> Memory:
+        """Bytes of tensors at the worst moment of ``Model.logits``. optimizer: whose state is alive meanwhile."""
+        ...
+
+    def available_memory(self, device: str) -> int | None:
+        """Bytes that are free on the device now; None where that cannot be known."""
+        ...
+
+    def watch_memory(self, device: str) -> Callable[[], int | None]:
+        """Begin anew to count tensors' bytes; a function that says their peak since, None where nobody counts."""
         ...
 
 

@@ -51,6 +51,39 @@ def memory_limit() -> int | None:
     return limit
 
 
+def available_memory() -> int | None:
+    """Bytes of memory that are free for this process now, without swapping, a container's limit counted; None where it
+    cannot be known."""
+    free = [value for value in (_meminfo("MemAvailable"), _left_in_container()) if value is not None]
+    return min(free, default=None)
+
+
+def _meminfo(field: str) -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _left_in_container() -> int | None:
+    """What the control group's limit leaves; cached files count as free, since they give way."""
+    for folder, limit, used, cached in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = Path(folder, limit).read_text(encoding="utf-8").strip()
+            now = int(Path(folder, used).read_text(encoding="utf-8"))
+            statistics = Path(folder, "memory.stat").read_text(encoding="utf-8").splitlines()
+        except OSError:  # no such control group
+            continue
+        if most.isdigit():
+            files = next((int(line.split()[1]) for line in statistics if line.split()[0] == cached), 0)
+            return max(0, int(most) - now + files)
+    return None
+
+
 def peak_resident_bytes() -> int | None:
     """The most memory that this process ever had resident; None where the system does not say.
 

@@ -6,9 +6,12 @@ Keras itself is imported by ``select`` and not before: it takes one engine for t
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlpconv.arch import cost
+from mlpconv.arch.cost import Memory
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Model, Optimizer, Precision, Weights
@@ -85,6 +88,49 @@ class KerasBackend:
             details = config.experimental.get_device_details(config.list_physical_devices("GPU")[index])
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
+
+    def training_memory(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        batch: int,
+        optimizer: str,
+        precision: Precision,
+        size: int | None = None,
+    ) -> Memory:
+        """The nominal ledger's answer: what these engines keep is their compiler's choice."""
+        side, value_bytes = size or preprocess.size, 2 if precision == "bfloat16" else 4
+        shape = (network.input_channels, side, side)
+        return cost.training_memory(network, shape, batch=batch, optimizer=optimizer, value_bytes=value_bytes)
+
+    def prediction_memory(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        batch: int,
+        precision: Precision,
+        optimizer: str = "sgd",
+    ) -> Memory:
+        """The nominal ledger's answer, and the optimiser's state."""
+        from mlpconv.backends.keras_model import CHUNK
+
+        shape = (network.input_channels, preprocess.size, preprocess.size)
+        state = cost.WEIGHT_BYTES * cost.OPTIMIZER_VALUES[optimizer] * cost.count(network, shape).parameters
+        value_bytes = 2 if precision == "bfloat16" else 4
+        nominal = cost.prediction_memory(network, shape, batch=min(batch, CHUNK), value_bytes=value_bytes)
+        return nominal._replace(optimizer=state)
+
+    def available_memory(self, device: str) -> int | None:
+        """Free memory of the machine; the engines do not say that of an accelerator."""
+        return hardware.available_memory() if device == "cpu" else None
+
+    def watch_memory(self, device: str) -> Callable[[], int | None]:
+        """Nobody counts."""
+        return lambda: None
 
     def _devices(self) -> list[str]:
         """ "cpu", then the accelerators."""

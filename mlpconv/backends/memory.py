@@ -43,8 +43,8 @@ def training_memory(
 ) -> Memory:
     """Bytes at the worst moment of a training step of TorchModel, by what they are for.
 
-    source: (height, width) of the images. optimizer: as mlpconv.arch.cost.training_memory takes it. size: side in pixels
-    to which they are resized, the preprocess's by default. Raises NetworkError where the shapes do not fit.
+    source: (height, width) of the images. optimizer: as mlpconv.arch.cost.training_memory takes it. size: side in
+    pixels to which they are resized, the preprocess's by default. Raises NetworkError where the shapes do not fit.
     """
     work = _work(network, preprocess, source, size or preprocess.size, precision)
     value_bytes = _value_bytes(precision)
@@ -110,9 +110,7 @@ def _weights(network: Network) -> int:
     return WEIGHT_BYTES * (count(network).parameters + statistics)
 
 
-def _work(
-    network: Network, preprocess: Preprocess, source: tuple[int, int], size: int, precision: Precision
-) -> _Work:
+def _work(network: Network, preprocess: Preprocess, source: tuple[int, int], size: int, precision: Precision) -> _Work:
     shape = (network.input_channels, size, size)
     rows, costs = layer_shapes(network, shape), count(network, shape).layers
     cast = [precision == "bfloat16" and isinstance(row.layer, Conv2d | Linear) for row in rows]

@@ -6,7 +6,7 @@ step, and are folded into the first convolution where that is exact (mlpconv.bac
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -35,6 +35,8 @@ from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
 from mlpconv.backends.memory import EVALUATION_BATCH
+from mlpconv.backends.memory import prediction_memory as prediction_memory
+from mlpconv.backends.memory import training_memory as training_memory
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -150,6 +152,19 @@ def list_gpus() -> list[tuple[str, str, int]]:
     properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     found = [(f"cuda:{index}", each.name, each.total_memory) for index, each in enumerate(properties)]
     return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
+
+
+def available_memory(device: str) -> int | None:
+    """Bytes that are free on the device now; None where that cannot be known."""
+    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else hardware.available_memory()
+
+
+def watch_memory(device: str) -> Callable[[], int | None]:
+    """Count anew; a function that says the peak of tensors' bytes since, as CUDA's allocator counts them."""
+    if not device.startswith("cuda"):
+        return lambda: None
+    torch.cuda.reset_peak_memory_stats(device)
+    return lambda: torch.cuda.max_memory_allocated(device)
 
 
 def set_deterministic() -> None:

@@ -5,10 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
+from mlpconv.arch import cost
+from mlpconv.arch.cost import Costs, Memory, count
 from mlpconv.arch.diagram import layer_label, to_svg
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.backends import memory
 from mlpconv.runs import mistakes
 from mlpconv.runs.chart import Line, line_chart
 from mlpconv.runs.files import write_atomic
@@ -191,13 +193,20 @@ def _source(config: Config) -> str:
 
 
 def _memory(config: Config, network: Network) -> dict[str, Memory]:
-    """What the cost ledger predicts, at the largest image size of the recipe."""
-    recipe, value_bytes = config.recipe, 2 if config.precision == "bfloat16" else 4
-    side = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
+    """What is predicted at the largest image size of the recipe: what PyTorch will hold, for others the nominal."""
+    recipe, preprocess, precision = config.recipe, config.preprocess, config.precision
+    side = max([preprocess.size, *(size for _, size in recipe.image_sizes)])
+    batch, optimizer, source = min(recipe.batch_size, config.data.train), recipe.optimizer.kind, preprocess.source_size
+    if config.backend == "torch" and source is not None:
+        given = (network, preprocess, source)
+        training = memory.training_memory(*given, batch=batch, optimizer=optimizer, precision=precision, size=side)
+        return {"training": training, "prediction": memory.prediction_memory(*given, batch=1, precision=precision)}
+    value_bytes = 2 if precision == "bfloat16" else 4
     shape = (network.input_channels, side, side)
-    optimizer = recipe.optimizer.kind
-    training = training_memory(network, shape, batch=recipe.batch_size, optimizer=optimizer, value_bytes=value_bytes)
-    return {"training": training, "prediction": prediction_memory(network, value_bytes=value_bytes)}
+    return {
+        "training": cost.training_memory(network, shape, batch=batch, optimizer=optimizer, value_bytes=value_bytes),
+        "prediction": cost.prediction_memory(network, value_bytes=value_bytes),
+    }
 
 
 def _date(text: str | None) -> str:

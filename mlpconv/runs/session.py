@@ -16,14 +16,15 @@ from mlpconv.backends.base import Backend, Model, get_backend
 from mlpconv.backends.weights import initialize
 from mlpconv.data import Splits, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import NetworkError, RecipeError, RunError
+from mlpconv.errors import MlpconvError, NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import mistakes
 from mlpconv.runs.run import WEIGHTS, Config, DataInfo, Result, Run, new_path
 from mlpconv.training import trainer
-from mlpconv.training.forecast import Forecast, forecast
+from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast
 from mlpconv.training.recipe import Recipe, differences
+from mlpconv.words import size as in_words
 
 CHECKPOINT_SECONDS = 300.0
 
@@ -111,11 +112,50 @@ class Session:
         model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
         return model
 
+    def fit(self) -> Fit:
+        """Whether the run has room on the device now, and the largest batch that has; nothing is carried out."""
+        train = self.data.train.images
+        available = self.backend.available_memory(self.config.device)
+        batch, most = self.recipe.batch_size, len(train)
+        if self.config.device == "cpu":  # where the images stay where they are already
+            return fit(self._tensor_bytes, batch, most, available, allowance=CPU_ALLOWANCE)
+        return fit(self._tensor_bytes, batch, most, available, allowance=DEVICE_ALLOWANCE, apart=train.nbytes)
+
+    def _tensor_bytes(self, batch: int) -> int:
+        """The most of a step at the largest image size, and of an evaluation."""
+        recipe, config, (train, test) = self.recipe, self.config, self.data
+        about: dict[str, Any] = {"optimizer": recipe.optimizer.kind, "precision": config.precision}
+        size = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
+        given = (self.network, config.preprocess, train.image_shape[:2])
+        step = self.backend.training_memory(*given, batch=min(batch, len(train)), size=size, **about)
+        evaluation = self.backend.prediction_memory(*given, batch=len(test), **about)
+        return max(step.total, evaluation.total)
+
+    def check_memory(self) -> None:
+        """Raise MlpconvError, with the batch that would fit, where the run has no room on the device."""
+        room = self.fit()
+        if room.fits:
+            return
+        assert room.available_bytes is not None
+        remedy = (
+            f"the largest batch that fits is {room.largest_batch}: --batch-size {room.largest_batch}"
+            if room.largest_batch
+            else "not even one image a step fits: take a smaller network or --image-size"
+        )
+        raise MlpconvError(
+            f"batch size {self.recipe.batch_size}: {self.network.name} needs about {in_words(room.needed_bytes)} of "
+            f"memory in training, and {self.config.device} has {in_words(room.available_bytes)} left; {remedy}; "
+            "--force begins all the same"
+        )
+
     def forecast(self) -> Forecast:
-        """Time for the whole run, from a few steps carried out."""
+        """Time for the whole run, from a few steps carried out, and its memory."""
         train, test = self.data
-        size = self.config.preprocess.size
-        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        size, room = self.config.preprocess.size, self.fit()
+        found = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        self.expected = found._replace(
+            tensor_bytes=room.tensor_bytes, available_bytes=room.available_bytes, largest_batch=room.largest_batch
+        )
         return self.expected
 
     def run(
@@ -126,11 +166,15 @@ class Session:
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_every: float = CHECKPOINT_SECONDS,
         report_every: float = 0.5,
+        force: bool = False,
     ) -> "Recorder":
         """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
 
-        Raises RunError where the directory is not empty, in use, not writable, or of a run with other settings.
+        force: begin even where the memory left will not do. Raises MlpconvError where it will not, and RunError where
+        the directory is not empty, in use, not writable, or of a run with other settings.
         """
+        if not force:
+            self.check_memory()
         return Recorder(self, out, resume, should_stop, checkpoint_every, report_every)
 
 
@@ -154,6 +198,7 @@ class Recorder:
         self.history: list[dict[str, Any]] = []
         self.curve: list[list[float]] = []
         self.seconds = 0.0
+        self._peak_bytes: Callable[[], int | None] = lambda: None
         if resume:
             self.run = Run(path)
             _refuse_other(self.run, session.config)
@@ -171,6 +216,7 @@ class Recorder:
         train, test = session.data
         if session.expected is not None:
             self.run.write_forecast(session.expected)
+        self._peak_bytes = session.backend.watch_memory(session.config.device)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
@@ -270,6 +316,7 @@ class Recorder:
                 class_accuracy=_by_class(self.session.config.data.class_names, event.test.class_accuracy),
                 confusion=event.test.confusion.tolist(),
                 peak_resident_bytes=hardware.peak_resident_bytes(),
+                peak_tensor_bytes=self._peak_bytes(),
             )
         )
         self._draw()
