@@ -34,10 +34,10 @@ class TrainingBytes(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Bytes of one image's values while the layer ``index`` works. ``kept``: saved for the backward pass, and not yet
-    free. ``passing``: what flows through, in prediction values, in the backward pass gradients."""
+    """Bytes of one image's values while the layer ``at`` (from 0) works. ``kept``: saved for the backward pass, and not
+    yet free. ``passing``: what flows through, in prediction values, in the backward pass gradients."""
 
-    index: int
+    at: int
     kept: int
     passing: int
 

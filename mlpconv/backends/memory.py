@@ -68,7 +68,7 @@ def training_memory(
             continue
         # A gradient appears in bfloat16, and is cast when the layer's values are free.
         at.append(memory(done, batch * taken, batch * kept, batch * passing + still + 2 * copies[index]))
-        before = next((moment.kept for moment in moments if moment.index == index - 1), 0)
+        before = next((moment.kept for moment in moments if moment.at == index - 1), 0)
         gradient = batch * value_bytes * prod(work.rows[index].input_shape) if before else 0
         at.append(memory(done + WEIGHT_BYTES * own, batch * taken, batch * before, gradient + still + copies[index]))
     return max(at, key=lambda each: each.total)
@@ -130,8 +130,8 @@ def _work(network: Network, preprocess: Preprocess, source: tuple[int, int], siz
     folded = _folded(rows, axes)
     copied = len(folded) - len(rows)
     place = next((index for index, row in enumerate(folded) if row.name == ""), 0)
-    for values, nothing in ((parameters, 0), (cast, False)):
-        values[place:place] = [nothing] * copied
+    parameters[place:place] = [0] * copied
+    cast[place:place] = [False] * copied
     # The small images, and the same with their edges replicated outwards.
     return _Work(folded, parameters, cast, value_bytes * network.input_channels * height * width,
                  value_bytes * network.input_channels * prod(padded))  # fmt: skip
