@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test lint wheel-test bench clean distclean always
+.PHONY: help setup dev train test lint docs wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: $(DEV) ## style, types, and the direction of imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+docs: $(DEV) ## the documentation site, into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 wheel-test: $(DEV) ## build the package, install it elsewhere, use it
 	$(BIN)/pytest -m wheel $(ARGS)
 
@@ -46,7 +50,7 @@ bench: $(RUNTIME) ## the benchmarks, into benchmarks/; one of them: ARGS=NAME
 	$(BIN)/mlpconv bench $(ARGS) --out benchmarks
 
 clean: ## remove build output and caches; runs and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find mlpconv tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too

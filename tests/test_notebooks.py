@@ -102,7 +102,7 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     pages = [output.data["text/html"] for output in shown if "text/html" in output.get("data", {})]
     # The network, the data, the live curves, the run, the costs, two memories, two comparisons, images, predictions.
     assert len(pages) == 11
-    assert pages[2].count("<circle") == 1
+    assert pages[2].count('class="dot test"') == 1
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md", "README.ja.md"])

@@ -102,3 +102,4 @@ def test_the_wheel_trains(installed):
     train = ["train", "--recipe", "quick", "--data", "digits", "--epochs", "1", "--device", "cpu", "--out", "run"]
     installed.run("mlpconv", *train, **borrowed)
     assert (installed.cwd / "run" / "weights.safetensors").stat().st_size > 0
+    assert (installed.cwd / "run" / "report.html").stat().st_size > 0

@@ -36,7 +36,7 @@ def _check(layer: "Layer", field: str, least: int) -> None:
         )
 
 
-class Layer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="kind"):
+class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """The base of all layers."""
 
 
@@ -138,5 +138,13 @@ Shape = tuple[int, ...]
 
 
 def fields(layer: Layer) -> dict[str, Any]:
-    """The layer's fields that differ from their defaults, in order."""
-    return {key: value for key, value in msgspec.to_builtins(layer, str_keys=True).items() if key != "kind"}
+    """The layer's fields that differ from their defaults, in order, as plain values."""
+    # msgspec's own omit_defaults goes by identity: it keeps a 0.5 that is not the default's very object.
+    defaults = {field.name: field.default for field in msgspec.structs.fields(layer)}
+    values = msgspec.to_builtins(layer)
+    return {key: values[key] for key, default in defaults.items() if getattr(layer, key) != default}
+
+
+def to_plain(layer: Layer) -> dict[str, Any]:
+    """The layer as plain values, its kind first, defaults left out: equal layers give equal values."""
+    return {"kind": type(layer).__struct_config__.tag, **fields(layer)}

@@ -29,6 +29,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     Size,
     fields,
+    to_plain,
 )
 from mlpconv.errors import NetworkError, unknown
 
@@ -204,9 +205,9 @@ class Network:
     def to_dict(self) -> dict[str, Any]:
         """The network as plain values, defaults left out."""
         layers = {
-            name: {part: msgspec.to_builtins(inner) for part, inner in layer.layers.items()}
+            name: {part: to_plain(inner) for part, inner in layer.layers.items()}
             if isinstance(layer, Block)
-            else msgspec.to_builtins(layer)
+            else to_plain(layer)
             for name, layer in self.layers.items()
         }
         size = list(self.input_size)

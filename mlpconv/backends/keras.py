@@ -24,6 +24,7 @@ class KerasBackend:
     """Keras on one engine, "tensorflow" or "jax"."""
 
     engine: str
+    framework_biases: bool = False
 
     def native(self, network: Network, weights: Weights | None = None) -> Any:
         """A functional ``keras.Model``: float32 (B, H, W, C) of the network's input size → (B, classes).

@@ -37,6 +37,8 @@ from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
 from mlpconv.backends.memory import EVALUATION_BATCH
 from mlpconv.backends.memory import prediction_memory as prediction_memory
 from mlpconv.backends.memory import training_memory as training_memory
+from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
+from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -200,6 +202,7 @@ class TorchModel:
         module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
+        self._plans: dict[int, list[Operation]] = {}
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
@@ -225,7 +228,7 @@ class TorchModel:
         self.native.train()
         indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
         labels = self._labels[indices]
-        pixels = self._augment(self._images[indices].permute(0, 3, 1, 2), plan)
+        pixels = augment(self._images[indices].permute(0, 3, 1, 2), plan, self._mean)
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
@@ -286,34 +289,9 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _augment(self, pixels: Tensor, plan: StepPlan) -> Tensor:
-        def there(value: np.ndarray) -> Tensor:
-            return torch.from_numpy(value).to(self.device, non_blocking=True)
-
-        height, width = pixels.shape[2:]
-        if plan.flip is not None:
-            pixels = torch.where(there(plan.flip).view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        rows, columns = torch.arange(height, device=self.device), torch.arange(width, device=self.device)
-        if plan.shift is not None:
-            down, right = there(plan.shift).unbind(1)
-            y, x = rows - down[:, None], columns - right[:, None]
-            inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-            batch = torch.arange(len(pixels), device=self.device)[:, None, None]
-            moved = pixels.permute(0, 2, 3, 1)[
-                batch, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]
-            ]
-            pixels = torch.where(inside[..., None], moved, 0).permute(0, 3, 1, 2)
-        if plan.erase is not None:
-            top, left, tall, wide = there(plan.erase).unbind(1)
-            y = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
-            x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-            fill = (self._mean * 255).round().to(pixels.dtype)
-            pixels = torch.where((y[:, :, None] & x[:, None, :])[:, None], fill, pixels)
-        return pixels
-
     def _forward(self, pixels: Tensor, size: int) -> Tensor:
         """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = _fit(pixels, self.preprocess.fit)
+        pixels = fit(pixels, self.preprocess.fit)
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
@@ -322,7 +300,17 @@ class TorchModel:
             if (height, width) != (size, size):
                 shrinks = size < max(height, width)
                 x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self.native(x.contiguous(memory_format=self._layout))
+            return self._carry_out(self._operations(size), x.contiguous(memory_format=self._layout))
+
+    def _operations(self, size: int) -> list[Operation]:
+        if size not in self._plans:
+            self._plans[size] = operations(self.network, self.native, (self.network.input_channels, size, size))
+        return self._plans[size]
+
+    def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x
 
     def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
         """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
@@ -331,7 +319,8 @@ class TorchModel:
             assert isinstance(layer, Conv2d)
             kernel, stride = pair(layer.kernel_size), pair(layer.stride)
             axes = [fold_axis(side, size, kernel[i], stride[i]) for i, side in enumerate((height, width))]
-            matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
+            with torch.inference_mode(False):  # kept for training, whoever comes first
+                matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
             self._folds[height, width, size] = (matrices, axes)
         (down, across), (rows, columns) = self._folds[height, width, size]
         first = self._first()
@@ -347,44 +336,35 @@ class TorchModel:
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
         x = x.contiguous(memory_format=torch.channels_last)
         # Not by a name: it would keep the largest of all values alive until the last layer is done.
-        return self._after_fold(F.conv2d(x, weight, bias, (rows.stride, columns.stride)), rows, columns)
+        return self._after_fold(F.conv2d(x, weight, bias, (rows.stride, columns.stride)), rows, columns, size)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
         return cast(nn.Conv2d, self.native.get_submodule(name))
 
-    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold) -> Tensor:
+    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, size: int) -> Tensor:
         """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
 
         Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
         put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
         PyTorch's gradient copies everything three times.
         """
-        modules = [m for child in self.native for m in (child if isinstance(child, nn.Sequential) else (child,))][1:]
+        rest = list(self._operations(size)[1:])
         phases = rows.phases * columns.phases
         b, _, h, w = x.shape
         whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
-        while modules and isinstance(modules[0], nn.ReLU | nn.Sigmoid):
-            x = modules.pop(0)(x)
+        while rest and isinstance(rest[0], nn.ReLU | nn.Sigmoid):
+            x = rest.pop(0)(x)
         x = x.permute(0, 2, 3, 1)
         if whole:
             x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
-            while modules and _is_pointwise(modules[0]):
-                x = modules.pop(0)(x)
+            while rest and is_pointwise(rest[0]):
+                x = rest.pop(0)(x)
             x = x.permute(0, 2, 3, 1)
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        for module in modules:
-            x = module(x)
-        return x
-
-
-def _is_pointwise(module: nn.Module) -> bool:
-    """Whether it treats every position of a map alike and by itself."""
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0)
-    return isinstance(module, nn.ReLU | nn.Sigmoid)
+        return self._carry_out(rest, x)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
@@ -402,17 +382,3 @@ def _tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
     direct = array.flags.writeable and all(step >= 0 for step in array.strides)
     return torch.from_numpy(array if direct else array.copy())
-
-
-def _fit(pixels: Tensor, fit: str) -> Tensor:
-    """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
-    height, width = pixels.shape[2:]
-    if fit == "squash" or height == width:
-        return pixels
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return pixels[:, :, top : top + side, left : left + side]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    return F.pad(pixels, (left, side - width - left, top, side - height - top))

@@ -1,8 +1,8 @@
 """The machine's matrix peak, and what of it a training step uses.
 
 The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
-convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones count
-the first convolution as it is carried out where the enlarging is folded into it (mlpconv.backends.fold).
+convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones leave
+out what is folded away (mlpconv.backends.fold) and what nobody reads (mlpconv.backends.extents).
 """
 
 import time
@@ -14,6 +14,7 @@ from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, pair
 from mlpconv.arch.network import Network
 from mlpconv.backends import allocator
+from mlpconv.backends.extents import computed_extents
 from mlpconv.backends.fold import can_fold, fold_axis
 from mlpconv.bench.contest import Job
 
@@ -29,10 +30,23 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     """FLOPs of forward and backward for one image of ``source`` (height, width) enlarged to ``size``², as executed by
     our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
     """
-    nominal = nominal_flops(network, size)
-    if not can_fold(network, source, size):
-        return nominal
-    name, first = next(network.walk())
+    shape = (network.input_channels, size, size)
+    extents = computed_extents(network, shape)
+    total = 0
+    for index, layer in enumerate(layer for layer in count(network, shape).layers if layer.macs):
+        macs, backward = layer.macs, layer.backward_macs
+        if index == 0 and can_fold(network, source, size):
+            macs = backward = _folded_macs(network, source, size)
+        elif layer.name in extents:
+            computed, whole = prod(extents[layer.name].size), prod(layer.output_shape[1:])
+            macs, backward = macs // whole * computed, backward // whole * computed
+        total += 2 * (macs + backward)
+    return total
+
+
+def _folded_macs(network: Network, source: tuple[int, int], size: int) -> int:
+    """Forward MACs of the folded first convolution; the gradient of its weights costs the same, images need none."""
+    _, first = next(network.walk())
     assert isinstance(first, Conv2d)
     axes = [
         fold_axis(side, size, k, s)
@@ -40,10 +54,7 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     ]
     kernel = prod(axis.matrix.shape[1] for axis in axes)
     outputs = prod(axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
-    folded = outputs * kernel * network.input_channels * first.out_channels
-    written = next(layer for layer in count(network, (network.input_channels, size, size)).layers if layer.name == name)
-    # The forward pass and the gradient of the weights, two FLOPs a MAC; images need no gradient.
-    return nominal - 2 * 2 * (written.macs - folded)
+    return outputs * kernel * network.input_channels * first.out_channels
 
 
 def share_of_peak(images_per_second: float, flops: int, peak_tflops: float) -> float:

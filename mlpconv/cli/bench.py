@@ -172,7 +172,40 @@ def _end(result: dict[str, Any], facts: Sequence[str], out: Path | None) -> None
         say(f"\nwritten: {out / f'{name}.json'} and {out / f'{name}.md'}")
 
 
-_COMMANDS: dict[str, Any] = {"train": train, "forecast": forecast, "overhead": overhead}
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")] = "quick",
+    seeds: Annotated[int, Option(min=1, help="How many: 0, 1, 2 …")] = 5,
+    runs: Annotated[Path, Option(help="Where the runs go; finished ones there are taken as they are.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What a recipe reaches with several seeds: accuracy, time, lost classes. Interrupted, it goes on where it was.
+
+    Example: mlpconv bench recipe quick --seeds 5
+    """
+    from mlpconv.bench import recipe as benchmark
+
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(name, seeds, runs, progress)
+    if out is not None:
+        stem = f"recipe-{Path(name).stem}"
+        write_file(out / f"{stem}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / f"{stem}.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    table([Column(title, right=index < 6) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
+    say()
+    paragraph(benchmark.summary(result))
+
+
+_COMMANDS: dict[str, Any] = {"train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe}
 
 
 def _make(directory: Path) -> None:

@@ -120,9 +120,15 @@ def _prepare(
     else:
         name = recipe_name or "quick"
         recipe = get_recipe(name)
+    more = parse_settings(settings)
+    if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
+        recipe = change(recipe, {"model": more.pop("model")}, "--set")
     recipe = change(recipe, changes, "command line")
-    recipe = change(recipe, parse_settings(settings), "--set")
+    recipe = change(recipe, more, "--set")
+    precision = None
     if old and resume_from:
+        # Chosen on the machine where the run began; this one might choose another.
+        precision = old.config.precision
         deterministic = deterministic or old.config.deterministic
         backend, device = backend or old.config.backend, device or old.config.device
         if old.result is not None and recipe == old.config.recipe:
@@ -136,7 +142,7 @@ def _prepare(
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            deterministic=deterministic, progress=progress,
+            precision=precision, deterministic=deterministic, progress=progress,
         )  # fmt: skip
     return session, None
 
@@ -234,12 +240,10 @@ def _memory(room: "Fit") -> str:
 
 
 def _dry_run(session: "Session", json: bool) -> None:
-    import msgspec
-
     from mlpconv.training.recipe import to_toml
 
     if json:
-        print_json(msgspec.to_builtins(session.config))
+        print_json(session.config.to_dict())
         return
     for line in _lines(session):
         say(line)

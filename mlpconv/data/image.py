@@ -15,14 +15,16 @@ def read_image(path: str | Path, preprocess: Preprocess) -> np.ndarray:
     """The pixels of any image file, uint8 (H, W, C), in the mode and source size that ``preprocess`` says.
 
     The first frame of an animation, turned as its EXIF data says; what is transparent stands on white; 16 bits become 8
-    by their upper half. Then it is made square as ``fit`` says and brought to ``source_size``, low-passed where that is
-    smaller. Raises DataError for what is no image, cannot be read, or is larger than Pillow deems safe.
+    by their upper half, and what has more, or fractions, is refused: its white is unknown. Then it is made square as
+    ``fit`` says and brought to ``source_size``, low-passed where that is smaller. Raises DataError for what is no
+    image, cannot be read, or is larger than Pillow deems safe.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata of an image that can be read all the same
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 image = ImageOps.exif_transpose(file)
@@ -33,10 +35,10 @@ def read_image(path: str | Path, preprocess: Preprocess) -> np.ndarray:
         raise DataError(f"{path}: refused before decoding: {error}") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image that can be read (PNG, JPEG, WebP, GIF, BMP, TIFF …)") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for damaged files
+    except Exception as error:  # a decoder raises almost anything for a damaged file: TypeError, RuntimeError …
         raise DataError(f"{path}: cannot be decoded: {error}") from None
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_upper_half(np.asarray(image), path))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = _square(image.convert(preprocess.mode), preprocess.fit)
@@ -45,6 +47,16 @@ def read_image(path: str | Path, preprocess: Preprocess) -> np.ndarray:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _upper_half(values: np.ndarray, path: Path) -> np.ndarray:
+    """16-bit values, however Pillow holds them, as 8-bit ones."""
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise DataError(
+            f"{path}: its values are {values.dtype} from {values.min():g} to {values.max():g}, and nothing says which "
+            "of them is white; save it with 8 or 16 bits a value"
+        )
+    return (values >> 8).astype(np.uint8)
 
 
 def _square(image, fit: Literal["squash", "crop", "pad"]):

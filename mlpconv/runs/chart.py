@@ -24,17 +24,25 @@ class Line(NamedTuple):
 
 
 def line_chart(
-    lines: Sequence[Line], *, title: str, width: int, height: int, x_name: str = "epoch", top: float | None = None
+    lines: Sequence[Line],
+    *,
+    title: str,
+    width: int,
+    height: int,
+    x_name: str = "epoch",
+    top: float | None = None,
+    right: float = 1,
 ) -> str:
     """The lines over each other as one SVG of width × height pixels.
 
-    top: the upper end of the y axis where the values do not set it; what is above is cut off. Both axes begin at 0, but
-    that of values which are all far from it. Points that are not finite are left out.
+    top: the upper end of the y axis where the values do not set it; what is above is cut off. right: how far the x
+    axis reaches at least. Both axes begin at 0, but that of values which are all far from it. Points that are not
+    finite are left out.
     """
     lines = [line._replace(points=[p for p in line.points if all(map(math.isfinite, p))]) for line in lines]
     values = [y for line in lines for _, y in line.points]
     low, high = _span(values, top)
-    right = max(math.ceil(max((x for line in lines for x, _ in line.points), default=1)), 1)
+    right = max(math.ceil(max([right, *(x for line in lines for x, _ in line.points)])), 1)
     inner_width, inner_height = width - LEFT - RIGHT, height - TOP - BOTTOM
     y_ticks = _ticks(low, high, max(inner_height // 55, 2))
     x_ticks = [x for x in _ticks(0, right, max(inner_width // 70, 2)) if x == int(x)]

@@ -31,6 +31,8 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
     write_tensors(path, checkpoint.state, {"mlpconv.checkpoint": json.dumps({"format": FORMAT, **place})})
     for old in sorted(directory.glob("epoch-*.safetensors"))[:-KEEP]:
         old.unlink()
+    for left in directory.glob(".epoch-*"):  # of a process that was killed while it wrote
+        left.unlink()
     return path
 
 

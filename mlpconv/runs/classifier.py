@@ -99,14 +99,17 @@ class Classifier:
             )
         return self.model.logits(images)
 
-    def predict(self, images: Images | Sequence[str | Path], *, top: int = 3, invert: bool = False) -> Predictions:
-        """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), or a sequence of files.
+    def predict(
+        self, images: Images | str | Path | Sequence[str | Path], *, top: int = 3, invert: bool = False
+    ) -> Predictions:
+        """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), a file, or a sequence of files.
 
         invert: turn light and dark around first.
         """
         if isinstance(images, np.ndarray):
             names, pixels = [str(index) for index in range(len(images))], images
         else:
+            images = [images] if isinstance(images, str | Path) else images
             if not len(images):
                 raise DataError("predict: no image was given")
             names = [str(path) for path in images]

@@ -9,7 +9,7 @@ from mlpconv.arch.shapes import show
 from mlpconv.errors import RunError
 from mlpconv.runs.chart import Line, line_chart
 from mlpconv.runs.page import language, render
-from mlpconv.runs.plots import compared_curves, panel_lines
+from mlpconv.runs.plots import compared_curves, panel_lines, png
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import fields
 from mlpconv.version import __version__
@@ -136,12 +136,7 @@ def picture_or_page(comparison: Comparison, path: Path) -> bytes | str:
     if path.suffix.lower() in (".html", ".htm"):
         return comparison_html(comparison)
     if path.suffix.lower() == ".png":
-        import io
-
-        buffer = io.BytesIO()
-        histories = [run.history for run in comparison.runs]
-        compared_curves(histories, comparison.names).savefig(buffer, format="png", dpi=120)
-        return buffer.getvalue()
+        return png(compared_curves([run.history for run in comparison.runs], comparison.names))
     raise RunError(f"--out {path}: expected a name that ends in .html or .png")
 
 

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -44,7 +45,18 @@ def _umask() -> int:
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays with their names and texts beside them, as one safetensors file, atomically."""
     whole = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
-    write_atomic(path, safetensors.numpy.save(whole, dict(metadata)))
+    write_atomic(path, _ordered(safetensors.numpy.save(whole, dict(metadata))))
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same safetensors file with its texts in order: the library writes them in any, and a run that is repeated
+    should give the same file."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    texts = header.pop("__metadata__", {})
+    text = json.dumps({"__metadata__": dict(sorted(texts.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

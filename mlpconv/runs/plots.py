@@ -1,10 +1,13 @@
 """Pictures of a run, drawn as the chapter draws them."""
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.data.samples import font_families
+from mlpconv.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +39,17 @@ def curves(history: Sequence[dict[str, Any]], title: str = "") -> "Figure":
 
 def save_curves(history: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
     """Write the curves as a PNG."""
-    figure = curves(history, title)
-    figure.savefig(path, dpi=120)
+    write_atomic(path, png(curves(history, title)))
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as the content of a PNG file."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that no font here has is drawn as boxes; the curves are what counts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
 
 
 def compared_curves(histories: Sequence[Sequence[dict[str, Any]]], names: Sequence[str]) -> "Figure":

@@ -228,9 +228,11 @@ def _made_by(command: Any) -> str | None:
     return shlex.join(["mlpconv", *options]) if name == "mlpconv" else None
 
 
-def _again(run: Run) -> str:
-    """The command that does the same once more, with nothing left to a default."""
+def _again(run: Run) -> str | None:
+    """The command that does the same once more, with nothing left to a default; None where a program gave images."""
     config = run.config
+    if config.data.name != config.recipe.data:
+        return None
     options = ["--from", str(run.path), "--backend", config.backend, "--device", config.device, "--precision",
                config.precision, *["--deterministic"] * config.deterministic]  # fmt: skip
     return shlex.join(["mlpconv", "train", *options])

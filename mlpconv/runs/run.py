@@ -28,7 +28,7 @@ from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
-from mlpconv.errors import MlpconvError, RunError
+from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.runs.files import read_tensors, write_atomic
 from mlpconv.runs.stored import Stored, write_classifier
 from mlpconv.training.forecast import Forecast
@@ -70,6 +70,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def make_network(self) -> Network:
         return Network.from_dict(self.network, CONFIG)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, defaults too."""
+        return _whole(self)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return msgspec.to_builtins(value)
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +134,7 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
-            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=1) + b"\n")
+            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n")
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
@@ -181,7 +191,8 @@ class Run:
     def result(self) -> Result | None:
         """How the run ended; None while it has not."""
         path = self.path / RESULT
-        return _read(path, Result, "damaged") if path.exists() else None
+        remedy = f"; remove it, and mlpconv train --out {self.path} --resume writes it anew"
+        return _read(path, Result, "damaged", remedy) if path.exists() else None
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
@@ -224,7 +235,7 @@ class Run:
         )
 
 
-def _read(path: Path, kind: type, missing: str) -> Any:
+def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
     try:
         content = path.read_bytes()
     except OSError:
@@ -234,8 +245,8 @@ def _read(path: Path, kind: type, missing: str) -> Any:
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
         return msgspec.convert(data, kind)
-    except msgspec.DecodeError as error:
-        raise RunError(f"{path}: not what mlpconv writes: {error}") from None
+    except (msgspec.DecodeError, RecipeError) as error:
+        raise RunError(f"{path}: not what mlpconv writes: {error}{remedy}") from None
 
 
 def list_runs(directory: Path = Path("runs")) -> list[Run]:

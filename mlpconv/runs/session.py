@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpconv.arch.network import Network
-from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Model, get_backend
-from mlpconv.backends.weights import initialize
+from mlpconv.backends.base import Backend, Model, Precision, get_backend
+from mlpconv.backends.weights import initialize, weight_shapes
 from mlpconv.data import Splits, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import MlpconvError, NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import mistakes
-from mlpconv.runs.run import WEIGHTS, Config, DataInfo, Result, Run, new_path
+from mlpconv.runs.run import Config, DataInfo, Result, Run, new_path
 from mlpconv.training import trainer
 from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast
+from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.recipe import Recipe, differences
 from mlpconv.words import size as in_words
 
@@ -45,7 +46,8 @@ class Session:
     """One training run, ready to start.
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
-    name. Raises MlpconvErrors for everything that cannot be carried out, before anything is written.
+    name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
+    everything that cannot be carried out, before anything is written.
     """
 
     config: Config
@@ -62,20 +64,24 @@ class Session:
         data_directory: str | Path | None = None,
         backend: str = "torch",
         device: str | None = None,
+        precision: Precision | None = None,
         deterministic: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.backend: Backend = get_backend(backend)
-        device, precision = self.backend.choose(device, recipe.precision)
+        device, precision = self.backend.choose(device, recipe.precision or precision)
         # A wrong name is found before a download begins.
         create_model(recipe.model)
+        # Images of one's own are not what the recipe names.
+        data_name = data.train.name.removesuffix("/train") if data else recipe.data
         self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
         train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
         size = recipe.image_size or max(network.input_size)
         self.network = network.replace(input_size=(size, size))
-        for each in {size, *(size for _, size in recipe.image_sizes)}:
-            _check_size(self.network, each)
+        _check_size(self.network, size, train.num_classes, max(network.input_size))
+        for _, each in recipe.image_sizes:
+            _check_size(self.network, each, train.num_classes, size)
         options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
         if recipe.normalize == "data":
             std = tuple(float(value) or 1.0 for value in train.std)
@@ -86,7 +92,7 @@ class Session:
             network=self.network.to_dict(),
             preprocess=fitting_preprocess(train, size, **options),
             data=DataInfo(
-                recipe.data, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
+                data_name, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
             ),
             backend=backend,
             device=device,
@@ -194,7 +200,7 @@ class Recorder:
     ) -> None:
         self.session, self.should_stop = session, should_stop
         self.checkpoint_every, self.report_every = checkpoint_every, report_every
-        path = Path(out) if out is not None else new_path(session.config.recipe_name, session.recipe.model)
+        path = Path(out) if out is not None else _claim(session.config.recipe_name, session.recipe.model)
         self.history: list[dict[str, Any]] = []
         self.curve: list[list[float]] = []
         self.seconds = 0.0
@@ -205,6 +211,7 @@ class Recorder:
         else:
             _refuse_taken(path)
             self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
+        self._result = self.run.result
 
     def __iter__(self) -> Iterator[Event]:
         with ExitStack() as stack:
@@ -212,10 +219,13 @@ class Recorder:
             yield from self._train()
 
     def _train(self) -> Iterator[Event]:
+        if self._result is not None:
+            return
         session = self.session
         train, test = session.data
         if session.expected is not None:
-            self.run.write_forecast(session.expected)
+            with self._writing():
+                self.run.write_forecast(session.expected)
         self._peak_bytes = session.backend.watch_memory(session.config.device)
         model = session.make_model()
         model.attach(train.images, train.labels)
@@ -244,7 +254,8 @@ class Recorder:
                     if mark:
                         place = event.epoch + event.step / event.steps
                         self.curve.append([place, event.loss, event.accuracy])
-                    if now - saved >= self.checkpoint_every:
+                    # Behind the last step, the end of the epoch saves.
+                    if now - saved >= self.checkpoint_every and event.step < event.steps:
                         self._save(model, event.epoch, event.step)
                         saved = time.perf_counter()
                 case trainer.EpochEnded():
@@ -260,22 +271,29 @@ class Recorder:
             return 0, 0
         model.load_training_state(found.state)
         self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
-        self.run.write_history(self.history)
+        with self._writing():
+            self.run.write_history(self.history)
+            if found.step == 0 and self.history:
+                self._write_epoch(model, None)
         return found.epoch, found.step
 
     def _save(self, model: Model, epoch: int, step: int) -> None:
         state = model.training_state()
         place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state)
-        try:
+        with self._writing():
             checkpoints.save(self.run.path / "checkpoint", place)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunError(
-                f"{self.run.path}: the checkpoint could not be written: {error.strerror or error}; earlier "
-                f"ones are whole: make room, then mlpconv train --out {self.run.path} --resume"
+                f"{self.run.path}: cannot be written: {error.strerror or error}; what was written before is whole: "
+                f"make room, then mlpconv train --out {self.run.path} --resume"
             ) from None
 
     def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
-        names = self.session.config.data.class_names
         self.history.append(
             {
                 "epoch": event.epoch + 1,
@@ -283,7 +301,7 @@ class Recorder:
                 "train_accuracy": event.accuracy,
                 "test_loss": event.test.loss,
                 "test_accuracy": event.test.accuracy,
-                "class_accuracy": _by_class(names, event.test.class_accuracy),
+                "class_accuracy": _by_class(self.session.config.data.class_names, event.test.class_accuracy),
                 "learning_rate": event.learning_rate,
                 "image_size": event.image_size,
                 "skipped": event.skipped,
@@ -294,27 +312,41 @@ class Recorder:
             }
         )
         self.curve = []
+        # First of all the checkpoint: from it, a resume writes the rest if this process ends here.
         self._save(model, event.epoch + 1, 0)
+        with self._writing():
+            self._write_epoch(model, event.test)
+
+    def _write_epoch(self, model: Model, test: Evaluation | None) -> None:
+        """Everything that is there after an epoch, and after the last one the result. test: None where another process
+        measured it; what the result needs is measured anew."""
         self.run.write_history(self.history)
         self.run.write_weights(model.weights())
-        mistakes.save(self.run.path, event.epoch + 1, event.test, self.session.data.test)
-        if event.epoch + 1 == self.session.recipe.epochs:
-            self._finish(event)
+        ended = len(self.history) == self.session.recipe.epochs
+        data = self.session.data.test
+        if test is None and ended:
+            test = evaluate(model.logits(data.images), data.labels)
+        if test is not None:
+            mistakes.save(self.run.path, len(self.history), test, data)
+            if ended:
+                self._finish(test)
 
-    def _finish(self, event: trainer.EpochEnded) -> None:
-        training = sum(line["seconds"] for line in self.history)
-        images = self.session.config.data.train * len(self.history)
+    def _finish(self, test: Evaluation) -> None:
+        last = self.history[-1]
+        # Of an epoch that was interrupted, only the part behind the interruption was timed.
+        timed = sum(line["seconds"] for line in self.history)
+        images = sum(line["seconds"] * line["examples_per_second"] for line in self.history)
         self.run.write_result(
             Result(
-                loss=event.loss,
-                train_accuracy=event.accuracy,
-                test_accuracy=event.test.accuracy,
-                test_loss=event.test.loss,
-                examples_per_second=images / training,
+                loss=last["loss"],
+                train_accuracy=last["train_accuracy"],
+                test_accuracy=last["test_accuracy"],
+                test_loss=last["test_loss"],
+                examples_per_second=images / timed,
                 seconds=self.seconds,
                 epochs=len(self.history),
-                class_accuracy=_by_class(self.session.config.data.class_names, event.test.class_accuracy),
-                confusion=event.test.confusion.tolist(),
+                class_accuracy=last["class_accuracy"],
+                confusion=test.confusion.tolist(),
                 peak_resident_bytes=hardware.peak_resident_bytes(),
                 peak_tensor_bytes=self._peak_bytes(),
             )
@@ -340,16 +372,28 @@ def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float
     return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
 
 
-def _check_size(network: Network, size: int) -> None:
+def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:
+    """Raise RecipeError where the network, with its weights, cannot tell the classes apart on images of ``size``."""
+    shape = (network.input_channels, size, size)
     try:
-        rows = layer_shapes(network, (network.input_channels, size, size))
+        same = output_shape(network, shape) == (classes,) and weight_shapes(network, shape) == weight_shapes(network)
     except NetworkError as error:
         raise RecipeError(f"image_size {size}: {error}") from None
-    classes = num_classes(network)
-    if rows[-1].output_shape != (classes,):
-        raise RecipeError(
-            f"image_size {size}: the fully connected layers fix the image at {network.input_size[0]} pixels"
-        )
+    if not same:
+        raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
+
+
+def _claim(recipe_name: str, model: str) -> Path:
+    """A new directory under ./runs: two processes that begin at once get two."""
+    while True:
+        path = new_path(recipe_name, model)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
+        return path
 
 
 def _refuse_taken(path: Path) -> None:
@@ -365,7 +409,9 @@ def _refuse_other(run: Run, config: Config) -> None:
     changes = differences(old.recipe, config.recipe)
     for field in ("network", "preprocess", "data", "backend", "device", "precision", "deterministic"):
         before, now = getattr(old, field), getattr(config, field)
-        if before != now and not (field in ("network", "preprocess") and changes):
+        # What the recipe already explains is not said again.
+        told = field == "precision" and old.recipe.precision != config.recipe.precision
+        if before != now and not told and not (field in ("network", "preprocess") and changes):
             changes.append(f"{field}: {before}, now {now}" if isinstance(before, str | bool) else f"{field} differs")
     if changes:
         raise RunError(f"{run.path}: cannot go on with other settings:\n  " + "\n  ".join(changes) + "\nleave them out")
@@ -385,6 +431,6 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: another process may hold the file of that name as soon as it is released.
+        (path / ".lock").unlink(missing_ok=True)
         lock.release()
-        if (path / WEIGHTS).exists():
-            (path / ".lock").unlink(missing_ok=True)

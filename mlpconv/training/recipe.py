@@ -102,7 +102,7 @@ RECIPES: dict[str, Named] = {
             label_smoothing=0.05,
         ),
         source="mlpconv; the chapter's network at 80×80, with a start that keeps every class alive",
-        expect="0.90 test accuracy",
+        expect="0.907 test accuracy (median of five seeds, lowest 0.903) in 2 minutes on two CPU cores with bfloat16",
     ),
     "d2l": Named(_CHAPTER, "Dive into Deep Learning, NiN, PyTorch and MXNet: SGD 0.1, 10 epochs", _COLLAPSE),
     "d2l-2023": Named(
@@ -123,7 +123,7 @@ RECIPES: dict[str, Named] = {
             learning_rate=0.002,
             initializer=INITIALIZERS["torch"],
         ),
-        "the Chinese edition's chapter in PyTorch: Adam 0.002, batch 32, 5 epochs",
+        "the chapter as the Chinese edition's readers train it in PyTorch: Adam 0.002, batch 32, 5 epochs",
         "depends on the seed; " + _COLLAPSE,
     ),
 }

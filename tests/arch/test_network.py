@@ -12,7 +12,7 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
 
-NIN_DIGEST = "b03c442f5dea9a2c5ab6d08df3aaf22ec5bd14077eb09d4bc600acbf3de84fed"
+NIN_DIGEST = "d649737dde1ca5d0de4c0b5e4cfd58e6d29dc9daf6fbb43ffe7e8db3f796320a"
 
 
 @given(networks())
@@ -232,3 +232,19 @@ def test_one_wrong_value_in_a_good_file_is_refused_or_understood(network, data):
         message = "net.json: understood"
         assert Network.from_json(understood.to_json()) == understood
     assert message.startswith("net.json: ")
+
+
+def test_equal_networks_have_one_digest_however_their_numbers_came_about():
+    layers = (
+        Network(BatchNorm2d(), Dropout(0.5), Conv2d(3, 1)),
+        Network(
+            BatchNorm2d(eps=float("1e-5"), momentum=float("0.1")),
+            Dropout(float("0.5")),
+            Conv2d(3, 1, stride=1, bias=True),
+        ),
+    )
+    assert layers[0] == layers[1]
+    assert layers[0].to_dict() == layers[1].to_dict()
+    assert layers[0].digest == layers[1].digest
+    text = layers[0].to_json().replace('"kind": "batch_norm2d"', '"kind": "batch_norm2d", "eps": 1e-05')
+    assert Network.from_json(text).digest == layers[0].digest

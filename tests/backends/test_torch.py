@@ -295,7 +295,8 @@ def test_a_strided_1x1_convolution_of_few_channels_trains():
 def seen_input(model, plan):
     """What the network is given in a step: (B, C, S, S)."""
     seen = []
-    hook = model.native.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().cpu().numpy().copy()))
+    first = next(module for module in model.native.modules() if not list(module.children()))
+    hook = first.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().cpu().numpy().copy()))
     model.train_step(plan)
     hook.remove()
     return seen[0]

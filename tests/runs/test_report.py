@@ -211,10 +211,16 @@ def test_names_carry_their_language(tmp_path, names, language):
 
 
 def test_how_to_repeat_it(tmp_path):
-    run = make_run(tmp_path / "a run", recipe=Recipe(model="nin_28", epochs=3, seed=5))
+    run = make_run(tmp_path / "a run", recipe=Recipe(model="nin_28", data="noise", epochs=3, seed=5))
     text = Page(report_html(run)).text
     assert f"mlpconv train --from '{run.path}' --backend torch --device cpu --precision float32" in text
     assert "seed = 5" in text
+
+
+def test_images_of_a_programs_own_are_no_command(tmp_path):
+    text = Page(report_html(make_run(tmp_path / "run", recipe=Recipe(model="nin_28", data="other", epochs=3)))).text
+    assert "handed over by a Python program" in text
+    assert "mlpconv train --from" not in text
 
 
 def test_without_forecast_and_environment(tmp_path):

@@ -16,8 +16,8 @@ LABELS = np.arange(50) % 3
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when a model works: a step costs an eighth of its size for each image and what the test says
-    for itself, an evaluation 0.5 an image."""
+    """A clock that only moves when a model works: a step costs an eighth of its size for each image and what the test
+    says for itself, an evaluation 0.5 an image."""
 
     class Clock:
         now = 0.0
@@ -72,7 +72,7 @@ def test_slow_steps_are_timed_on_few_images_and_quick_ones_on_whole_batches(cloc
 
     forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 400)
     assert {len(plan.indices) for plan in models[0].plans} == {8, 16}
-    forecast(make, Recipe(epochs=1, batch_size=40, image_size=1), IMAGES, LABELS, 10, 0)
+    forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 0.01)
     assert max(len(plan.indices) for plan in models[1].plans) == 40
     # A warm-up and two for the small ones, and never without end.
     assert len(models[1].plans) <= 6 + 21

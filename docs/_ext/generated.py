@@ -1,0 +1,307 @@
+"""What the reference says is read from the program itself, so that it cannot go stale.
+
+A page holds ``<!-- generated: NAME -->``; the Markdown that takes its place is made here: of the real typer app, the
+registries, the errors and the schemas.
+"""
+
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import mlpconv
+from mlpconv import errors
+from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Layer, fields
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.cli import app as typer_app
+from mlpconv.data import dataset_source, list_datasets
+from mlpconv.models import create_model, list_models, model_entry
+from mlpconv.training.recipe import RECIPES, describe, to_toml
+
+SCHEMAS = Path(__file__).parents[1] / "json"
+MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
+
+# The order in which a reader needs them; `python_api` refuses a public name that stands nowhere here.
+PARTS: dict[str, tuple[str, ...]] = {
+    "Train, load, predict": (
+        "mlpconv.train",
+        "mlpconv.load",
+        "mlpconv.Classifier",
+        "mlpconv.Run",
+        "mlpconv.runs.run.Result",
+        "mlpconv.keep_memory",
+    ),
+    "Networks": (
+        "mlpconv.create_model",
+        "mlpconv.list_models",
+        "mlpconv.register_model",
+        "mlpconv.nin_block",
+        "mlpconv.Block",
+        "mlpconv.Network",
+        "mlpconv.Preprocess",
+    ),
+    "Layers": tuple(
+        f"mlpconv.arch.layers.{name}"
+        for name in (
+            "Conv2d", "BatchNorm2d", "ReLU", "Sigmoid", "MaxPool2d", "AvgPool2d", "Dropout", "GlobalAvgPool2d",
+            "Flatten", "Linear",
+        )
+    ),
+    "Shapes and costs": (
+        "mlpconv.block_shapes",
+        "mlpconv.layer_shapes",
+        "mlpconv.count",
+        "mlpconv.arch.cost.Costs",
+        "mlpconv.arch.cost.LayerCost",
+        "mlpconv.arch.cost.prediction_memory",
+        "mlpconv.arch.cost.training_memory",
+        "mlpconv.arch.cost.Memory",
+    ),
+    "Recipes": (
+        "mlpconv.get_recipe",
+        "mlpconv.Recipe",
+        "mlpconv.backends.base.Optimizer",
+        "mlpconv.training.recipe.Augmentation",
+        "mlpconv.backends.weights.Initializer",
+        "mlpconv.training.recipe.change",
+        "mlpconv.training.recipe.to_toml",
+    ),
+    "Data": ("mlpconv.load_dataset", "mlpconv.ImageDataset", "mlpconv.Splits", "mlpconv.data.dataset.hold_out"),
+    "Weights from elsewhere": ("mlpconv.convert.read_torch_file", "mlpconv.convert.from_state_dict"),
+    "Errors": ("mlpconv.MlpconvError",),
+}  # fmt: skip
+
+
+def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(titles), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown finds no markup but `code`."""
+    parts = text.split("`")
+    parts[::2] = (re.sub(r"([<\[\]*_\\])", r"\\\1", part) for part in parts[::2])
+    return "`".join(parts)
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command of the program with its full name; of the groups, those that are commands themselves."""
+
+    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+        inner = getattr(command, "commands", {})
+        if not inner or (name != "mlpconv" and command.invoke_without_command):
+            yield name, command
+        for key, value in inner.items():
+            yield from walk(f"{name} {key}", value)
+
+    return walk("mlpconv", typer.main.get_command(typer_app))
+
+
+def command_line() -> str:
+    """A section for each command: what it does, how it is called, every argument and option, an example."""
+    return "\n\n".join(_command(name, command) for name, command in commands())
+
+
+def _command(name: str, command: Any) -> str:
+    text, _, example = inspect.cleandoc(command.help).partition("Example: ")
+    context = command.context_class(command, info_name=name)
+    usage = re.sub(r"[{}]", "", " ".join([name, *command.collect_usage_pieces(context)])).replace("…...", "…")
+    rows = []
+    for parameter in command.params:
+        names, said = parameter.get_help_record(context)
+        assert parameter.help, f"{name}: {parameter.name} has no help"
+        shown = parameter.metavar or names.partition(" ")[0] if parameter.param_type_name == "argument" else names
+        rows.append((f"`{shown}`", _plain(said)))
+    parts = [f"## {name}", text.strip(), f"```text\n{usage}\n```", table(["argument or option", "what it is"], rows)]
+    if example:
+        parts.append(f"For example:\n\n```sh\n{example.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def networks() -> str:
+    """The registered networks, then each as its layers."""
+    rows = []
+    for name in list_models():
+        costs = count(create_model(name))
+        rows.append(
+            (f"`{name}`", show(costs.input_shape), f"{costs.parameters:,}", f"{costs.macs:,}", model_entry(name).source)
+        )
+    titles = ["name", "input", "parameters", "MACs an image", "source"]
+    each = [
+        f"## {name}\n\n{_first_line(model_entry(name).build)}\n\n{_layers(create_model(name))}"
+        for name in list_models()
+    ]
+    return "\n\n".join([table(titles, rows), *each])
+
+
+def _layers(network: Network) -> str:
+    rows = [
+        (f"`{row.name}`", f"`{type(row.layer).__name__}`", _settings(row.layer), show(row.output_shape))
+        for row in layer_shapes(network)
+    ]
+    return table(["layer", "kind", "its fields, where they are not the defaults", "what it gives"], rows)
+
+
+def _settings(layer: Layer) -> str:
+    return _plain(", ".join(f"{key} {value}" for key, value in fields(layer).items()))
+
+
+def _first_line(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__).partition("\n\n")[0]
+
+
+def recipes() -> str:
+    """The named recipes: in short, then each as the TOML file that it is equal to."""
+    titles = ["name", "what it does", "where it comes from", "what to expect"]
+    rows = [
+        (f"`{name}`", describe(named.recipe, name).partition(": ")[2], named.source, named.expect)
+        for name, named in RECIPES.items()
+    ]
+    each = [f"## {name}\n\n```toml\n{to_toml(named.recipe)}```" for name, named in RECIPES.items()]
+    return "\n\n".join([table(titles, rows), *each])
+
+
+def datasets() -> str:
+    """The known data sets."""
+    rows = []
+    for name in list_datasets():
+        source = dataset_source(name)
+        height, width, channels = source.image_shape
+        train, test = source.counts
+        rows.append(
+            (f"`{name}`", source.title, f"{train:,}", f"{test:,}", show((channels, height, width)), source.licence)
+        )
+    return table(["name", "title", "training", "test", "image", "licence"], rows)
+
+
+def exit_codes() -> str:
+    """The errors that a user can meet, each with the exit code of the command that meets it."""
+    kinds = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
+    return table(
+        ["error", "exit code", "what it is"],
+        ((f"`{kind.__name__}`", str(kind.exit_code), _first_line(kind)) for kind in kinds),
+    )
+
+
+def json_output() -> str:
+    """A section for each schema: its fields with their types and meanings."""
+    return "\n\n".join(_schema(path) for path in sorted(SCHEMAS.glob("*.schema.json")))
+
+
+def _schema(path: Path) -> str:
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    name = path.name.removesuffix(".schema.json")
+    many = "One array; each of its elements:" if schema["type"] == "array" else "One object:"
+    rows = [(f"`{key}`", kind, text) for key, kind, text in _fields(schema, "", schema)]
+    file = f"The schema: {{download}}`{path.name} <../json/{path.name}>`."
+    return f"## {name}\n\n{schema['title']}. {many}\n\n{table(['field', 'type', 'meaning'], rows)}\n\n{file}"
+
+
+def _fields(schema: dict[str, Any], prefix: str, root: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    schema = _resolved(schema, root)
+    if "items" in schema:
+        yield from _fields(schema["items"], prefix and f"{prefix}[]", root)
+    for key, value in schema.get("properties", {}).items():
+        name = f"{prefix}.{key}" if prefix else key
+        found = _resolved(value, root)
+        optional = "" if key in schema.get("required", ()) else "; may be absent"
+        yield name, _type(found, root) + optional, _plain(value.get("description") or found.get("description", ""))
+        yield from _fields(value, name, root)
+
+
+def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        place: Any = root
+        for key in schema["$ref"].removeprefix("#/").split("/") if schema["$ref"] != "#" else ():
+            place = place[key]
+        # One that holds itself is not gone into.
+        schema = place if place is not root else {"type": "object", "description": "the same again"}
+    return schema
+
+
+def _type(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(_type(_resolved(each, root), root) for each in schema[key])
+    kinds = schema.get("type", "any")
+    named = " or ".join(kinds) if isinstance(kinds, list) else kinds
+    return named + (f" of {_type(_resolved(schema['items'], root), root)}" if "items" in schema else "")
+
+
+def python_api() -> str:
+    """Every public name, from its docstring."""
+    named = {entry.rpartition(".")[2] for entries in PARTS.values() for entry in entries}
+    lost = sorted(set(mlpconv.__all__) - named)
+    assert not lost, f"docs/_ext/generated.py: give these public names a place in PARTS: {', '.join(lost)}"
+    return "\n\n".join(
+        f"## {title}\n\n```{{eval-rst}}\n" + "\n".join(_directive(entry) for entry in entries) + "```"
+        for title, entries in PARTS.items()
+    )
+
+
+def _directive(entry: str) -> str:
+    module, _, name = entry.rpartition(".")
+    thing = getattr(importlib.import_module(module), name)
+    if issubclass(type(thing), type) and issubclass(thing, BaseException):
+        return f".. autoexception:: {entry}\n"
+    if inspect.isclass(thing):
+        return f".. autoclass:: {entry}\n   :members:\n"
+    return f".. autofunction:: {entry}\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "command-line": command_line,
+    "networks": networks,
+    "recipes": recipes,
+    "datasets": datasets,
+    "exit-codes": exit_codes,
+    "json": json_output,
+    "python": python_api,
+}
+
+
+def _replace(app: Any, name: str, content: list[str]) -> None:
+    content[0] = MARK.sub(lambda found: GENERATED[found[1]](), content[0])
+
+
+def _docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Show the names of arguments and fields as code where a docstring begins to say what they are: "seed: of …"."""
+    text = "\n".join(lines).replace("*", r"\*").replace("|", r"\|")
+    if names := "|".join(_names(thing)):
+        text = re.sub(rf"(?:^|(?<=[.;] ))({names})(?=(?:, (?:{names}))*:\s)", r"``\1``", text, flags=re.MULTILINE)
+        text = re.sub(rf"(?<=``, )({names})(?=:\s)", r"``\1``", text)
+    lines[:] = text.split("\n")
+
+
+def _names(thing: Any) -> list[str]:
+    fields = getattr(thing, "__struct_fields__", None) or getattr(thing, "_fields", ())
+    try:
+        arguments = list(inspect.signature(thing).parameters) if callable(thing) else []
+    except (TypeError, ValueError):  # what is written in C says nothing
+        arguments = []
+    return [*fields, *arguments]
+
+
+def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what Python itself writes about the fields of a NamedTuple; their class says what they are."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", _replace)
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-skip-member", _skip)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,48 @@
+"""The documentation site: ``make docs`` builds it into docs/_build/html."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+from mlpconv.version import __version__  # noqa: E402
+
+project = "mlpconv"
+author = "The mlpconv authors"
+copyright = "The mlpconv authors, Apache-2.0"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
+exclude_patterns = ["_build", "json"]
+source_suffix = {".md": "markdown"}
+
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+# The docstrings' `name` is code, as in Markdown.
+default_role = "code"
+# Quotes and hyphens in text about commands are meant as they are.
+smartquotes = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = f"mlpconv {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+# System fonts and no foreign hosts: the site works from a disk, without a network.
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b5a8a", "color-brand-content": "#0b5a8a"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
+}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"

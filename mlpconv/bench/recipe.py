@@ -1,0 +1,121 @@
+"""What a recipe reaches: the same training with several seeds, each in a process of its own, as a user runs it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mlpconv.errors import BenchmarkFailed, RunError
+from mlpconv.runs.run import Run
+
+DEAD = 0.01
+"""A class of which fewer test images than this share are recognised counts as lost."""
+
+
+def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Train ``recipe`` with the seeds 0 to ``seeds`` − 1 into ``runs``; a finished run there is taken as it is.
+
+    Raises BenchmarkFailed naming the seed whose training did not end.
+    """
+    rows = []
+    for seed in range(seeds):
+        path = runs / f"{Path(recipe).stem}-seed-{seed}"
+        if not _finished(path):
+            # Resuming starts over where nothing was saved, so an interrupted benchmark goes on with the same command.
+            resume = ["--resume"] if (path / "config.json").exists() else []
+            command = ["train", "--recipe", recipe, "--seed", str(seed), "--out", str(path), "--json", *resume]
+            done = subprocess.run(
+                [sys.executable, "-m", "mlpconv", *command], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                last = "\n".join(done.stderr.splitlines()[-15:])
+                raise BenchmarkFailed(f"recipe {recipe}, seed {seed}: ended with {done.returncode}:\n{last}")
+        rows.append(_row(Run(path)))
+        progress(f"seed {seed}: test accuracy {rows[-1]['test_accuracy']:.4f} in {rows[-1]['seconds']:.0f} s")
+    first = Run(runs / f"{Path(recipe).stem}-seed-0")
+    surroundings = first.environment
+    middle = {key: median(row[key] for row in rows) for key in ("test_accuracy", "seconds", "examples_per_second")}
+    return {
+        "format": 1,
+        "recipe": recipe,
+        "seeds": rows,
+        "median": middle,
+        "lowest_test_accuracy": min(row["test_accuracy"] for row in rows),
+        "hardware": {
+            key: surroundings.get(key) for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")
+        },
+        "precision": first.config.precision,
+        "versions": surroundings.get("versions", {}),
+        "date": surroundings.get("date"),
+        "command": f"mlpconv bench recipe {recipe} --seeds {seeds}",
+    }
+
+
+def _finished(path: Path) -> bool:
+    try:
+        return Run(path).result is not None
+    except RunError:
+        return False
+
+
+def _row(run: Run) -> dict[str, Any]:
+    result = run.result
+    assert result is not None
+    return {
+        "seed": run.config.recipe.seed,
+        "test_accuracy": result.test_accuracy,
+        "train_accuracy": result.train_accuracy,
+        "loss": result.loss,
+        "seconds": result.seconds,
+        "examples_per_second": result.examples_per_second,
+        "lost_classes": [name for name, value in result.class_accuracy.items() if value is not None and value < DEAD],
+    }
+
+
+TITLES = ("seed", "test accuracy", "train accuracy", "loss", "seconds", "examples/s", "lost classes")
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each seed, as TITLES says."""
+    return [
+        (
+            str(row["seed"]),
+            f"{row['test_accuracy']:.4f}",
+            f"{row['train_accuracy']:.4f}",
+            f"{row['loss']:.3f}",
+            f"{row['seconds']:.0f}",
+            f"{row['examples_per_second']:,.0f}",
+            ", ".join(row["lost_classes"]) or "none",
+        )
+        for row in result["seeds"]
+    ]
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The result in one sentence."""
+    middle = result["median"]
+    return (
+        f"{result['recipe']}, {len(result['seeds'])} seeds: median test accuracy {middle['test_accuracy']:.4f}, "
+        f"lowest {result['lowest_test_accuracy']:.4f}, median {middle['seconds']:.0f} s"
+    )
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page."""
+    has = result["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"# Recipe {result['recipe']}",
+        "",
+        summary(result) + ".",
+        "",
+        "| " + " | ".join(TITLES) + " |",
+        "|" + " --- |" * len(TITLES),
+        *("| " + " | ".join(row) + " |" for row in rows(result)),
+        "",
+        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
+        f"{result['precision']}; {versions}.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,271 @@
+"""``mlpconv train`` as one uses it: signals, going on, the clock, plans without deeds, what it prints and where."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlpconv.runs.files import read_tensors
+from mlpconv.runs.run import Run
+from mlpconv.runs.stop import Stop
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+DIGITS = [
+    "train", "--data", "digits", "--model", "nin_28", "--image-size", "14", "--batch-size", "32", "--epochs", "1",
+    "--precision", "float32", "--set", "augmentation.flip=false",
+]  # fmt: skip
+LONG = [*DIGITS, "--epochs", "3"]
+QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
+
+# A process whose steps take a second each, most of it asleep: signals meet it where it can be told when.
+SLOW = """
+import sys, time
+from mlpconv.training import trainer
+real = trainer.plan_step
+def plan_step(*arguments):
+    print("step", file=sys.stderr, flush=True)
+    time.sleep(1)
+    return real(*arguments)
+trainer.plan_step = plan_step
+from mlpconv.__main__ import main
+main()
+"""
+
+
+def start(*arguments, program=None):
+    command = ["-c", program] if program else ["-m", "mlpconv"]
+    # One thread, whatever the tester's own setting: another number rounds differently.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLPCONV_ALLOCATOR": "keep"}
+    return subprocess.Popen(
+        [sys.executable, *command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+
+
+def wait_for(stream, text):
+    for line in stream:
+        if text in line:
+            return
+    pytest.fail(f"the process ended without saying {text!r}")
+
+
+def same_run(one, other):
+    weights = [read_tensors(path / "weights.safetensors")[0] for path in (one, other)]
+    assert list(weights[0]) == list(weights[1])
+    assert all(weights[0][name].tobytes() == weights[1][name].tobytes() for name in weights[0])
+    timeless = [
+        [{key: value for key, value in line.items() if "second" not in key} for line in Run(path).history]
+        for path in (one, other)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(tmp_path):
+    whole = start(*LONG, "--out", tmp_path / "whole", "--json")
+    stopped = start(*LONG, "--out", tmp_path / "run")
+    wait_for(stopped.stdout, "epoch 1/3")
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=300)
+    assert stopped.returncode == 130
+    assert err == f"stopped and saved; go on with: mlpconv train --out {tmp_path / 'run'} --resume\n"
+    assert Run(tmp_path / "run").result is None
+    assert list((tmp_path / "run" / "checkpoint").iterdir())
+
+    resumed = start("train", "--out", tmp_path / "run", "--resume")
+    out, err = resumed.communicate(timeout=300)
+    assert (resumed.returncode, err) == (0, "")
+    assert "going on behind epoch" in out
+    # Nobody watches a pipe: nothing moves in it, nothing is coloured.
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", out)
+
+    out, err = whole.communicate(timeout=300)
+    assert (whole.returncode, err) == (0, "")
+    assert out.count("\n") == 1
+    said = json.loads(out)
+    result = Run(tmp_path / "whole").result
+    assert said["run"] == str(tmp_path / "whole")
+    assert (said["loss"], said["test_accuracy"]) == (result.loss, result.test_accuracy)
+    same_run(tmp_path / "whole", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["allocator_keeps_memory"] in (True, False)
+
+
+def test_sigterm_saves_too_and_json_says_nothing_of_a_run_that_has_not_ended(tmp_path):
+    process = start(*DIGITS, "--out", tmp_path / "run", "--json", program=SLOW)
+    wait_for(process.stderr, "step")
+    wait_for(process.stderr, "step")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 143
+    assert out == ""
+    assert "stopped and saved; go on with" in err
+    (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
+    assert checkpoint.name.startswith("epoch-0000-step-")
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    process = start(*DIGITS, "--out", tmp_path / "run", "--json", program=SLOW)
+    wait_for(process.stderr, "step")
+    wait_for(process.stderr, "step")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 20
+    assert out == ""
+    assert "stopped and saved" not in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "run" / "checkpoint").iterdir())
+
+
+def test_a_signal_asks_and_a_second_one_does_not():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Stop(None) as stop:
+        assert not stop.wanted()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wanted()
+        assert stop.exit_code == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    with Stop(None) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.wanted(), stop.exit_code) == (True, 143)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_clock_stops_in_good_order(cli):
+    said = cli(*QUICK, "--out", "run", "--max-time", "0s")
+    assert said.code == 0
+    assert "stopped and saved; go on with: mlpconv train --out run --resume" in said.err
+    assert Run("run").result is None
+    assert cli("train", "--out", "run", "--resume", "--max-time", "1h").code == 0
+    assert Run("run").result.epochs == 1
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("90", 90), ("1.5m", 90), ("2min", 120), ("2 h", 7200)])
+def test_times_are_read(text, seconds):
+    from mlpconv.cli.train import _seconds
+
+    assert _seconds(text) == seconds
+
+
+def test_what_it_prints(cli):
+    said = cli(*QUICK, "--out", "run")
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0] == "Training nin_28 on digits"
+    (epoch,) = (line for line in lines if line.startswith("epoch 1/1: loss "))
+    result = Run("run").result
+    assert f"test acc {result.test_accuracy:.3f}" in epoch
+    assert (
+        f"loss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}" in lines
+    )
+    # What a run tells to do next can be done.
+    following = [line.split("  ")[1] for line in lines if line.startswith("  mlpconv")]
+    assert [command.split()[1] for command in following] == ["predict", "evaluate", "summary", "train"]
+    assert cli(*following[1].split()[1:]).code == 0
+
+
+def test_a_dry_run_says_everything_and_does_nothing(cli, tmp_path):
+    said = cli(*QUICK, "--dry-run")
+    assert (said.code, said.err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+    _, _, toml = said.out.partition("FILE.toml):\n")
+    Path("mine.toml").write_text(toml)
+    plan = cli("train", "--recipe", "mine.toml", "--dry-run", "--json").json()
+    again = cli(*QUICK, "--dry-run", "--json").json()
+    assert plan["recipe"] == again["recipe"]
+    assert plan["recipe"]["image_size"] == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_another_model_takes_its_own_image_size(cli):
+    def size(*arguments):
+        return cli("train", "--data", "digits", "--dry-run", "--json", *arguments).json()["preprocess"]["size"]
+
+    assert size() == 80  # the quick recipe's, for the chapter's network
+    assert size("--model", "nin_28") == 28
+    assert size("--set", "model=nin_28") == 28
+    assert size("--model", "nin_28", "--image-size", "14") == 14
+    assert size("--set", "model=nin_28", "--image-size", "14") == 14
+    assert size("--model", "nin_28", "--set", "image_size=14") == 14
+
+
+def test_a_run_is_repeated_from_its_directory(cli):
+    assert cli(*QUICK, "--seed", "3", "--out", "first").code == 0
+    assert cli("train", "--from", "first", "--out", "second").code == 0
+    same_run(Path("first"), Path("second"))
+    assert cli("train", "--from", "first", "--seed", "4", "--out", "third").code == 0
+    recipe = Run("third").config.recipe
+    assert (recipe.seed, recipe.image_size) == (4, 8)
+    assert (
+        Run("third").weights()["block1.conv.weight"].tobytes() != Run("first").weights()["block1.conv.weight"].tobytes()
+    )
+
+
+def test_a_finished_run_is_not_trained_again(cli):
+    cli(*QUICK, "--out", "runs/mine")
+    written = Path("runs/mine/weights.safetensors").stat().st_mtime_ns
+    said = cli("train", "--resume")  # the latest
+    assert said.code == 0
+    assert "runs/mine: this run is finished; nothing is left to do" in said.out
+    assert Path("runs/mine/weights.safetensors").stat().st_mtime_ns == written
+    one_line = cli("train", "--resume", "--out", "runs/mine", "--json")
+    assert one_line.json()["test_accuracy"] == Run("runs/mine").result.test_accuracy
+
+
+def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
+    arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
+    for has in (True, False):
+        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: has)
+        place = f"run-{has}"
+        assert cli(*arguments, "--device", "cpu", "--out", place, "--max-time", "0").code == 0
+        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: not has)
+        assert cli("train", "--out", place, "--resume").code == 0
+        assert Run(place).config.precision == ("bfloat16" if has else "float32")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--max-time", "soon"], "--max-time soon: expected a time such as 90s"),
+    (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
+    (["--from", "x"], "x: there is no such directory"),
+    (["--resume"], "latest: there is no run in ./runs"),
+    (["--set", "learn_rate=3"], "--set: unknown key 'learn_rate'; did you mean 'learning_rate'"),
+    (["--optimizer", "adan"], "command line: optimizer: unknown name 'adan'; did you mean 'adam'"),
+    (["--epochs", "0"], "command line: epochs must be at least 1"),
+    (["--precision", "half"], "command line: unknown precision 'half'"),
+    (["--device", "gpu"], "unknown device 'gpu'"),
+    (["--model", "nim"], "unknown model 'nim'; did you mean 'nin'"),
+])  # fmt: skip
+def test_mistakes_are_told_in_one_message_before_any_work(cli, tmp_path, arguments, message):
+    said = cli("train", "--data", "digits", *arguments)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_going_on_with_other_settings_is_refused(cli):
+    cli(*QUICK, "--out", "run", "--max-time", "0")
+    said = cli("train", "--out", "run", "--resume", "--lr", "0.5")
+    assert said.code == 2
+    assert "run: cannot go on with other settings:\n  learning_rate: 0.002, now 0.5\nleave them out" in said.err
+    said = cli(*QUICK, "--out", "run")
+    assert (said.code, said.err) == (2, "error: run: holds a run; --resume goes on with it; choose another --out\n")
+
+
+def test_training_that_fails_has_an_exit_code_of_its_own(cli):
+    said = cli(
+        *QUICK, "--out", "run", "--lr", "1e30", "--optimizer", "sgd", "--set", "schedule=constant", "--epochs", "9"
+    )
+    assert said.code == 3
+    assert "lower the learning rate (--lr)" in said.err

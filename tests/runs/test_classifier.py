@@ -1,0 +1,141 @@
+"""A trained network in use: arrays and files, inverted photos, what is not an image of its kind."""
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from mlpconv.data import ImageDataset
+from mlpconv.errors import DataError, MlpconvError, RecipeError, RunError
+from mlpconv.runs.classifier import Classifier
+from mlpconv.runs.run import Run
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("classifier") / "run"
+    quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
+    session = tiny.session(epochs=20, learning_rate=0.02, **quiet)
+    tiny.run(path, session=session)
+    return Run(path)
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return Classifier(run, device="cpu", precision="float32")
+
+
+def save(image, path):
+    Image.fromarray(image[..., 0]).save(path)
+    return path
+
+
+def test_arrays_are_named(classifier):
+    test = tiny.DATA.test
+    found = classifier.predict(test.images, top=2)
+    assert [prediction.file for prediction in found] == [str(index) for index in range(30)]
+    right = [p.top[0].label == tiny.NAMES[label] for p, label in zip(found, test.labels, strict=True)]
+    assert np.mean(right) > 0.9
+    for prediction in found:
+        first, second = prediction.top
+        assert 1 >= first.probability >= second.probability >= 0
+    whole = classifier.predict(test.images[:1], top=99)[0].top
+    assert sorted(guess.label for guess in whole) == sorted(tiny.NAMES)
+    assert sum(guess.probability for guess in whole) == pytest.approx(1)
+
+
+def test_files_are_named_as_their_pixels_are(classifier, tmp_path):
+    images = tiny.DATA.test.images[:3]
+    paths = [save(image, tmp_path / f"{index}.png") for index, image in enumerate(images)]
+    by_array, by_file = classifier.predict(images), classifier.predict(paths)
+    assert [p.top for p in by_file] == [p.top for p in by_array]
+    assert [p.file for p in by_file] == [str(path) for path in paths]
+    # One file alone needs no list.
+    for path in (paths[0], str(paths[0])):
+        (alone,) = classifier.predict(path)
+        assert alone.file == str(path)
+        assert alone.top[0].label == by_array[0].top[0].label
+        assert alone.top[0].probability == pytest.approx(by_array[0].top[0].probability)
+
+
+def test_photos_of_any_size_and_colour_are_brought_to_the_networks_own(classifier, tmp_path):
+    large = tiny.DATA.test.images[0].repeat(20, axis=0).repeat(20, axis=1)
+    Image.fromarray(large[..., 0]).convert("RGB").save(tmp_path / "large.png")
+    found = classifier.predict([tmp_path / "large.png"])
+    assert found[0].top[0].label == classifier.predict(tiny.DATA.test.images[:1])[0].top[0].label
+
+
+def test_an_inverted_photo_is_noticed_and_can_be_turned(tmp_path):
+    dark = np.zeros((40, 6, 6, 1), np.uint8)
+    dark[:, 2:4, 2:4] = 250
+    dark[20:, 3] = 250
+    data = ImageDataset(dark, np.arange(40) // 20, ("a", "b"), "dark")
+    tiny.run(tmp_path / "run", session=tiny.session(data=tiny.Splits(data, data), epochs=1))
+    classifier = Classifier(Run(tmp_path / "run"))
+    images = np.concatenate([dark[:1], 255 - dark[:1]])
+    assert [p.looks_inverted for p in classifier.predict(images)] == [False, True]
+    assert [p.looks_inverted for p in classifier.predict(images, invert=True)] == [True, False]
+    path = save(255 - dark[0], tmp_path / "photo.png")
+    plain, turned = classifier.predict([path])[0], classifier.predict([path], invert=True)[0]
+    assert (plain.looks_inverted, turned.looks_inverted) == (True, False)
+    expected = classifier.predict(dark[:1])[0].top[0]
+    assert turned.top[0].label == expected.label
+    assert turned.top[0].probability == pytest.approx(expected.probability)
+
+
+@pytest.mark.parametrize(("images", "received"), [
+    (np.zeros((2, 6, 6, 1), np.float32), r"float32 \(2, 6, 6, 1\)"),
+    (np.zeros((2, 6, 6), np.uint8), r"uint8 \(2, 6, 6\)"),
+    (np.zeros((2, 6, 6, 3), np.uint8), r"uint8 \(2, 6, 6, 3\)"),
+    (np.zeros((2, 1, 6, 6), np.uint8), r"uint8 \(2, 1, 6, 6\)"),
+    (np.zeros((0, 6, 6, 1), np.uint8), r"uint8 \(0, 6, 6, 1\)"),
+])  # fmt: skip
+@pytest.mark.parametrize("invert", [True, False])
+def test_arrays_of_another_kind_are_refused(classifier, images, received, invert):
+    message = rf"images: expected uint8 \(N, H, W, 1\), N at least 1; received {received}"
+    with pytest.raises(DataError, match=message):
+        classifier.predict(images, invert=invert)
+    with pytest.raises(DataError, match=message):
+        classifier.logits(images)
+
+
+def test_no_image_and_no_file_are_refused(classifier, tmp_path):
+    with pytest.raises(DataError, match="predict: no image was given"):
+        classifier.predict([])
+    with pytest.raises(DataError, match=r"none\.png: there is no such file"):
+        classifier.predict([tmp_path / "none.png"])
+
+
+def test_an_evaluation_is_the_runs_own(classifier, run):
+    found = classifier.evaluate(tiny.DATA.test)
+    result = run.result
+    assert found.accuracy == result.test_accuracy
+    assert found.loss == pytest.approx(result.test_loss, rel=1e-6)
+    assert found.confusion.tolist() == result.confusion
+
+
+def test_a_data_set_of_other_classes_is_refused(classifier):
+    other = tiny.splits(names=("cat", "dog", "cow")).test
+    with pytest.raises(DataError, match=r"stripes/test: its classes are cat, dog, cow; the network of .* knows across"):
+        classifier.evaluate(other)
+
+
+def test_a_run_that_has_no_weights_yet_says_so(tmp_path):
+    run, _ = tiny.run(tmp_path / "run", stop_after=1)
+    with pytest.raises(RunError, match=r"no weights\.safetensors yet"):
+        Classifier(run)
+
+
+def test_device_and_precision_are_checked(classifier, run):
+    assert classifier.device == "cpu"
+    with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
+        Classifier(run, device="gpu")
+    with pytest.raises(RecipeError, match="unknown precision 'half'"):
+        Classifier(run, precision="half")
+    with pytest.raises(MlpconvError, match="unknown backend 'pytorch'; did you mean 'torch'"):
+        Classifier(run, backend="pytorch")
+    rounded = Classifier(run, device="cpu", precision="bfloat16").logits(tiny.DATA.test.images)
+    exact = classifier.logits(tiny.DATA.test.images)
+    np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())

@@ -1,0 +1,94 @@
+"""What training leaves for the report, and that a report which cannot be written spoils nothing."""
+
+import errno
+import logging
+import os
+
+import numpy as np
+import pytest
+import tiny
+from reading import Page
+
+from mlpconv.runs import mistakes, report
+from mlpconv.runs.mistakes import EVALUATION
+from mlpconv.runs.report import report_html
+
+
+def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
+    run, events = tiny.run(tmp_path / "run")
+    test = events[-1].test
+    kept = mistakes.load(run.path, len(tiny.NAMES))
+    labels = tiny.DATA.test.labels
+    assert kept.epoch == 3
+    assert kept.confusion.tolist() == test.confusion.tolist() == run.result.confusion
+    wrong = np.flatnonzero(test.predicted != labels)
+    assert sorted(kept.mistakes.indices) == sorted(wrong)
+    assert (kept.mistakes.labels == labels[kept.mistakes.indices]).all()
+    assert (kept.mistakes.predicted == test.predicted[kept.mistakes.indices]).all()
+    assert (kept.mistakes.images == tiny.DATA.test.images[kept.mistakes.indices]).all()
+    assert (run.path / "report.html").read_text() == report_html(run)
+
+
+def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tmp_path):
+    whole, _ = tiny.run(tmp_path / "whole")
+    path = tmp_path / "stopped"
+    stopped, _ = tiny.run(path, stop_after=12)
+    text = Page(report_html(stopped)).text
+    assert "This run is not finished: 1 of 3 epochs are done" in text
+    assert "The worst mistakes" in text
+    assert not (path / "report.html").exists()
+    tiny.run(path, resume=True)
+    assert (path / EVALUATION).read_bytes() == (whole.path / EVALUATION).read_bytes()
+    assert "not finished" not in Page((path / "report.html").read_text()).text
+
+
+def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tmp_path, monkeypatch):
+    whole, _ = tiny.run(tmp_path / "whole")
+    path = tmp_path / "run"
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mistakes, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(path, session=tiny.session(epochs=3))
+        # Each resume ends one epoch and dies behind its checkpoint.
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                tiny.run(path, resume=True)
+    tiny.run(path, resume=True)
+    kept, expected = (mistakes.load(place, len(tiny.NAMES)) for place in (path, whole.path))
+    assert kept.epoch == expected.epoch == 3
+    assert kept.confusion.tolist() == expected.confusion.tolist()
+
+
+@pytest.mark.parametrize("what", ["write_report", "save_curves"])
+def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog, what):
+    from mlpconv.runs import plots
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report if what == "write_report" else plots, what, full)
+    with caplog.at_level(logging.WARNING):
+        run, _ = tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+    assert run.result is not None
+    assert "could not be written: No space left on device; make room, then: mlpconv report" in caplog.text
+    assert not (run.path / "report.html").exists()
+
+
+def test_a_forecast_is_kept_and_shown(tmp_path):
+    session = tiny.session(epochs=1)
+    ahead = session.forecast()
+    run, _ = tiny.run(tmp_path / "run", session=session)
+    assert run.forecast == ahead
+    assert f"{ahead.images_per_second:,.1f}" in Page(report_html(run)).text
+    assert run.environment["device"].startswith("cpu (")
+    assert run.result.peak_resident_bytes is None or run.result.peak_resident_bytes > 2**20
+
+
+def test_a_run_without_a_forecast_has_none(tmp_path):
+    run, _ = tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+    assert run.forecast is None
+    assert "no forecast" in Page(report_html(run)).text

@@ -1,0 +1,438 @@
+"""A session from recipe to run directory: it learns, it stops and goes on without a trace, it refuses in words."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from tiny import names
+
+from mlpconv.data import ImageDataset, Splits, load_dataset
+from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
+from mlpconv.runs import session as module
+from mlpconv.runs.run import Run
+from mlpconv.runs.session import Resumed, Session
+from mlpconv.training.forecast import Forecast
+from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.trainer import EpochEnded, Progress, Stopped
+
+pytest.importorskip("torch")
+STEPS = 9  # 70 images in batches of 8
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing has interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    _, events = tiny.run(path)
+    return path, events
+
+
+def test_it_learns_real_digits(tmp_path):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    recipe = change(
+        get_recipe("quick"),
+        {"model": "nin_28", "data": "digits", "epochs": 1, "batch_size": 32, "initializer": "he",
+         "augmentation": {"flip": False}, "precision": "float32"},
+    )  # fmt: skip
+    data = load_dataset("digits")
+    session = Session(recipe, recipe_name="quick")
+    assert session.config.data.fingerprint == data.train.fingerprint()
+    assert session.network.input_size == (28, 28)
+    recorder = session.run(tmp_path / "run")
+    events = [event for event in recorder if isinstance(event, EpochEnded)]
+    assert events[-1].test.accuracy > 0.8
+    assert recorder.run.result.test_accuracy == events[-1].test.accuracy
+
+
+def test_it_learns_fashion(tmp_path):
+    try:
+        train, test = load_dataset("fashion-mnist", download=False)
+    except DataError as error:
+        pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
+    data = Splits(train.subset(range(1500), name=train.name), test.subset(range(400), name=test.name))
+    recipe = change(
+        get_recipe("quick"),
+        {
+            "model": "nin_28",
+            "image_size": 14,
+            "epochs": 2,
+            "batch_size": 50,
+            "initializer": "he",
+            "precision": "float32",
+        },
+    )
+    recorder = Session(recipe, data=data).run(tmp_path / "run")
+    list(recorder)
+    assert recorder.run.result.test_accuracy > 0.6
+
+
+def test_a_run_leaves_everything(whole):
+    path, events = whole
+    assert names(path) == [
+        "checkpoint", "config.json", "curves.png", "environment.json", "evaluation.safetensors", "history.jsonl",
+        "report.html", "result.json", "weights.safetensors",
+    ]  # fmt: skip
+    assert names(path / "checkpoint") == [
+        "epoch-0002-step-000000.safetensors", "epoch-0003-step-000000.safetensors",
+    ]  # fmt: skip
+    ends = [event for event in events if isinstance(event, EpochEnded)]
+    run = Run(path)
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    for line, event in zip(run.history, ends, strict=True):
+        assert line["loss"] == event.loss
+        assert line["test_accuracy"] == event.test.accuracy
+        assert line["class_accuracy"] == dict(zip(tiny.NAMES, event.test.class_accuracy, strict=True))
+        assert [point[0] for point in line["curve"]] == [event.epoch + step / STEPS for step in range(1, STEPS + 1)]
+        assert line["curve"][-1][1:] == [event.loss, event.accuracy]
+    result = run.result
+    assert (result.loss, result.test_accuracy) == (ends[-1].loss, ends[-1].test.accuracy)
+    assert result.confusion == ends[-1].test.confusion.tolist()
+    assert result.epochs == 3
+    assert result.seconds > sum(event.seconds for event in ends)
+    timed = sum(event.seconds for event in ends)
+    assert result.examples_per_second == pytest.approx(3 * 70 / timed)
+    assert result.loss < run.history[0]["loss"]
+    config = run.config
+    assert (config.backend, config.device, config.precision) == ("torch", "cpu", "float32")
+    assert config.data.name == "stripes"
+    assert (config.data.train, config.data.test, config.data.class_names) == (70, 30, tiny.NAMES)
+    assert config.preprocess.mean == tiny.DATA.train.mean
+    assert config.preprocess.source_size == (6, 6)
+
+
+def test_the_same_session_gives_the_same_run(whole, tmp_path):
+    tiny.run(tmp_path / "again")
+    assert tiny.timeless(tmp_path / "again") == tiny.timeless(whole[0])
+
+
+def test_another_seed_gives_another(whole, tmp_path):
+    tiny.run(tmp_path / "again", session=tiny.session(seed=1))
+    assert tiny.timeless(tmp_path / "again")["weights"] != tiny.timeless(whole[0])["weights"]
+
+
+# Stopping and going on
+
+
+@pytest.mark.parametrize("stops", [
+    [0], [1], [5], [STEPS], [STEPS + 4], [2 * STEPS], [3 * STEPS - 1], [3, 3, 0, 10, 2],
+])  # fmt: skip
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stops):
+    path = tmp_path / "run"
+    done = 0
+    for index, count in enumerate(stops):
+        run, events = tiny.run(path, stop_after=count, resume=index > 0)
+        assert events[-1] == Stopped((done + count) // STEPS, (done + count) % STEPS)
+        assert (isinstance(events[0], Resumed)) is (done > 0)
+        done += count
+        assert run.result is None
+        assert len(run.history) == done // STEPS
+    _, events = tiny.run(path, resume=True)
+    if done:
+        assert events[0] == Resumed(done // STEPS, done % STEPS)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert names(path) == names(whole[0])
+
+
+@pytest.mark.parametrize("settings", [
+    {"optimizer": {"name": "sgd", "momentum": 0.9}}, {"optimizer": "sgd"}, {"precision": "bfloat16"},
+    {"image_sizes": [[0, 6], [1.5, 12]]},
+])  # fmt: skip
+def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
+    tiny.run(tmp_path / "whole", session=tiny.session(**settings))
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=13)
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "whole")
+
+
+def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
+    path = tmp_path / "run"
+    recorder = tiny.session().run(path, checkpoint_every=0, report_every=0)
+    events = iter(recorder)
+    for event in events:
+        if isinstance(event, Progress) and (event.epoch, event.step) == (1, 4):
+            break
+    events.close()  # as a killed process: what was done since is lost
+    assert names(path / "checkpoint") == ["epoch-0001-step-000003.safetensors", "epoch-0001-step-000004.safetensors"]
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(1, 4)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+@pytest.mark.parametrize(("epoch", "last"), [
+    (1, "write_history"), (1, "write_weights"), (3, "write_history"), (3, "write_weights"), (3, "write_result"),
+])  # fmt: skip
+def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_path, monkeypatch, epoch, last):
+    path = tmp_path / "run"
+    real = getattr(Run, last)
+
+    def die(run, *arguments):
+        if len(run.history) + (last == "write_history") >= epoch:
+            raise KeyboardInterrupt
+        real(run, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, last, die)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(path)
+    tiny.run(path, resume=True, stop_after=0)
+    assert len(Run(path).history) == epoch
+    found = Run(path).weights()
+    if epoch == 1:
+        tiny.run(tmp_path / "one", stop_after=STEPS)
+        expected = Run(tmp_path / "one").weights()
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        tiny.run(path, resume=True)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert (path / "curves.png").exists()
+
+
+def test_a_finished_run_is_left_as_it_is(whole, monkeypatch):
+    path, _ = whole
+    before = {name: (path / name).stat().st_mtime_ns for name in names(path)}
+    monkeypatch.setattr(Session, "make_model", lambda *_: pytest.fail("nothing is left to train"))
+    run, events = tiny.run(path, resume=True)
+    assert events == []
+    assert run.result.epochs == 3
+    assert {name: (path / name).stat().st_mtime_ns for name in names(path) if name != ".lock"} == before
+
+
+def test_the_speed_of_an_interrupted_run_is_that_of_its_timed_images(tmp_path):
+    # 8 of 9 steps were done in another process; this one times the rest alone.
+    settings = {"epochs": 1}
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=8)
+    run, events = tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    end = events[-1]
+    assert isinstance(end, EpochEnded)
+    assert run.result.examples_per_second == pytest.approx((70 - 8 * 8) / end.seconds)
+
+
+# What is refused
+
+
+OTHER_DATA = tiny.splits(seed=1)
+
+
+@pytest.mark.parametrize(("other", "message"), [
+    (lambda: tiny.session(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
+    (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
+    (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
+    (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
+    (lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n'),
+    (lambda: tiny.session(data=OTHER_DATA), "\n  data differs\n"),
+])  # fmt: skip
+def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
+    tiny.run(tmp_path / "run", stop_after=3)
+    before = names(tmp_path / "run" / "checkpoint")
+    with pytest.raises(RunError, match=f"(?s)cannot go on with other settings:.*{message}.*leave them out") as caught:
+        tiny.run(tmp_path / "run", session=other(), resume=True)
+    lines = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert len(lines) == len(set(lines))  # each is said once
+    assert names(tmp_path / "run" / "checkpoint") == before
+
+
+def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch):
+    tiny.run(tmp_path / "run", stop_after=3)
+    monkeypatch.setattr(tiny, "NETWORK", tiny.NETWORK.named({**tiny.NETWORK.layers, "dropout1": tiny.Dropout(0.4)}))
+    with pytest.raises(RunError, match="\n  network differs\n"):
+        tiny.run(tmp_path / "run", resume=True)
+
+
+def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
+    recipe = tiny.recipe(precision=None)
+    run = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16").run(tmp_path / "run")
+    assert run.run.config.precision == "bfloat16"
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="float32")
+    with pytest.raises(RunError, match="\n  precision: bfloat16, now float32\n"):
+        other.run(tmp_path / "run", resume=True)
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16", deterministic=True)
+    with pytest.raises(RunError, match="\n  deterministic: False, now True\n"):
+        other.run(tmp_path / "run", resume=True)
+
+
+def test_a_recipes_own_precision_comes_first():
+    assert tiny.session(precision="float32").config.precision == "float32"
+    session = Session(tiny.recipe(precision="float32"), data=tiny.DATA, device="cpu", precision="bfloat16")
+    assert session.config.precision == "float32"
+
+
+def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
+    with pytest.raises(RunError, match="holds a run; --resume goes on with it; choose another --out"):
+        tiny.run(whole[0])
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match="own: is not empty; choose another --out"):
+        tiny.run(tmp_path / "own")
+    with pytest.raises(RunError, match=r"thesis\.tex: is a file; choose another --out"):
+        tiny.run(tmp_path / "own" / "thesis.tex")
+    with pytest.raises(RunError, match="cannot be written: Not a directory; choose another --out"):
+        tiny.run(tmp_path / "own" / "thesis.tex" / "run")
+    assert names(tmp_path / "own") == ["thesis.tex"]
+    with pytest.raises(RunError, match=r"own: not a run directory: it has no config\.json"):
+        tiny.run(tmp_path / "own", resume=True)
+    with pytest.raises(RunError, match="there is no such directory"):
+        tiny.run(tmp_path / "nowhere", resume=True)
+
+
+def test_an_empty_directory_is_taken(tmp_path):
+    run, _ = tiny.run(tmp_path, stop_after=0)
+    assert run.path == tmp_path
+
+
+def test_two_recorders_never_write_into_one_directory(tmp_path, whole):
+    path = tmp_path / "run"
+    first = tiny.session().run(path)
+    events = iter(first)
+    next(events)
+    second = tiny.session().run(path, resume=True)
+    with pytest.raises(RunError, match="another process is training in it; wait for it, or choose another --out"):
+        next(iter(second))
+    program = """
+import sys, tiny
+from mlpconv.errors import RunError
+try:
+    tiny.run(__import__("pathlib").Path(sys.argv[1]), resume=True)
+except RunError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert "another process is training in it" in done.stdout, done.stderr
+    list(events)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert not (path / ".lock").exists()
+
+
+def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Both look before either has begun, as two processes may.
+    real, seen = module.new_path, []
+
+    def look(*arguments):
+        seen.append(real(*arguments))
+        return seen[0] if len(seen) < 3 else seen[-1]
+
+    monkeypatch.setattr(module, "new_path", look)
+    paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
+    assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow past 2 KiB: the kernel refuses as on a full disk. Configs are smaller, tensors larger."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=3)
+    small_files()
+    with pytest.raises(RunError, match=f"cannot be written: File too large; .*mlpconv train --out {path} --resume"):
+        tiny.run(path, resume=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert names(path / "checkpoint") == ["epoch-0000-step-000003.safetensors"]
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(0, 3)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+@pytest.mark.parametrize("what", ["write_history", "write_weights", "write_result"])
+def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, what):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Run, what, full)
+    with pytest.raises(RunError, match=r"cannot be written: No space left on device; .*--resume"):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=STEPS)
+    newest = tiny.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    with pytest.raises(RunError, match=r"cannot be read .*; remove it to go on from epoch-0001-step-000000"):
+        tiny.run(path, resume=True)
+    newest.unlink()
+    tiny.run(path, resume=True)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+def test_training_that_fails_leaves_what_it_had(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(TrainingFailed, match="not finite") as caught:
+        tiny.run(path, session=tiny.session(learning_rate=1e30, optimizer="sgd", schedule="constant"))
+    assert caught.value.exit_code == 3
+    assert not (path / "result.json").exists()
+    for line in Run(path).history:
+        json.dumps(line, allow_nan=False)
+
+
+# What a session takes
+
+
+def test_classes_and_channels_are_the_datas(tmp_path):
+    classes = ("é", "b ", "$c", "空")
+    draw = np.random.default_rng(1)
+    parts = [
+        ImageDataset(draw.integers(0, 256, (n, 5, 9, 3), dtype=np.uint8), np.arange(n) % 3, classes, f"x/{n}")
+        for n in (20, 7)
+    ]
+    run, events = tiny.run(tmp_path / "run", session=tiny.session(data=Splits(*parts), epochs=1))
+    assert run.config.make_network().input_channels == 3
+    assert run.weights()["block2.conv.weight"].shape == (4, 8, 3, 3)
+    assert run.config.preprocess.mode == "RGB"
+    assert events[-1].test.confusion.shape == (4, 4)
+    assert run.result.class_accuracy["空"] is None  # there is no image of it
+    assert list(run.result.class_accuracy) == list(classes)
+
+
+def test_images_of_one_value_train(tmp_path):
+    parts = [ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny.NAMES, "flat") for _ in "ab"]
+    run, _ = tiny.run(tmp_path / "run", session=tiny.session(data=Splits(*parts), epochs=1))
+    assert run.config.preprocess.std == (1.0,)
+    assert np.isfinite(run.result.loss)
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    ({"model": "nim"}, NetworkError, "unknown model 'nim'; did you mean 'nin'"),
+    ({"model": "nin", "image_size": 20}, RecipeError, r"image_size 20: .*pool"),
+    ({"model": "lenet", "image_sizes": [[0, 14]]}, RecipeError, "image_size 14: .*layers fix the images at 28"),
+    ({"image_sizes": [[0, 1]]}, RecipeError, "image_size 1: "),
+])  # fmt: skip
+def test_what_cannot_be_carried_out_is_refused_before_anything_is_written(changes, error, message):
+    with pytest.raises(error, match=message):
+        tiny.session(**changes)
+
+
+def test_a_network_with_linear_layers_is_built_for_the_size_asked_for():
+    session = tiny.session(model="lenet", image_size=32)
+    assert session.make_model().weights()["fc1.weight"].shape == (120, 16 * 6 * 6)
+
+
+def test_an_unknown_data_set_and_device_are_named():
+    with pytest.raises(DataError, match="unknown data set 'fashion-mnits'"):
+        Session(tiny.recipe(data="fashion-mnits"), device="cpu")
+    with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
+        Session(tiny.recipe(), data=tiny.DATA, device="gpu")
+    grey_alpha = ImageDataset(np.zeros((3, 6, 6, 2), np.uint8), np.arange(3), tiny.NAMES, "two")
+    with pytest.raises(DataError, match="two: images have 2 channels"):
+        tiny.session(data=Splits(grey_alpha, grey_alpha))
+
+
+def test_a_forecast_changes_nothing(whole, tmp_path):
+    session = tiny.session()
+    ahead = session.forecast()
+    assert isinstance(ahead, Forecast)
+    assert 0 < ahead.seconds < 60
+    tiny.run(tmp_path / "run", session=session)
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])

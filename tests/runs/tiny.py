@@ -1,0 +1,95 @@
+"""A data set and a network so small that a whole run takes a moment, and what tests of runs share."""
+
+import json
+
+import numpy as np
+
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.network import Block, Network
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.runs.files import read_tensors
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import change, get_recipe
+
+NAMES = ("across", "down", "plain")
+TIMES = ("seconds", "evaluation_seconds", "examples_per_second", "peak_resident_bytes")
+
+
+def splits(train=70, test=30, channels=1, names=NAMES, seed=0):
+    """Images of 6×6 with stripes across, stripes down, or none."""
+    draw = np.random.default_rng(seed)
+
+    def dataset(count, part):
+        labels = np.arange(count) % 3
+        images = draw.integers(0, 120, (count, 6, 6, channels), dtype=np.uint8)
+        images[labels == 0, ::2] += 100
+        images[labels == 1, :, ::2] += 100
+        return ImageDataset(images, labels, names, f"stripes/{part}")
+
+    return Splits(dataset(train, "train"), dataset(test, "test"))
+
+
+NETWORK = Network(
+    Block(conv=Conv2d(8, 3, padding=1), norm=BatchNorm2d(), relu=ReLU()),
+    MaxPool2d(2, stride=2),
+    Dropout(0.2),
+    Block(conv=Conv2d(3, 3, padding=1), relu=ReLU()),
+    GlobalAvgPool2d(),
+    Flatten(),
+    input_size=6,
+    name="tiny",
+)
+
+
+def tiny(num_classes=3, input_channels=1):
+    """As a user's own function gives it: tiny:tiny."""
+    layers = {**NETWORK.layers, "block2": Block(conv=Conv2d(num_classes, 3, padding=1), relu=ReLU())}
+    return Network.named(layers, input_channels=input_channels, input_size=6, name="tiny")
+
+
+def recipe(**changes):
+    base = {
+        "model": "tiny:tiny", "data": "stripes", "epochs": 3, "batch_size": 8, "precision": "float32",
+        "learning_rate": 0.05, "initializer": "open", "augmentation": {"flip": True, "shift": 1, "mixup": 0.2},
+    }  # fmt: skip
+    return change(get_recipe("quick"), base | changes)
+
+
+DATA = splits()
+
+
+def session(data=DATA, **changes):
+    return Session(recipe(**changes), data=data, device="cpu")
+
+
+def run(out, *, stop_after=None, **options):
+    """Train into ``out``; stop_after: steps in this process. Returns the run and its events."""
+    prepared = options.pop("session", None) or session()
+    steps = []
+
+    def stop():
+        steps.append(1)
+        return stop_after is not None and len(steps) > stop_after
+
+    recorder = prepared.run(out, should_stop=stop, **options)
+    return recorder.run, list(recorder)
+
+
+def names(directory):
+    """What is in a directory."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def timeless(path):
+    """What a run directory says apart from times: weights, history, result, and every tensor of the last checkpoint."""
+    history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    for line in history:
+        for name in TIMES:
+            line.pop(name, None)
+    result = json.loads((path / "result.json").read_text())
+    for name in (*TIMES, "peak_resident_bytes"):
+        result.pop(name, None)
+    newest = max((path / "checkpoint").glob("epoch-*"))
+    weights = (path / "weights.safetensors").read_bytes()
+    state = {name: value.tobytes() for name, value in read_tensors(newest)[0].items()}
+    return {"history": history, "result": result, "weights": weights, "checkpoint": newest.name, "state": state}

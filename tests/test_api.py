@@ -1,0 +1,120 @@
+"""The names of the package and its two functions, as a program of one's own uses them."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mlpconv
+from mlpconv.errors import RecipeError, RunError
+
+CLASSES = ("dark", "light")
+DRAW = np.random.default_rng(0)
+
+
+def images(count):
+    labels = np.arange(count) % 2
+    pixels = DRAW.integers(0, 100, (count, 5, 5, 1), dtype=np.uint8) + (150 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
+    return mlpconv.ImageDataset(pixels, labels, CLASSES, "mine")
+
+
+SPLITS = mlpconv.Splits(images(40), images(10))
+OWN = mlpconv.Recipe(
+    model="nin_28", epochs=2, batch_size=10, learning_rate=0.02, image_size=5, precision="float32", normalize="data"
+)
+
+
+@pytest.mark.parametrize("name", mlpconv.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    assert getattr(mlpconv, name).__doc__
+    assert name in dir(mlpconv)
+
+
+def test_names_are_listed_in_order_and_a_wrong_one_is_an_attribute_error():
+    assert mlpconv.__all__ == sorted(mlpconv.__all__)
+    assert set(dir(mlpconv)) == {*mlpconv.__all__, "__version__"}
+    with pytest.raises(AttributeError, match="module 'mlpconv' has no attribute 'trian'"):
+        _ = mlpconv.trian
+
+
+def test_importing_loads_no_framework():
+    program = """
+import sys, mlpconv
+mlpconv.create_model("nin"); mlpconv.list_models(); mlpconv.get_recipe("quick"); dir(mlpconv)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "keras", "tensorflow", "jax", "matplotlib"}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    pytest.importorskip("torch")
+    return mlpconv.train(OWN, data=SPLITS, out=tmp_path_factory.mktemp("api") / "run", device="cpu")
+
+
+def test_train_gives_a_run_and_load_its_classifier(trained):
+    assert isinstance(trained, mlpconv.Run)
+    assert trained.result.epochs == 2
+    assert trained.config.recipe == OWN
+    assert trained.config.recipe_name == "custom"
+    for given in (trained, trained.path, str(trained.path)):
+        classifier = mlpconv.load(given, device="cpu")
+        assert isinstance(classifier, mlpconv.Classifier)
+        assert classifier.class_names == CLASSES
+    assert {p.top[0].label for p in classifier.predict(SPLITS.test.images)} <= set(CLASSES)
+
+
+def test_progress_goes_to_the_logger_and_nothing_is_printed(tmp_path, caplog, capfd):
+    pytest.importorskip("torch")
+    with caplog.at_level(logging.INFO, logger="mlpconv.api"):
+        run = mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", device="cpu", epochs=1)
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "mlpconv.api")
+    assert line.startswith(
+        f"epoch 1 of 1: loss {run.result.loss:.3f}, train acc {run.result.train_accuracy:.3f}, test acc"
+    )
+    assert line.endswith("examples/sec")
+    assert capfd.readouterr() == ("", "")
+    assert run.config.recipe.epochs == 1
+
+
+def test_a_run_is_resumed_by_its_place(trained, tmp_path):
+    with pytest.raises(RunError, match="holds a run; --resume goes on with it"):
+        mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu")
+    again = mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu", resume=True)
+    assert again.result == trained.result
+    with pytest.raises(RunError, match="epochs: 2, now 3"):
+        mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu", resume=True, epochs=3)
+
+
+def test_recipes_are_named_by_word_file_or_value(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text('base = "quick"\nmodel = "nin_28"\nepochs = 1\nimage_size = 5\n')
+    run = mlpconv.train("mine.toml", data=SPLITS, device="cpu", batch_size=20, optimizer={"weight_decay": 0.1})
+    assert run.path == Path("runs/mine-nin_28-1")
+    recipe = run.config.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer.weight_decay, recipe.optimizer.name) == (
+        1,
+        20,
+        0.1,
+        "adamw",
+    )
+    assert run.config.data.name == "mine"
+
+
+def test_a_misspelt_field_names_the_nearest():
+    with pytest.raises(RecipeError, match="unknown key 'epoch'; did you mean 'epochs'"):
+        mlpconv.train(OWN, data=SPLITS, epoch=1)
+
+
+def test_load_of_nothing_says_so(tmp_path):
+    with pytest.raises(RunError, match="there is no such directory"):
+        mlpconv.load(tmp_path / "none")

@@ -1,0 +1,155 @@
+"""The code of tutorial, guides and explanations: every block is carried out, page by page, on a few images."""
+
+import importlib.util
+import re
+import shlex
+import sys
+
+import numpy as np
+import pytest
+from documentation import DOCS, code_blocks
+
+from mlpconv.data import ImageDataset, Splits, dataset_source
+
+PAGES = sorted(
+    page
+    for page in [*DOCS.glob("*.md"), *(page for part in ("tutorial", "how-to", "explanation")
+                                       for page in (DOCS / part).glob("*.md"))]
+    if code_blocks(page)
+)  # fmt: skip
+
+NOT_OURS = ("make", "source", "pip", "sudo")
+"""Programs that the pages name but that a test does not run: they install."""
+
+SMALLER = {"--max-time 30m": "--max-time 0.001s", " --open": ""}
+
+
+def stripes(count, seed):
+    """Images of 28×28 in ten classes that differ by where they are light."""
+    labels = np.arange(count) % 10
+    images = np.random.default_rng(seed).integers(0, 60, (count, 28, 28, 1)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 + 2 * label : 6 + 2 * label] += 150
+    return images, labels.astype(np.int64)
+
+
+@pytest.fixture
+def few_images(monkeypatch, tmp_path):
+    """Every data set of the pages has few images, nothing is fetched, and a picture lies beside."""
+    from PIL import Image
+
+    import mlpconv.data
+    import mlpconv.runs.session
+
+    def load(name, **options):
+        names = dataset_source(name).class_names if isinstance(name, str) else name.class_names
+        splits = [ImageDataset(*stripes(20, seed), names, f"{name}/{seed}") for seed in (0, 1)]
+        return Splits(*splits)
+
+    def get(name, *, into=None, **options):
+        return mlpconv.data.Location(tmp_path / (into or "cache"), "here")
+
+    monkeypatch.setattr(mlpconv.data, "load_dataset", load)
+    monkeypatch.setattr(mlpconv, "load_dataset", load, raising=False)
+    monkeypatch.setattr(mlpconv.data, "get_dataset", get)
+    monkeypatch.setattr(mlpconv.runs.session, "load_dataset", load)
+    Image.fromarray(stripes(1, 2)[0][0, ..., 0]).resize((90, 60)).save(tmp_path / "shirt.jpg")
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """An empty directory in which modules are found, and a process that is put in order afterwards."""
+    import logging
+
+    from mlpconv.models import registry
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLPCONV_ALLOCATOR", "system")
+    for name in ("MLPCONV_DATA", "MLPCONV_CACHE", "MLPCONV_LOG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    handlers, level = list(logging.root.handlers), logging.getLogger("mlpconv.api").level
+    yield tmp_path
+    logging.root.handlers[:] = handlers
+    logging.getLogger("mlpconv.api").setLevel(level)
+    sys.modules.pop("my_networks", None)
+
+
+def run_shell(code, patch, capsys):
+    """Run the lines of a shell block that call mlpconv; others must be of programs that are known not to be ours."""
+    from mlpconv.__main__ import main as start
+    from mlpconv.cli import output
+
+    for line in code.splitlines():
+        for written, smaller in SMALLER.items():
+            line = line.replace(written, smaller)
+        program, *arguments = shlex.split(line, comments=True)
+        if program != "mlpconv":
+            assert program in NOT_OURS, line
+            continue
+        output.out.cache_clear()
+        output.err.cache_clear()
+        patch.setattr(sys, "argv", ["mlpconv", *arguments])
+        try:
+            start()
+            status = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+        said = capsys.readouterr()
+        assert status == 0, f"{line}: {said.err}"
+        assert said.out, line
+
+
+def chapter_network():
+    import chapter_networks
+
+    return chapter_networks.nin(lazy=False)
+
+
+GIVEN = {"given: net, the chapter's network": lambda: {"net": chapter_network()}}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_code_of_a_page_runs(page, place, few_images, monkeypatch, capsys):
+    text = page.read_text(encoding="utf-8")
+    for needed in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
+        for package in needed.split(", "):
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+    names = {"__name__": "__main__"}
+    for block in code_blocks(page):
+        if block.note.startswith("not run: "):
+            continue
+        where = f"{page.name}, line {block.line}"
+        if block.file:
+            (place / block.file).write_text(block.code, encoding="utf-8")
+        elif block.language == "sh":
+            run_shell(block.code, monkeypatch, capsys)
+        elif block.language == "python":
+            names |= GIVEN[block.note]() if block.note.startswith("given: ") else {}
+            exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
+        else:
+            assert block.language == "text", where
+
+
+def test_a_block_is_found_with_its_note_and_name(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n\n<!-- not run: x -->\n```sh\nls\n```\n\n```{code-block} toml\n:caption: f.toml\n\nk = 1\n```\n"
+    )
+    shell, named = code_blocks(page)
+    assert (shell.language, shell.code, shell.note, shell.file, shell.line) == ("sh", "ls\n", "not run: x", None, 5)
+    assert (named.language, named.code, named.file) == ("toml", "k = 1\n", "f.toml")
+
+
+def test_a_command_that_fails_is_noticed(place, monkeypatch, capsys):
+    with pytest.raises(AssertionError, match="unknown model"):
+        run_shell("mlpconv summary nim\n", monkeypatch, capsys)
+    with pytest.raises(AssertionError, match="rm"):
+        run_shell("rm x\n", monkeypatch, capsys)
+
+
+def test_there_are_pages_with_code():
+    assert {page.stem for page in PAGES} >= {"first-run", "chapter", "own-network", "recipes", "resume", "speed"}
