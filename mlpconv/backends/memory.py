@@ -9,7 +9,7 @@ from math import prod
 from typing import NamedTuple
 
 from mlpconv.arch.cost import OPTIMIZER_VALUES, WEIGHT_BYTES, Memory, count
-from mlpconv.arch.layers import Conv2d, GlobalAvgPool2d, Linear, ReLU, Sigmoid, pair
+from mlpconv.arch.layers import Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid, pair
 from mlpconv.arch.liveness import backward_moments, prediction_moments
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import LayerShape, layer_shapes
@@ -113,6 +113,13 @@ def _weights(network: Network) -> int:
 def _work(network: Network, preprocess: Preprocess, source: tuple[int, int], size: int, precision: Precision) -> _Work:
     shape = (network.input_channels, size, size)
     rows, costs = layer_shapes(network, shape), count(network, shape).layers
+    # Max pooling comes before the ReLU that the network has in front of it (mlpconv.backends.torch_forward).
+    for index, (row, after) in enumerate(zip(rows, rows[1:], strict=False)):
+        if isinstance(row.layer, ReLU) and isinstance(after.layer, MaxPool2d):
+            rows[index : index + 2] = [
+                after,
+                row._replace(input_shape=after.output_shape, output_shape=after.output_shape),
+            ]
     cast = [precision == "bfloat16" and isinstance(row.layer, Conv2d | Linear) for row in rows]
     parameters = [cost.parameters for cost in costs]
     value_bytes = _value_bytes(precision)

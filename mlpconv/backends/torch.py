@@ -364,7 +364,10 @@ class TorchModel:
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        return self._carry_out(rest, x)
+        # Here and not by a call, for which the name would keep a large value alive.
+        for step in rest:
+            x = step(x)
+        return x
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
