@@ -5,6 +5,7 @@ the folded first convolution instead of an enlarged batch, weights cast to bfloa
 layer while saved values go. docs/costs.md states the rules. The data set that lies where the model lives is not in it.
 """
 
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ def _work(network: Network, preprocess: Preprocess, source: tuple[int, int], siz
     shape = (network.input_channels, size, size)
     rows, costs = layer_shapes(network, shape), count(network, shape).layers
     # Max pooling comes before the ReLU that the network has in front of it (mlpconv.backends.torch_forward).
-    for index, (row, after) in enumerate(zip(rows, rows[1:], strict=False)):
+    for index, (row, after) in enumerate(pairwise(rows)):
         if isinstance(row.layer, ReLU) and isinstance(after.layer, MaxPool2d):
             rows[index : index + 2] = [
                 after,
