@@ -53,7 +53,7 @@ FOLDED = Network(
     nin_block(16, kernel_size=11, stride=4), MaxPool2d(3, stride=2), Dropout(0.5), nin_block(5, 3), GlobalAvgPool2d(),
     Flatten(), input_size=112,
 )  # fmt: skip
-UNEVEN = Network(Conv2d(16, 11, stride=4), ReLU(), MaxPool2d(3, stride=2), Flatten(), Linear(5), input_size=84)
+UNEVEN = Network(Conv2d(8, 15, stride=4), ReLU(), MaxPool2d(3, stride=2), Flatten(), Linear(5), input_size=224)
 PLAIN = Network(
     Conv2d(24, 3, padding=1), ReLU(), MaxPool2d(2, stride=2), Flatten(), Linear(512), ReLU(), Dropout(0.5), Linear(5),
     input_size=28,
