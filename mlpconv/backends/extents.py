@@ -75,6 +75,7 @@ def _read_by(row: LayerShape, size: Size) -> Size:
             return size
         case Conv2d() | MaxPool2d() | AvgPool2d():
             ends, above = _ends(layer, size), pair(layer.padding)
-            return min(ends[0] - above[0], whole[0]), min(ends[1] - above[1], whole[1])
+            # At least one: where the only window lies in the padding, nothing is read, but no map is empty.
+            return min(max(ends[0] - above[0], 1), whole[0]), min(max(ends[1] - above[1], 1), whole[1])
         case _:
             return whole
