@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mlpconv.runs.session import Recorder, Session
     from mlpconv.runs.stop import Stop
 
-_OPTIONS = {"lr": "learning_rate"}
-
 
 def train(
     recipe: Annotated[
@@ -36,7 +34,9 @@ def train(
     set_: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
-    backend: Annotated[str | None, Option(help="torch or tensorflow.  [default: torch]", show_default=False)] = None,
+    backend: Annotated[
+        str | None, Option(help="torch, tensorflow or jax.  [default: torch]", show_default=False)
+    ] = None,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
     deterministic: Annotated[
         bool, Option("--deterministic", help="Only deterministic algorithms, also on a GPU.")
