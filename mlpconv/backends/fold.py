@@ -55,15 +55,18 @@ def fold_axis(source: int, target: int, kernel: int, stride: int) -> AxisFold:
     return AxisFold(matrix, step, int(-low), max(0, int(last) - (source - 1)), count)
 
 
+def fold_axes(layer: Conv2d, source: tuple[int, int], target: int) -> tuple[AxisFold, AxisFold]:
+    """The folds of rows and columns: ``source`` (height, width) enlarged to ``target``², then the convolution."""
+    (height, width), kernel, stride = source, pair(layer.kernel_size), pair(layer.stride)
+    return fold_axis(height, target, kernel[0], stride[0]), fold_axis(width, target, kernel[1], stride[1])
+
+
 def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
     """Whether enlarging ``source`` (height, width) to ``target``² can be folded into the network's first layer, and
     at least halves its multiplications: a convolution without padding, and a whole factor on both axes."""
     _, first = next(network.walk())
     if not isinstance(first, Conv2d) or pair(first.padding) != (0, 0) or any(target % side for side in source):
         return False
-    axes = [
-        fold_axis(side, target, k, s)
-        for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)
-    ]
+    axes = fold_axes(first, source, target)
     folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
     return 2 * folded <= prod(axis.matrix.shape[2] * axis.outputs for axis in axes)

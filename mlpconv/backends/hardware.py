@@ -56,8 +56,17 @@ def peak_resident_bytes() -> int | None:
 
     getrusage says it too, but there a new program begins with the peak of the one that started it.
     """
+    return _resident("VmHWM")
+
+
+def resident_bytes() -> int | None:
+    """The memory of this process that is resident now; None where the system does not say."""
+    return _resident("VmRSS")
+
+
+def _resident(field: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)

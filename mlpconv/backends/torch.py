@@ -33,7 +33,7 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.fold import AxisFold, can_fold, fold_axis
+from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
 from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
 from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
@@ -302,8 +302,7 @@ class TorchModel:
         if (height, width, size) not in self._folds:
             _, layer = next(self.network.walk())
             assert isinstance(layer, Conv2d)
-            kernel, stride = pair(layer.kernel_size), pair(layer.stride)
-            axes = [fold_axis(side, size, kernel[i], stride[i]) for i, side in enumerate((height, width))]
+            axes = fold_axes(layer, (height, width), size)
             with torch.inference_mode(False):  # kept for training, whoever comes first
                 matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
             self._folds[height, width, size] = (matrices, axes)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgspec
 
+from mlpconv.backends import hardware
 from mlpconv.bench.contest import Job
-from mlpconv.bench.resident import peak_bytes
 
 
 def main(module: str, result: str, job: str) -> None:
     """Measure, and add ``peak_bytes``: the most resident memory that this process had."""
     measured = importlib.import_module(module).measure(msgspec.json.decode(job, type=Job))
-    Path(result).write_text(json.dumps(measured | {"peak_bytes": peak_bytes()}), encoding="utf-8")
+    Path(result).write_text(json.dumps(measured | {"peak_bytes": hardware.peak_resident_bytes()}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mlpconv.backends import hardware
 from mlpconv.bench.contest import DataName, Job
-from mlpconv.bench.resident import now_bytes, peak_bytes
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError
 
@@ -29,13 +29,13 @@ def splits(name: DataName) -> Splits:
 
 def measure(job: Job) -> dict[str, Any]:
     """Load Fashion-MNIST, verified, from the cache or the installed package; "generated" where it is in neither."""
-    before = now_bytes()
+    before = hardware.resident_bytes()
     began = time.perf_counter()
     try:
         splits("fashion-mnist")
     except DataError:
         return {"data": "generated", "load_seconds": None, "load_peak_bytes": None}
     seconds = time.perf_counter() - began
-    after = peak_bytes()
+    after = hardware.peak_resident_bytes()
     growth = after - before if before is not None and after is not None else None
     return {"data": "fashion-mnist", "load_seconds": seconds, "load_peak_bytes": growth}

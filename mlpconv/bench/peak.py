@@ -11,11 +11,11 @@ from statistics import median
 from typing import Any
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import Conv2d, pair
+from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.backends import allocator
 from mlpconv.backends.extents import computed_extents
-from mlpconv.backends.fold import can_fold, fold_axis
+from mlpconv.backends.fold import can_fold, fold_axes
 from mlpconv.bench.contest import Job
 
 REPEATS = 5
@@ -48,10 +48,7 @@ def _folded_macs(network: Network, source: tuple[int, int], size: int) -> int:
     """Forward MACs of the folded first convolution; the gradient of its weights costs the same, images need none."""
     _, first = next(network.walk())
     assert isinstance(first, Conv2d)
-    axes = [
-        fold_axis(side, size, k, s)
-        for side, k, s in zip(source, pair(first.kernel_size), pair(first.stride), strict=True)
-    ]
+    axes = fold_axes(first, source, size)
     kernel = prod(axis.matrix.shape[1] for axis in axes)
     outputs = prod(axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
     return outputs * kernel * network.input_channels * first.out_channels
