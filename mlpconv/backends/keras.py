@@ -6,12 +6,14 @@ Keras itself is imported by ``select`` and not before: it takes one engine for t
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlpconv.arch import cost
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import hardware
-from mlpconv.backends.base import Model, Optimizer, Precision, Weights
+from mlpconv.backends.base import Model, Optimizer, Precision, StepPlan, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, unknown
 
@@ -86,6 +88,60 @@ class KerasBackend:
             details = config.experimental.get_device_details(config.list_physical_devices("GPU")[index])
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
+
+    def training_bytes(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        plan: Callable[[int], StepPlan],
+        *,
+        optimizer: Optimizer,
+        precision: Precision,
+        device: str = "cpu",
+    ) -> Callable[[int], int]:
+        """As Backend.training_bytes, by the nominal ledger: what these engines keep is their compiler's choice."""
+        side = plan(1).image_size
+        shape, about = (network.input_channels, side, side), {"value_bytes": 2 if precision == "bfloat16" else 4}
+        kind = optimizer.kind
+        return lambda batch: cost.training_memory(network, shape, batch=batch, optimizer=kind, **about).total
+
+    def prediction_bytes(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        optimizer: Optimizer | None = None,
+        precision: Precision,
+        device: str = "cpu",
+    ) -> Callable[[int], int]:
+        """As Backend.prediction_bytes, by the nominal ledger."""
+        from mlpconv.backends.keras_model import CHUNK
+
+        shape = (network.input_channels, preprocess.size, preprocess.size)
+        values = cost.OPTIMIZER_VALUES[optimizer.kind] if optimizer else 0
+        state = cost.WEIGHT_BYTES * values * cost.count(network, shape).parameters
+        value_bytes = 2 if precision == "bfloat16" else 4
+
+        def at(images: int) -> int:
+            batch = min(images, CHUNK)
+            return state + cost.prediction_memory(network, shape, batch=batch, value_bytes=value_bytes).total
+
+        return at
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """TensorFlow has a kind of error for it, JAX a word at the beginning of its own."""
+        told = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+        return isinstance(error, MemoryError) or told
+
+    def available_memory(self, device: str) -> int | None:
+        """Free memory of the machine; the engines do not say that of an accelerator."""
+        return hardware.available_memory() if device == "cpu" else None
+
+    def watch_memory(self, device: str) -> Callable[[], int | None]:
+        """Nobody counts."""
+        return lambda: None
 
     def _devices(self) -> list[str]:
         """ "cpu", then the accelerators."""

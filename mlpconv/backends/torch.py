@@ -36,6 +36,11 @@ from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Pr
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
 from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
 from mlpconv.backends.torch_images import augment, fit
+from mlpconv.backends.torch_memory import available_memory as available_memory
+from mlpconv.backends.torch_memory import is_out_of_memory as is_out_of_memory
+from mlpconv.backends.torch_memory import prediction_bytes as prediction_bytes
+from mlpconv.backends.torch_memory import training_bytes as training_bytes
+from mlpconv.backends.torch_memory import watch_memory as watch_memory
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
@@ -184,8 +189,11 @@ class TorchModel:
         self.device = torch.device(device)
         self.classes = num_classes(network)
         self._layout = _layout(network, self.device)
-        module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
-        self.native = cast(nn.Sequential, module)
+        with self.device:
+            self.native = cast(nn.Sequential, native(network))
+        for parameter in self.native.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=self._layout)
         self._steps = Steps(self.native, optimizer) if optimizer else None
         self._plans: dict[int, list[Operation]] = {}
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
@@ -247,13 +255,16 @@ class TorchModel:
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
-        self.native.eval()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                parts.append(self._forward(pixels, self.preprocess.size).float().cpu())
+        starts = range(0, len(images), EVALUATION_BATCH)
+        parts = [self.evaluated(images[start : start + EVALUATION_BATCH]).cpu() for start in starts]
         return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
+
+    def evaluated(self, images: Images) -> Tensor:
+        """The same for one batch, as a tensor on the device."""
+        self.native.eval()
+        with torch.inference_mode():
+            pixels = _tensor(images).to(self.device).permute(0, 3, 1, 2)
+            return self._forward(pixels, self.preprocess.size).float()
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
@@ -318,8 +329,9 @@ class TorchModel:
             bias = bias.repeat(rows.phases * columns.phases)
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
-        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns, size)
+        x = x.contiguous(memory_format=torch.channels_last)
+        # Not by a name: it would keep the largest of all values alive until the last layer is done.
+        return self._after_fold(F.conv2d(x, weight, bias, (rows.stride, columns.stride)), rows, columns, size)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
@@ -347,7 +359,10 @@ class TorchModel:
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        return self._carry_out(rest, x)
+        # Here and not by a call, for which the name would keep a large value alive.
+        for step in rest:
+            x = step(x)
+        return x
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:

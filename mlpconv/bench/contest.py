@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -40,7 +40,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     peak_size: int = 4096
 
 
-def run_contender(module: str, job: Job, *, name: str, patience: float = PATIENCE) -> dict[str, Any]:
+class Threads(Protocol):
+    """A job of whatever kind: the ``Job`` of the contender's module, a msgspec.Struct."""
+
+    @property
+    def threads(self) -> int: ...
+
+
+def run_contender(module: str, job: Threads, *, name: str, patience: float = PATIENCE) -> dict[str, Any]:
     """Run ``measure(job)`` of ``module`` in a new Python process and return what it returns.
 
     name: what errors call it. Raises BenchmarkFailed with its last lines where it does not come to its end.

@@ -1,5 +1,6 @@
 """``mlpconv bench``: measure, ours beside its peers. One command a benchmark; without a name, all of them."""
 
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,10 +67,7 @@ def train(
         err().print(line, markup=False)
 
     result = benchmark.measure(job, rounds, keras=keras, progress=progress)
-    if out is not None:
-        text = dumps(result, indent=1, ensure_ascii=False) + "\n"
-        write_file(out / "train.json", text, "--out")
-        write_file(out / "train.md", report.markdown(result), "--out")
+    _write(result, report.markdown(result), out)
     if json:
         print_json(result, indent=None)
         return
@@ -77,13 +75,101 @@ def train(
     say()
     table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
     say()
-    for line in report.facts(result):
+    _end(result, report.facts(result), out)
+
+
+@app.command()
+def forecast(
+    network: Annotated[list[str] | None, Option(help="A network; may be given again.  [default: four]")] = None,
+    batch_size: Annotated[list[int] | None, Option(min=1, help="May be given again.  [default: 32, 128, 256]")] = None,
+    most_images: Annotated[int | None, Option(min=1, help="A bound on the training images of a timed run.")] = None,
+    threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What the forecast says of time and memory, and what it then is.
+
+    Every network runs in processes of its own; let no other work run meanwhile. About six minutes on two cores. The
+    gates are what mlpconv means to hold; they do not change the exit code.
+
+    Example: mlpconv bench forecast --network nin --batch-size 128
+    """
+    from mlpconv.backends import hardware
+    from mlpconv.bench import forecast as benchmark
+    from mlpconv.bench import forecast_report as told
+
+    if out is not None:
+        _make(out)
+    result = benchmark.measure(
+        network or tuple(benchmark.RUN_IMAGES), batch_size or benchmark.BATCH_SIZES, most_images=most_images,
+        threads=threads or hardware.cpu_count(), device=device, progress=lambda line: err().print(line, markup=False),
+    )  # fmt: skip
+    _write(result, told.markdown(result), out)
+    if json:
+        print_json(result, indent=None)
+        return
+    tables = ((told.TIME_TITLES, told.time_rows(result)), (told.MEMORY_TITLES, told.memory_rows(result)))
+    for titles, rows in tables:
+        table([Column(title, right=index > 2) for index, title in enumerate(titles)], rows)
+        say()
+    _end(result, told.NOTES, out)
+
+
+@app.command()
+def overhead(
+    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
+    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 40,
+    rounds: Annotated[int, Option(min=1, help="Times that both are measured.")] = 6,
+    image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the recipe's by default.")] = None,
+    threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What progress, plan and report cost beside training itself, with the recipe quick.
+
+    Let no other work run meanwhile. Under two minutes on two cores. The gates do not change the exit code.
+
+    Example: mlpconv bench overhead --rounds 10
+    """
+    from mlpconv.backends import hardware
+    from mlpconv.bench import forecast_report as told
+    from mlpconv.bench import overhead as benchmark
+    from mlpconv.bench.overhead_case import Job
+
+    if out is not None:
+        _make(out)
+    job = Job(
+        batch_size=batch_size, steps=steps, rounds=rounds, image_size=image_size,
+        threads=threads or hardware.cpu_count(), device=device,
+    )  # fmt: skip
+    result = benchmark.measure(job)
+    _write(result, told.overhead_markdown(result), out)
+    if json:
+        print_json(result, indent=None)
+        return
+    _end(result, told.overhead_facts(result), out)
+
+
+def _write(result: dict[str, Any], page: str, out: Path | None) -> None:
+    if out is not None:
+        name = result["benchmark"]
+        write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / f"{name}.md", page, "--out")
+
+
+def _end(result: dict[str, Any], facts: Sequence[str], out: Path | None) -> None:
+    from mlpconv.bench import report
+
+    for line in facts:
         paragraph(line)
     say()
     for line in report.gates(result):
         say(line)
     if out is not None:
-        say(f"\nwritten: {out / 'train.json'} and {out / 'train.md'}")
+        name = result["benchmark"]
+        say(f"\nwritten: {out / f'{name}.json'} and {out / f'{name}.md'}")
 
 
 @app.command()
@@ -119,7 +205,7 @@ def recipe(
     paragraph(benchmark.summary(result))
 
 
-_COMMANDS: dict[str, Any] = {"train": train, "recipe": recipe}
+_COMMANDS: dict[str, Any] = {"train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe}
 
 
 def _make(directory: Path) -> None:

@@ -11,9 +11,11 @@ from mlpconv.cli.output import Download, Json, amount, duration, err, next_steps
 from mlpconv.errors import RecipeError
 
 if TYPE_CHECKING:
+    from mlpconv.runs.recorder import Recorder
     from mlpconv.runs.run import Result, Run
-    from mlpconv.runs.session import Recorder, Session
+    from mlpconv.runs.session import Session
     from mlpconv.runs.stop import Stop
+    from mlpconv.training.forecast import Fit
 
 
 def train(
@@ -46,6 +48,7 @@ def train(
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
+    force: Annotated[bool, Option("--force", help="Begin even where the memory left will not do.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network and leave a run directory with everything needed to know, use and repeat it.
@@ -79,9 +82,11 @@ def train(
         _dry_run(session, json)
         return
     stop = Stop(limit)
-    recorder = session.run(out, resume=resume, should_stop=stop.wanted)
-    if not json:
-        _announce(session, recorder.run)
+    recorder = session.run(out, resume=resume, should_stop=stop.wanted, force=force)
+    if json:
+        recorder.forecast()
+    else:
+        _announce(session, recorder)
     ended = _follow(session, recorder, stop, quiet=json)
     if ended:
         _report(recorder.run, recorder.run.result, json)
@@ -160,7 +165,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     """Carry the run out and show it; whether it came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from mlpconv.runs.session import Resumed
+    from mlpconv.runs.recorder import Resumed
     from mlpconv.training.trainer import EpochEnded, Stopped
     from mlpconv.training.trainer import Progress as Step
 
@@ -198,28 +203,22 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     return True
 
 
-def _announce(session: "Session", run: "Run") -> None:
+def _announce(session: "Session", recorder: "Recorder") -> None:
     """What will happen, before it does."""
     for line in _lines(session):
         say(line)
-    say(f"  into      {run.path}")
-    ahead = session.forecast()
+    say(f"  into      {recorder.run.path}")
+    ahead = recorder.forecast()
     say(f"  forecast  {duration(ahead.seconds)} at {ahead.images_per_second:,.0f} images/s; Ctrl-C stops and saves\n")
 
 
 def _lines(session: "Session") -> list[str]:
-    from mlpconv.arch.cost import count, training_memory
+    from mlpconv.arch.cost import count
     from mlpconv.arch.shapes import show
     from mlpconv.training.recipe import describe
 
     config, (train_set, test_set) = session.config, session.data
-    costs = count(session.network)
-    memory = training_memory(
-        session.network,
-        batch=config.recipe.batch_size,
-        optimizer=config.recipe.optimizer.kind,
-        value_bytes=2 if config.precision == "bfloat16" else 4,
-    )
+    costs, room = count(session.network), session.fit()
     height, width, channels = train_set.image_shape
     shape = show((channels, height, width))
     return [
@@ -229,9 +228,16 @@ def _lines(session: "Session") -> list[str]:
         f"  data      {len(train_set):,} training and {len(test_set):,} test images of {shape}, "
         f"{train_set.num_classes} classes",
         f"  recipe    {describe(config.recipe, config.recipe_name)}",
-        f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}; "
-        f"about {size(memory.total)} of tensors",
+        f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}",
+        f"  memory    {_memory(room)}",
     ]
+
+
+def _memory(room: "Fit") -> str:
+    tensors = f"about {size(room.tensor_bytes)} of tensors at the peak"
+    if room.available_bytes is None:
+        return tensors
+    return f"{tensors}, {size(room.available_bytes)} available; room for batches of up to {room.largest_batch:,}"
 
 
 def _dry_run(session: "Session", json: bool) -> None:
@@ -251,7 +257,10 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     assert result is not None
     if json:
         keys = ("loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds")
-        print_json({"run": str(run.path), **{key: getattr(result, key) for key in keys}}, indent=None)
+        peaks = {key: getattr(result, key) for key in ("peak_resident_bytes", "peak_tensor_bytes")}
+        forecast = run.forecast._asdict() if run.forecast else None
+        told = {key: getattr(result, key) for key in keys} | peaks
+        print_json({"run": str(run.path), **told, "forecast": forecast}, indent=None)
         return
     config = run.config
     from mlpconv.backends.base import get_backend

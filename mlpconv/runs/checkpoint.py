@@ -36,6 +36,13 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def place(directory: Path) -> tuple[int, int]:
+    """(epoch, step) of the newest checkpoint, as its name says; (0, 0) where there is none."""
+    newest = max((path.stem for path in directory.glob("epoch-*.safetensors")), default="epoch-0-step-0")
+    _, epoch, _, step = newest.split("-")
+    return int(epoch), int(step)
+
+
 def load_newest(directory: Path) -> Checkpoint | None:
     """The newest checkpoint, None where there is none. Raises RunError naming a damaged one and what to do."""
     paths = sorted(directory.glob("epoch-*.safetensors"))

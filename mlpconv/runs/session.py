@@ -1,45 +1,35 @@
 """A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
+import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Model, Precision, get_backend
+from mlpconv.backends.base import Backend, Model, Precision, StepPlan, get_backend
 from mlpconv.backends.weights import initialize, weight_shapes
 from mlpconv.data import Splits, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import NetworkError, RecipeError, RunError
+from mlpconv.errors import MlpconvError, NetworkError, RecipeError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import mistakes
-from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
-from mlpconv.runs.run import Config, DataInfo, Result, Run
-from mlpconv.training import trainer
-from mlpconv.training.forecast import Forecast, forecast
-from mlpconv.training.metrics import Evaluation, evaluate
+from mlpconv.runs.files import write_tensors
+from mlpconv.runs.recorder import CHECKPOINT_SECONDS, Recorder
+from mlpconv.runs.run import Config, DataInfo
+from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast, smaller
+from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
+from mlpconv.words import size as in_words
 
-CHECKPOINT_SECONDS = 300.0
+REPORT_SECONDS = 1.5
+"""For the pictures and the report at the end, as measured on one core."""
 
 _log = logging.getLogger(__name__)
-
-
-class Resumed(NamedTuple):
-    """The run goes on behind ``step`` steps of ``epoch`` (both from 0)."""
-
-    epoch: int
-    step: int
-
-
-Event = trainer.Event | Resumed
 
 
 class Session:
@@ -80,6 +70,8 @@ class Session:
         size = recipe.image_size or max(network.input_size)
         self.network = network.replace(input_size=(size, size))
         _check_size(self.network, size, train.num_classes, max(network.input_size))
+        if not weight_shapes(self.network):
+            raise RecipeError(f"model {recipe.model}: the network has no weights, so there is nothing to train")
         for _, each in recipe.image_sizes:
             _check_size(self.network, each, train.num_classes, size)
         options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
@@ -118,11 +110,65 @@ class Session:
         model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
         return model
 
-    def forecast(self) -> Forecast:
-        """Time for the whole run, from a few steps carried out."""
+    @cached_property
+    def _tensor_bytes(self) -> Callable[[int], int]:
+        """From a batch size to the most bytes of a step at the largest image size, and of an evaluation."""
+        recipe, config, (train, test) = self.recipe, self.config, self.data
+        size = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
+        side = train.image_shape[:2]
+
+        def plan(batch: int) -> StepPlan:
+            smaller = msgspec.structs.replace(recipe, batch_size=batch)
+            return plan_step(smaller, batch, side, size, 0, 0).at_size(size)
+
+        given = (self.network, config.preprocess, side)
+        about: dict[str, Any] = {
+            "optimizer": recipe.optimizer, "precision": config.precision, "device": config.device
+        }  # fmt: skip
+        step = self.backend.training_bytes(*given, plan, **about)
+        evaluation = self.backend.prediction_bytes(*given, **about)(len(test))
+        return lambda batch: max(step(min(batch, len(train))), evaluation)
+
+    def fit(self) -> Fit:
+        """Whether the run has room on the device now, and the largest batch that has; nothing is carried out."""
+        train = self.data.train.images
+        available = self.backend.available_memory(self.config.device)
+        batch, most = self.recipe.batch_size, len(train)
+        if self.config.device == "cpu":  # where the images stay where they are already
+            return fit(self._tensor_bytes, batch, most, available, allowance=CPU_ALLOWANCE)
+        return fit(self._tensor_bytes, batch, most, available, allowance=DEVICE_ALLOWANCE, apart=train.nbytes)
+
+    def check_memory(self) -> Fit:
+        """Raise MlpconvError, with the batch that would fit, where the run has no room on the device."""
+        room = self.fit()
+        if room.available_bytes is not None and not room.fits:
+            raise MlpconvError(
+                f"batch size {self.recipe.batch_size}: {self.network.name} needs about {in_words(room.needed_bytes)} "
+                f"of memory in training, and {self.config.device} has {in_words(room.available_bytes)} left; "
+                f"{smaller(room.largest_batch)}; --force (force=True) begins all the same"
+            )
+        return room
+
+    def forecast(self, epoch: int = 0, step: int = 0, folder: Path | None = None) -> Forecast:
+        """Time from behind ``step`` steps of ``epoch`` on, from a few steps carried out and a save in ``folder``, and
+        memory."""
         train, test = self.data
-        size = self.config.preprocess.size
-        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        size, room = self.config.preprocess.size, self.fit()
+
+        def save(model: Model) -> None:
+            with TemporaryDirectory(prefix=".forecast-", dir=folder) as place:
+                empty = checkpoints.Checkpoint(0, 0, [], [], 0.0, model.training_state())
+                checkpoints.save(Path(place), empty)
+                write_tensors(Path(place) / "weights", model.weights(), {})
+
+        found = forecast(
+            self.make_model, self.recipe, train.images, train.labels, len(test), size, epoch=epoch, step=step,
+            save=save, save_every=CHECKPOINT_SECONDS,
+        )  # fmt: skip
+        self.expected = found._replace(
+            seconds=found.seconds + REPORT_SECONDS, tensor_bytes=room.tensor_bytes,
+            available_bytes=room.available_bytes, largest_batch=room.largest_batch,
+        )  # fmt: skip
         return self.expected
 
     def run(
@@ -133,197 +179,15 @@ class Session:
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_every: float = CHECKPOINT_SECONDS,
         report_every: float = 0.5,
-    ) -> "Recorder":
+        force: bool = False,
+    ) -> Recorder:
         """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
 
-        Raises RunError where the directory is not empty, in use, not writable, or of a run with other settings.
+        force: begin even where the memory left will not do. Raises MlpconvError where it will not, and RunError where
+        the directory is not empty, in use, not writable, or of a run with other settings.
         """
-        return Recorder(self, out, resume, should_stop, checkpoint_every, report_every)
-
-
-class Recorder:
-    """Carries a session out and writes it down; iterating yields its events. ``run`` is the run directory."""
-
-    run: Run
-
-    def __init__(
-        self,
-        session: Session,
-        out: str | Path | None,
-        resume: bool,
-        should_stop: Callable[[], bool],
-        checkpoint_every: float,
-        report_every: float,
-    ) -> None:
-        self.session, self.should_stop = session, should_stop
-        self.checkpoint_every, self.report_every = checkpoint_every, report_every
-        path = Path(out) if out is not None else claim(session.config.recipe_name, session.recipe.model)
-        self.history: list[dict[str, Any]] = []
-        self.curve: list[list[float]] = []
-        self.seconds = 0.0
-        if resume:
-            self.run = Run(path)
-            refuse_other(self.run, session.config)
-        else:
-            refuse_taken(path)
-            self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
-        self._result = self.run.result
-
-    def __iter__(self) -> Iterator[Event]:
-        with ExitStack() as stack:
-            stack.enter_context(locked(self.run.path))
-            yield from self._train()
-
-    def _train(self) -> Iterator[Event]:
-        if self._result is not None:
-            return
-        session = self.session
-        train, test = session.data
-        if session.expected is not None:
-            with self._writing():
-                self.run.write_forecast(session.expected)
-        model = session.make_model()
-        model.attach(train.images, train.labels)
-        epoch, step = self._restore(model)
-        if epoch or step:
-            yield Resumed(epoch, step)
-        began = saved = time.perf_counter()
-        spent = self.seconds
-        for event in trainer.train(
-            model,
-            session.recipe,
-            train.images,
-            train.labels,
-            test.images,
-            test.labels,
-            image_size=session.config.preprocess.size,
-            epoch=epoch,
-            step=step,
-            should_stop=self.should_stop,
-            report_every=self.report_every,
-        ):
-            now = time.perf_counter()
-            self.seconds = spent + now - began
-            match event:
-                case trainer.Progress(mark=mark):
-                    if mark:
-                        place = event.epoch + event.step / event.steps
-                        self.curve.append([place, event.loss, event.accuracy])
-                    # Behind the last step, the end of the epoch saves.
-                    if now - saved >= self.checkpoint_every and event.step < event.steps:
-                        self._save(model, event.epoch, event.step)
-                        saved = time.perf_counter()
-                case trainer.EpochEnded():
-                    self._end_epoch(model, event)
-                    saved = time.perf_counter()
-                case trainer.Stopped():
-                    self._save(model, event.epoch, event.step)
-            yield event
-
-    def _restore(self, model: Model) -> tuple[int, int]:
-        found = checkpoints.load_newest(self.run.path / "checkpoint")
-        if found is None:
-            return 0, 0
-        model.load_training_state(found.state)
-        self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
-        with self._writing():
-            self.run.write_history(self.history)
-            if found.step == 0 and self.history:
-                self._write_epoch(model, None)
-        return found.epoch, found.step
-
-    def _save(self, model: Model, epoch: int, step: int) -> None:
-        state = model.training_state()
-        place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state)
-        with self._writing():
-            checkpoints.save(self.run.path / "checkpoint", place)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self.run.path}: cannot be written: {error.strerror or error}; what was written before is whole: "
-                f"make room, then mlpconv train --out {self.run.path} --resume"
-            ) from None
-
-    def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
-        self.history.append(
-            {
-                "epoch": event.epoch + 1,
-                "loss": event.loss,
-                "train_accuracy": event.accuracy,
-                "test_loss": event.test.loss,
-                "test_accuracy": event.test.accuracy,
-                "class_accuracy": _by_class(self.session.config.data.class_names, event.test.class_accuracy),
-                "learning_rate": event.learning_rate,
-                "image_size": event.image_size,
-                "skipped": event.skipped,
-                "curve": self.curve,
-                "seconds": event.seconds,
-                "evaluation_seconds": event.evaluation_seconds,
-                "examples_per_second": event.images_per_second,
-            }
-        )
-        self.curve = []
-        # First of all the checkpoint: from it, a resume writes the rest if this process ends here.
-        self._save(model, event.epoch + 1, 0)
-        with self._writing():
-            self._write_epoch(model, event.test)
-
-    def _write_epoch(self, model: Model, test: Evaluation | None) -> None:
-        """Everything that is there after an epoch, and after the last one the result. test: None where another process
-        measured it; what the result needs is measured anew."""
-        self.run.write_history(self.history)
-        self.run.write_weights(model.weights())
-        ended = len(self.history) == self.session.recipe.epochs
-        data = self.session.data.test
-        if test is None and ended:
-            test = evaluate(model.logits(data.images), data.labels)
-        if test is not None:
-            mistakes.save(self.run.path, len(self.history), test, data)
-            if ended:
-                self._finish(test)
-
-    def _finish(self, test: Evaluation) -> None:
-        last = self.history[-1]
-        # Of an epoch that was interrupted, only the part behind the interruption was timed.
-        timed = sum(line["seconds"] for line in self.history)
-        images = sum(line["seconds"] * line["examples_per_second"] for line in self.history)
-        self.run.write_result(
-            Result(
-                loss=last["loss"],
-                train_accuracy=last["train_accuracy"],
-                test_accuracy=last["test_accuracy"],
-                test_loss=last["test_loss"],
-                examples_per_second=images / timed,
-                seconds=self.seconds,
-                epochs=len(self.history),
-                class_accuracy=last["class_accuracy"],
-                confusion=test.confusion.tolist(),
-                peak_resident_bytes=hardware.peak_resident_bytes(),
-            )
-        )
-        self._draw()
-
-    def _draw(self) -> None:
-        """What people look at. The run is complete without it, so a full disk is no failure here."""
-        from mlpconv.runs.plots import save_curves
-        from mlpconv.runs.report import write_report
-
-        try:
-            save_curves(self.history, self.run.path / "curves.png", self.run.name)
-            write_report(self.run)
-        except OSError as error:
-            _log.warning(
-                "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
-                self.run.path, error.strerror or error, self.run.path,
-            )  # fmt: skip
-
-
-def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
+        room = self.fit() if force else self.check_memory()
+        return Recorder(self, out, resume, should_stop, checkpoint_every, report_every, room)
 
 
 def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:

@@ -16,7 +16,8 @@ from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
 from mlpconv.runs import place
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Resumed, Session
+from mlpconv.runs.recorder import Resumed
+from mlpconv.runs.session import Session
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.recipe import change, get_recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
