@@ -67,7 +67,8 @@ def overhead_facts(result: dict[str, Any]) -> list[str]:
         f"the recipe quick, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "
         f"{has['rounds']} rounds: a run's steps take {result['overhead_share']:+.2%} more time (median of the rounds)",
         f"plans, progress and the points of the curve take {result['outside_share']:.3%} of a run's training time, "
-        "timed within it",
+        "timed within it; where a notebook draws the curves instead of a bar in a terminal, they take "
+        f"{result['notebook_share']:.3%}",
         f"curves and report are written in {result['report_seconds']:.2f} s; the recipe takes about "
         f"{result['recipe_seconds']:.0f} s",
     ]
@@ -76,7 +77,7 @@ def overhead_facts(result: dict[str, Any]) -> list[str]:
 def overhead_markdown(result: dict[str, Any]) -> str:
     """The whole result of `bench overhead` as a page."""
     facts = [f"- {fact}" for fact in overhead_facts(result)]
-    return "\n".join(["# What progress, plan and report cost", "", *facts, "", *_ending(result)])
+    return "\n".join(["# What progress, plan, notebook and report cost", "", *facts, "", *_ending(result)])
 
 
 def _line(cells: Any) -> str:

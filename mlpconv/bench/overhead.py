@@ -1,4 +1,4 @@
-"""`mlpconv bench overhead`: what progress, plan and report cost beside training itself."""
+"""`mlpconv bench overhead`: what progress, plan, notebook and report cost beside training itself."""
 
 from statistics import median
 from typing import Any
@@ -32,6 +32,7 @@ def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
         for name, value in (
             ("a run beside its bare steps", overhead),
             ("plan and progress within a run", outside),
+            ("plan and the notebook's curves within a run", median(found["notebook"])),
             ("report / the recipe quick", report),
         )
     ]
@@ -40,10 +41,11 @@ def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
         "benchmark": "overhead",
         "overhead_share": overhead,
         "outside_share": outside,
+        "notebook_share": median(found["notebook"]),
         "report_seconds": seconds,
         "report_share": report,
         "recipe_seconds": found["recipe_seconds"],
-        "rounds": {name: found[name] for name in ("bare", "whole", "outside", "report")},
+        "rounds": {name: found[name] for name in ("bare", "whole", "outside", "notebook", "report")},
         "gates": gates,
         "settings": {
             "batch_size": job.batch_size,

@@ -1,8 +1,11 @@
-"""The same steps bare and as a whole run with its progress bar, in turn, in one process."""
+"""The same steps bare and as a whole run, with its progress bar or in a notebook, in turn, in one process."""
 
 import io
+import json
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +19,9 @@ from mlpconv.bench.contest import DataName
 from mlpconv.bench.forecast_case import first_images
 from mlpconv.bench.images import splits
 from mlpconv.data import Splits
+from mlpconv.notebook.live import watch
 from mlpconv.runs.plots import save_curves
+from mlpconv.runs.recorder import Recorder
 from mlpconv.runs.report import write_report
 from mlpconv.runs.session import Session
 from mlpconv.training import trainer
@@ -45,7 +50,7 @@ def measure(job: Job) -> dict[str, Any]:
     size = {"image_size": job.image_size} if job.image_size else {}
     recipe = change(get_recipe("quick"), {"batch_size": job.batch_size, "epochs": 1, **size})
     session = Session(recipe, recipe_name="quick", data=data, device=job.device)
-    found: dict[str, list[float]] = {"bare": [], "whole": [], "outside": [], "report": []}
+    found: dict[str, list[float]] = {name: [] for name in ("bare", "whole", "outside", "report", "notebook")}
     _bare(session)  # caches and memory
     for number in range(job.rounds):
         # The order changes, so that a machine that slows down harms both alike.
@@ -53,8 +58,10 @@ def measure(job: Job) -> dict[str, Any]:
             if bare:
                 found["bare"].append(_bare(session))
             else:
-                for name, seconds in _whole(session).items():
+                for name, seconds in _whole(session, _in_terminal).items():
                     found[name].append(seconds)
+        shown = _whole(session, _in_notebook)
+        found["notebook"].append(shown["outside"] / shown["whole"])
     full = change(get_recipe("quick"), {"batch_size": job.batch_size, **size})
     train, test = whole
     ahead = forecast(
@@ -90,8 +97,30 @@ class _Timed:
         self.seconds += time.perf_counter() - began
 
 
-def _whole(session: Session) -> dict[str, float]:
-    """A run as `mlpconv train` shows it in a terminal."""
+def _in_terminal(recorder: Recorder) -> None:
+    """As `mlpconv train` shows a run."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
+               TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True))  # fmt: skip
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Progress(*columns, console=screen, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("epoch 1", total=None, text="")
+        for event in recorder:
+            if isinstance(event, trainer.Progress):
+                text = f"loss {event.loss:.3f} {event.images_per_second:,.0f} images/s"
+                bar.update(task, completed=event.step, total=event.steps, text=text)
+
+
+def _in_notebook(recorder: Recorder) -> None:
+    """As a notebook's kernel shows it: curves drawn anew, and written down for the page."""
+    sent = io.StringIO()
+    with redirect_stdout(sent):
+        for _ in watch(recorder, lambda html, text: json.dump({"text/html": str(html), "text/plain": text}, sent)):
+            pass
+
+
+def _whole(session: Session, show: Callable[[Recorder], None]) -> dict[str, float]:
+    """A run with everything that it shows; the seconds of its steps, of what is not the model's within them, and of
+    its pictures and report."""
     timed: list[_Timed] = []
     make = session.make_model
 
@@ -99,19 +128,11 @@ def _whole(session: Session) -> dict[str, float]:
         timed.append(_Timed(make()))
         return cast(Model, timed[-1])
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
-               TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True))  # fmt: skip
-    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     session.make_model = make_timed
     try:
         with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
             recorder = session.run(Path(folder) / "run", force=True)
-            with Progress(*columns, console=screen, transient=True) as bar:
-                task = bar.add_task("epoch 1", total=None, text="")
-                for event in recorder:
-                    if isinstance(event, trainer.Progress):
-                        text = f"loss {event.loss:.3f} {event.images_per_second:,.0f} images/s"
-                        bar.update(task, completed=event.step, total=event.steps, text=text)
+            show(recorder)
             (line,) = recorder.history
             began = time.perf_counter()
             save_curves(recorder.history, recorder.run.path / "curves.png", recorder.run.name)

@@ -119,15 +119,15 @@ def forecast(
 @app.command()
 def overhead(
     batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
-    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 40,
-    rounds: Annotated[int, Option(min=1, help="Times that both are measured.")] = 6,
+    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 60,
+    rounds: Annotated[int, Option(min=1, help="Times that each is measured.")] = 4,
     image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the recipe's by default.")] = None,
     threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
     device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """What progress, plan and report cost beside training itself, with the recipe quick.
+    """What progress, plan, notebook and report cost beside training itself, with the recipe quick.
 
     Let no other work run meanwhile. Under two minutes on two cores. The gates do not change the exit code.
 

@@ -175,7 +175,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
         TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     epochs = session.recipe.epochs
-    with stop, Progress(*columns, console=err(), disable=not live, transient=True) as bar:
+    with stop, Progress(*columns, console=err(), disable=not live, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task(f"epoch 1/{epochs}", total=None, text="")
         for event in recorder:
             match event:
