@@ -445,7 +445,7 @@ def test_a_forecast_changes_nothing(whole, tmp_path):
     ahead = recorder.forecast()
     assert isinstance(ahead, Forecast)
     assert 0 < ahead.seconds < 60
-    assert set(names(tmp_path / "run")) == {"config.json", "environment.json"}
+    assert set(names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
     for _ in recorder:
         pass
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
@@ -514,7 +514,7 @@ from mlpconv.errors import MlpconvError
 from mlpconv.training.trainer import EpochEnded
 
 limited = sys.argv[2] == "limited"
-session = tiny.session(epochs=2, batch_size=64, image_size=256)
+session = tiny.session(epochs=2, batch_size=64, image_size=128)
 recorder = session.run(sys.argv[1], resume=sys.argv[3] == "resume", force=True)
 try:
     for event in recorder:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.runs.files import read_tensors
@@ -48,8 +48,8 @@ def tiny(num_classes=3, input_channels=1):
 
 
 def weightless(num_classes=3, input_channels=1):
-    """Three classes from the colours themselves: there is nothing to learn."""
-    return Network(GlobalAvgPool2d(), Flatten(), input_channels=num_classes, input_size=6)
+    """Three classes from the brightness of three parts: there is nothing to learn."""
+    return Network(AvgPool2d((2, 6), stride=(2, 6)), Flatten(), input_channels=input_channels, input_size=6)
 
 
 def recipe(**changes):

@@ -58,6 +58,32 @@ def test_without_sizes_it_is_the_models(clock):
     assert found.images_per_second == pytest.approx(2)
 
 
+def test_what_is_done_already_is_not_forecast(clock):
+    recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
+    found = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=1, step=2)
+    # The last step of the second epoch, and the third epoch as above.
+    assert found.seconds == pytest.approx(10 * 2 + (40 * 2 + 10 * 4) + 2 * 100 * 0.5)
+    # All steps are done, and the result is not written yet.
+    over = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=3, step=0)
+    assert over.seconds == 0
+    assert over.images_per_second == found.images_per_second == pytest.approx(1 / 4)
+
+
+def test_checkpoints_take_time_after_every_epoch_and_by_the_clock(clock):
+    def save(model):
+        clock.now += 7
+
+    def seconds(**options):
+        return forecast(
+            lambda: Costly(clock), Recipe(epochs=2, batch_size=25), IMAGES, LABELS, 10, 4, **options
+        ).seconds
+
+    bare = seconds()
+    assert seconds(save=save) - bare == pytest.approx(2 * 7)
+    # Training is 2·50·0.5 = 50 s.
+    assert seconds(save=save, save_every=15.0) - bare == pytest.approx((2 + 3) * 7)
+
+
 def test_what_a_step_costs_by_itself_is_not_taken_for_its_images(clock):
     found = forecast(lambda: Costly(clock, own=100.0), Recipe(epochs=1, batch_size=50), IMAGES, LABELS, 10, 4)
     assert found.seconds == pytest.approx(100 + 50 * 0.5 + 5)
