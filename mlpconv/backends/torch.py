@@ -329,9 +329,8 @@ class TorchModel:
             bias = bias.repeat(rows.phases * columns.phases)
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
-        x = x.contiguous(memory_format=torch.channels_last)
-        # Not by a name: it would keep the largest of all values alive until the last layer is done.
-        return self._after_fold(F.conv2d(x, weight, bias, (rows.stride, columns.stride)), rows, columns, size)
+        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
+        return self._after_fold(x, rows, columns, size)
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
@@ -359,10 +358,7 @@ class TorchModel:
         x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
         x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        # Here and not by a call, for which the name would keep a large value alive.
-        for step in rest:
-            x = step(x)
-        return x
+        return self._carry_out(rest, x)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
