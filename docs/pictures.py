@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 WIDTH, HEIGHT = 1100, 1500
-FIRST_CELL, LAST_CELL = 6, 11
-"""What the picture shows of the notebook: the shape of every block, the data, training with its curves."""
+CELLS = (6, 7, 10, 11)
+"""What the picture shows of the notebook: the shape of every block, training with its curves."""
 
 
 def take(page_address: str, picture: Path, height: int) -> None:
@@ -46,10 +46,10 @@ def notebook() -> None:
     from nbconvert import HTMLExporter  # pyright: ignore[reportMissingImports]
 
     book = nbformat.read(ROOT / "notebooks" / "chapter.ipynb", as_version=4)
-    book.cells = book.cells[: LAST_CELL + 1]
+    book.cells = book.cells[: max(CELLS) + 1]
     with TemporaryDirectory() as folder:
         NotebookClient(book, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
-        book.cells = book.cells[FIRST_CELL:]
+        book.cells = [book.cells[index] for index in CELLS]
         # MathJax and the like come from foreign hosts; nothing here needs them.
         exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="")
         page = Path(folder, "chapter.html")

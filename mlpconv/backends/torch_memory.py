@@ -36,13 +36,14 @@ class _Ledger(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "aten":
-            with self:  # what is made of others, as in inference max pooling is, whose indices are tensors too
-                found = func.decompose(*args, **kwargs)
-            if found is not NotImplemented:
-                return found
+        composite = torch._C.DispatchKey.CompositeImplicitAutograd
+        # What is made of others, as in inference max pooling is, whose indices are tensors too.
+        if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), composite):
+            with self:
+                return func._op_dk(composite, *args, **kwargs)
         found = func(*args, **kwargs)
-        for tensor in tree_iter(found):
+        # A view makes no storage, and that of the images was there before.
+        for tensor in () if func.is_view else tree_iter(found):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
         self.history.append(self._alive)

@@ -1,5 +1,7 @@
 """The peak that is predicted for the PyTorch back end, against what PyTorch itself counts."""
 
+from math import prod
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from strategies import networks  # noqa: E402
 from mlpconv.arch.cost import count  # noqa: E402
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU  # noqa: E402
 from mlpconv.arch.network import Network, Preprocess  # noqa: E402
-from mlpconv.arch.shapes import num_classes  # noqa: E402
+from mlpconv.arch.shapes import layer_shapes, num_classes  # noqa: E402
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend  # noqa: E402
 from mlpconv.backends.fold import can_fold  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
@@ -95,17 +97,20 @@ def test_what_a_step_is_told_counts():
 @settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
 def test_random_networks(network, batch, precision):
     side = 8 * network.input_size[0]  # so that its values are what is large
-    # As many channels as images can have, and no batch normalisation: it works on copies of its own.
+    # As many channels as images can have.
     network = network.replace(input_size=side, input_channels=min(network.input_channels, 3) // 2 * 2 + 1)
     try:
         num_classes(network)
     except ValueError:  # the drawn layers fit the image that was drawn, which need not be square
         reject()
     assume(count(network).parameters)
+    # Of a normalised map of few channels, oneDNN's convolution makes a copy within itself that has many.
     assume(not any(isinstance(layer, BatchNorm2d) for _, layer in network.walk()))
+    largest = 4 * batch * max(prod(shape) for row in layer_shapes(network) for shape in row[2:])
     for measured, predicted in measured_and_predicted(network, batch, precision, (side, side)):
-        assert predicted <= 1.01 * measured + SLACK
-        assert predicted >= 0.7 * measured - SLACK
+        assert predicted <= 1.05 * measured + SLACK
+        # A backward pass may bring its input and its gradient into another layout, within itself.
+        assert measured <= 1.15 * predicted + 2 * largest + SLACK
 
 
 def tensor_bytes(batch_sizes, what="training"):
