@@ -17,7 +17,7 @@ from mlpconv.arch.shapes import num_classes  # noqa: E402
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend  # noqa: E402
 from mlpconv.backends.fold import can_fold  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
-from mlpconv.models import nin_block  # noqa: E402
+from mlpconv.models import create_model, nin_block  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
 from mlpconv.training.recipe import Augmentation, Recipe  # noqa: E402
 
@@ -66,13 +66,14 @@ PLAIN = Network(
     Conv2d(24, 3, padding=1), ReLU(), MaxPool2d(2, stride=2), Flatten(), Linear(512), ReLU(), Dropout(0.5), Linear(5),
     input_size=28,
 )  # fmt: skip
+NORMED = create_model("nin_28")
 
 
 @pytest.mark.parametrize("optimizer", [Optimizer(), Optimizer("adamw")], ids=lambda each: each.name)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("network", [FOLDED, UNEVEN, PLAIN], ids=["folded", "uneven", "plain"])
+@pytest.mark.parametrize("network", [FOLDED, UNEVEN, PLAIN, NORMED], ids=["folded", "uneven", "plain", "normed"])
 def test_it_agrees_with_the_profiler(network, precision, optimizer):
-    assert can_fold(network, (28, 28), network.input_size[0]) == (network is not PLAIN)
+    assert can_fold(network, (28, 28), network.input_size[0]) == (network in (FOLDED, UNEVEN))
     for measured, predicted in measured_and_predicted(network, 32, precision, (28, 28), optimizer):
         assert predicted == pytest.approx(measured, rel=0.05)
 
@@ -102,11 +103,12 @@ def test_random_networks(network, batch, precision):
     except ValueError:  # the drawn layers fit the image that was drawn, which need not be square
         reject()
     assume(count(network).parameters)
-    copies = any(isinstance(layer, Conv2d | BatchNorm2d) for _, layer in network.walk())
+    kinds = {type(layer) for _, layer in network.walk()}
+    assume(BatchNorm2d not in kinds)  # of so few channels, it works otherwise inside than what the forecast sees
     for measured, predicted in measured_and_predicted(network, batch, precision, (side, side)):
         assert predicted <= 1.05 * measured + SLACK
-        # Of maps of so few channels, convolutions and normalisation make larger copies within themselves.
-        assert copies or measured <= 1.15 * predicted + SLACK
+        # Of maps of so few channels, oneDNN's convolutions make larger copies within themselves.
+        assert Conv2d in kinds or measured <= 1.15 * predicted + SLACK
 
 
 def tensor_bytes(batch_sizes, what="training"):
