@@ -52,7 +52,9 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
 
 def is_fused(x: Tensor) -> bool:
     """Whether oneDNN computes on ``x``."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
+    return (
+        x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
+    )
 
 
 class _Fused(torch.autograd.Function):
@@ -84,11 +86,39 @@ class _Fused(torch.autograd.Function):
                 # The first gradient is somebody else's, those after it are ours to overwrite.
                 target = gradient if index < count - 1 else torch.empty_like(after)
                 gradient = torch.ops.aten.threshold_backward.grad_input(gradient, after, 0, grad_input=target)
-            asked = [index > 0 or ctx.needs_input_grad[0], True, ctx.biases[index]]
-            sizes = [len(weight)] if ctx.biases[index] else None
-            gradient, *own = torch.ops.aten.convolution_backward(
-                gradient, before, weight, sizes, each.stride, each.padding, (1, 1), False, (0, 0), 1, asked
-            )
+            below = index > 0 or ctx.needs_input_grad[0]
+            gradient, *own = _gradients(gradient, before, weight, ctx.biases[index], each, below)  # pyright: ignore[reportArgumentType]
             found = [*own, *found]
         typed = [g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True)]
         return gradient, None, *typed
+
+
+def _gradients(
+    gradient: Tensor, before: Tensor, weight: Tensor, bias: bool, each: Convolution, below: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Of a convolution's input (if ``below``), weight and bias, by the gradient of its output."""
+
+    def backward(output: Tensor, x: Tensor, *asked: bool) -> list[Tensor]:
+        sizes = [len(weight)] if asked[2] else None
+        return torch.ops.aten.convolution_backward(
+            output, x, weight, sizes, each.stride, each.padding, (1, 1), False, (0, 0), 1, asked
+        )
+
+    if gradient.dtype != torch.float32:
+        found, of_weight, of_bias = backward(gradient, before, below, True, bias)
+        return found, of_weight, of_bias
+    # In float32, oneDNN needs up to twice the time for a weight's gradient where it also sums the bias's, and again
+    # where a map's size has few divisors, as 53 has: one long map for each thread suits it.
+    of_bias = gradient.sum((0, 2, 3)) if bias else None
+    found = backward(gradient, before, True, False, False)[0] if below else None
+    if weight.shape[2:] == each.stride == (1, 1) and each.padding == (0, 0):
+        gradient, before = _flat(gradient), _flat(before)
+    return found, backward(gradient, before, False, True, False)[1], of_bias
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, C, H, W) as (maps, C, 1, positions), without a copy: one map for each thread, or one in all."""
+    maps = torch.get_num_threads()
+    maps = maps if len(x) % maps == 0 else 1
+    rows = x.permute(0, 2, 3, 1).contiguous()
+    return rows.view(maps, 1, -1, x.shape[1]).permute(0, 3, 1, 2)

@@ -11,8 +11,9 @@ from mlpconv.backends.fold import fold_axes
 class Fold:
     """Normalisation, enlarging and the first convolution in one, for images of one size.
 
-    source: (height, width) of the images; size: of the enlarged square. outputs: (rows, columns) that are wanted of the convolution. The patches are
-    a sixth of its output, and as channels they suit the library that it is made by far better than one channel does.
+    source: (height, width) of the images; size: of the enlarged square. outputs: (rows, columns) that are wanted of
+    the convolution. The patches are a sixth of its output, and as channels they suit the library that carries it out
+    far better than one channel does.
     """
 
     def __init__(

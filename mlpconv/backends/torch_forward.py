@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from mlpconv.arch.network import Network
 from mlpconv.backends.extents import Extent, computed_extents
 from mlpconv.backends.torch_convolutions import Convolution, Convolutions, Parameters
+from mlpconv.backends.torch_pooling import PooledReLU
 
 Operation = Callable[[Tensor], Tensor]
 
@@ -37,7 +38,7 @@ class Dropout:
             return x
         # Drawn in the order in which the map lies in memory: channels last.
         drawn = torch.rand(x.permute(_last(x)).shape, generator=self.generator, device=x.device).permute(_first(x))
-        return torch.where(drawn < share, 0, x / (1 - share))
+        return x * (drawn >= share).to(x.dtype) / (1 - share)
 
 
 def operations(
@@ -67,9 +68,9 @@ def operations(
         elif isinstance(layer, nn.ReLU) and isinstance(last, Convolution):
             found[-1] = last._replace(relu=True)
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, Convolution) and last.relu:
-            found[-1:] = [last._replace(relu=False), layer, F.relu_]
+            found[-1:] = [last._replace(relu=False), PooledReLU(layer)]
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
-            found[-1:] = [layer, last]
+            found[-1:] = [PooledReLU(layer)]
         elif isinstance(layer, nn.Dropout) and generator is not None:
             found.append(Dropout(layer, generator))
         else:
