@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlpconv.backends.base import Images
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import RunError
-from mlpconv.runs.files import read_tensors, write_tensors
+from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 from mlpconv.training.metrics import Evaluation
 
 FORMAT = 1
@@ -70,7 +70,7 @@ def load(directory: Path, classes: int) -> Newest | None:
         return None
     tensors, texts = read_tensors(path)
     try:
-        said = json.loads(texts["mlpconv.evaluation"])
+        said = decode_json(texts["mlpconv.evaluation"])
         if said["format"] != FORMAT:
             raise RunError(f"{path}: written by another mlpconv (format {said['format']}); update mlpconv")
         confusion = tensors.pop("confusion")

@@ -155,7 +155,7 @@ def test_the_clock_stops_in_good_order(cli):
 def test_times_are_read(text, seconds):
     from mlpconv.cli.train import _seconds
 
-    assert _seconds(text) == seconds
+    assert _seconds(text, "--max-time") == seconds
 
 
 def test_what_it_prints(cli):
