@@ -19,6 +19,9 @@ from mlpconv.errors import RunError
 MOST_JSON = 64 << 20
 """Bytes that a JSON file may have."""
 
+MOST_HEADER, MOST_TENSORS = 64 << 20, 16 << 30
+"""Bytes that the header of a tensor file may have, and all of it."""
+
 SEAL = "mlpconv.sha256"
 """The text of a tensor file that holds the SHA-256 of the whole file, in which zeros stand in its own place."""
 
@@ -73,14 +76,13 @@ def _umask() -> int:
 def read_small(path: Path, most: int = MOST_JSON) -> bytes:
     """The contents of a regular file of at most ``most`` bytes. Raises OSError; RunError for anything else."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise RunError(f"{path}: larger than {most:,} bytes, which nothing that mlpconv writes is; not read")
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise RunError(f"{path}: larger than {most:,} bytes, which nothing that mlpconv writes is; not read")
+        return file.read()
 
 
 def open_regular(path: Path) -> Any:
-    """A file opened for reading, unbuffered. Raises OSError; RunError for a pipe or a device, which could block."""
+    """A file opened for reading. Raises OSError; RunError for a pipe or a device, which could block."""
     # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -142,6 +144,8 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndar
         raise RunError(f"{path}: there is no such file") from None
     except KeyError as error:
         raise RunError(f"{path}: damaged, or not a safetensors file that NumPy can hold: type {error}") from None
+    except MemoryError:
+        raise RunError(f"{path}: more than fits into the memory of this machine") from None
     except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from None
     place = _seal_place(content)
@@ -165,6 +169,8 @@ def _read_announced(path: Path) -> bytes:
         held = os.fstat(file.fileno()).st_size
         head = file.read(8)
         announced = int.from_bytes(head, "little")
-        if len(head) < 8 or announced > held - 8:
+        if len(head) < 8 or announced > min(held - 8, MOST_HEADER):
             raise ValueError(f"its header announces {announced:,} bytes, the file holds {held:,}")
+        if held > MOST_TENSORS:
+            raise ValueError(f"it holds {held:,} bytes, more than any network here has")
         return head + file.read()

@@ -4,7 +4,7 @@ import os
 import shlex
 import socket
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -189,9 +189,11 @@ def _hold(path: Path) -> IO[Any]:
             break
         # Its holder removed it between our opening and our locking it.
         file.close()
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},")
-    file.flush()
+    words = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
+    # A full disk has no room for words; it is held all the same.
+    with suppress(OSError):
+        file.truncate(0)
+        os.write(file.fileno(), words.encode())
     return file
 
 

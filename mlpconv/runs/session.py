@@ -198,12 +198,12 @@ class Recorder:
             return
         session = self.session
         train, test = session.data
-        if session.expected is not None:
-            with self._writing():
-                self.run.write_forecast(session.expected)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
+        if session.expected is not None:
+            with self._writing():
+                self.run.write_forecast(session.expected)
         if epoch or step:
             yield Resumed(epoch, step)
         began = saved = heard = time.perf_counter()

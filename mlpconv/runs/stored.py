@@ -78,7 +78,7 @@ def read_classifier(path: Path) -> Stored:
             f"{path}: holds weights, but does not say of what network; mlpconv convert makes a classifier of them"
         )
     if said["format"] != str(FORMAT):
-        newer = said["format"].isdigit() and int(said["format"]) > FORMAT
+        newer = said["format"].isdecimal() and len(said["format"]) < 9 and int(said["format"]) > FORMAT
         remedy = "written by a newer mlpconv; update mlpconv" if newer else f"this version reads {FORMAT}"
         raise RunError(f"{path}: format {said['format']}: {remedy}")
     network = Network.from_json(said["network"], f"{path}: network")

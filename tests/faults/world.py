@@ -13,6 +13,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+KILLS = int(os.environ.get("MLPCONV_KILLS", "6"))
+"""How many `kill -9`s one run is to survive."""
+INPUTS = int(os.environ.get("MLPCONV_INPUTS", "150"))
+"""How many damaged files each reader is given."""
+LONG = "MLPCONV_KILLS" in os.environ
+
 SERVER = r"""
 import json, os, sys, traceback
 import jinja2, matplotlib.backends.backend_agg, matplotlib.figure, sklearn.datasets, torch, torch._dynamo
@@ -166,9 +172,9 @@ def training(folder, **changes):
     return ["train", "--json", *options, *(part for setting in settings for part in ("--set", setting))]
 
 
-def at_step(number, action):
-    """A program that does something just before the ``number``-th step that its process plans, from 1."""
-    lines = "\n        ".join(action.strip().splitlines())
+def at_step(number, action, *, before=None):
+    """A program that does something in the middle of the ``number``-th step of its process, from 1; before: something
+    else in the middle of the step before that."""
     return f"""
 import os, signal, sys, time
 from mlpconv.training import trainer
@@ -176,8 +182,10 @@ real_plan, count = trainer.plan_step, 0
 def plan_step(*arguments):
     global count
     count += 1
+    if count == {number} - 1:
+        {before}
     if count == {number}:
-        {lines}
+        {action}
     return real_plan(*arguments)
 trainer.plan_step = plan_step
 """

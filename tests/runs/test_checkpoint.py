@@ -125,6 +125,6 @@ def test_where_all_are_damaged_nothing_starts_over_in_silence(tmp_path):
     for epoch in (1, 2):
         spoil(save(tmp_path, at(epoch, 0)), "cut")
     before = names(tmp_path)
-    with pytest.raises(RunError, match="(?s)no checkpoint can be read:.*0002.*0001.*start again with another --out"):
+    with pytest.raises(RunError, match=r"(?s)no checkpoint can be read:.*0002.*0001.*start again with another --out"):
         load_newest(tmp_path, refuse)
     assert names(tmp_path) == before

@@ -301,7 +301,7 @@ def test_two_recorders_never_write_into_one_directory(tmp_path, whole):
     events = iter(first)
     next(events)
     second = tiny.session().run(path, resume=True)
-    with pytest.raises(RunError, match="process .* is training in it; wait for it, or choose another --out"):
+    with pytest.raises(RunError, match=r"process .* is training in it; wait for it, or choose another --out"):
         next(iter(second))
     program = """
 import sys, tiny
