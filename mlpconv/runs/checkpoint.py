@@ -118,7 +118,5 @@ def _name(epoch: int, step: int) -> str:
 
 def _list(directory: Path) -> list[Path]:
     """The checkpoints there, in the order of training."""
-    found = {path: _NAME.fullmatch(path.name) for path in directory.glob("epoch-*.safetensors")}
-    return sorted(
-        (path for path, match in found.items() if match), key=lambda path: tuple(map(int, found[path].groups()))
-    )
+    found = [(match, path) for path in directory.glob("epoch-*.safetensors") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted((tuple(map(int, match.groups())), path) for match, path in found)]

@@ -26,6 +26,10 @@ CHANGEABLE = (
 """What a run may go on with otherwise than it began, where that is said to be meant."""
 
 
+SHAPING = ("model", "data", "image_size", "normalize", "fit", "antialias")
+"""Fields of a recipe from which network and preprocessing follow."""
+
+
 def claim(recipe_name: str, model: str) -> Path:
     """A new directory under ./runs: two processes that begin at once get two."""
     while True:
@@ -102,7 +106,7 @@ def refuse_other(run: Run, config: Config, meant: Collection[str] = ()) -> list[
     old = run.config
     changes = dict(differences(old.recipe, config.recipe))
     told = set(changes)
-    if not told:
+    if told.isdisjoint(SHAPING):
         changes |= _network(old.make_network(), config.make_network())
         changes |= _fields("preprocess", old.preprocess, config.preprocess)
     changes |= _fields("data", old.data, config.data)

@@ -294,6 +294,7 @@ def test_json_of_a_run(tmp_path, survive, whole, name):
 
     def read(_):
         run = Run(path)
+        run.config.make_network()
         parts = {"result.json": "result", "history.jsonl": "history", "environment.json": "environment"}
         return getattr(run, parts[name]) if name in parts else run.forecast
 

@@ -7,13 +7,14 @@ import resource
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
 from tiny import names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
-from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
+from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed, WeightsError
 from mlpconv.runs import place
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import Resumed, Session
@@ -252,6 +253,9 @@ def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(tiny, "NETWORK", tiny.NETWORK.named({**tiny.NETWORK.layers, "dropout1": tiny.Dropout(0.4)}))
     with pytest.raises(RunError, match=r"\n  network\.dropout1: Dropout\(p=0\.2\), now Dropout\(p=0\.4\)\n"):
         tiny.run(tmp_path / "run", resume=True)
+    # Neither does another change that is meant let it through.
+    with pytest.raises(RunError, match=r"settings:\n  network\.dropout1: "):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=5), resume=True, resume_with=["epochs"])
 
 
 def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
@@ -261,9 +265,71 @@ def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
     other = Session(recipe, data=tiny.DATA, device="cpu", precision="float32")
     with pytest.raises(RunError, match="\n  precision: bfloat16, now float32\n"):
         other.run(tmp_path / "run", resume=True)
-    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16", deterministic=True)
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16")
+    other.config = msgspec.structs.replace(other.config, deterministic=True)
     with pytest.raises(RunError, match="\n  deterministic: False, now True\n"):
         other.run(tmp_path / "run", resume=True)
+
+
+def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
+    import torch
+
+    assert not torch.are_deterministic_algorithms_enabled()
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        session = Session(tiny.recipe(), data=tiny.DATA, device="cpu", deterministic=True)
+        assert session.config.deterministic
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert not tiny.session().config.deterministic
+
+
+def test_checkpoints_come_by_steps_too(whole, tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_steps=4):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    assert {(int(name[6:10]), int(name[16:22])) for name in seen} == {
+        (epoch, step) for epoch in range(3) for step in (4, 8)
+    } | {(epoch, 0) for epoch in (1, 2, 3)}  # fmt: skip
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+
+
+def test_what_is_meant_may_change_and_is_written_down(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=STEPS + 3)
+    changed = tiny.session(learning_rate=0.01, epochs=2, batch_size=4)
+    with pytest.raises(RunError, match="cannot go on") as caught:
+        tiny.run(path, session=changed, resume=True, resume_with=["epochs", "batch_size"])
+    assert "epochs" not in str(caught.value)
+    assert str(caught.value).endswith("meant: --resume-with learning_rate=0.01")
+    with pytest.raises(RecipeError, match="epochs 1: 1 are done already; give more"):
+        tiny.run(path, session=tiny.session(epochs=1), resume=True, resume_with=["epochs"])
+    run, events = tiny.run(path, session=changed, resume=True, resume_with=["learning_rate", "epochs", "batch_size"])
+    assert events[0] == Resumed(1, 6)
+    assert run.result.epochs == 2
+    assert Run(path).config.resumed_with == (
+        "epoch 1, step 3: epochs: 3, now 2", "epoch 1, step 3: batch_size: 8, now 4",
+        "epoch 1, step 3: learning_rate: 0.05, now 0.01",
+    )  # fmt: skip
+    assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
+    # From here on that is what it was told.
+    tiny.run(path, session=changed, resume=True)
+    with pytest.raises(RecipeError, match="--resume-with model: a run goes on with its own; what may change: epochs, "):
+        tiny.run(path, session=changed, resume=True, resume_with=["model"])
+    longer = tiny.session(learning_rate=0.01, epochs=4, batch_size=4)
+    run, _ = tiny.run(path, session=longer, resume=True, resume_with=["epochs"])
+    assert run.result.epochs == 4
+
+
+def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=3)
+    before = (path / "config.json").read_bytes()
+    with pytest.raises(WeightsError, match="another optimiser"):
+        tiny.run(path, session=tiny.session(optimizer="sgd"), resume=True, resume_with=["optimizer"])
+    assert (path / "config.json").read_bytes() == before
 
 
 def test_a_recipes_own_precision_comes_first():
