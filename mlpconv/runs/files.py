@@ -149,18 +149,22 @@ def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndar
     except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from None
     place = _seal_place(content)
-    if place:
-        view = memoryview(content)
-        digest = hashlib.sha256(view[:place])
-        digest.update(_BLANK)
-        digest.update(view[place + len(_BLANK) :])
-    if (place or sealed) and not (place and digest.hexdigest().encode() == content[place : place + len(_BLANK)]):
+    if (place or sealed) and not _is_whole(content, place):
         raise RunError(f"{path}: damaged: its contents are no longer those that were written (SHA-256)")
     header = json.loads(content[8 : _data_start(content)])
     texts = header.pop("__metadata__", None) or {}
     texts.pop(SEAL, None)
     # The library gives them in any order.
     return {name: tensors[name] for name in header}, texts
+
+
+def _is_whole(content: bytes, place: int) -> bool:
+    """Whether the seal at ``place`` is there and says what the rest does."""
+    end = place + len(_BLANK)
+    digest = hashlib.sha256(memoryview(content)[:place])
+    digest.update(_BLANK)
+    digest.update(memoryview(content)[end:])
+    return bool(place) and digest.hexdigest().encode() == content[place:end]
 
 
 def _read_announced(path: Path) -> bytes:
