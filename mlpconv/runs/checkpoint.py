@@ -61,9 +61,14 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
-    """The epoch, from 1, whose model is the best so far: that with the lowest training loss, since the test set chooses
-    nothing; None before the first."""
-    return min(history, key=lambda line: line["loss"])["epoch"] if history else None
+    """The epoch, from 1, whose model is the best so far, None before the first: by the accuracy on validation images
+    where the history has it, else by the training loss, since the test set chooses nothing. The first of equals."""
+
+    def rank(line: dict[str, Any]) -> float:
+        held = line.get("validation_accuracy")
+        return line["loss"] if held is None else -held
+
+    return min(history, key=rank)["epoch"] if history else None
 
 
 def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:

@@ -61,6 +61,8 @@ def test_the_best_is_kept_too(tmp_path):
     assert [(int(name[6:10]), int(name[16:22])) for name in names(tmp_path)] == [(6, 0), (7, 0), (7, 3)]
     assert best_epoch([]) is None
     assert best_epoch([line(1, 0.5), line(2, 0.5)]) == 1
+    held = [line(1, 0.5) | {"validation_accuracy": 0.8}, line(2, 0.1) | {"validation_accuracy": 0.7}]
+    assert best_epoch(held) == 1
 
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path):
