@@ -37,6 +37,8 @@ many = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+few = settings(many, max_examples=max(many.max_examples // 5, 12))
+"""For readers of which there are five of a kind, or that are made of the others."""
 SEEDS = st.integers(0, 2**32)
 
 
@@ -158,8 +160,8 @@ def files(tmp_path, make):
     return content
 
 
-def each(strategy, read, path, survive):
-    @many
+def each(strategy, read, path, survive, times=many):
+    @times
     @given(strategy, SEEDS)
     def run(content, seed):
         for mutant in mutants(content, seed):
@@ -218,7 +220,7 @@ def test_classifier(tmp_path, survive):
     del texts["mlpconv.sha256"]
 
     # Sealed with its damage, as by somebody who means it.
-    @many
+    @few
     @given(st.sampled_from(sorted(texts)), damaged(*(text.encode() for text in texts.values())), SEEDS)
     def run(name, text, seed):
         for mutant in (text, *mutants(texts[name].encode(), seed)[1:]):
@@ -264,7 +266,7 @@ def test_evaluation(tmp_path, survive):
         max_size=3,
     )  # fmt: skip
 
-    @many
+    @few
     @given(arrays, changed(said) | st.just(said) | VALUES, SEEDS)
     def run(others, value, seed):
         for text in mutants(json.dumps(value).encode(), seed):
@@ -299,11 +301,11 @@ def test_json_of_a_run(tmp_path, survive, whole, name):
         return getattr(run, parts[name]) if name in parts else run.forecast
 
     strategy = damaged(content) | changed(value).map(lambda value: json.dumps(value).encode())
-    each(strategy, read, path / name, survive)
+    each(strategy, read, path / name, survive, few)
 
 
 def test_recipe_toml(tmp_path, survive):
-    each(damaged(to_toml(Recipe()).encode()), read_recipe, tmp_path / "recipe.toml", survive)
+    each(damaged(to_toml(Recipe()).encode()), read_recipe, tmp_path / "recipe.toml", survive, few)
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, survive):
