@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 from types import FrameType
+from typing import NoReturn
 
 PATIENCE = 20.0
 """Seconds that a step may take to come to its end after a signal: whoever sent it often kills after 30."""
@@ -88,7 +89,7 @@ class Stop:
                     first = first or said[0]
 
 
-def _end_now(code: int) -> None:
+def _end_now(code: int) -> NoReturn:
     # A terminal's cursor, which a progress bar hides, is shown again.
     end = "\x1b[?25h" if sys.stderr.isatty() else ""
     os.write(2, f"{end}stopped in the middle of a step; what was saved before is whole\n".encode())
