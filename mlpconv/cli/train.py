@@ -82,7 +82,7 @@ def train(
     meant = parse_settings(resume_with or [], "--resume-with")
     session, finished = _prepare(
         recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
-        device=device, deterministic=deterministic, data_dir=data_dir, out=None if dry_run else out, begin=not dry_run,
+        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run,
     )  # fmt: skip
     if finished is not None:
         if not json:
