@@ -142,7 +142,7 @@ def read_recipe(path: Path) -> Recipe:
     """A recipe from TOML: the fields of Recipe, and ``base`` for the named recipe that it changes."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from None
     base = table.pop("base", None)
     start = Recipe() if base is None else get_recipe(str(base))
@@ -209,7 +209,7 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
             raise RecipeError(f"{option} {setting}: expected key=value, such as optimizer.momentum=0.9")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
         table = changes
         *parents, last = key.strip().split(".")

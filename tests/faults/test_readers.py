@@ -131,7 +131,7 @@ def damaged(*originals):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8)
-    | st.sampled_from([10**400, 2**63, -1, 0, 1e308, "nin", "F32", "conv2d", "float32"]),
+    | st.sampled_from([10**400, 2**63, -1, 0, 1e308, "nin", "F32", "conv2d", "float32", "\ud800"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip

@@ -254,3 +254,13 @@ def test_no_file_of_the_working_directory_is_taken_for_a_recipe(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     Path("quick").write_text("epochs = 99")
     assert get_recipe("quick") == RECIPES["quick"].recipe
+
+
+@pytest.mark.parametrize("text", ["seed = " + "[" * 5000, "seed = " + "9" * 5000, "\ufffe="])
+def test_a_file_that_overwhelms_the_parser_is_refused_in_words(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: cannot be read: "):
+        read_recipe(path)
+    with pytest.raises(RecipeError):
+        change(Recipe(), parse_settings([text.replace(" ", "")]))
