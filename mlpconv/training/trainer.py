@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import NamedTuple
 
-from mlpconv.backends.base import Images, Labels, Metrics, Model
+import numpy as np
+
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
 from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import plan_step, steps_per_epoch
 from mlpconv.training.recipe import Recipe
+
+EVALUATED_AT_ONCE = 256
+"""Test images between two questions whether to stop: seconds even on a slow processor and at the chapter's size."""
 
 
 class Progress(NamedTuple):
@@ -42,7 +47,7 @@ class EpochEnded(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """``should_stop`` said so: ``step`` steps of ``epoch`` are done."""
+    """``should_stop`` said so: ``step`` steps of ``epoch`` are done, all of them where it was being evaluated."""
 
     epoch: int
     step: int
@@ -64,10 +69,14 @@ def train(
     step: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 0.5,
+    report_steps: int | None = None,
 ) -> Iterator[Event]:
     """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe.
 
-    The model must have been given the training images. report_every: seconds between two Progress events.
+    From behind an epoch's last step on, it begins with the evaluation of that epoch.
+
+    The model must have been given the training images. report_every: seconds between two Progress events;
+    report_steps: one comes after each so many steps of an epoch too.
     Raises TrainingFailed where the loss has stopped being finite: in twenty steps of an epoch, in all of them, or on
     the test images.
     """
@@ -86,16 +95,22 @@ def train(
             model.train_step(plan)
             now = time.perf_counter()
             mark = (index + 1) % max(steps // 5, 1) == 0
-            if mark or now - reported >= report_every:
+            if mark or now - reported >= report_every or (report_steps and (index + 1) % report_steps == 0):
                 reported = now
                 metrics = model.read_metrics()
                 _check(metrics, current, index)
                 speed = (metrics.examples - before) / (time.perf_counter() - began)
                 yield Progress(current, index + 1, steps, *_means(metrics), speed, mark)
-        metrics = model.read_metrics(reset=True)
+        metrics = model.read_metrics()
         seconds = time.perf_counter() - began
         _check(metrics, current, steps - 1, ended=True)
-        test = evaluate(model.logits(test_images), test_labels)
+        logits = _logits(model, test_images, should_stop)
+        if logits is None:
+            # The sums were read; a resume reads them again.
+            yield Stopped(current, steps)
+            return
+        model.read_metrics(reset=True)
+        test = evaluate(logits, test_labels)
         evaluation_seconds = time.perf_counter() - began - seconds
         if not isfinite(test.loss):
             raise TrainingFailed(
@@ -114,6 +129,16 @@ def train(
             evaluation_seconds,
             (metrics.examples - before) / seconds,
         )
+
+
+def _logits(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:
+    """Of all images, None where it was to stop before the end."""
+    parts = []
+    for start in range(0, max(len(images), 1), EVALUATED_AT_ONCE):
+        if start and should_stop():
+            return None
+        parts.append(model.logits(images[start : start + EVALUATED_AT_ONCE]))
+    return np.concatenate(parts)
 
 
 def _means(metrics: Metrics) -> tuple[float, float]:
