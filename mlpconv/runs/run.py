@@ -8,6 +8,7 @@ weights.safetensors     the classifier: weights, network, preprocess and class n
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
 forecast.json           what the run was expected to take
 result.json             how it ended
+failed.json             that training could not be brought to an end, and why
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
@@ -36,9 +37,9 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT = (
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT, FAILED = (
     "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json", "forecast.json",
-    "report.html",
+    "report.html", "failed.json",
 )  # fmt: skip
 
 
@@ -97,6 +98,13 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
     peak_resident_bytes: int | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That training could not be brought to an end. message: what happened, what was tried, what to do."""
+
+    message: str
+    format: int = FORMAT
 
 
 class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +199,15 @@ class Run:
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why training failed; None where it did not, or has been begun again since."""
+        path = self.path / FAILED
+        return _read(path, Failure, "damaged", "; remove it") if path.exists() else None
+
+    def write_failure(self, failure: Failure) -> None:
+        write_atomic(self.path / FAILED, msgspec.json.encode(failure) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
         """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are

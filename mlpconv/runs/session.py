@@ -16,12 +16,12 @@ from mlpconv.backends.base import Backend, Model, Precision, get_backend
 from mlpconv.backends.weights import initialize, weight_shapes
 from mlpconv.data import Splits, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import NetworkError, RecipeError, RunError
+from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import mistakes
 from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
-from mlpconv.runs.run import Config, DataInfo, Result, Run
+from mlpconv.runs.run import FAILED, Config, DataInfo, Failure, Result, Run
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.metrics import Evaluation, evaluate
@@ -172,7 +172,13 @@ class Recorder:
     def __iter__(self) -> Iterator[Event]:
         with ExitStack() as stack:
             stack.enter_context(locked(self.run.path))
-            yield from self._train()
+            (self.run.path / FAILED).unlink(missing_ok=True)
+            try:
+                yield from self._train()
+            except TrainingFailed as error:
+                with self._writing():
+                    self.run.write_failure(Failure(str(error)))
+                raise
 
     def _train(self) -> Iterator[Event]:
         if self._result is not None:
