@@ -283,6 +283,7 @@ class Recorder:
             if (self.run.path / WEIGHTS).exists():
                 message += f"; the best weights are kept in {self.run.path / WEIGHTS}"
             self.run.write_failure(Failure(message, self._new_repairs()))
+        self._draw()
         return message
 
     def _new_repairs(self) -> list[dict[str, Any]]:
@@ -414,7 +415,8 @@ class Recorder:
         from mlpconv.runs.report import write_report
 
         try:
-            save_curves(self.history, self.run.path / "curves.png", self.run.name)
+            if self.history:
+                save_curves(self.history, self.run.path / "curves.png", self.run.name)
             write_report(self.run)
         except OSError as error:
             _log.warning(
