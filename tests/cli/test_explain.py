@@ -16,7 +16,8 @@ def test_it_says_what_speaks_for_a_class(cli, digits_run, digit):
     assert said.out.startswith(f"{path}: {label} 0.")
     assert "logit" in said.out
     assert "mlpconv explain" in said.out
-    assert Image.open("seen/digit.png").width > 500
+    with Image.open("seen/digit.png") as picture:
+        assert picture.width > 500
 
 
 def test_a_large_picture_is_searched(cli, digits_run):
