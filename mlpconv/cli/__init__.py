@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, train, use
+from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for command in (
     use.runs,
     report.report,
     report.compare,
+    study.study,
     network.summary,
     network.models,
     recipes.recipes,
