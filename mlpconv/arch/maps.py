@@ -29,6 +29,8 @@ def until_class_maps(network: Network) -> tuple[Network, bool]:
             f"make the logits of, and it ends in {kinds[-1].__name__}; use a network that ends in them, such as nin"
         )
     count = len(rows) - 2
+    if not count:
+        raise NetworkError(f"{network.name or 'the network'} has no class maps: it has no layer before its pooling")
     # In evaluation dropout does nothing.
     while count > 1 and kinds[count - 1] in (ReLU, Dropout):
         count -= 1
@@ -46,12 +48,19 @@ def until_class_maps(network: Network) -> tuple[Network, bool]:
 
 def class_map_grid(network: Network) -> Grid:
     """Where the positions of a network's class maps lie. Raises NetworkError where it has none."""
+    return grid(until_class_maps(network)[0])
+
+
+def grid(network: Network, last: str = "") -> Grid:
+    """Where the positions of a layer's map lie, by default of the network's output."""
     first, stride = [0.5, 0.5], [1, 1]
-    for _, layer in until_class_maps(network)[0].walk():
+    for name, layer in network.walk():
         if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):
             for axis in (0, 1):
                 sizes = (layer.kernel_size, layer.stride, layer.padding)
                 kernel, step, padding = (pair(size)[axis] for size in sizes)
                 first[axis] += ((kernel - 1) / 2 - padding) * stride[axis]
                 stride[axis] *= step
+        if name == last:
+            break
     return Grid((first[0], first[1]), (stride[0], stride[1]))

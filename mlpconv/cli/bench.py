@@ -119,7 +119,49 @@ def recipe(
     paragraph(benchmark.summary(result))
 
 
-_COMMANDS: dict[str, Any] = {"train": train, "recipe": recipe}
+@app.command()
+def explain(
+    run: Annotated[str | None, Option(metavar="RUN", help="A run; by default nin_28 is trained for an epoch.")] = None,
+    images: Annotated[int, Option(min=2, help="Images of the test set.")] = 200,
+    steps: Annotated[int, Option(min=1, help="In how many steps pixels are taken and given.")] = 28,
+    rounds: Annotated[int, Option(min=1, help="Times that each method is timed.")] = 5,
+    runs: Annotated[Path, Option(help="Where the run that is trained goes.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How faithful class maps are, and what they cost, beside Grad-CAM on earlier layers, occlusion and chance.
+
+    Example: mlpconv bench explain --run latest
+    """
+    from mlpconv.bench import explain as benchmark
+    from mlpconv.bench import explain_report as report
+    from mlpconv.runs.plots import png
+    from mlpconv.runs.run import Run
+
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    found = Run(run) if run else benchmark.trained(runs / "bench-explain-nin_28", progress)
+    result = benchmark.measure(found, images, steps, rounds, progress)
+    if out is not None:
+        write_file(out / "explain.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "explain.md", report.markdown(result), "--out")
+        write_file(out / "explain.png", png(report.figure(result)), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    paragraph(report.setting(result))
+    say()
+    table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
+    say()
+    for line in [*report.words(result), report.gate(result)]:
+        paragraph(line)
+
+
+_COMMANDS: dict[str, Any] = {"train": train, "recipe": recipe, "explain": explain}
 
 
 def _make(directory: Path) -> None:

@@ -1,7 +1,7 @@
 """Class maps of images: what each place of a picture says for and against each class."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from mlpconv.runs.files import read_tensors, write_tensors
 KEPT = "class_maps.safetensors"
 MOST = 8
 """Test images whose maps a run keeps for its report."""
+LARGEST = 512
+"""Pixels of a side, beyond which none are kept."""
 FOR, AGAINST = (202, 0, 32), (5, 113, 176)
 """The colours of evidence for a class and against it."""
 STRENGTH = 0.8
@@ -91,6 +93,12 @@ def overlay(image: Images, values: Floats, limit: float) -> Images:
     return np.rint((1 - share) * grey + share * colour).astype(np.uint8)
 
 
+def enlarged(image: npt.NDArray[Any], side: int = 112) -> npt.NDArray[Any]:
+    """A picture (H, W, C) with each pixel repeated until its longer side has ``side`` pixels or more."""
+    times = -(-side // max(image.shape[:2]))
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
 class Kept(NamedTuple):
     """Class maps of a few test images, kept for the report. labels, predicted: int64 (N,)."""
 
@@ -108,6 +116,8 @@ def save(directory: Path, model: Model, network: Network, preprocess: Preprocess
     firsts = [np.flatnonzero(dataset.labels == label)[:1] for label in range(dataset.num_classes)]
     chosen = np.concatenate(firsts)[:MOST]
     images = dataset.images[chosen]
+    if max(images.shape[1:3]) > LARGEST:  # photographs would make every run larger by megabytes
+        return
     before = model.class_maps(images)
     size, side = (preprocess.size, preprocess.size), dataset.image_shape[:2]
     places = place_on_image(class_map_grid(network), before.shape[2:], size, side, preprocess.fit)

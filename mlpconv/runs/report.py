@@ -5,11 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
 from mlpconv.arch.diagram import layer_label, to_svg
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
-from mlpconv.runs import mistakes
+from mlpconv.runs import class_maps, mistakes
 from mlpconv.runs.chart import Line, Note, line_chart
 from mlpconv.runs.files import write_atomic
 from mlpconv.runs.page import language, picture, render
@@ -91,6 +93,7 @@ def report_html(run: Run) -> str:
         matrix=_cells(matrix) if matrix and len(matrix) <= MOST_CLASSES else None,
         confused=_most_confused(config.data.class_names, matrix) if matrix else [],
         mistakes=_pictures(newest.mistakes, config.data.class_names) if newest else None,
+        evidence=_evidence(class_maps.load(run.path, config.data.class_names)) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
         costs=costs,
@@ -190,6 +193,31 @@ def _pictures(found: mistakes.Mistakes, names: tuple[str, ...]) -> list[dict[str
          "picture": picture(image)}
         for index, label, predicted, sure, image in zip(*found, strict=True)
     ]  # fmt: skip
+
+
+def _evidence(kept: class_maps.Kept | None) -> dict[str, Any] | None:
+    """The class maps of a few test images, each that of the class it was taken for; None where none were kept."""
+    if kept is None:
+        return None
+    maps = kept.maps
+    rows = np.arange(len(maps.images))
+    values = maps.over_images(maps.before[rows, kept.predicted])
+    found = []
+    for index, label in enumerate(kept.predicted):
+        image = class_maps.enlarged(maps.images[index])
+        over = class_maps.enlarged(values[index, ..., None])[..., 0]
+        limit = float(np.abs(maps.before[index]).max()) or 1.0
+        found.append(
+            {"index": maps.names[index], "label": maps.class_names[kept.labels[index]],
+             "predicted": maps.class_names[label], "logit": float(maps.logits[index, label]),
+             "picture": picture(image), "over": picture(class_maps.overlay(image, over, limit))}
+        )  # fmt: skip
+    return {
+        "size": show(maps.before.shape[2:]),
+        "rectified": maps.rectified,
+        "single": maps.before.shape[2:] == (1, 1),
+        "images": found,
+    }
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ history.jsonl           a line an epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+class_maps.safetensors  the class maps of a few test images
 forecast.json           what the run was expected to take
 result.json             how it ended
 failed.json             that training could not be brought to an end, and why

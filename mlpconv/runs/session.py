@@ -20,7 +20,7 @@ from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import mistakes
+from mlpconv.runs import class_maps, mistakes
 from mlpconv.runs.checkpoint import GOOD
 from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
 from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
@@ -374,6 +374,7 @@ class Recorder:
         if test is not None:
             mistakes.save(self.run.path, len(self.history), test, data)
             if ended:
+                class_maps.save(self.run.path, model, self.session.network, self.session.config.preprocess, data)
                 self._finish(test)
 
     def _ended(self) -> bool:
