@@ -98,7 +98,8 @@ class Watch:
         )  # fmt: skip
         if found.trouble is not None:
             return self._act(found.trouble, found.loss, epoch, step, steps, metrics)
-        if found.sound:
+        # At the end of an epoch the evaluation has a word too.
+        if found.sound and not ended:
             self._keep(epoch, step)
         return None
 

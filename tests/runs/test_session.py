@@ -75,7 +75,7 @@ def test_it_learns_fashion(tmp_path):
 def test_a_run_leaves_everything(whole):
     path, events = whole
     assert names(path) == [
-        "checkpoint", "config.json", "curves.png", "environment.json", "evaluation.safetensors", "history.jsonl",
+        "checkpoint", "class_maps.safetensors", "config.json", "curves.png", "environment.json", "evaluation.safetensors", "history.jsonl",
         "report.html", "result.json", "weights.safetensors",
     ]  # fmt: skip
     assert names(path / "checkpoint") == [
