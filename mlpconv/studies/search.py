@@ -260,7 +260,8 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
         [
             f"# Search {found.study.study_name}", "",
             f"{len(over)} trials, {len(over) - len(complete)} of them given up early; the best has "
-            f"{found.accuracy:.4f} on the images held out of the training set. It was chosen by them, so expect a little less on others.", "",
+            f"{found.accuracy:.4f} on the images held out of the training set. It was chosen by them, so expect a "
+            "little less on others.", "",
             "## The best trials", "", *_lines(table), "",
             "## What mattered", "", *importance, "",
             "## The best recipe", "", *(f"- {line}" for line in differences(recipe, found.recipe)), "",

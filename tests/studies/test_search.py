@@ -137,7 +137,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLPCONV_ALLOCATOR", "system")
     arguments = [
         "tune", "--trials", "2", "--set", "model=nin_28", "--set", "data=digits", "--set", "image_size=8", "--set",
-        "epochs=1", "--set", "precision=float32", "--space", "learning_rate=1e-3..1e-2 log", "--images", "300", "--json",
+        "epochs=1", "--set", "precision=float32", "--space", "learning_rate=1e-3..1e-2 log", "--images", "300",
+        "--json",
     ]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["mlpconv", *arguments])
     with pytest.raises(SystemExit) as ended:
