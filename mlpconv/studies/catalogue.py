@@ -190,7 +190,7 @@ _study(
     "family",
     "A family of NiN by VGG's rules, NiN-11, NiN-16, NiN-19: what does depth bring for what it costs?",
     _FAMILY,
-    _budgets(4, 12_000, 4, 32, gpu_size=64),
+    _budgets(4, 8_000, 4, 32, gpu_size=64),
     pairs=(("nin16", "nin11"), ("nin19", "nin16"), ("nin19", "nin11")),
 )
 

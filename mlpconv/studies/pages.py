@@ -69,8 +69,8 @@ def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     return [
         arm["name"], arm["about"], f"{predicted['parameters']:,}", amount(predicted["flops"]),
         size(predicted["training_bytes"]), measured("training_bytes"), size(predicted["prediction_bytes"]),
-        measured("prediction_bytes"), f"{found['training_seconds']['mean']:.3f}",
-        f"{found['prediction_seconds']['mean']:.3f}",
+        measured("prediction_bytes"),
+        *(f"{found[key]['mean']:.3f}" if key in found else "–" for key in ("training_seconds", "prediction_seconds")),
     ]  # fmt: skip
 
 

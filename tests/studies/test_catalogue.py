@@ -89,12 +89,12 @@ def test_a_part_of_the_data_is_in_proportion_and_always_the_same():
     whole = ImageDataset(draw.integers(0, 256, (100, 4, 4, 1), np.uint8), labels, tuple("abcde"), "noise/train")
     data = Splits(whole, whole)
     budget = STUDIES["family"].budgets["small"]._replace(images=20, test_images=10)
-    first, second = part(data, "noise", budget), part(data, "noise", budget)
+    first, second = part(data, budget), part(data, budget)
     assert np.bincount(first.train.labels).tolist() == [4] * 5
     assert len(first.test) == 10
     assert first.train.name == "noise-20/train"
     np.testing.assert_array_equal(first.train.images, second.train.images)
-    assert part(data, "noise", budget._replace(images=None, test_images=100)) == data
+    assert part(data, budget._replace(images=None, test_images=100)) == data
 
 
 def test_an_unknown_study_names_the_nearest():
