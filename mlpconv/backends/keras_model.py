@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from keras import device as on  # pyright: ignore[reportAttributeAccessIssue]
-from keras import ops  # pyright: ignore[reportAttributeAccessIssue]
+from keras import models, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.maps import until_class_maps
@@ -81,6 +81,15 @@ class KerasModel:
                 found.append(np.asarray(maps, np.float32).transpose(0, 3, 1, 2))
         assert found, "there is not one image"
         return np.ascontiguousarray(np.concatenate(found))
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        found = []
+        with on(self._device):
+            part = models.Model(self.native.inputs, self.native.get_layer(layer).output)
+            for start in range(0, len(images), CHUNK):
+                x = reference.preprocess(images[start : start + CHUNK], self._preprocess)
+                found.append(np.asarray(part.predict_on_batch(x.transpose(0, 2, 3, 1)), np.float32))
+        return np.concatenate(found).transpose(0, 3, 1, 2)
 
     def train_step(self, plan: StepPlan) -> None:
         step = self._compiled_step(plan.image_size)

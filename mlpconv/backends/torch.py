@@ -275,6 +275,19 @@ class TorchModel:
         assert parts, "there is not one image"
         return torch.cat(parts).contiguous().numpy()
 
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        self.native.eval()
+        own, parts = self.preprocess.size, []
+        names = [name for name, _ in self.network.walk()]
+        modules = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
+        with torch.inference_mode(), self._autocast():
+            for start in range(0, len(images), EVALUATION_BATCH):
+                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
+                x = self._input(fit(pixels, self.preprocess.fit), own, own)
+                parts.append(self._carry_out([*modules], x).float().cpu())
+        return torch.cat(parts).contiguous().numpy()
+
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
         assert self._steps is not None
@@ -305,11 +318,14 @@ class TorchModel:
 
     def _resized(self, pixels: Tensor, height: int, width: int, maps: bool) -> Tensor:
         """The same of images that are brought to ``height`` and ``width`` first."""
+        return self._carry_out(self._operations(height, width, maps), self._input(pixels, height, width))
+
+    def _input(self, pixels: Tensor, height: int, width: int) -> Tensor:
         x = (pixels.float() / 255 - self._mean) / self._std
         if x.shape[2:] != (height, width):
             shrinks = height < x.shape[2] or width < x.shape[3]
             x = F.interpolate(x, (height, width), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-        return self._carry_out(self._operations(height, width, maps), x.contiguous(memory_format=self._layout))
+        return x.contiguous(memory_format=self._layout)
 
     def _operations(self, height: int, width: int, maps: bool) -> list[Operation]:
         key = (height, width, maps)

@@ -45,8 +45,9 @@ CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT, FAILED = (
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images'
-    outermost pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+    """What a run was trained on. train, test, validation: how many images of each. fingerprint: SHA-256 of the training
+    set, validation images included. background: the mean of the images' outermost pixels, 0 to 1, by which `predict`
+    notices a photo that is the other way round."""
 
     name: str
     class_names: tuple[str, ...]
@@ -54,6 +55,7 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test: int
     fingerprint: str
     background: float
+    validation: int = 0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,9 +87,11 @@ def _whole(value: Any) -> Any:
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
+    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it. Where there are
+    validation images, the run's weights, and what is said of the test set, are of best_epoch (from 1), their best.
     examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
-    most memory that the process ever had, the framework and the data set counted; None where it is not known."""
+    most memory that the process ever had, the framework and the data set counted; None where it is not known.
+    dead_classes: names; None where no class can die. repairs: how often the guard intervened."""
 
     loss: float
     train_accuracy: float
@@ -99,12 +103,18 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
     peak_resident_bytes: int | None = None
+    best_epoch: int | None = None
+    validation_accuracy: float | None = None
+    dead_classes: list[str] | None = None
+    repairs: int = 0
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That training could not be brought to an end. message: what happened, what was tried, what to do."""
+    """That training could not be brought to an end. message: what happened, what was tried, what to do. repairs: what
+    the guard met in the epochs that the history does not have."""
 
     message: str
+    repairs: list[dict[str, Any]] = []
     format: int = FORMAT
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise, product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mlpconv.studies import measures
+from mlpconv.studies import collapse, measures
 from mlpconv.studies.runner import Arm
 
 
@@ -192,6 +192,22 @@ _study(
     _FAMILY,
     _budgets(4, 8_000, 4, 32, gpu_size=64),
     pairs=(("nin16", "nin11"), ("nin19", "nin16"), ("nin19", "nin11")),
+)
+
+_study(
+    "collapse",
+    collapse.QUESTION,
+    collapse.ARMS,
+    {
+        "small": Budget(2, 400, 200, 1, 80),
+        "laptop": Budget(6, None, None, 3, 80),
+        "gpu": Budget(20, None, None, 10, 224),
+    },
+    pairs=collapse.PAIRS,
+    recipe="d2l",
+    extra=collapse.first_attempt,
+    columns=collapse.COLUMNS,
+    about=collapse.ABOUT,
 )
 
 _study(

@@ -105,13 +105,19 @@ def _recipe(base: Recipe, arm: Arm) -> Recipe:
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """What any study wants to know. Accuracies and loss are None where training failed before its first epoch ended."""
-    last = run.history[-1] if run.history else {}
+    """What any study wants to know. Accuracies and loss are None where training failed before its first epoch ended;
+    dead_classes: how many are dead in the end, None where none can die; repairs: how often the guard intervened."""
+    history = run.history
+    last = history[-1] if history else {}
+    dead, met = last.get("dead_classes"), [event for line in history for event in line.get("repairs", ())]
+    met += run.failure.repairs if run.failure else []
     return {
-        "test_accuracy": last.get("test_accuracy"),
+        "test_accuracy": run.result.test_accuracy if run.result else last.get("test_accuracy"),
         "train_accuracy": last.get("train_accuracy"),
         "loss": last.get("loss"),
-        "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in run.history),
+        "dead_classes": None if dead is None else len(dead),
+        "repairs": sum(event["action"] not in ("went on", "ignored") for event in met),
+        "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
         "failed": run.failure.message if run.failure else None,
     }
 
