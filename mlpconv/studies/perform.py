@@ -76,10 +76,8 @@ def perform(
 
 def base(study: Study, budget: Budget) -> Recipe:
     """The recipe that all arms of a study change."""
-    changes = {"epochs": budget.epochs, "image_size": budget.image_size, **study.base}
-    if "on_trouble" in Recipe.__struct_fields__:
-        # A study shows what happens, and so nothing is mended in it.
-        changes["on_trouble"] = "ignore"
+    # A study shows what happens: nothing is repaired in it, but where an arm says so.
+    changes = {"epochs": budget.epochs, "image_size": budget.image_size, "on_trouble": "ignore", **study.base}
     return change(get_recipe(study.recipe), changes)
 
 

@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_every_exercise_has_its_study():
     assert set(STUDIES) == {
         "epochs", "one-by-one", "three-by-three", "head", "one-step", "learning-rate", "batch-size", "classics",
-        "family", "resources",
+        "family", "resources", "collapse",
     }  # fmt: skip
 
 
