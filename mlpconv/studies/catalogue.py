@@ -117,7 +117,7 @@ _study(
 
 _STEPS = (
     Arm("one-step", {"model": _network("one_step")}, "384 → 10 → 10 → 10, as the chapter"),
-    Arm("two-steps", {"model": _network("two_steps")}, "384 → 62 → 10"),
+    Arm("two-steps", {"model": _network("two_steps")}, "384 → 62 → 10 → 10"),
     Arm("three-steps", {"model": _network("three_steps")}, "384 → 114 → 34 → 10"),
 )
 _study(

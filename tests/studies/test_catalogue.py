@@ -70,7 +70,7 @@ def test_the_variants_are_what_they_say():
         kinds = [type(layer) for _, layer in getattr(networks, name)().walk()]
         assert kinds.count(Linear) == number
         assert GlobalAvgPool2d not in kinds
-    for name, widths in (("one_step", [10, 10, 10]), ("two_steps", [62, 10]), ("three_steps", [114, 34, 10])):
+    for name, widths in (("one_step", [10, 10, 10]), ("two_steps", [62, 10, 10]), ("three_steps", [114, 34, 10])):
         block = getattr(networks, name)().layers["block4"]
         assert [layer.out_channels for layer in block.layers.values() if isinstance(layer, Conv2d)] == widths
 
