@@ -52,7 +52,8 @@ class Session:
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
     name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
-    everything that cannot be carried out, before anything is written.
+    everything that cannot be carried out, before anything is written. seconds: what preparing took, reading the data
+    included; the run's time begins with it.
     """
 
     config: Config
@@ -74,6 +75,7 @@ class Session:
         deterministic: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        began = time.perf_counter()
         self.backend: Backend = get_backend(backend)
         device, precision = self.backend.choose(device, recipe.precision or precision)
         # A wrong name is found before a download begins.
@@ -117,6 +119,7 @@ class Session:
             precision=precision,
             deterministic=deterministic,
         )
+        self.seconds = time.perf_counter() - began
 
     @property
     def recipe(self) -> Recipe:
@@ -216,7 +219,7 @@ class Recorder:
     def _train(self) -> Iterator[Event]:
         if self._result is not None:
             return
-        session = self.session
+        session, began = self.session, time.perf_counter() - self.session.seconds
         train, test = session.data
         if session.expected is not None:
             with self._writing():
@@ -229,7 +232,7 @@ class Recorder:
         if epoch or step:
             yield Resumed(epoch, step)
         held = session.validation
-        began = saved = time.perf_counter()
+        saved = time.perf_counter()
         spent = self.seconds
         for event in trainer.train(
             model,

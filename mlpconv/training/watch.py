@@ -1,6 +1,8 @@
 """The guard at work: it looks at a model, keeps the last good state in memory, and repairs."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -64,6 +66,7 @@ class Watch:
         self.good = good
         self.model, self.recipe, self.network, self.sample = model, recipe, network, sample
         self.first_weights = first_weights
+        self.seconds = 0.0
         self.class_names = class_names or tuple(map(str, range(classes)))
 
     def begin(self, epoch: int, step: int) -> None:
@@ -84,6 +87,10 @@ class Watch:
 
         Raises TrainingFailed where the run is given up.
         """
+        with self._timed():
+            return self._look(metrics, epoch, step, steps, image_size)
+
+    def _look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
         ended = step == steps
         found = self.guard.look(
             metrics, image_size, step, ended=ended, class_maps=self._class_maps,
@@ -103,8 +110,16 @@ class Watch:
     def end_epoch(self, epoch: int) -> None:
         """``epoch`` epochs are over."""
         self.guard.begin_epoch()
-        if self.good is not None and self.guard.state.good is not None:
+        with self._timed():
             self._keep(epoch, 0)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
 
     def _keep(self, epoch: int, step: int) -> None:
         if self.recipe.on_trouble != "repair":
