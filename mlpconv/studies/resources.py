@@ -31,6 +31,7 @@ def study(
     *,
     device: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """A result of the runner's form, whose arms have ``predicted`` and whose seeds are repetitions of the measurement.
 
@@ -41,6 +42,8 @@ def study(
         network = create_model(arm.changes["model"])
         rows = []
         for seed in seeds:
+            if should_stop():
+                break
             found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, device)
             about = found.pop("environment")
             rows.append({"seed": seed, **found, "failed": None})
@@ -79,10 +82,10 @@ def study(
     return {
         "format": 1,
         "study": study.name,
-        "complete": True,
+        "complete": all(len(arm["seeds"]) == len(seeds) for arm in arms),
         "arms": arms,
         "data": "none",
-        "precision": arms[0]["seeds"][0]["precision"],
+        "precision": next((row["precision"] for arm in arms for row in arm["seeds"]), None),
         "hardware": {key: about.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
         "versions": about.get("versions", {}),
         "date": about.get("date"),
@@ -120,6 +123,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
     said = []
     for arm in result["arms"]:
         found, predicted = arm["summary"], arm["predicted"]
+        if not found:
+            continue
         same = all(found[key]["mean"] == predicted[key] for key in ("parameters", "flops"))
         parts = [
             "parameters and FLOPs are as predicted"
