@@ -19,7 +19,7 @@ STEPS = 60
 LABELS = np.arange(660) % 5
 PIXELS = np.random.default_rng(1).integers(0, 120, (660, 6, 6, 1), dtype=np.uint8)
 for k in range(5):  # a class is a bright square of its own size
-    PIXELS[LABELS == k, : k + 2, : k + 2] += 120
+    PIXELS[k == LABELS, : k + 2, : k + 2] += 120
 SQUARES = Splits(
     ImageDataset(PIXELS[:600], LABELS[:600], tuple("abcde"), "squares/train"),
     ImageDataset(PIXELS[600:], LABELS[600:], tuple("abcde"), "squares/test"),
