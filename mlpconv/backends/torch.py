@@ -4,6 +4,7 @@ Images stay uint8 at their own size where the model lives. Augmentation, normali
 step, and are folded into the first convolution where that is exact (mlpconv.backends.fold).
 """
 
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -155,8 +156,10 @@ def list_gpus() -> list[tuple[str, str, int]]:
     return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
 
 
-def set_deterministic() -> None:
+def set_deterministic(device: str) -> None:
     """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
+    # cuBLAS reads it when it is first used, and PyTorch refuses to use it without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 

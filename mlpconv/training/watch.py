@@ -92,6 +92,8 @@ class Watch:
 
     def _look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
         ended = step == steps
+        if ended and self.guard.state.tally.step == steps:  # before the run was stopped in the evaluation
+            return None
         found = self.guard.look(
             metrics, image_size, step, ended=ended, class_maps=self._class_maps,
             last=ended and epoch == self.recipe.epochs - 1,

@@ -27,6 +27,7 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends.keras import KerasBackend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, WeightsError
 from mlpconv.models import create_model
@@ -50,6 +51,16 @@ def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch)
         MissingDependency, match=r"'tensorflow' is not installed; pip install \"mlpconv\[tensorflow\]\""
     ):
         get_backend("tensorflow")
+
+
+def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    jax = KerasBackend("jax")
+    monkeypatch.setenv("XLA_FLAGS", "--other")
+    jax.set_deterministic("cpu")
+    with pytest.raises(MlpconvError, match="JAX on gpu:0 needs XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
+        jax.set_deterministic("gpu:0")
+    monkeypatch.setenv("XLA_FLAGS", "--other --xla_gpu_deterministic_ops=true")
+    jax.set_deterministic("gpu:0")
 
 
 @needs_keras
