@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
+from mlpconv.arch.network import Network
 from mlpconv.errors import TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs.files import write_atomic
@@ -48,10 +49,8 @@ def study(
             about = found.pop("environment")
             rows.append({"seed": seed, **found, "failed": None})
             progress(f"{arm.name}, seed {seed}: {size(found['training_bytes'] or 0)} in training")
-        side = (recipe.image_size, recipe.image_size)
-        if min(network.input_size) < 64:
-            side = network.input_size
-        shape = (network.input_channels, *side)
+        side = _side(network, recipe)
+        shape = (network.input_channels, side, side)
         precision = rows[0]["precision"] if rows else "float32"
         kind = {"batch": recipe.batch_size, "value_bytes": 2 if precision == "bfloat16" else 4}
         ledger = count(network, shape)
@@ -92,9 +91,14 @@ def study(
     }
 
 
+def _side(network: Network, recipe: Recipe) -> int:
+    """The recipe's image size, or that of a network which is made for small images."""
+    return network.input_size[0] if max(network.input_size) < 64 else recipe.image_size or network.input_size[0]
+
+
 def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dict[str, Any]:
     network = create_model(model)
-    side = network.input_size[0] if min(network.input_size) < 64 else recipe.image_size
+    side = _side(network, recipe)
     rule = {"name": recipe.optimizer.name}
     job = {"model": model, "image_size": side, "batch_size": recipe.batch_size, "device": device, "optimizer": rule}
     kept = path / KEPT

@@ -67,7 +67,7 @@ def parse_space(texts: Sequence[str]) -> list[Field]:
         log = said.endswith(" log")
         bounds = said.removesuffix(" log").strip().split("..")
         if len(bounds) == 2:
-            found.append(_range(text, name, *bounds, log))
+            found.append(_range(text, name, bounds[0], bounds[1], log))
         else:
             values = tuple(_value(name, each.strip()) for each in said.split("|"))
             if len(values) < 2 or log:
