@@ -260,7 +260,7 @@ class Recorder:
             image_size=session.config.preprocess.size,
             epoch=epoch,
             step=step,
-            validation=held and trainer.LabelledImages(held.images, held.labels),
+            validation=trainer.LabelledImages(held.images, held.labels) if held else None,
             watch=self.watch,
             should_stop=self.should_stop,
             report_every=self.report_every,

@@ -96,13 +96,13 @@ def train(
     watch = watch or Watch(model, recipe, labels)
     watch.begin(epoch, step)
     began = reported = time.perf_counter()
-    executed = 0
+    executed, plan = 0, None
     while epoch < recipe.epochs:
-        plan = watch.plan(count, side, image_size, epoch, min(step, steps - 1))
         if step < steps:
             if should_stop():
                 yield Stopped(epoch, step)
                 return
+            plan = watch.plan(count, side, image_size, epoch, step)
             model.train_step(plan)
             executed += len(plan.indices)
             step += 1
@@ -118,6 +118,8 @@ def train(
                 speed = executed / (time.perf_counter() - began)
                 yield Progress(epoch, step, steps, *_means(metrics), speed, mark)
         else:
+            # A run that was stopped in this epoch's evaluation has no plan yet.
+            plan = plan or watch.plan(count, side, image_size, epoch, steps - 1)
             metrics = model.read_metrics()
             looked = time.perf_counter()
             seconds = looked - began

@@ -170,7 +170,8 @@ class Watch:
             case "ignored":
                 return place, "nothing: on_trouble is ignore"
             case "went on":
-                self._keep(*place)
+                if not self.guard.maps:
+                    self._keep(*place)
                 left_out = trouble.kind == "update-left-out"
                 return place, "the update was left out" if left_out else "too few steps for a repair"
             case "reopened":

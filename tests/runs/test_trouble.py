@@ -128,13 +128,13 @@ def test_nan_on_every_retry_ends_with_the_best_weights(tmp_path):
         go(tmp_path / "run", prepared, nan_at(*range(70, 9999)))
     said = str(caught.value)
     assert caught.value.exit_code == 3
-    assert "epoch 2, step 24: the loss or a gradient was not finite in" in said
+    assert "epoch 2, step 12: the loss or a gradient was not finite in" in said
     assert said.count("rolled back at epoch 2") == 8
     assert "next: a lower learning rate (--lr" in said
     assert f"the best weights are kept in {tmp_path / 'run' / 'weights.safetensors'}" in said
     run = Run(tmp_path / "run")
     assert run.failure.message == said
-    assert len(run.failure.repairs) == 8
+    assert [event["action"] for event in run.failure.repairs] == ["went on"] + ["rolled back"] * 8
     assert run.result is None
     assert len(run.history) == 1
     assert all(np.isfinite(value).all() for value in run.weights().values())
@@ -163,7 +163,6 @@ def test_two_classes_that_are_shut_are_opened(tmp_path):
     assert (met.trouble, met.action, met.classes, met.epoch) == ("dead-class", "reopened", (1, 3), 1)
     assert met.what == "2 classes are dead: no position of the map is open (b, d)"
     assert [line["dead_classes"] for line in run.history] == [[], [], []]
-    assert run.history[0]["class_accuracy"]["b"] == 0
     assert run.result.test_accuracy > 0.9
 
 
