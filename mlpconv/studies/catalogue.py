@@ -222,5 +222,7 @@ _study(
     pairs=(),
     base={"batch_size": 32},
     kind="resources",
-    about="Nothing is trained: each measurement is a process of its own that carries out three steps or predictions.",
+    about="Nothing is trained: each measurement is a process of its own that carries out three steps or predictions. "
+    "On a CPU what is resident holds more than tensors: the framework's working space and code, which weigh most where "
+    "the network is small.",
 )  # fmt: skip
