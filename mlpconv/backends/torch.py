@@ -7,7 +7,7 @@ step, and are folded into the first convolution where that is exact (mlpconv.bac
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -30,6 +30,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     pair,
 )
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
@@ -43,6 +44,7 @@ from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
+Size = tuple[int, int]
 EVALUATION_BATCH = 256
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
@@ -193,7 +195,7 @@ class TorchModel:
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
         self._generator = torch.Generator(self.device)
-        self._plans: dict[tuple[tuple[int, int], int], tuple[Fold | None, list[Operation]]] = {}
+        self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
         self._mean = torch.tensor(preprocess.mean, device=self.device).view(1, -1, 1, 1)
@@ -251,13 +253,36 @@ class TorchModel:
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
+        if not len(images):
+            return np.empty((0, self.classes), np.float32)
+        return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
+        if size is None:
+            return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size, maps=True))
+        batch = min(max(EVALUATION_BATCH * self.preprocess.size**2 // (size[0] * size[1]), 1), EVALUATION_BATCH)
+        return self._evaluated(images, lambda pixels: self._resized(pixels, size, maps=True), batch)
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        names = [name for name, _ in self.network.walk()]
+        modules: list[Operation] = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
+        own = self.preprocess.size
+        return self._evaluated(
+            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), (own, own)))
+        )
+
+    def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
+        """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
         self.native.eval()
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                parts.append(self._forward(pixels, self.preprocess.size).float().cpu())
-        return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
+            for start in range(0, len(images), batch):
+                pixels = _tensor(images[start : start + batch]).to(self.device).permute(0, 3, 1, 2)
+                with self._autocast():
+                    parts.append(forward(pixels).float().cpu())
+        return torch.cat(parts).contiguous().numpy()
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
@@ -278,38 +303,44 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _forward(self, pixels: Tensor, size: int) -> Tensor:
-        """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = fit(pixels, self.preprocess.fit)
-        height, width = int(pixels.shape[2]), int(pixels.shape[3])
-        fold, steps = self._plan((height, width), size)
-        with self._autocast():
-            if fold:
-                x = fold.patches(pixels)
-            else:
-                x = (pixels.float() / 255 - self._mean) / self._std
-                if (height, width) != (size, size):
-                    shrinks = size < max(height, width)
-                    x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-                x = x.contiguous(memory_format=self._layout)
-            for step in steps:
-                x = step(x)
-            return x
+    def _forward(self, pixels: Tensor, size: int, maps: bool = False) -> Tensor:
+        """Logits, or class maps, for (B, C, H, W) pixel values 0..255 at their own size."""
+        return self._resized(fit(pixels, self.preprocess.fit), (size, size), maps)
 
-    def _plan(self, source: tuple[int, int], size: int) -> tuple[Fold | None, list[Operation]]:
-        """What to carry out on images of ``source`` (height, width) enlarged to ``size``², made once."""
-        if (source, size) not in self._plans:
-            shape = (self.network.input_channels, size, size)
+    def _resized(self, pixels: Tensor, size: Size, maps: bool) -> Tensor:
+        """The same of images that are brought to ``size`` (height, width) as they are."""
+        fold, steps = self._plan((int(pixels.shape[2]), int(pixels.shape[3])), size, maps)
+        with self._autocast():
+            return self._carry_out(steps, fold.patches(pixels) if fold else self._input(pixels, size))
+
+    def _input(self, pixels: Tensor, size: Size) -> Tensor:
+        x = (pixels.float() / 255 - self._mean) / self._std
+        if x.shape[2:] != size:
+            shrinks = size[0] < x.shape[2] or size[1] < x.shape[3]
+            x = F.interpolate(x, size, mode="bilinear", antialias=self.preprocess.antialias and shrinks)
+        return x.contiguous(memory_format=self._layout)
+
+    def _plan(self, source: Size, size: Size, maps: bool) -> tuple[Fold | None, list[Operation]]:
+        """What to carry out on images of ``source`` (height, width) enlarged to ``size``, made once."""
+        key = source, size, maps
+        if key not in self._plans:
+            network = until_class_maps(self.network)[0] if maps else self.network
+            shape = (network.input_channels, *size)
             fold = None
-            if can_fold(self.network, source, size):
-                name, layer = next(self.network.walk())
+            if size[0] == size[1] and can_fold(network, source, size[0]):
+                name, layer = next(network.walk())
                 assert isinstance(layer, Conv2d)
                 module = cast(nn.Conv2d, self.native.get_submodule(name))
-                outputs = computed_extents(self.network, shape, folded=True)[name].size
-                fold = Fold(layer, module, source, size, self.preprocess, outputs)
+                outputs = computed_extents(network, shape, folded=True)[name].size
+                fold = Fold(layer, module, source, size[0], self.preprocess, outputs)
             folded = fold.parameters if fold else None
-            self._plans[source, size] = fold, operations(self.network, self.native, shape, self._generator, folded)
-        return self._plans[source, size]
+            self._plans[key] = fold, operations(network, self.native, shape, self._generator, folded)
+        return self._plans[key]
+
+    def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:

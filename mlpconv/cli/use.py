@@ -1,12 +1,16 @@
 """``mlpconv evaluate``, ``predict`` and ``runs``: what one does with a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from mlpconv.cli.output import Column, Download, Json, duration, err, print_json, say, table, warn
 from mlpconv.errors import DataError
+
+if TYPE_CHECKING:
+    from mlpconv.backends.base import Images
+    from mlpconv.runs.classifier import Classifier
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
@@ -88,15 +92,7 @@ def predict(
 
     classifier = Classifier(run, device=device, precision=precision)
     predictions = classifier.predict(images, top=top, invert=invert)
-    other = [prediction.file for prediction in predictions if prediction.looks_inverted]
-    if other:
-        background = classifier.stored.background
-        assert background is not None
-        learnt = "dark on light" if background > 0.5 else "light on dark"
-        warn(
-            f"{', '.join(other)}: the background is unlike that of the training images, which are {learnt}; "
-            + ("try without --invert" if invert else "--invert turns an image around")
-        )
+    warn_inverted(classifier, [prediction.file for prediction in predictions], predictions.images, invert)
     if json:
         print_json(
             [{"file": p.file, "top": [guess._asdict() for guess in p.top], "looks_inverted": p.looks_inverted}
@@ -106,6 +102,25 @@ def predict(
     for prediction in predictions:
         guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in prediction.top)
         say(f"{prediction.file}: {guesses}")
+
+
+def warn_inverted(classifier: "Classifier", names: list[str], images: "Images", invert: bool) -> None:
+    """Name the images whose background is on the other side of grey than that of the training images."""
+    from mlpconv.data.image import looks_inverted
+
+    background = classifier.stored.background
+    other = [
+        name for name, image in zip(names, images, strict=True)
+        if background is not None and looks_inverted(image, background)
+    ]  # fmt: skip
+    if not other:
+        return
+    assert background is not None
+    learnt = "dark on light" if background > 0.5 else "light on dark"
+    warn(
+        f"{', '.join(other)}: the background is unlike that of the training images, which are {learnt}; "
+        + ("try without --invert" if invert else "--invert turns an image around")
+    )
 
 
 def runs(

@@ -14,6 +14,7 @@ from mlpconv.runs.files import decode_json, read_tensors, sweep, write_tensors
 
 FORMAT = 1
 KEEP = 2
+GOOD = "good/"
 DAMAGED = ".damaged"
 """What the name of a damaged checkpoint ends in once it was stepped over."""
 
@@ -24,7 +25,8 @@ _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 class Checkpoint(NamedTuple):
     """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of
-    this epoch's curve so far, and the seconds spent."""
+    this epoch's curve so far, the seconds spent, and the guard's memory: ``GuardState`` as plain values. state: the
+    model's, and under GOOD the one that the guard would go back to, where it is another."""
 
     epoch: int
     step: int
@@ -32,6 +34,7 @@ class Checkpoint(NamedTuple):
     curve: list[list[float]]
     seconds: float
     state: State
+    guard: dict[str, Any] | None = None
 
 
 class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,13 +45,14 @@ class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: list[dict[str, Any]]
     curve: list[list[float]]
     seconds: float
+    guard: dict[str, Any] | None = None
     format: int = FORMAT
 
 
 def save(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and drop all but the last two and the best. Raises OSError; those before are then whole."""
     path = directory / _name(checkpoint.epoch, checkpoint.step)
-    place = _Place(*checkpoint[:-1])
+    place = _Place(*(getattr(checkpoint, name) for name in _Place.__struct_fields__[:-1]))
     write_tensors(path, checkpoint.state, {_TEXT: msgspec.json.encode(place).decode()})
     best = best_epoch(checkpoint.history)
     found = _list(directory)
@@ -114,7 +118,7 @@ def load(path: Path) -> Checkpoint:
     for name, value in state.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise RunError(f"{path}: {name} holds NaN or infinite values")
-    return Checkpoint(place.epoch, place.step, place.history, place.curve, place.seconds, state)
+    return Checkpoint(place.epoch, place.step, place.history, place.curve, place.seconds, state, place.guard)
 
 
 def _name(epoch: int, step: int) -> str:

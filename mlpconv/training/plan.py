@@ -20,11 +20,25 @@ def steps_per_epoch(recipe: Recipe, count: int) -> int:
     return -(-count // recipe.batch_size)
 
 
-def plan_step(recipe: Recipe, count: int, side: tuple[int, int], final_size: int, epoch: int, step: int) -> StepPlan:
+def epochs_of(recipe: Recipe, count: int) -> int:
+    """The epochs that a recipe means for ``count`` training images: more than its own where they are few."""
+    return max(recipe.epochs, -(-recipe.min_steps // steps_per_epoch(recipe, count)))
+
+
+def plan_step(
+    recipe: Recipe,
+    count: int,
+    side: tuple[int, int],
+    final_size: int,
+    epoch: int,
+    step: int,
+    *,
+    rate: float = 1.0,
+) -> StepPlan:
     """What step ``step`` of epoch ``epoch`` (both from 0) does.
 
     count: training images. side: their (height, width) in pixels. final_size: the network's input where the recipe's
-    image_sizes say nothing.
+    image_sizes say nothing. rate: the guard's factor on the learning rate.
     """
     per_epoch = steps_per_epoch(recipe, count)
     start = step * recipe.batch_size
@@ -36,7 +50,7 @@ def plan_step(recipe: Recipe, count: int, side: tuple[int, int], final_size: int
     return StepPlan(
         indices=indices,
         image_size=image_size(recipe, done / per_epoch, final_size),
-        learning_rate=learning_rate(recipe, done, recipe.epochs * per_epoch),
+        learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
         flip=draw.random(size) < 0.5 if change.flip else None,
         shift=draw.integers(-change.shift, change.shift, (size, 2), endpoint=True) if change.shift else None,

@@ -177,17 +177,17 @@ def at_step(number, action, *, before=None):
     else in the middle of the step before that."""
     return f"""
 import os, signal, sys, time
-from mlpconv.training import trainer
-real_plan, count = trainer.plan_step, 0
-def plan_step(*arguments):
+from mlpconv.training import watch
+real_plan, count = watch.plan_step, 0
+def plan_step(*arguments, **options):
     global count
     count += 1
     if count == {number} - 1:
         {before}
     if count == {number}:
         {action}
-    return real_plan(*arguments)
-trainer.plan_step = plan_step
+    return real_plan(*arguments, **options)
+watch.plan_step = plan_step
 """
 
 

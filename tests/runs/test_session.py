@@ -76,8 +76,8 @@ def test_it_learns_fashion(tmp_path):
 def test_a_run_leaves_everything(whole):
     path, events = whole
     assert names(path) == [
-        "checkpoint", "config.json", "curves.png", "environment.json", "evaluation.safetensors", "history.jsonl",
-        "report.html", "result.json", "weights.safetensors",
+        "checkpoint", "class_maps.safetensors", "config.json", "curves.png", "environment.json",
+        "evaluation.safetensors", "history.jsonl", "report.html", "result.json", "weights.safetensors",
     ]  # fmt: skip
     assert names(path / "checkpoint") == [
         "epoch-0002-step-000000.safetensors", "epoch-0003-step-000000.safetensors",
