@@ -24,6 +24,7 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.extents import Extent, computed_extents
 from mlpconv.backends.numpy import margins, pool_counts
 from mlpconv.backends.weights import weight_shapes
 
@@ -40,15 +41,34 @@ _ATTRIBUTES = {
 }
 
 
-def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any = None) -> Any:
+def build(
+    network: Network,
+    shape: Shape,
+    *,
+    policy: str = "float32",
+    like: Any = None,
+    lean: bool = False,
+    behind: str | None = None,
+    output: str | None = None,
+) -> Any:
     """A ``keras.Model`` for images of ``shape`` (C, H, W), given as (B, H, W, C), made of Keras' own layers only.
 
-    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared.
+    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared. lean:
+    leave out what nobody reads (mlpconv.backends.extents), and put a ReLU behind the max pooling that follows it.
+    behind: the first layer, where the model is to take its output instead of images. output: the layer to end with.
     """
+    rows = layer_shapes(network, shape)
+    extents = computed_extents(network, shape) if lean and not any(map(_lone_column, rows)) else {}
+    if output is not None:
+        rows = rows[: 1 + next(index for index, row in enumerate(rows) if row.name == output)]
+    if behind is not None:
+        assert rows[0].name == behind
+        shape, rows = rows[0].output_shape, rows[1:]
     # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
-    image = x = Input((*shape[1:], shape[0]), name="image-input")
-    for row in layer_shapes(network, shape):
-        x = _padded(row, x)
+    kind = "bfloat16" if behind is not None and policy == "mixed_bfloat16" else "float32"
+    image = x = Input((*shape[1:], shape[0]), name="image-input", dtype=kind)
+    for row in _pooled_first(rows) if lean else rows:
+        x = _padded(row, x, extents.get(row.name))
         if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
             x = like.get_layer(row.name)(x)
         else:
@@ -60,6 +80,15 @@ def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any 
     # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
     name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
     return models.Model(image, x, name=name or "network")
+
+
+def _pooled_first(rows: list[LayerShape]) -> list[LayerShape]:
+    """The largest value of a window is the same before and after a ReLU, and behind it the map is smaller."""
+    found: list[LayerShape] = []
+    for row in rows:
+        behind = isinstance(row.layer, MaxPool2d) and found and isinstance(found[-1].layer, ReLU)
+        found.insert(len(found) - 1 if behind else len(found), row)
+    return found
 
 
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
@@ -89,12 +118,15 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.Dense(layer.out_features, use_bias=layer.bias, **common)
 
 
-def _padded(row: LayerShape, x: Any) -> Any:
+def _padded(row: LayerShape, x: Any, extent: Extent | None) -> Any:
     """What must stand before a layer: its padding, or the order in which we flatten."""
     match row.layer:
         case Conv2d() | MaxPool2d() | AvgPool2d():
-            counts = row.output_shape[1], row.output_shape[2] + _lone_column(row)
-            sides = [margins(row.layer, row.input_shape[1 + axis], counts[axis], axis) for axis in (0, 1)]
+            if extent is not None:
+                sides = list(zip(pair(row.layer.padding), extent.padding, strict=True))
+            else:
+                counts = row.output_shape[1], row.output_shape[2] + _lone_column(row)
+                sides = [margins(row.layer, x.shape[1 + axis], counts[axis], axis) for axis in (0, 1)]
             if sides == [(0, 0), (0, 0)]:
                 return x
             if isinstance(row.layer, MaxPool2d):
@@ -123,7 +155,7 @@ def _lone_column(row: LayerShape) -> bool:
 def _recounted(row: LayerShape, layer: AvgPool2d, x: Any) -> Any:
     """Keras divides by the whole window; multiply by what makes that our count where they differ."""
     rows, columns = pair(layer.kernel_size)
-    factors = rows * columns / pool_counts(layer, row.input_shape, row.output_shape)
+    factors = rows * columns / pool_counts(layer, row.input_shape, row.output_shape)[: x.shape[1], : x.shape[2]]
     if (factors == 1).all():
         return x
     return layers.Rescaling(factors[..., None].tolist(), name=f"{row.name}-count", dtype=x.dtype)(x)
@@ -149,14 +181,6 @@ def load(network: Network, model: Any, weights: Weights) -> None:
     """Put canonical weights, already checked, into the model."""
     for name, variable in variables(network, model).items():
         variable.assign(to_keras(weights[name]))
-
-
-def read(network: Network, model: Any) -> dict[str, Floats]:
-    """The model's weights, canonical."""
-    return {
-        name: from_keras(ops.convert_to_numpy(ops.copy(variable)))
-        for name, variable in variables(network, model).items()
-    }
 
 
 def to_keras(value: np.ndarray) -> np.ndarray:

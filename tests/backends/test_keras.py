@@ -28,7 +28,7 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
 from mlpconv.backends.weights import Initializer, initialize
-from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, WeightsError
+from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, WeightsError
 from mlpconv.models import create_model
 
 ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -304,9 +304,9 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend):
     model.train_step(plans()[1])
     after = model.training_state()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed == {"metrics.examples", "metrics.skipped"}
+    assert changed == {"metrics.skipped"}
     metrics = model.read_metrics()
-    assert (metrics.examples, metrics.skipped) == (16, 1)
+    assert (metrics.examples, metrics.skipped) == (8, 1)
 
 
 @needs_keras
@@ -329,7 +329,9 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 @needs_keras
 def test_a_foreign_training_state_is_refused(backend):
     state = begin(backend, optimizer=Optimizer("adam")).training_state()
-    with pytest.raises(RunError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"):
+    with pytest.raises(
+        WeightsError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"
+    ):
         begin(backend).load_training_state(state)
 
 

@@ -1,0 +1,180 @@
+"""What the back ends of Keras and MXNet share: batches made on the host, and how they become the network's first map.
+
+A batch leaves the host as pixels at their own size, augmented by the NumPy reference (a few megabytes); normalising and
+resizing happen on the device, inside the compiled step, as one folded convolution where that is exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpconv.arch.layers import Conv2d, ReLU
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.backends import numpy as reference
+from mlpconv.backends.base import Floats, Images, Labels, Optimizer, State, StepPlan
+from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
+from mlpconv.backends.weights import decays, weight_shapes
+from mlpconv.errors import RecipeError, WeightsError
+
+CHUNK = 128
+"""Images that prediction computes at once."""
+
+Array = npt.NDArray[Any]
+
+
+class Fold(NamedTuple):
+    """Enlarging and the first convolution in one. matrix: float32 (phases·k_src², k²), on whose right the kernel goes.
+    kernel: (height, width) of the convolution on the small images."""
+
+    name: str
+    rows: AxisFold
+    columns: AxisFold
+    matrix: Floats
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.rows.matrix.shape[1], self.columns.matrix.shape[1]
+
+    @property
+    def phases(self) -> int:
+        return self.rows.phases * self.columns.phases
+
+
+class Resize(NamedTuple):
+    """Resizing as two matrices, float32 (size, height) and (size, width); None where nothing is to be done."""
+
+    rows: Floats
+    columns: Floats
+
+
+@dataclass(frozen=True)
+class Front:
+    """What happens to pixels (B, H, W, C) of one size before the layers. shape: (C, H', W') of what comes out."""
+
+    fold: Fold | None
+    resize: Resize | None
+    shape: tuple[int, int, int]
+
+    def pixels(self, pixels: Array) -> Array:
+        """The edges replicated as far as the fold reads beyond them."""
+        if self.fold is None:
+            return pixels
+        rows, columns = self.fold.rows, self.fold.columns
+        return np.pad(pixels, [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)], "edge")
+
+
+def front(network: Network, preprocess: Preprocess, source: tuple[int, int], size: int) -> Front:
+    """The way of ``source`` (height, width) pixels to a network at ``size``."""
+    channels = network.input_channels
+    if can_fold(network, source, size):
+        first = layer_shapes(network, (channels, size, size))[0]
+        assert isinstance(first.layer, Conv2d)
+        rows, columns = fold_axes(first.layer, source, size)
+        # TensorFlow with oneDNN leaves parts of some maps unwritten at uneven strides.
+        if rows.stride == columns.stride:
+            matrix = np.einsum("pik,qjl->pqijkl", rows.matrix, columns.matrix)
+            flat = matrix.reshape(-1, rows.matrix.shape[2] * columns.matrix.shape[2]).astype(np.float32)
+            _, height, width = first.output_shape
+            return Front(Fold(first.name, rows, columns, flat), None, (first.output_shape[0], height, width))
+    resize = None
+    if source != (size, size):
+        matrices = (reference.resize_matrix(side, size, preprocess.antialias).astype(np.float32) for side in source)
+        resize = Resize(*matrices)
+    return Front(None, resize, (channels, size, size))
+
+
+class Batch(NamedTuple):
+    """pixels: (B, H, W, C), uint8, or float32 where images are mixed, with values 0..255. targets: float32
+    (B, classes). labels: int32 (B,)."""
+
+    pixels: Array
+    targets: Floats
+    labels: npt.NDArray[np.int32]
+
+
+def batch(plan: StepPlan, images: Images, labels: Labels, preprocess: Preprocess, classes: int) -> Batch:
+    """What a step plan says of images and labels, but for normalising and resizing."""
+    pixels: Array = reference.squared(reference.augment(plan, images[plan.indices], preprocess), preprocess)
+    if plan.partner is not None:
+        # Normalising and resizing commute with it.
+        pixels = pixels.astype(np.float32)
+        pixels = np.float32(plan.mix) * pixels + np.float32(1 - plan.mix) * pixels[plan.partner]
+    own = labels[plan.indices]
+    return Batch(pixels, reference.targets(plan, own, classes), own.astype(np.int32))
+
+
+def in_chunks(images: Images, preprocess: Preprocess, function: Callable[[Images], Floats], empty: Floats) -> Floats:
+    """``function`` of squared images, CHUNK at a time; the last chunk of several is filled up, so that compiled code
+    sees one size. empty: the result for no images."""
+    found = []
+    for start in range(0, len(images), CHUNK):
+        pixels = reference.squared(images[start : start + CHUNK], preprocess)
+        count = len(pixels)
+        if start and count < CHUNK:
+            pixels = np.concatenate([pixels, np.zeros((CHUNK - count, *pixels.shape[1:]), np.uint8)])
+        found.append(function(pixels)[:count])
+    return np.concatenate(found) if found else empty
+
+
+def check_size(network: Network, trained: tuple[int, ...], size: int) -> None:
+    """Raise RecipeError where a network whose weights were made for ``trained`` (C, H, W) cannot train at ``size``."""
+    own, other = weight_shapes(network, trained), weight_shapes(network, (trained[0], size, size))
+    if differing := [name for name in other if other[name] != own[name]]:
+        name = differing[0]
+        raise RecipeError(
+            f"image size {size}: {name} would need the shape {other[name]}, it has {own[name]}; this network trains at "
+            f"{trained[1]} only"
+        )
+
+
+def check_state(own: State, given: State) -> None:
+    """Raise WeightsError unless a training state has the names and shapes of one's own."""
+    shapes, others = ({key: value.shape for key, value in each.items()} for each in (own, given))
+    if differing := sorted({key for key, _ in shapes.items() ^ others.items()}):
+        raise WeightsError(
+            f"load_training_state: made by another network, optimiser or back end: {differing[0]} differs "
+            f"({len(differing)} differences); resume with what made it, or start from its weights alone"
+        )
+
+
+def slots(optimizer: Optimizer | None) -> tuple[str, ...]:
+    """The names of what an optimiser remembers for each parameter."""
+    kept = {"momentum": ("velocity",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
+    return kept.get(optimizer.kind if optimizer else "", ())
+
+
+def update(
+    optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], gathered: tuple[Any, Any], lr: Any, sqrt: Any
+) -> tuple[Any, dict[str, Any]]:
+    """``mlpconv.backends.numpy.update`` on any framework's tensors.
+
+    state: by the names of ``slots``. gathered: 1 − β₁ᵗ and 1 − β₂ᵗ of step t, which is 1 at the first. sqrt: the
+    framework's.
+    """
+    decay = optimizer.weight_decay if decays(name, p.shape) else 0.0
+    if optimizer.name == "sgd":
+        g = g + p * decay if decay else g
+        if not optimizer.momentum:
+            return p - g * lr, {}
+        velocity = state["velocity"] * optimizer.momentum + g
+        direction = g + velocity * optimizer.momentum if optimizer.nesterov else velocity
+        return p - direction * lr, {"velocity": velocity}
+    p = p - p * (lr * decay) if decay else p
+    mean = state["mean"] * optimizer.beta1 + g * (1 - optimizer.beta1)
+    square = state["square"] * optimizer.beta2 + g * g * (1 - optimizer.beta2)
+    root = sqrt(square / gathered[1])
+    return p - mean / gathered[0] * lr / (root + optimizer.eps), {"mean": mean, "square": square}
+
+
+def class_map_layer(network: Network) -> str:
+    """The layer whose output, under a ReLU where one follows, global average pooling makes the logits."""
+    rows = layer_shapes(network)
+    assert num_classes(network) == rows[-1].output_shape[0]
+    index = len(rows) - 3
+    while isinstance(rows[index].layer, ReLU):
+        index -= 1
+    return rows[index].name
