@@ -158,7 +158,7 @@ class Backend(Protocol):
         ...
 
 
-_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras"}
+_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras", "mxnet": "mxnet"}
 
 
 def list_backends() -> list[str]:

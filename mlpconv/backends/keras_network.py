@@ -24,8 +24,8 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.extents import Extent, computed_extents
-from mlpconv.backends.numpy import margins, pool_counts
+from mlpconv.backends.numpy import margins
+from mlpconv.backends.placed import Placed, place
 from mlpconv.backends.weights import weight_shapes
 
 LAST = "channels_last"
@@ -57,38 +57,26 @@ def build(
     leave out what nobody reads (mlpconv.backends.extents), and put a ReLU behind the max pooling that follows it.
     behind: the first layer, where the model is to take its output instead of images. output: the layer to end with.
     """
-    rows = layer_shapes(network, shape)
-    extents = computed_extents(network, shape) if lean and not any(map(_lone_column, rows)) else {}
-    if output is not None:
-        rows = rows[: 1 + next(index for index, row in enumerate(rows) if row.name == output)]
-    if behind is not None:
-        assert rows[0].name == behind
-        shape, rows = rows[0].output_shape, rows[1:]
-    # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
+    lean = lean and not any(map(_lone_column, layer_shapes(network, shape)))
+    placed = place(network, shape, lean=lean, behind=behind, output=output)
+    first = placed[0].before
     kind = "bfloat16" if behind is not None and policy == "mixed_bfloat16" else "float32"
-    image = x = Input((*shape[1:], shape[0]), name="image-input", dtype=kind)
-    for row in _pooled_first(rows) if lean else rows:
-        x = _padded(row, x, extents.get(row.name))
+    # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
+    image = x = Input((*first[1:], first[0]), name="image-input", dtype=kind)
+    for each in placed:
+        row = each.row
+        x = _padded(each, x)
         if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
             x = like.get_layer(row.name)(x)
         else:
             x = _layer(row.name, row.layer, policy)(x)
         if isinstance(row.layer, AvgPool2d):
-            x = _recounted(row, row.layer, x)
+            x = _recounted(each, row.layer, x)
         if _lone_column(row):
             x = layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=x.dtype)(x)
     # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
     name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
     return models.Model(image, x, name=name or "network")
-
-
-def _pooled_first(rows: list[LayerShape]) -> list[LayerShape]:
-    """The largest value of a window is the same before and after a ReLU, and behind it the map is smaller."""
-    found: list[LayerShape] = []
-    for row in rows:
-        behind = isinstance(row.layer, MaxPool2d) and found and isinstance(found[-1].layer, ReLU)
-        found.insert(len(found) - 1 if behind else len(found), row)
-    return found
 
 
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
@@ -118,21 +106,19 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.Dense(layer.out_features, use_bias=layer.bias, **common)
 
 
-def _padded(row: LayerShape, x: Any, extent: Extent | None) -> Any:
+def _padded(each: Placed, x: Any) -> Any:
     """What must stand before a layer: its padding, or the order in which we flatten."""
+    row, sides = each.row, each.sides
     match row.layer:
         case Conv2d() | MaxPool2d() | AvgPool2d():
-            if extent is not None:
-                sides = list(zip(pair(row.layer.padding), extent.padding, strict=True))
-            else:
-                counts = row.output_shape[1], row.output_shape[2] + _lone_column(row)
-                sides = [margins(row.layer, x.shape[1 + axis], counts[axis], axis) for axis in (0, 1)]
-            if sides == [(0, 0), (0, 0)]:
+            if _lone_column(row):
+                sides = (sides[0], margins(row.layer, x.shape[2], 2, 1))
+            if sides == ((0, 0), (0, 0)):
                 return x
             if isinstance(row.layer, MaxPool2d):
                 # Padding must never win: zeros would, over negative values.
                 return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
-            return layers.ZeroPadding2D(tuple(sides), LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
+            return layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
         case Flatten() if len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
             # Channels first here rather than another layout in the weights: then a Linear's weight is the same matrix
             # everywhere, and what a network without one gives has the same order.
@@ -152,13 +138,13 @@ def _lone_column(row: LayerShape) -> bool:
     return row.output_shape[2] == 1 and down == 1 < right
 
 
-def _recounted(row: LayerShape, layer: AvgPool2d, x: Any) -> Any:
+def _recounted(each: Placed, layer: AvgPool2d, x: Any) -> Any:
     """Keras divides by the whole window; multiply by what makes that our count where they differ."""
     rows, columns = pair(layer.kernel_size)
-    factors = rows * columns / pool_counts(layer, row.input_shape, row.output_shape)[: x.shape[1], : x.shape[2]]
+    factors = rows * columns / each.counts
     if (factors == 1).all():
         return x
-    return layers.Rescaling(factors[..., None].tolist(), name=f"{row.name}-count", dtype=x.dtype)(x)
+    return layers.Rescaling(factors[..., None].tolist(), name=f"{each.row.name}-count", dtype=x.dtype)(x)
 
 
 def variables(network: Network, model: Any) -> dict[str, Any]:
