@@ -148,7 +148,14 @@ def slots(optimizer: Optimizer | None) -> tuple[str, ...]:
 
 
 def update(
-    optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], gathered: tuple[Any, Any], lr: Any, sqrt: Any
+    optimizer: Optimizer,
+    name: str,
+    p: Any,
+    g: Any,
+    state: dict[str, Any],
+    gathered: tuple[Any, Any],
+    lr: Any,
+    sqrt: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """``mlpconv.backends.numpy.update`` on any framework's tensors.
 

@@ -37,7 +37,7 @@ class KerasModel:
         self._seeds = len(self._native.non_trainable_variables) - sum(map(is_statistic, variables))
         self._compiled: dict[Any, Any] = {}
         self._changed = False
-        self._take(0, dict.fromkeys(variables, {}), 0, 0, 0, 0)
+        self._take(0, {name: {} for name in variables}, 0, 0, 0, 0)
         self._begin_optimizer()
 
     @property
@@ -74,7 +74,9 @@ class KerasModel:
     def class_maps(self, images: Images) -> Floats:
         """float32 (N, classes, H, W): see ``mlpconv.backends.base.Model``."""
         name = hosted.class_map_layer(self._network)
-        found = hosted.in_chunks(images, self._preprocess, partial(self._predict, name), np.empty((0, 1, 1, 1), np.float32))
+        found = hosted.in_chunks(
+            images, self._preprocess, partial(self._predict, name), np.empty((0, 1, 1, 1), np.float32)
+        )
         return np.ascontiguousarray(found.transpose(0, 3, 1, 2))
 
     def _predict(self, output: str | None, pixels: Images) -> Floats:

@@ -23,7 +23,7 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
-from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.base import Weights
 from mlpconv.backends.numpy import margins
 from mlpconv.backends.placed import Placed, place
 from mlpconv.backends.weights import weight_shapes

@@ -94,7 +94,9 @@ class Path:
             statistics[name] if name else ops.cast(seeds[index], kind) for name, index, kind in self._others
         ]  # fmt: skip
         x = self._first(parameters, pixels)
-        y, after = self._model.stateless_call([parameters[name] for name in self._trainable], before, x, training=training)
+        y, after = self._model.stateless_call(
+            [parameters[name] for name in self._trainable], before, x, training=training
+        )
         found = dict(statistics)
         for (name, _, _), old, new in zip(self._others, before, after, strict=True):
             if name and training:

@@ -31,7 +31,9 @@ class MxnetModel:
         self.native = mxnet_network.build(network, self._shape)
         self.native.initialize(ctx=self._context)
         self._parameters = {
-            name: each for name, each in mxnet_network.parameters(network, self.native).items() if not is_statistic(name)
+            name: each
+            for name, each in mxnet_network.parameters(network, self.native).items()
+            if not is_statistic(name)
         }
         self._statistics = {
             name: each for name, each in mxnet_network.parameters(network, self.native).items() if is_statistic(name)

@@ -27,9 +27,7 @@ from mlpconv.backends.placed import Placed, place
 from mlpconv.backends.weights import weight_shapes
 
 LOWEST = float(np.finfo(np.float32).min)
-GLUON = {
-    BatchNorm2d: {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"}
-}
+GLUON = {BatchNorm2d: {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"}}
 """Gluon's names for the parts of a layer's weights, where they are not ours."""
 
 
@@ -121,7 +119,9 @@ def _average(described: AvgPool2d, each: Placed, common: dict[str, Any]) -> Any:
     (above, below), (left, right) = each.sides
     # Ones where a value counts, zeros where it does not; pooled, the share of each window that counts.
     counted = padding if described.count_include_pad else (0, 0)
-    inner = tuple(min(side, most) for side, most in zip((above, below, left, right), np.repeat(counted, 2), strict=True))
+    inner = tuple(
+        min(side, most) for side, most in zip((above, below, left, right), np.repeat(counted, 2), strict=True)
+    )
     outer = tuple(side - part for side, part in zip((above, below, left, right), inner, strict=True))
 
     def pool(F: Any, x: Any) -> Any:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from oracle import random_input, random_weights
+from random_values import random_input, random_weights
 from strategies import networks
 
 from mlpconv.arch.layers import (
