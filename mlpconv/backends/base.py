@@ -125,6 +125,15 @@ class Model(Protocol):
         """float32 (N, classes) for uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
         ...
 
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w) for uint8 (N, H, W, C): what a last ReLU and the average pooling make the logits
+        of (mlpconv.arch.maps).
+
+        size: (height, width) that the images are resized to; the preprocess's own fit and size by default. Raises
+        NetworkError where the network has no class maps, or the images are too small for it.
+        """
+        ...
+
     def training_state(self) -> State: ...
 
     def load_training_state(self, state: State) -> None: ...

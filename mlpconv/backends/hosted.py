@@ -6,14 +6,16 @@ resizing happen on the device, inside the compiled step, as one folded convoluti
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpconv.arch.layers import Conv2d, ReLU
+from mlpconv.arch.layers import Conv2d
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Floats, Images, Labels, Optimizer, State, StepPlan
 from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
@@ -67,13 +69,15 @@ class Front:
         return np.pad(pixels, [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)], "edge")
 
 
-def front(network: Network, preprocess: Preprocess, source: tuple[int, int], size: int) -> Front:
-    """The way of ``source`` (height, width) pixels to a network at ``size``."""
+def front(
+    network: Network, preprocess: Preprocess, source: tuple[int, int], size: tuple[int, int], output: str | None = None
+) -> Front:
+    """The way of ``source`` (height, width) pixels to a network at ``size`` that ends at the layer ``output``."""
     channels = network.input_channels
-    if can_fold(network, source, size):
-        first = layer_shapes(network, (channels, size, size))[0]
+    first = layer_shapes(network, (channels, *size))[0]
+    if size[0] == size[1] and output != first.name and can_fold(network, source, size[0]):
         assert isinstance(first.layer, Conv2d)
-        rows, columns = fold_axes(first.layer, source, size)
+        rows, columns = fold_axes(first.layer, source, size[0])
         # TensorFlow with oneDNN leaves parts of some maps unwritten at uneven strides.
         if rows.stride == columns.stride:
             matrix = np.einsum("pik,qjl->pqijkl", rows.matrix, columns.matrix)
@@ -81,10 +85,12 @@ def front(network: Network, preprocess: Preprocess, source: tuple[int, int], siz
             _, height, width = first.output_shape
             return Front(Fold(first.name, rows, columns, flat), None, (first.output_shape[0], height, width))
     resize = None
-    if source != (size, size):
-        matrices = (reference.resize_matrix(side, size, preprocess.antialias).astype(np.float32) for side in source)
-        resize = Resize(*matrices)
-    return Front(None, resize, (channels, size, size))
+    if source != size:
+        sides = zip(source, size, strict=True)
+        resize = Resize(
+            *(reference.resize_matrix(before, side, preprocess.antialias).astype(np.float32) for before, side in sides)
+        )
+    return Front(None, resize, (channels, *size))
 
 
 class Batch(NamedTuple):
@@ -107,17 +113,49 @@ def batch(plan: StepPlan, images: Images, labels: Labels, preprocess: Preprocess
     return Batch(pixels, reference.targets(plan, own, classes), own.astype(np.int32))
 
 
-def in_chunks(images: Images, preprocess: Preprocess, function: Callable[[Images], Floats], empty: Floats) -> Floats:
-    """``function`` of squared images, CHUNK at a time; the last chunk of several is filled up, so that compiled code
-    sees one size. empty: the result for no images."""
+def in_chunks(images: Images, function: Callable[[Images], Floats]) -> Floats:
+    """``function`` of images, CHUNK at a time; the last chunk of several is filled up, so that compiled code sees one
+    size."""
     found = []
     for start in range(0, len(images), CHUNK):
-        pixels = reference.squared(images[start : start + CHUNK], preprocess)
+        pixels = images[start : start + CHUNK]
         count = len(pixels)
         if start and count < CHUNK:
             pixels = np.concatenate([pixels, np.zeros((CHUNK - count, *pixels.shape[1:]), np.uint8)])
         found.append(function(pixels)[:count])
-    return np.concatenate(found) if found else empty
+    return np.concatenate(found)
+
+
+class Predictions:
+    """What a model says without training, for the back ends that say how one chunk is computed."""
+
+    network: Network
+    preprocess: Preprocess
+    classes: int
+
+    def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
+        """The output of the layer ``output``, or the logits, of images resized to ``size``; maps as (N, C, h, w)."""
+        raise NotImplementedError
+
+    def logits(self, images: Images) -> Floats:
+        """float32 (N, classes) for uint8 (N, H, W, C)."""
+        if not len(images):
+            return np.empty((0, self.classes), np.float32)
+        return self._in_chunks(images, None, None)
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w): see ``mlpconv.backends.base.Model``."""
+        *_, (name, _) = until_class_maps(self.network)[0].walk()
+        return self._in_chunks(images, size, name)
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w) for uint8 (N, H, W, C): what a layer with maps gives, by its full name."""
+        return self._in_chunks(images, None, layer)
+
+    def _in_chunks(self, images: Images, size: tuple[int, int] | None, output: str | None) -> Floats:
+        pixels = images if size else reference.squared(images, self.preprocess)
+        side = self.preprocess.size
+        return in_chunks(pixels, partial(self._predict, size or (side, side), output))
 
 
 def check_size(network: Network, trained: tuple[int, ...], size: int) -> None:
@@ -175,13 +213,3 @@ def update(
     square = state["square"] * optimizer.beta2 + g * g * (1 - optimizer.beta2)
     root = sqrt(square / gathered[1])
     return p - mean / gathered[0] * lr / (root + optimizer.eps), {"mean": mean, "square": square}
-
-
-def class_map_layer(network: Network) -> str:
-    """The layer whose output, under a ReLU where one follows, global average pooling makes the logits."""
-    rows = layer_shapes(network)
-    assert num_classes(network) == rows[-1].output_shape[0]
-    index = len(rows) - 3
-    while isinstance(rows[index].layer, ReLU):
-        index -= 1
-    return rows[index].name

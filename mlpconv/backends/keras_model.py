@@ -16,7 +16,7 @@ from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
 SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skipped", "int32"))
 
 
-class KerasModel:
+class KerasModel(hosted.Predictions):
     """A network in Keras: see ``mlpconv.backends.base.Model``.
 
     What a step changes lives in tensors of its own, which compiled code may overwrite; ``native`` receives it when it
@@ -26,10 +26,10 @@ class KerasModel:
     def __init__(
         self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, precision: Precision, device: str
     ) -> None:
-        self._network, self._preprocess, self._optimizer, self._device = network, preprocess, optimizer, device
+        self.network, self.preprocess, self._optimizer, self._device = network, preprocess, optimizer, device
         self._policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         self._shape = (network.input_channels, preprocess.size, preprocess.size)
-        self._classes = num_classes(network)
+        self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
         with on(device):
             self._native = keras_network.build(network, self._shape, policy=self._policy)
@@ -45,7 +45,7 @@ class KerasModel:
         """The ``keras.Model`` with the weights of now."""
         if self._changed:
             values = self._state.parameters | self._state.statistics
-            for name, variable in keras_network.variables(self._network, self._native).items():
+            for name, variable in keras_network.variables(self.network, self._native).items():
                 # A copy: the next step may overwrite the tensor itself.
                 variable.assign(ops.copy(values[name]))
             self._changed = False
@@ -56,8 +56,8 @@ class KerasModel:
         return {name: keras_network.from_keras(ops.convert_to_numpy(values[name])) for name in self._shapes}
 
     def load_weights(self, weights: Weights) -> None:
-        check_weights(self._network, weights, "load_weights", self._shape)
-        keras_network.load(self._network, self._native, weights)
+        check_weights(self.network, weights, "load_weights", self._shape)
+        keras_network.load(self.network, self._native, weights)
         state = self._state
         self._take(state.step, state.slots, *state.sums)
         self._changed = False
@@ -66,22 +66,9 @@ class KerasModel:
         assert len(images) == len(labels)
         self._images, self._labels = images, labels
 
-    def logits(self, images: Images) -> Floats:
-        """float32 (N, classes) for uint8 (N, H, W, C)."""
-        empty = np.empty((0, self._classes), np.float32)
-        return hosted.in_chunks(images, self._preprocess, partial(self._predict, None), empty)
-
-    def class_maps(self, images: Images) -> Floats:
-        """float32 (N, classes, H, W): see ``mlpconv.backends.base.Model``."""
-        name = hosted.class_map_layer(self._network)
-        found = hosted.in_chunks(
-            images, self._preprocess, partial(self._predict, name), np.empty((0, 1, 1, 1), np.float32)
-        )
-        return np.ascontiguousarray(found.transpose(0, 3, 1, 2))
-
-    def _predict(self, output: str | None, pixels: Images) -> Floats:
-        source, size = (pixels.shape[1], pixels.shape[2]), self._preprocess.size
-        key = (output, source)
+    def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
+        source = (pixels.shape[1], pixels.shape[2])
+        key = (source, size, output)
         if key not in self._compiled:
             path = self._path(source, size, output)
 
@@ -92,13 +79,15 @@ class KerasModel:
         front, forward = self._compiled[key]
         with on(self._device):
             values = self._state.parameters, self._state.statistics, self._drawn(0)
-            return np.array(ops.convert_to_numpy(forward(*values, ops.convert_to_tensor(front.pixels(pixels)))))
+            found = np.array(ops.convert_to_numpy(forward(*values, ops.convert_to_tensor(front.pixels(pixels)))))
+        return np.ascontiguousarray(found.transpose(0, 3, 1, 2)) if found.ndim == 4 else found
 
     def train_step(self, plan: StepPlan) -> None:
-        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self._preprocess, self._classes)
-        key = (pixels.shape[1], pixels.shape[2], plan.image_size)
+        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
+        source, size = (pixels.shape[1], pixels.shape[2]), plan.image_size
+        key = (source, size)
         if key not in self._compiled:
-            self._compiled[key] = self._compiled_step(key[:2], plan.image_size)
+            self._compiled[key] = self._compiled_step(source, size)
         front, step = self._compiled[key]
         with on(self._device):
             batch = hosted.Batch(*map(ops.convert_to_tensor, (front.pixels(pixels), targets, labels)))
@@ -136,7 +125,7 @@ class KerasModel:
         with on(self._device):
             values = {
                 name: ops.copy(variable.value)
-                for name, variable in keras_network.variables(self._network, self._native).items()
+                for name, variable in keras_network.variables(self.network, self._native).items()
             }
             self._state = keras_step.State(
                 {name: value for name, value in values.items() if not is_statistic(name)},
@@ -165,11 +154,11 @@ class KerasModel:
         drawn = [np.random.SeedSequence([seed, index]).generate_state(2) >> 1 for index in range(self._seeds)]
         return ops.convert_to_tensor(np.array(drawn, np.uint32).reshape(self._seeds, 2))
 
-    def _path(self, source: tuple[int, int], size: int, output: str | None = None) -> keras_step.Path:
-        return keras_step.Path(self._network, self._native, self._preprocess, source, size, self._policy, output)
+    def _path(self, source: tuple[int, int], size: tuple[int, int], output: str | None = None) -> keras_step.Path:
+        return keras_step.Path(self.network, self._native, self.preprocess, source, size, self._policy, output)
 
     def _compiled_step(self, source: tuple[int, int], size: int) -> Any:
         assert self._optimizer is not None, "a model built without an optimizer does not train"
-        hosted.check_size(self._network, self._shape, size)
-        path = self._path(source, size)
+        hosted.check_size(self.network, self._shape, size)
+        path = self._path(source, (size, size))
         return path.front, keras_step.compiled(partial(keras_step.step, path, self._optimizer), donated=0)

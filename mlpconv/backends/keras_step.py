@@ -51,8 +51,8 @@ class State(NamedTuple):
 class Path:
     """The network for pixels of one size (B, H, W, C): the way to the first map, then the other layers in Keras.
 
-    native: the model whose layers are used. size: the side that images are resized to. output: the layer at which to
-    end, by default the last.
+    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer at which
+    to end, by default the last.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Path:
         native: Any,
         preprocess: Preprocess,
         source: tuple[int, int],
-        size: int,
+        size: tuple[int, int],
         policy: str,
         output: str | None = None,
     ) -> None:
-        self.front = hosted.front(network, preprocess, source, size)
+        self.front = hosted.front(network, preprocess, source, size, output)
         self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
         self._bfloat16 = "bfloat16" in policy
-        shape = (network.input_channels, size, size)
+        shape = (network.input_channels, *size)
         self._model = keras_network.build(
-            network, shape, policy=policy, like=native, lean=True, behind=self.front.fold and self.front.fold.name,
+            network, shape, policy=policy, like=native, lean=output is None, behind=self.front.fold and self.front.fold.name,
             output=output,
         )  # fmt: skip
         names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}

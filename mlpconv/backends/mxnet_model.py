@@ -1,6 +1,5 @@
 """Training and prediction in MXNet: one hybridised graph from pixels to the loss, nothing of which waits."""
 
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -16,14 +15,14 @@ from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, St
 from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
 
 
-class MxnetModel:
+class MxnetModel(hosted.Predictions):
     """A network in MXNet: see ``mlpconv.backends.base.Model``. Raises NetworkError for a network that is no
     classifier."""
 
     def __init__(self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, device: str) -> None:
-        self._network, self._preprocess, self._optimizer = network, preprocess, optimizer
+        self.network, self.preprocess, self._optimizer = network, preprocess, optimizer
         self._shape = (network.input_channels, preprocess.size, preprocess.size)
-        self._classes = num_classes(network)
+        self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
         kind, _, index = device.partition(":")
         self._context = mx.Context(kind, int(index or 0))
@@ -47,36 +46,27 @@ class MxnetModel:
         self._compiled: dict[Any, Any] = {}
 
     def weights(self) -> dict[str, Floats]:
-        return mxnet_network.read(self._network, self.native)
+        return mxnet_network.read(self.network, self.native)
 
     def load_weights(self, weights: Weights) -> None:
-        check_weights(self._network, weights, "load_weights", self._shape)
-        mxnet_network.load(self._network, self.native, weights)
+        check_weights(self.network, weights, "load_weights", self._shape)
+        mxnet_network.load(self.network, self.native, weights)
 
     def attach(self, images: Images, labels: Labels) -> None:
         assert len(images) == len(labels)
         self._images, self._labels = images, labels
 
-    def logits(self, images: Images) -> Floats:
-        """float32 (N, classes) for uint8 (N, H, W, C)."""
-        empty = np.empty((0, self._classes), np.float32)
-        return hosted.in_chunks(images, self._preprocess, partial(self._predict, None), empty)
-
-    def class_maps(self, images: Images) -> Floats:
-        """float32 (N, classes, H, W): see ``mlpconv.backends.base.Model``."""
-        name = hosted.class_map_layer(self._network)
-        return hosted.in_chunks(
-            images, self._preprocess, partial(self._predict, name), np.empty((0, 1, 1, 1), np.float32)
-        )
-
-    def _predict(self, output: str | None, pixels: Images) -> Floats:
-        front, block = self._block((pixels.shape[1], pixels.shape[2]), self._preprocess.size, output, "predict")
+    def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
+        front, block = self._block((pixels.shape[1], pixels.shape[2]), size, output, "predict")
         return block(self._sent(_first(front.pixels(pixels)))).asnumpy()
 
     def train_step(self, plan: StepPlan) -> None:
         assert self._optimizer is not None, "a model built without an optimizer does not train"
-        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self._preprocess, self._classes)
-        front, block = self._block((pixels.shape[1], pixels.shape[2]), plan.image_size, None, "train")
+        hosted.check_size(self.network, self._shape, plan.image_size)
+        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
+        front, block = self._block(
+            (pixels.shape[1], pixels.shape[2]), (plan.image_size, plan.image_size), None, "train"
+        )
         before = {name: self._data(each).copy() for name, each in self._statistics.items()}
         if self._drops:
             mx.random.seed(int(np.random.SeedSequence(plan.dropout_seed).generate_state(1)[0] >> 1))
@@ -120,7 +110,7 @@ class MxnetModel:
         one; and all statistics as before where the update is masked."""
         if not before:
             return
-        rows = {row.name: row for row in layer_shapes(self._network, (self._shape[0], size, size))}
+        rows = {row.name: row for row in layer_shapes(self.network, (self._shape[0], size, size))}
         for name, each in self._statistics.items():
             layer_name, _, part = name.rpartition(".")
             row, old, new = rows[layer_name], before[name], self._data(each)
@@ -161,17 +151,16 @@ class MxnetModel:
     def _sent(self, value: np.ndarray) -> Any:
         return nd.array(value, ctx=self._context, dtype=value.dtype)
 
-    def _block(self, source: tuple[int, int], size: int, output: str | None, use: str) -> Any:
+    def _block(self, source: tuple[int, int], size: tuple[int, int], output: str | None, use: str) -> Any:
         """The front and the hybridised block for pixels of one size."""
         key = (source, size, output, use)
         if key not in self._compiled:
-            hosted.check_size(self._network, self._shape, size)
-            front = hosted.front(self._network, self._preprocess, source, size)
+            front = hosted.front(self.network, self.preprocess, source, size, output)
             whole = gluon.nn.HybridSequential(prefix="")
-            whole.add(_Front(front, self._preprocess, front.fold and mxnet_network.child(self.native, front.fold.name)))
-            shape = (self._shape[0], size, size)
+            whole.add(_Front(front, self.preprocess, front.fold and mxnet_network.child(self.native, front.fold.name)))
+            shape = (self._shape[0], *size)
             behind = front.fold.name if front.fold else None
-            whole.add(mxnet_network.lean(self._network, self.native, shape, behind, output))
+            whole.add(mxnet_network.lean(self.network, self.native, shape, behind, output))
             for constant in whole[0].constants:
                 constant.initialize(ctx=self._context)
             whole.hybridize(static_alloc=True)

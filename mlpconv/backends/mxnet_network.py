@@ -49,7 +49,7 @@ def build(network: Network, shape: Shape) -> Any:
 def lean(network: Network, native: Any, shape: Shape, behind: str | None, output: str | None) -> Any:
     """The layers of ``native`` for images of ``shape``, without what nobody reads: see ``placed.place``."""
     sequence = nn.HybridSequential(prefix="")
-    for each in place(network, shape, lean=True, behind=behind, output=output):
+    for each in place(network, shape, lean=output is None, behind=behind, output=output):
         sequence.add(layer(each, child(native, each.row.name)))
     return sequence
 

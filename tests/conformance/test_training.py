@@ -152,3 +152,21 @@ def test_an_unknown_precision_is_refused(backend):
 def test_the_processor_is_named(backend):
     assert backend.describe_device("cpu").startswith("cpu (")
     assert backend.choose("cpu", "float32") == ("cpu", "float32")
+
+
+@pytest.mark.parametrize("size", [None, (14, 11)])
+def test_class_maps_and_what_a_layer_gives_are_the_references(backend, size):
+    network, preprocess = cases.FIFTY_NETWORK, cases.preprocess(cases.FIFTY_NETWORK)
+    weights = cases.start(network)
+    model = backend.build(network, preprocess)
+    model.load_weights(weights)
+    x = reference.preprocess(cases.FIFTY_IMAGES, preprocess, size)
+    expected = reference.class_maps(network, weights, x)
+    found = model.class_maps(cases.FIFTY_IMAGES, size)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    if size is None and hasattr(model, "outputs"):
+        for layer in ("block1.conv", "pool1", "block2.relu"):
+            expected = reference.activations(network, weights, x)[layer]
+            np.testing.assert_allclose(
+                model.outputs(cases.FIFTY_IMAGES, layer), expected, atol=1e-4 * np.abs(expected).max()
+            )
