@@ -54,7 +54,8 @@ class KerasBackend:
         return KerasModel(network, preprocess, optimizer, precision, device)
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
-        """The device asked for, else the first GPU, else the CPU; float32 unless asked otherwise.
+        """The device asked for, else the first GPU, else the CPU; the precision asked for, else bfloat16 where
+        TensorFlow computes faster in it on this processor, else float32.
 
         device: "cpu", "gpu" or "gpu:1"; "cuda" is taken for "gpu". Raises MlpconvError naming the devices found,
         RecipeError for an unknown precision.
@@ -67,15 +68,17 @@ class KerasBackend:
         if name not in found:
             raise MlpconvError(f"device {device!r}: {self.engine} finds {', '.join(found)}; choose one of them")
         match precision:
-            case None | "float32":
-                return name, "float32"
-            case "bfloat16":
-                return name, "bfloat16"
+            case None:
+                # JAX has no fast convolution in bfloat16 on a CPU.
+                fast = self.engine == "tensorflow" and name == "cpu" and hardware.has_bfloat16()
+                return name, "bfloat16" if fast else "float32"
+            case "float32" | "bfloat16":
+                return name, precision
         raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
 
     def describe_device(self, device: str) -> str:
         """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
-        name, _ = self.choose(device, None)
+        name, _ = self.choose(device, "float32")
         if name == "cpu":
             return f"cpu ({hardware.processor()}, {hardware.cpu_count()} threads)"
         index = int(name.partition(":")[2])
@@ -86,6 +89,15 @@ class KerasBackend:
             details = config.experimental.get_device_details(config.list_physical_devices("GPU")[index])
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
+
+    def set_deterministic(self) -> None:
+        """Only deterministic algorithms from here on, for the whole process; TensorFlow raises where there is none."""
+        if self.engine == "tensorflow":
+            importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+        else:
+            # Read when the first program is compiled for a GPU; what JAX computes on a CPU is the same each time.
+            flags = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
     def _devices(self) -> list[str]:
         """ "cpu", then the accelerators."""

@@ -51,8 +51,8 @@ class State(NamedTuple):
 class Path:
     """The network for pixels of one size (B, H, W, C): the way to the first map, then the other layers in Keras.
 
-    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer at which
-    to end, by default the last.
+    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer to end
+    with, by default the last.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Path:
         self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
         self._bfloat16 = "bfloat16" in policy
         shape = (network.input_channels, *size)
+        behind = self.front.fold.name if self.front.fold else None
         self._model = keras_network.build(
-            network, shape, policy=policy, like=native, lean=output is None, behind=self.front.fold and self.front.fold.name,
-            output=output,
-        )  # fmt: skip
+            network, shape, policy=policy, like=native, lean=output is None, behind=behind, output=output
+        )
         names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}
         self._trainable = [names[id(variable)] for variable in self._model.trainable_variables]
         seeds = [id(v) for v in native.non_trainable_variables if id(v) not in names]

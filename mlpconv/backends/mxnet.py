@@ -21,8 +21,8 @@ def select(name: str) -> Any:
     """This module is the back end. Raises MissingDependency where NumPy is too new for MXNet."""
     if importlib.util.find_spec(name) and tuple(map(int, np.__version__.split(".")[:2])) >= (1, 24):
         raise MissingDependency(
-            f"backend mxnet: MXNet 1.9.1 needs NumPy below 1.24, here is {np.__version__}; give it an environment of "
-            "its own (in the repository: make mxnet)"
+            f"backend mxnet: MXNet 1.9.1 needs NumPy below 1.24, here is {np.__version__}; "
+            "give it an environment of its own (in the repository: make mxnet)"
         )
     with warnings.catch_warnings():
         # It uses names that NumPy 1.23 warns of.

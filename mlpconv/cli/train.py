@@ -35,7 +35,7 @@ def train(
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
     backend: Annotated[
-        str | None, Option(help="torch, tensorflow or jax.  [default: torch]", show_default=False)
+        str | None, Option(help="torch, tensorflow, jax or mxnet.  [default: torch]", show_default=False)
     ] = None,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
     deterministic: Annotated[
@@ -44,6 +44,9 @@ def train(
     out: Annotated[Path | None, Option(help="The run directory; a new one under ./runs by default.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out (by default the latest).")] = False,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
+    weights: Annotated[
+        str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
+    ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
     json: Json = False,
@@ -67,7 +70,7 @@ def train(
     out = _resumed_path(out) if resume else out
     session, finished = _prepare(
         recipe, changes, set_ or [], resume_from=out if resume else None, from_=from_, backend=backend, device=device,
-        deterministic=deterministic, data_dir=data_dir,
+        deterministic=deterministic, data_dir=data_dir, weights=weights,
     )  # fmt: skip
     if finished is not None:
         if not json:
@@ -102,6 +105,7 @@ def _prepare(
     device: str | None,
     deterministic: bool,
     data_dir: Path | None,
+    weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
     """The session to carry out, or the run that is already finished."""
     from mlpconv.runs.run import Run
@@ -127,18 +131,19 @@ def _prepare(
         precision = old.config.precision
         deterministic = deterministic or old.config.deterministic
         backend, device = backend or old.config.backend, device or old.config.device
+        weights = weights or old.config.start
         if old.result is not None and recipe == old.config.recipe:
             return None, old
     elif old:
         backend = backend or old.config.backend
     if deterministic:
-        import mlpconv.backends.torch as torch_backend
+        from mlpconv.backends.base import get_backend
 
-        torch_backend.set_deterministic()
+        get_backend(backend or "torch").set_deterministic()
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, progress=progress,
         )  # fmt: skip
     return session, None
 

@@ -10,6 +10,9 @@ from mlpconv.errors import DataError
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
+Backend = Annotated[
+    str | None, Option(help="torch, tensorflow, jax or mxnet; by default what the network was trained in.")
+]
 Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")]
 
 
@@ -18,6 +21,7 @@ def evaluate(
     data: Annotated[str | None, Option(help="A data set's name; the run's own by default.")] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     split: Annotated[str, Option(help="test or train.")] = "test",
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -32,7 +36,7 @@ def evaluate(
 
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: a data set has the splits test and train")
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     name = data or classifier.stored.data
     if not name:
         raise DataError(f"{run}: does not say what it was trained on; name a data set: --data fashion-mnist")
@@ -76,6 +80,7 @@ def predict(
     images: Annotated[list[str], Argument(metavar="IMAGE…", help="Image files of any kind and size.")],
     top: Annotated[int, Option(min=1, help="How many classes to name for each image.")] = 3,
     invert: Annotated[bool, Option("--invert", help="Turn light and dark around first.")] = False,
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -86,7 +91,7 @@ def predict(
     """
     from mlpconv.runs.classifier import Classifier
 
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     predictions = classifier.predict(images, top=top, invert=invert)
     other = [prediction.file for prediction in predictions if prediction.looks_inverted]
     if other:

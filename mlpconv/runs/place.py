@@ -35,14 +35,15 @@ def refuse_other(run: Run, config: Config) -> None:
     """Raise RunError, with the differences, unless ``run`` was told what ``config`` says."""
     old = run.config
     changes = differences(old.recipe, config.recipe)
-    for field in ("network", "preprocess", "data", "backend", "device", "precision", "deterministic"):
+    for field in ("network", "preprocess", "data", "backend", "device", "precision", "deterministic", "start"):
         before, now = getattr(old, field), getattr(config, field)
         if field == "network":  # however it was written down
             before, now = old.make_network(), config.make_network()
         # What the recipe already explains is not said again.
         told = field == "precision" and old.recipe.precision != config.recipe.precision
         if before != now and not told and not (field in ("network", "preprocess") and changes):
-            changes.append(f"{field}: {before}, now {now}" if isinstance(before, str | bool) else f"{field} differs")
+            plain = isinstance(before, str | bool | None)
+            changes.append(f"{field}: {before}, now {now}" if plain else f"{field} differs")
     if changes:
         raise RunError(f"{run.path}: cannot go on with other settings:\n  " + "\n  ".join(changes) + "\nleave them out")
 

@@ -12,8 +12,8 @@ import numpy as np
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Model, Precision, get_backend
-from mlpconv.backends.weights import initialize, weight_shapes
+from mlpconv.backends.base import Backend, Model, Precision, Weights, get_backend
+from mlpconv.backends.weights import check_weights, initialize, weight_shapes
 from mlpconv.data import Splits, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError
@@ -22,6 +22,7 @@ from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import mistakes
 from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
 from mlpconv.runs.run import Config, DataInfo, Result, Run
+from mlpconv.runs.stored import read_classifier
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.metrics import Evaluation, evaluate
@@ -46,8 +47,9 @@ class Session:
     """One training run, ready to start.
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
-    name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
-    everything that cannot be carried out, before anything is written.
+    name. precision: what to take where the recipe leaves it open, else the device's fastest. start: a run or
+    classifier, of any back end, with whose weights to begin instead of the recipe's initialiser. Raises MlpconvErrors
+    for everything that cannot be carried out, before anything is written.
     """
 
     config: Config
@@ -66,6 +68,7 @@ class Session:
         device: str | None = None,
         precision: Precision | None = None,
         deterministic: bool = False,
+        start: str | Path | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.backend: Backend = get_backend(backend)
@@ -98,7 +101,9 @@ class Session:
             device=device,
             precision=precision,
             deterministic=deterministic,
+            start=str(start) if start is not None else None,
         )
+        self._start = _weights(start, self.network) if start is not None else None
 
     @property
     def recipe(self) -> Recipe:
@@ -115,7 +120,9 @@ class Session:
             device=config.device,
         )
         biases = self.backend.framework_biases
-        model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
+        model.load_weights(
+            self._start or initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases)
+        )
         return model
 
     def forecast(self) -> Forecast:
@@ -324,6 +331,14 @@ class Recorder:
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
+
+
+def _weights(start: str | Path, network: Network) -> Weights:
+    """The weights of a run or classifier, which must be of the same network; images may have another size."""
+    path = Path(start)
+    stored = read_classifier(path) if path.is_file() else Run(start).stored()
+    check_weights(network, stored.weights, f"--weights {start}")
+    return stored.weights
 
 
 def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:

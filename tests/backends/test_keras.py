@@ -25,6 +25,7 @@ from mlpconv.arch.layers import (
     ReLU,
 )
 from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.backends import hardware
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
 from mlpconv.backends.weights import Initializer, initialize
@@ -59,7 +60,8 @@ def test_one_engine_a_process(backend):
 
 @needs_keras
 def test_devices(backend):
-    assert backend.choose("cpu", None) == ("cpu", "float32")
+    fast = ENGINE == "tensorflow" and hardware.has_bfloat16()
+    assert backend.choose("cpu", None) == ("cpu", "bfloat16" if fast else "float32")
     assert backend.choose("cpu:0", "bfloat16") == ("cpu", "bfloat16")
     assert backend.describe_device("cpu").startswith("cpu (")
     with pytest.raises(MlpconvError, match=f"device 'gpu:9': {ENGINE} finds cpu.*choose one of them"):
