@@ -65,7 +65,7 @@ def gradient_case(name: str) -> tuple[Network, np.ndarray, np.ndarray, StepPlan]
     net = without_dropout(network(name))
     side = 28 if name == "nin" else SIZES[name]
     # Smaller maps have fewer values that rounding could decide.
-    plan = StepPlan(np.arange(2), 112 if name == "nin" else SIZES[name], RATE, 0, label_smoothing=0.1)
+    plan = StepPlan(np.arange(2), 112 if name in ("nin", "nin_imagenet") else SIZES[name], RATE, 0, label_smoothing=0.1)
     return net, images(net, 2, side), np.array([1, 5]), plan
 
 
