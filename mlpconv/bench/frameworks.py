@@ -142,8 +142,8 @@ def setting(result: dict[str, Any]) -> str:
     told = result["settings"]
     return (
         f"Training the chapter's network at {told['image_size']}×{told['image_size']}, batch {told['batch_size']}, "
-        f"float32, on {result['hardware']['cpus']} cores of {result['hardware']['processor']}: images a second, medians "
-        f"of {told['rounds']} rounds of {told['steps']} steps"
+        f"float32, on {result['hardware']['cpus']} cores of {result['hardware']['processor']}: images a second, "
+        f"medians of {told['rounds']} rounds of {told['steps']} steps"
     )
 
 
