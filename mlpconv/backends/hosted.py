@@ -73,6 +73,20 @@ def front(
     network: Network, preprocess: Preprocess, source: tuple[int, int], size: tuple[int, int], output: str | None = None
 ) -> Front:
     """The way of ``source`` (height, width) pixels to a network at ``size`` that ends at the layer ``output``."""
+    fold = _fold(network, source, size, output)
+    return fold or Front(None, resize(preprocess, source, size), (network.input_channels, *size))
+
+
+def resize(preprocess: Preprocess, source: tuple[int, int], size: tuple[int, int]) -> Resize | None:
+    """The matrices that resize ``source`` (height, width) pixels to ``size``, if anything is to be done."""
+    if source == size:
+        return None
+    sides = zip(source, size, strict=True)
+    rows, columns = (reference.resize_matrix(*pair, preprocess.antialias).astype(np.float32) for pair in sides)
+    return Resize(rows, columns)
+
+
+def _fold(network: Network, source: tuple[int, int], size: tuple[int, int], output: str | None) -> Front | None:
     channels = network.input_channels
     first = layer_shapes(network, (channels, *size))[0]
     if size[0] == size[1] and output != first.name and can_fold(network, source, size[0]):
@@ -84,13 +98,7 @@ def front(
             flat = matrix.reshape(-1, rows.matrix.shape[2] * columns.matrix.shape[2]).astype(np.float32)
             _, height, width = first.output_shape
             return Front(Fold(first.name, rows, columns, flat), None, (first.output_shape[0], height, width))
-    resize = None
-    if source != size:
-        sides = zip(source, size, strict=True)
-        resize = Resize(
-            *(reference.resize_matrix(before, side, preprocess.antialias).astype(np.float32) for before, side in sides)
-        )
-    return Front(None, resize, (channels, *size))
+    return None
 
 
 class Batch(NamedTuple):

@@ -141,6 +141,7 @@ def _lone_column(row: LayerShape) -> bool:
 def _recounted(each: Placed, layer: AvgPool2d, x: Any) -> Any:
     """Keras divides by the whole window; multiply by what makes that our count where they differ."""
     rows, columns = pair(layer.kernel_size)
+    assert each.counts is not None
     factors = rows * columns / each.counts
     if (factors == 1).all():
         return x

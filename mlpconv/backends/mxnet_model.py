@@ -3,9 +3,8 @@
 from math import prod
 from typing import Any
 
-import mxnet as mx  # pyright: ignore[reportMissingImports]
 import numpy as np
-from mxnet import autograd, gluon, nd  # pyright: ignore[reportMissingImports]
+from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d, Dropout
 from mlpconv.arch.network import Network, Preprocess
@@ -25,7 +24,7 @@ class MxnetModel(hosted.Predictions):
         self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
         kind, _, index = device.partition(":")
-        self._context = mx.Context(kind, int(index or 0))
+        self._context = context.Context(kind, int(index or 0))
         self._drops = any(isinstance(layer, Dropout) for _, layer in network.walk())
         self.native = mxnet_network.build(network, self._shape)
         self.native.initialize(ctx=self._context)
@@ -57,8 +56,8 @@ class MxnetModel(hosted.Predictions):
         self._images, self._labels = images, labels
 
     def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
-        front, block = self._block((pixels.shape[1], pixels.shape[2]), size, output, "predict")
-        return block(self._sent(_first(front.pixels(pixels)))).asnumpy()
+        block = self._block((pixels.shape[1], pixels.shape[2]), size, output, "predict")
+        return block(self._sent(_first(pixels))).asnumpy()
 
     def train_step(self, plan: StepPlan) -> None:
         assert self._optimizer is not None, "a model built without an optimizer does not train"
@@ -69,9 +68,9 @@ class MxnetModel(hosted.Predictions):
         )
         before = {name: self._data(each).copy() for name, each in self._statistics.items()}
         if self._drops:
-            mx.random.seed(int(np.random.SeedSequence(plan.dropout_seed).generate_state(1)[0] >> 1))
+            random.seed(int(np.random.SeedSequence(plan.dropout_seed).generate_state(1)[0] >> 1))
         with autograd.record():
-            logits = block(self._sent(_first(front.pixels(pixels))))
+            logits = block(self._sent(_first(pixels)))
             loss = -(nd.log_softmax(logits, axis=1) * self._sent(targets)).sum(axis=1).mean()
         loss.backward()
         gradients = {name: each.grad(self._context) for name, each in self._parameters.items()}
@@ -152,19 +151,15 @@ class MxnetModel(hosted.Predictions):
         return nd.array(value, ctx=self._context, dtype=value.dtype)
 
     def _block(self, source: tuple[int, int], size: tuple[int, int], output: str | None, use: str) -> Any:
-        """The front and the hybridised block for pixels of one size."""
+        """The hybridised block for pixels of one size."""
         key = (source, size, output, use)
         if key not in self._compiled:
-            front = hosted.front(self.network, self.preprocess, source, size, output)
-            whole = gluon.nn.HybridSequential(prefix="")
-            whole.add(_Front(front, self.preprocess, front.fold and mxnet_network.child(self.native, front.fold.name)))
-            shape = (self._shape[0], *size)
-            behind = front.fold.name if front.fold else None
-            whole.add(mxnet_network.lean(self.network, self.native, shape, behind, output))
-            for constant in whole[0].constants:
-                constant.initialize(ctx=self._context)
+            matrices = hosted.resize(self.preprocess, source, size)
+            whole = _Path(mxnet_network.lean(self.network, self.native, (self._shape[0], *size), output))
             whole.hybridize(static_alloc=True)
-            self._compiled[key] = front, whole
+            # Gluon's own constants enter a registry of the whole process, so ours are inputs.
+            constants = [self._sent(value) for value in _constants(self.preprocess, matrices)]
+            self._compiled[key] = lambda pixels: whole(pixels, *constants)
         return self._compiled[key]
 
 
@@ -173,51 +168,27 @@ def _first(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-class _Front(gluon.HybridBlock):
-    """Pixels (B, C, H, W) to the network's first map: normalised and resized, or through the folded convolution."""
+def _constants(preprocess: Preprocess, resize: hosted.Resize | None) -> list[np.ndarray]:
+    """What ``_Path`` computes with, beside pixels and weights: scale and offset of the channels, and matrices."""
+    mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (preprocess.mean, preprocess.std))
+    matrices = [] if resize is None else [np.ascontiguousarray(each.T) for each in resize]
+    return [1 / (255 * std), mean / std, *matrices]
 
-    def __init__(self, front: hosted.Front, preprocess: Preprocess, first: Any) -> None:
-        super().__init__(prefix="front_", params=first.params if first is not None else None)
-        self._front = front
-        mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (preprocess.mean, preprocess.std))
-        values = {"scale": 1 / (255 * std), "offset": mean / std}
-        if front.fold is not None:
-            values["matrix"] = front.fold.matrix
-            self.weight = self.params.get("weight")
-            if first.bias is not None:
-                self.bias = self.params.get("bias")
-        elif front.resize is not None:
-            values |= {"down": front.resize.rows.T, "across": front.resize.columns.T}
-        self.constants = [self.params.get_constant(name, value) for name, value in values.items()]
-        for name, constant in zip(values, self.constants, strict=True):
-            setattr(self, name, constant)
 
-    def hybrid_forward(self, F: Any, x: Any, scale: Any, offset: Any, **rest: Any) -> Any:
-        x = F.cast(x, "float32")
-        if self._front.fold is not None:
-            return self._folded(F, x, self._front.fold, scale, offset, **rest)
-        x = F.broadcast_sub(F.broadcast_mul(x, scale), offset)
-        if self._front.resize is not None:
-            x = F.dot(x, rest["across"]).swapaxes(2, 3)
-            x = F.dot(x, rest["down"]).swapaxes(2, 3)
-        return x
+class _Path(gluon.HybridBlock):
+    """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers.
 
-    def _folded(
-        self, F: Any, x: Any, fold: hosted.Fold, scale: Any, offset: Any, matrix: Any, weight: Any, bias: Any = None
-    ) -> Any:
-        out, channels = self.weight.shape[:2]
-        flat = F.dot(matrix, F.reshape(weight, (out * channels, -1)), transpose_b=True)
-        flat = F.reshape(flat, (fold.phases, fold.kernel[0] * fold.kernel[1], out, channels)).transpose((0, 2, 3, 1))
-        folded = F.broadcast_mul(F.reshape(flat, (fold.phases * out, channels, *fold.kernel)), scale)
-        shift = -F.broadcast_mul(weight, offset).sum(axis=(1, 2, 3))
-        shift = shift if bias is None else shift + bias
-        x = F.Convolution(
-            x, folded, F.tile(shift, fold.phases), kernel=fold.kernel, stride=(fold.rows.stride, fold.columns.stride),
-            num_filter=fold.phases * out,
-        )  # fmt: skip
-        rows, columns = fold.rows, fold.columns
-        if fold.phases > 1:
-            h, w = -(-rows.outputs // rows.phases), -(-columns.outputs // columns.phases)
-            x = F.reshape(x, (-1, rows.phases, columns.phases, out, h, w)).transpose((0, 3, 4, 1, 5, 2))
-            x = F.reshape(x, (-1, out, h * rows.phases, w * columns.phases))
-        return F.slice(x, begin=(None, None, 0, 0), end=(None, None, rows.outputs, columns.outputs))
+    Nothing is folded into the first convolution: oneDNN's own layouts, in which MXNet keeps maps, make sorting the phases
+    cost more than the fold saves.
+    """
+
+    def __init__(self, layers: Any) -> None:
+        super().__init__(prefix="path_")
+        self.layers = layers
+
+    def hybrid_forward(self, F: Any, x: Any, scale: Any, offset: Any, *matrices: Any) -> Any:
+        x = F.broadcast_sub(F.broadcast_mul(F.cast(x, "float32"), scale), offset)
+        if matrices:
+            down, across = matrices
+            x = F.dot(F.dot(x, across).swapaxes(2, 3), down).swapaxes(2, 3)
+        return self.layers(x)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import mxnet as mx  # pyright: ignore[reportMissingImports]
 import numpy as np
+from mxnet import nd  # pyright: ignore[reportAttributeAccessIssue]
 from mxnet.gluon import nn  # pyright: ignore[reportMissingImports]
 
 from mlpconv.arch.layers import (
@@ -24,11 +24,9 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.placed import Placed, place
-from mlpconv.backends.weights import weight_shapes
+from mlpconv.backends.weights import GLUON_NAMES, weight_shapes
 
 LOWEST = float(np.finfo(np.float32).min)
-GLUON = {BatchNorm2d: {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"}}
-"""Gluon's names for the parts of a layer's weights, where they are not ours."""
 
 
 def build(network: Network, shape: Shape) -> Any:
@@ -46,10 +44,10 @@ def build(network: Network, shape: Shape) -> Any:
     return whole
 
 
-def lean(network: Network, native: Any, shape: Shape, behind: str | None, output: str | None) -> Any:
+def lean(network: Network, native: Any, shape: Shape, output: str | None) -> Any:
     """The layers of ``native`` for images of ``shape``, without what nobody reads: see ``placed.place``."""
     sequence = nn.HybridSequential(prefix="")
-    for each in place(network, shape, lean=output is None, behind=behind, output=output):
+    for each in place(network, shape, lean=output is None, output=output):
         sequence.add(layer(each, child(native, each.row.name)))
     return sequence
 
@@ -144,14 +142,15 @@ def parameters(network: Network, block: Any) -> dict[str, Any]:
         own = child(block, layer_name)
         while not own._reg_params:  # behind its padding
             *_, own = own._children.values()
-        found[name] = own._reg_params[GLUON.get(type(described[layer_name]), {}).get(part, part)]
+        theirs = GLUON_NAMES.get(part, part) if isinstance(described[layer_name], BatchNorm2d) else part
+        found[name] = own._reg_params[theirs]
     return found
 
 
 def load(network: Network, block: Any, weights: Weights) -> None:
     """Put canonical weights, already checked, into an initialised block."""
     for name, parameter in parameters(network, block).items():
-        parameter.set_data(mx.nd.array(weights[name].reshape(parameter.shape)))
+        parameter.set_data(nd.array(weights[name].reshape(parameter.shape)))
 
 
 def read(network: Network, block: Any) -> dict[str, Floats]:

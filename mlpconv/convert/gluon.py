@@ -14,12 +14,11 @@ import numpy as np
 from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Weights
+from mlpconv.backends.weights import GLUON_NAMES
 from mlpconv.errors import WeightsError
 
 _FILE, _ARRAY, _NUMPY_ARRAY = 0x112, 0xF993FAC9, 0xF993FACA
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8"}
-GLUON_NAMES = {"weight": "gamma", "bias": "beta"}
-"""What Gluon calls the parts of a normalisation, where it is not what we call them."""
 
 
 class _Reader:

@@ -88,7 +88,7 @@ def test_nothing_is_executed(cli, tmp_path):
     ("arguments", "message"),
     [
         (["--model", "nin", "--out", "own.safetensors"], "belong to another network"),
-        (["--model", "lenet", "--out", "own.pt"], ".safetensors"),
+        (["--model", "lenet", "--out", "own.bin"], ".safetensors"),
         (["--model", "lenet", "--out", "nowhere/own.safetensors"], "cannot be written"),
         (["--model", "lenet", "--out", "there.safetensors"], "is there already"),
         (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,b"], "another network"),

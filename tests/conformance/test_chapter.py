@@ -9,7 +9,12 @@ from mlpconv.backends import numpy as reference
 from mlpconv.convert import read_weights, write_weights
 from mlpconv.models import create_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own, in saving.
+    pytest.mark.filterwarnings(
+        "ignore:(?s).*Cannot decide type:UserWarning"
+    ),  # MXNet's own, in loading what it exported.
+]
 
 
 def compare(backend, network, weights, x, theirs):
