@@ -63,9 +63,7 @@ class MxnetModel(hosted.Predictions):
         assert self._optimizer is not None, "a model built without an optimizer does not train"
         hosted.check_size(self.network, self._shape, plan.image_size)
         pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
-        front, block = self._block(
-            (pixels.shape[1], pixels.shape[2]), (plan.image_size, plan.image_size), None, "train"
-        )
+        block = self._block((pixels.shape[1], pixels.shape[2]), (plan.image_size, plan.image_size), None, "train")
         before = {name: self._data(each).copy() for name, each in self._statistics.items()}
         if self._drops:
             random.seed(int(np.random.SeedSequence(plan.dropout_seed).generate_state(1)[0] >> 1))
@@ -178,8 +176,8 @@ def _constants(preprocess: Preprocess, resize: hosted.Resize | None) -> list[np.
 class _Path(gluon.HybridBlock):
     """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers.
 
-    Nothing is folded into the first convolution: oneDNN's own layouts, in which MXNet keeps maps, make sorting the phases
-    cost more than the fold saves.
+    Nothing is folded into the first convolution: oneDNN's own layouts, in which MXNet keeps maps, make sorting the
+    phases cost more than the fold saves.
     """
 
     def __init__(self, layers: Any) -> None:
