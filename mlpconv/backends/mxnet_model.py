@@ -61,7 +61,6 @@ class MxnetModel(hosted.Predictions):
 
     def train_step(self, plan: StepPlan) -> None:
         assert self._optimizer is not None, "a model built without an optimizer does not train"
-        hosted.check_size(self.network, self._shape, plan.image_size)
         pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
         block = self._block((pixels.shape[1], pixels.shape[2]), (plan.image_size, plan.image_size), None, "train")
         before = {name: self._data(each).copy() for name, each in self._statistics.items()}
@@ -152,6 +151,8 @@ class MxnetModel(hosted.Predictions):
         """The hybridised block for pixels of one size."""
         key = (source, size, output, use)
         if key not in self._compiled:
+            if use == "train":
+                hosted.check_size(self.network, self._shape, size[0])
             matrices = hosted.resize(self.preprocess, source, size)
             whole = _Path(mxnet_network.lean(self.network, self.native, (self._shape[0], *size), output))
             whole.hybridize(static_alloc=True)
