@@ -8,7 +8,7 @@ from mlpconv.backends.base import Floats, Weights, get_backend
 from mlpconv.convert.gluon import read_gluon_file, write_gluon_file
 from mlpconv.convert.layers import from_layers
 from mlpconv.convert.state_dict import from_state_dict, read_torch_file, write_torch_file
-from mlpconv.errors import MissingDependency, WeightsError
+from mlpconv.errors import MlpconvError, WeightsError
 
 READ = (".pt", ".pth", ".safetensors", ".keras", ".h5", ".params", ".msgpack")
 WRITTEN = (".pt", ".keras", ".params")
@@ -58,12 +58,11 @@ def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
 
 
 def _keras(network: Network, weights: Weights) -> Any:
-    """The network as a Keras model, on whichever engine is here."""
-    try:
-        backend = get_backend("tensorflow")
-    except MissingDependency as error:
+    """The network as a Keras model, on the engine that runs already, or whichever is here."""
+    errors = []
+    for engine in ("tensorflow", "jax"):
         try:
-            backend = get_backend("jax")
-        except MissingDependency:
-            raise error from None
-    return backend.native(network, weights)
+            return get_backend(engine).native(network, weights)
+        except MlpconvError as error:  # not installed, or Keras runs on the other
+            errors.append(error)
+    raise errors[0]
