@@ -17,7 +17,7 @@ def read_keras_file(path: Path) -> list[ForeignLayer]:
     """The layers that have weights, in their order. Raises WeightsError for another or damaged file,
     MissingDependency without h5py, which Keras brings."""
     try:
-        import h5py
+        import h5py  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise MissingDependency(
             f'{path}: a Keras file is read by h5py, which is not installed; pip install "mlpconv[tensorflow]"'
