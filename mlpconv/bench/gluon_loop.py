@@ -55,9 +55,7 @@ def measure(job: Job) -> dict[str, Any]:
     transforms = gluon.data.vision.transforms
     change = transforms.Compose([transforms.Resize(job.image_size), transforms.ToTensor()])
     data = gluon.data.ArrayDataset(mx.nd.array(train.images, dtype="uint8"), train.labels.astype(np.float32))
-    loader = gluon.data.DataLoader(
-        data.transform_first(change), job.batch_size, shuffle=True, num_workers=WORKERS, thread_pool=True
-    )
+    loader = gluon.data.DataLoader(data.transform_first(change), job.batch_size, shuffle=True, num_workers=WORKERS)
     net = network()
     net.initialize(init=init.Xavier(), force_reinit=True)
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": LEARNING_RATE})
