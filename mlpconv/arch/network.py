@@ -195,7 +195,8 @@ class Network:
         return type(self).named({**self.layers, **(layers or {})}, **{**settings, **changes})
 
     def build(self, backend: str = "torch", **options: Any) -> Any:
-        """The network in a framework: an ``nn.Module`` ("torch") or a ``keras.Model`` ("tensorflow", "jax").
+        """The network in a framework: an ``nn.Module`` ("torch"), a ``keras.Model`` ("tensorflow", "jax") or a
+        ``gluon.HybridBlock`` ("mxnet").
 
         Raises MissingDependency where the framework is not installed.
         """

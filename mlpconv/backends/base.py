@@ -104,7 +104,7 @@ class Model(Protocol):
 
     @property
     def native(self) -> Any:
-        """The framework's own object: an nn.Module, a keras.Model."""
+        """The framework's own object: an nn.Module, a keras.Model, a gluon.HybridBlock."""
         ...
 
     def weights(self) -> dict[str, Floats]: ...
@@ -178,7 +178,8 @@ class Backend(Protocol):
         ...
 
 
-_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras"}
+_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras", "mxnet": "mxnet"}
+_OWN_ENVIRONMENT = " in an environment of its own: MXNet 1.9.1 needs NumPy below 1.24 (in the repository: make mxnet)"
 
 
 def list_backends() -> list[str]:
@@ -197,6 +198,5 @@ def get_backend(name: str) -> Backend:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mlpconv"):
             raise
-        raise MissingDependency(
-            f'backend {name}: the package {error.name!r} is not installed; pip install "mlpconv[{name}]"'
-        ) from error
+        remedy = f'pip install "mlpconv[{name}]"' + (_OWN_ENVIRONMENT if name == "mxnet" else "")
+        raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {remedy}") from error

@@ -162,8 +162,8 @@ def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None)
             f"the images have {images.shape[3]} channel(s), the model's preprocess (mode {preprocess.mode}) takes "
             f"{preprocess.channels}; convert the images to {preprocess.mode}"
         )
-    if preprocess.fit != "squash" and not isinstance(size, tuple):
-        images = _square(images, preprocess.fit)
+    if not isinstance(size, tuple):
+        images = squared(images, preprocess)
     mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
     x = (images.astype(np.float32) / 255 - mean) / std
     return np.ascontiguousarray(resize(x.transpose(0, 3, 1, 2), size or preprocess.size, preprocess.antialias))
@@ -173,12 +173,14 @@ def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None)
 _preprocess = preprocess
 
 
-def _square(images: Images, fit: str) -> Images:
-    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad")."""
+def squared(images: Images, preprocess: Preprocess) -> Images:
+    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad"); whole for "squash"."""
     height, width = images.shape[1:3]
-    side = min(height, width) if fit == "crop" else max(height, width)
+    if preprocess.fit == "squash" or height == width:
+        return images
+    side = min(height, width) if preprocess.fit == "crop" else max(height, width)
     top, left = abs(height - side) // 2, abs(width - side) // 2
-    if fit == "crop":
+    if preprocess.fit == "crop":
         return images[:, top : top + side, left : left + side]
     return np.pad(images, [(0, 0), (top, side - height - top), (left, side - width - left), (0, 0)])
 
@@ -191,12 +193,18 @@ def carry_out(
     images: all training images, uint8 (N, H, W, C); labels: int64 (N,). The order is StepPlan's.
     """
     x = _preprocess(augment(plan, images[plan.indices], preprocess), preprocess, plan.image_size)
-    targets = np.eye(num_classes, dtype=np.float32)[labels[plan.indices]]
-    targets = (1 - plan.label_smoothing) * targets + plan.label_smoothing / num_classes
     if plan.partner is not None:
         x = plan.mix * x + (1 - plan.mix) * x[plan.partner]
-        targets = plan.mix * targets + (1 - plan.mix) * targets[plan.partner]
-    return x.astype(np.float32), targets.astype(np.float32)
+    return x.astype(np.float32), targets(plan, labels[plan.indices], num_classes)
+
+
+def targets(plan: StepPlan, labels: Labels, num_classes: int) -> Floats:
+    """The targets, float32 (B, num_classes), of the batch's labels (B,)."""
+    rows = np.eye(num_classes, dtype=np.float32)[labels]
+    rows = (1 - plan.label_smoothing) * rows + plan.label_smoothing / num_classes
+    if plan.partner is not None:
+        rows = plan.mix * rows + (1 - plan.mix) * rows[plan.partner]
+    return rows.astype(np.float32)
 
 
 def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:

@@ -17,6 +17,8 @@ from mlpconv.backends.base import Floats, Weights
 from mlpconv.errors import RecipeError, WeightsError, unknown
 
 STATISTICS = ("running_mean", "running_var")
+GLUON_NAMES = {"weight": "gamma", "bias": "beta"}
+"""What Gluon calls the parts of a normalisation, where it is not what we call them."""
 
 
 class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

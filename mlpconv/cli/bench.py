@@ -240,6 +240,60 @@ def checkpoint(
         paragraph(line)
 
 
+@app.command()
+def frameworks(
+    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
+    image_size: Annotated[int, Option(min=1, help="Side in pixels to which images are enlarged.")] = 224,
+    steps: Annotated[int, Option(min=1, help="Timed steps of each contender in each round.")] = 4,
+    warmup: Annotated[int, Option(min=1, help="Steps before them that are not timed.")] = 2,
+    rounds: Annotated[int, Option(min=1, help="Times that every contender is started.")] = 3,
+    threads: Annotated[int | None, Option(min=1, help="Of each contender; all processors by default.")] = None,
+    device: Annotated[str | None, Option(help="Of ours: cpu, cuda …; a GPU if there is one by default.")] = None,
+    only: Annotated[list[str] | None, Option(help="torch, tensorflow, jax or mxnet; may be given again.")] = None,
+    python: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=PATH", help="The interpreter of a framework that has an environment of its own."),
+    ] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Training on PyTorch, TensorFlow, JAX and MXNet: ours beside each framework's own way of the chapter, in float32.
+
+    A framework that is not installed is left out, unless it is asked for.
+
+    Example: mlpconv bench frameworks --python mxnet=.venv-mxnet/bin/python
+    """
+    from mlpconv.backends import hardware
+    from mlpconv.bench import frameworks as benchmark
+    from mlpconv.bench.contest import Job
+
+    pythons = benchmark.interpreters(python or [])
+    job = Job(
+        batch_size=batch_size, image_size=image_size, steps=steps, warmup=warmup,
+        threads=threads or hardware.cpu_count(), device=device,
+    )  # fmt: skip
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(job, rounds, pythons=pythons, only=only, progress=progress)
+    if out is not None:
+        write_file(out / "frameworks.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "frameworks.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    paragraph(benchmark.setting(result))
+    say()
+    columns = [Column(title, right=1 <= index <= 3) for index, title in enumerate(benchmark.TITLES)]
+    table(columns, benchmark.rows(result))
+    say()
+    for line in benchmark.notes(result):
+        say(line)
+
+
 def _to_stderr(line: str) -> None:
     err().print(line, markup=False)
 
@@ -258,7 +312,7 @@ def _show(result: dict[str, Any], benchmark: Any, stem: str, out: Path | None, j
 
 _COMMANDS: dict[str, Any] = {
     "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain,
-    "checkpoint": checkpoint,
+    "checkpoint": checkpoint, "frameworks": frameworks,
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def train(
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
     backend: Annotated[
-        str | None, Option(help="torch, tensorflow or jax.  [default: torch]", show_default=False)
+        str | None, Option(help="torch, tensorflow, jax or mxnet.  [default: torch]", show_default=False)
     ] = None,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
     deterministic: Annotated[
@@ -64,6 +64,9 @@ def train(
         ),
     ] = None,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
+    weights: Annotated[
+        str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
+    ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
     json: Json = False,
@@ -91,7 +94,7 @@ def train(
     meant = parse_settings(resume_with or [], "--resume-with")
     session, finished = _prepare(
         recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
-        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run,
+        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run, weights=weights,
     )  # fmt: skip
     if finished is not None:
         if not json:
@@ -129,6 +132,7 @@ def _prepare(
     data_dir: Path | None,
     out: Path | None,
     begin: bool,
+    weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
     """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
     from mlpconv.runs.place import check
@@ -160,6 +164,7 @@ def _prepare(
         precision = old.config.precision
         deterministic = deterministic or old.config.deterministic
         backend, device = backend or old.config.backend, device or old.config.device
+        weights = weights or old.config.start
         if recipe == old.config.recipe and old.result is not None:
             return None, old
     elif old:
@@ -169,7 +174,7 @@ def _prepare(
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, progress=progress,
         )  # fmt: skip
     return session, None
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
+Backend = Annotated[
+    str | None, Option(help="torch, tensorflow, jax or mxnet; by default what the network was trained in.")
+]
 Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")]
 
 
@@ -22,6 +25,7 @@ def evaluate(
     data: Annotated[str | None, Option(help="A data set's name; the run's own by default.")] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     split: Annotated[str, Option(help="test or train.")] = "test",
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -36,7 +40,7 @@ def evaluate(
 
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: a data set has the splits test and train")
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     name = data or classifier.stored.data
     if not name:
         raise DataError(f"{run}: does not say what it was trained on; name a data set: --data fashion-mnist")
@@ -80,6 +84,7 @@ def predict(
     images: Annotated[list[str], Argument(metavar="IMAGE…", help="Image files of any kind and size.")],
     top: Annotated[int, Option(min=1, help="How many classes to name for each image.")] = 3,
     invert: Annotated[bool, Option("--invert", help="Turn light and dark around first.")] = False,
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -90,7 +95,7 @@ def predict(
     """
     from mlpconv.runs.classifier import Classifier
 
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     predictions = classifier.predict(images, top=top, invert=invert)
     warn_inverted(classifier, [prediction.file for prediction in predictions], predictions.images, invert)
     if json:

@@ -110,7 +110,7 @@ def refuse_other(run: Run, config: Config, meant: Collection[str] = ()) -> list[
         changes |= _network(old.make_network(), config.make_network())
         changes |= _fields("preprocess", old.preprocess, config.preprocess)
     changes |= _fields("data", old.data, config.data)
-    for name in ("backend", "device", "precision", "deterministic"):
+    for name in ("backend", "device", "precision", "deterministic", "start"):
         before, now = getattr(old, name), getattr(config, name)
         # What the recipe already explains is not said again.
         if before != now and name not in told:

@@ -60,7 +60,8 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run was told, resolved: nothing in it depends on a default that may change. resumed_with: what was changed
-    on the way, a line each with the place; the other fields say how it went on."""
+    on the way, a line each with the place; the other fields say how it went on. start: the run or classifier whose
+    weights it began with; None for weights of its own."""
 
     recipe_name: str
     recipe: Recipe
@@ -72,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Precision
     deterministic: bool = False
     resumed_with: tuple[str, ...] = ()
+    start: str | None = None
     format: int = FORMAT
 
     def make_network(self) -> Network:
@@ -317,9 +319,10 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
 def environment(device_name: str | None = None) -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
-    for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
+    # TensorFlow is published under two names.
+    for package in ("numpy", "torch", "tensorflow-cpu", "tensorflow", "keras", "jax", "mxnet"):
         try:
-            versions[package] = version(package)
+            versions[package.removesuffix("-cpu")] = version(package)
         except PackageNotFoundError:
             continue
     return {

@@ -14,7 +14,7 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Backend, Model, Precision, State, Weights, get_backend
-from mlpconv.backends.weights import initialize, weight_shapes
+from mlpconv.backends.weights import check_weights, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out, load_dataset
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
@@ -24,6 +24,7 @@ from mlpconv.runs import class_maps, mistakes
 from mlpconv.runs.checkpoint import GOOD
 from mlpconv.runs.place import claim, locked, make_directory, refuse_other, refuse_taken
 from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
+from mlpconv.runs.stored import read_classifier
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.guard import GuardState, sample_size
@@ -54,8 +55,9 @@ class Session:
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
     name. precision: what to take where the recipe leaves it open, else the device's fastest. deterministic: only
-    deterministic algorithms, in this whole process. Raises MlpconvErrors for everything that cannot be carried out,
-    before anything is written. seconds: what preparing took, reading the data included; the run's time begins with it.
+    deterministic algorithms, in this whole process. start: a run or classifier, of any back end, with whose weights to
+    begin instead of the recipe's initialiser. Raises MlpconvErrors for everything that cannot be carried out, before
+    anything is written. seconds: what preparing took, reading the data included; the run's time begins with it.
     """
 
     config: Config
@@ -75,6 +77,7 @@ class Session:
         device: str | None = None,
         precision: Precision | None = None,
         deterministic: bool = False,
+        start: str | Path | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         began = time.perf_counter()
@@ -122,7 +125,9 @@ class Session:
             device=device,
             precision=precision,
             deterministic=deterministic,
+            start=str(start) if start is not None else None,
         )
+        self._start = _weights(start, self.network) if start is not None else None
         self.seconds = time.perf_counter() - began
 
     @property
@@ -144,6 +149,8 @@ class Session:
 
     def first_weights(self, seed: int) -> Weights:
         """The weights with which training begins."""
+        if self._start is not None:
+            return self._start
         biases = self.backend.framework_biases
         return initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
 
@@ -486,6 +493,14 @@ def _without_good(state: State) -> tuple[State, State | None]:
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
+
+
+def _weights(start: str | Path, network: Network) -> Weights:
+    """The weights of a run or classifier, which must be of the same network; images may have another size."""
+    path = Path(start)
+    stored = read_classifier(path) if path.is_file() else Run(start).stored()
+    check_weights(network, stored.weights, f"--weights {start}")
+    return stored.weights
 
 
 def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from oracle import random_input, random_weights
+from random_values import random_input, random_weights
 from strategies import networks
 
 from mlpconv.arch.layers import (
@@ -25,11 +25,12 @@ from mlpconv.arch.layers import (
     ReLU,
 )
 from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.backends import hardware
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
 from mlpconv.backends.keras import KerasBackend
 from mlpconv.backends.weights import Initializer, initialize
-from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, WeightsError
+from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
@@ -72,7 +73,8 @@ def test_one_engine_a_process(backend):
 
 @needs_keras
 def test_devices(backend):
-    assert backend.choose("cpu", None) == ("cpu", "float32")
+    fast = ENGINE == "tensorflow" and hardware.has_bfloat16()
+    assert backend.choose("cpu", None) == ("cpu", "bfloat16" if fast else "float32")
     assert backend.choose("cpu:0", "bfloat16") == ("cpu", "bfloat16")
     assert backend.describe_device("cpu").startswith("cpu (")
     with pytest.raises(MlpconvError, match=f"device 'gpu:9': {ENGINE} finds cpu.*choose one of them"):
@@ -340,9 +342,9 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend):
     model.train_step(plans()[1])
     after = model.training_state()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed == {"metrics.examples", "metrics.skipped"}
+    assert changed == {"metrics.skipped"}
     metrics = model.read_metrics()
-    assert (metrics.examples, metrics.skipped) == (16, 1)
+    assert (metrics.examples, metrics.skipped) == (8, 1)
 
 
 @needs_keras
@@ -365,7 +367,9 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 @needs_keras
 def test_a_foreign_training_state_is_refused(backend):
     state = begin(backend, optimizer=Optimizer("adam")).training_state()
-    with pytest.raises(RunError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"):
+    with pytest.raises(
+        WeightsError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"
+    ):
         begin(backend).load_training_state(state)
 
 

@@ -513,3 +513,21 @@ def test_a_forecast_changes_nothing(whole, tmp_path):
     assert 0 < ahead.seconds < 60
     tiny.run(tmp_path / "run", session=session)
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+
+
+def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
+    start, _ = whole
+    prepared = Session(tiny.recipe(epochs=1), data=tiny.DATA, device="cpu", start=start)
+    weights, model = Run(start).weights(), prepared.make_model()
+    assert all(np.array_equal(model.weights()[name], weights[name]) for name in weights)
+    again = Session(tiny.recipe(epochs=1), data=tiny.DATA, device="cpu", start=start / "weights.safetensors")
+    assert again.config.start == str(start / "weights.safetensors")
+    tiny.run(tmp_path / "run", session=prepared, stop_after=2)
+    with pytest.raises(RunError, match=r"start: .*, now None"):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=1), resume=True)
+
+
+def test_the_weights_of_another_network_are_refused_before_anything_begins(whole):
+    start, _ = whole
+    with pytest.raises(WeightsError, match=r"--weights .*belong to another network"):
+        Session(tiny.recipe(model="nin_28"), data=load_dataset("digits"), device="cpu", start=start)
