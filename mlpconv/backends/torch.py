@@ -35,13 +35,16 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
-from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
+from mlpconv.backends.extents import computed_extents
+from mlpconv.backends.fold import can_fold
+from mlpconv.backends.torch_fold import Fold
+from mlpconv.backends.torch_forward import Operation, operations
 from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
+Size = tuple[int, int]
 EVALUATION_BATCH = 256
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
@@ -191,8 +194,8 @@ class TorchModel:
         module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
-        self._plans: dict[tuple[int, int, bool], list[Operation]] = {}
-        self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
+        self._generator = torch.Generator(self.device)
+        self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
         self._mean = torch.tensor(preprocess.mean, device=self.device).view(1, -1, 1, 1)
@@ -223,9 +226,8 @@ class TorchModel:
             pixels = pixels.float()
             pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
         statistics = {name: value.clone() for name, value in _named(self.native) if is_statistic(name)}
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(plan.dropout_seed)
-            logits = self._forward(pixels, plan.image_size).float()
+        self._generator.manual_seed(plan.dropout_seed)
+        logits = self._forward(pixels, plan.image_size).float()
         smoothing = plan.label_smoothing
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if partner is not None:
@@ -260,7 +262,7 @@ class TorchModel:
         if size is None:
             return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size, maps=True))
         batch = min(max(EVALUATION_BATCH * self.preprocess.size**2 // (size[0] * size[1]), 1), EVALUATION_BATCH)
-        return self._evaluated(images, lambda pixels: self._resized(pixels, *size, maps=True), batch)
+        return self._evaluated(images, lambda pixels: self._resized(pixels, size, maps=True), batch)
 
     def outputs(self, images: Images, layer: str) -> Floats:
         """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
@@ -268,7 +270,7 @@ class TorchModel:
         modules: list[Operation] = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
         own = self.preprocess.size
         return self._evaluated(
-            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), own, own))
+            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), (own, own)))
         )
 
     def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
@@ -303,87 +305,42 @@ class TorchModel:
 
     def _forward(self, pixels: Tensor, size: int, maps: bool = False) -> Tensor:
         """Logits, or class maps, for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = fit(pixels, self.preprocess.fit)
-        height, width = int(pixels.shape[2]), int(pixels.shape[3])
+        return self._resized(fit(pixels, self.preprocess.fit), (size, size), maps)
+
+    def _resized(self, pixels: Tensor, size: Size, maps: bool) -> Tensor:
+        """The same of images that are brought to ``size`` (height, width) as they are."""
+        fold, steps = self._plan((int(pixels.shape[2]), int(pixels.shape[3])), size, maps)
         with self._autocast():
-            if can_fold(self.network, (height, width), size):
-                return self._folded(pixels, height, width, size, maps)
-            return self._resized(pixels, size, size, maps)
+            return self._carry_out(steps, fold.patches(pixels) if fold else self._input(pixels, size))
 
-    def _resized(self, pixels: Tensor, height: int, width: int, maps: bool) -> Tensor:
-        """The same of images that are brought to ``height`` and ``width`` first."""
-        return self._carry_out(self._operations(height, width, maps), self._input(pixels, height, width))
-
-    def _input(self, pixels: Tensor, height: int, width: int) -> Tensor:
+    def _input(self, pixels: Tensor, size: Size) -> Tensor:
         x = (pixels.float() / 255 - self._mean) / self._std
-        if x.shape[2:] != (height, width):
-            shrinks = height < x.shape[2] or width < x.shape[3]
-            x = F.interpolate(x, (height, width), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
+        if x.shape[2:] != size:
+            shrinks = size[0] < x.shape[2] or size[1] < x.shape[3]
+            x = F.interpolate(x, size, mode="bilinear", antialias=self.preprocess.antialias and shrinks)
         return x.contiguous(memory_format=self._layout)
 
-    def _operations(self, height: int, width: int, maps: bool) -> list[Operation]:
-        key = (height, width, maps)
+    def _plan(self, source: Size, size: Size, maps: bool) -> tuple[Fold | None, list[Operation]]:
+        """What to carry out on images of ``source`` (height, width) enlarged to ``size``, made once."""
+        key = source, size, maps
         if key not in self._plans:
             network = until_class_maps(self.network)[0] if maps else self.network
-            self._plans[key] = operations(network, self.native, (network.input_channels, height, width))
+            shape = (network.input_channels, *size)
+            fold = None
+            if size[0] == size[1] and can_fold(network, source, size[0]):
+                name, layer = next(network.walk())
+                assert isinstance(layer, Conv2d)
+                module = cast(nn.Conv2d, self.native.get_submodule(name))
+                outputs = computed_extents(network, shape, folded=True)[name].size
+                fold = Fold(layer, module, source, size[0], self.preprocess, outputs)
+            folded = fold.parameters if fold else None
+            self._plans[key] = fold, operations(network, self.native, shape, self._generator, folded)
         return self._plans[key]
 
     def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
         for step in steps:
             x = step(x)
         return x
-
-    def _folded(self, pixels: Tensor, height: int, width: int, size: int, maps: bool) -> Tensor:
-        """The same with normalisation, enlarging and the first convolution in one, on the small images."""
-        if (height, width, size) not in self._folds:
-            _, layer = next(self.network.walk())
-            assert isinstance(layer, Conv2d)
-            axes = fold_axes(layer, (height, width), size)
-            with torch.inference_mode(False):  # kept for training, whoever comes first
-                matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
-            self._folds[height, width, size] = (matrices, axes)
-        (down, across), (rows, columns) = self._folds[height, width, size]
-        first = self._first()
-        # Pixel values are whole numbers up to 255 and exact in bfloat16; their scale goes into the weights.
-        with torch.autocast(self.device.type, enabled=False):
-            weight = torch.einsum("pik,ockl,qjl->pqocij", down, first.weight, across)
-            weight = (weight / (255 * self._std)).flatten(0, 2)
-            bias = -(first.weight * (self._mean / self._std)).sum((1, 2, 3))
-            if first.bias is not None:
-                bias = bias + first.bias
-            bias = bias.repeat(rows.phases * columns.phases)
-        x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
-        x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
-        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns, self._operations(size, size, maps)[1:])
-
-    def _first(self) -> nn.Conv2d:
-        name, _ = next(self.network.walk())
-        return cast(nn.Conv2d, self.native.get_submodule(name))
-
-    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, rest: list[Operation]) -> Tensor:
-        """What ``rest`` makes of the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
-
-        Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
-        put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
-        PyTorch's gradient copies everything three times.
-        """
-        rest = list(rest)
-        phases = rows.phases * columns.phases
-        b, _, h, w = x.shape
-        whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
-        while rest and isinstance(rest[0], nn.ReLU | nn.Sigmoid):
-            x = rest.pop(0)(x)
-        x = x.permute(0, 2, 3, 1)
-        if whole:
-            x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
-            while rest and is_pointwise(rest[0]):
-                x = rest.pop(0)(x)
-            x = x.permute(0, 2, 3, 1)
-        x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
-        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        return self._carry_out(rest, x)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
