@@ -130,8 +130,6 @@ def test_training_wrote_it_and_it_shows_the_run(opened, run):
     wrong = sum(map(sum, result.confusion)) - sum(row[k] for k, row in enumerate(result.confusion))
     mistakes = "[...document.querySelectorAll('[aria-labelledby=mistakes] img')]"
     loaded = page.evaluate(f"{mistakes}.map(image => image.complete && image.naturalWidth === 8)")
-        "[...document.querySelectorAll('[aria-labelledby=mistakes] img')].map(image => image.complete && image.naturalWidth === 8)"
-    )
     assert loaded == [True] * min(wrong, 24)
     assert wrong
     assert run.forecast is not None
