@@ -53,6 +53,8 @@ def few_images(monkeypatch, tmp_path):
     monkeypatch.setattr(mlpconv, "load_dataset", load, raising=False)
     monkeypatch.setattr(mlpconv.data, "get_dataset", get)
     monkeypatch.setattr(mlpconv.runs.session, "load_dataset", load)
+    # Three epochs of few images are enough here.
+    monkeypatch.setattr(mlpconv.runs.session, "epochs_of", lambda recipe, count: recipe.epochs)
     Image.fromarray(stripes(1, 2)[0][0, ..., 0]).resize((90, 60)).save(tmp_path / "shirt.jpg")
 
 

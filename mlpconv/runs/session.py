@@ -91,7 +91,7 @@ class Session:
         data_name = data.train.name.removesuffix("/train") if data else recipe.data
         self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
         whole = self.data.train
-        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)))
+        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)), min_steps=0)
         if recipe.validation:
             # The same images for every seed: runs are compared on them.
             rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)
@@ -250,10 +250,10 @@ class Recorder:
         if session.expected is not None:
             with self._writing():
                 self.run.write_forecast(session.expected)
-        if self._ended():  # by its target accuracy, and only the result was left to write
-            return
         if epoch or step:
             yield Resumed(epoch, step)
+        if self._ended():  # by its target accuracy, and only the result was left to write
+            return
         held = session.validation
         saved = heard = time.perf_counter()
         spent = self.seconds
