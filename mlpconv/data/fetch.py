@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mlpconv.data.files import Source, SourceFile, locate, log, read_verified
 from mlpconv.data.idx import GZIP_MAGIC
+from mlpconv.data.lock import locked
 from mlpconv.errors import DataError
 
 Progress = Callable[[str, int, int], None]
@@ -29,7 +30,6 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _FILE_SECONDS = 1800
 _COMMAND_SECONDS = 600
-_LOCK_SECONDS = 3600
 _CHUNK = 1 << 18
 
 
@@ -229,25 +229,10 @@ def _store(file: SourceFile, directory: Path, chunks: Generator[bytes, None, Non
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: another process is fetching into it; waiting", directory)
-            lock.acquire(timeout=_LOCK_SECONDS)
-        try:
+        with locked(directory / ".lock", "fetching into it"):
             yield
-        finally:
-            lock.release()
-    except Timeout as error:
-        raise DataError(
-            f"{directory}: another process has been fetching into it for {_LOCK_SECONDS // 60} minutes; end that one, "
-            "or set MLPCONV_CACHE to another directory"
-        ) from error
     except OSError as error:
         raise DataError(
             f"{directory}: the cache cannot be written ({error.strerror or error}); mend that, or set MLPCONV_CACHE to "

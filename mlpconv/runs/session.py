@@ -7,22 +7,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Model, Precision, get_backend
+from mlpconv.backends.base import Backend, Floats, Model, Precision, get_backend
 from mlpconv.backends.weights import initialize, weight_shapes
-from mlpconv.data import Splits, load_dataset
+from mlpconv.data import Splits
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import mistakes
+from mlpconv.runs import material, mistakes, pretrained
 from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
+from mlpconv.runs.pretrained import start_from
 from mlpconv.runs.run import Config, DataInfo, Result, Run
+from mlpconv.runs.stored import Stored
 from mlpconv.training import trainer
+from mlpconv.training.automatic import AUTO
 from mlpconv.training.forecast import Forecast, forecast
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.recipe import Recipe
@@ -66,39 +70,42 @@ class Session:
         device: str | None = None,
         precision: Precision | None = None,
         deterministic: bool = False,
+        options: material.Options = material.Options(),
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.backend: Backend = get_backend(backend)
         device, precision = self.backend.choose(device, recipe.precision or precision)
-        # A wrong name is found before a download begins.
-        create_model(recipe.model)
-        # Images of one's own are not what the recipe names.
-        data_name = data.train.name.removesuffix("/train") if data else recipe.data
-        self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
-        train, test = self.data
+        recipe, self.pretrained = _pretrained(recipe)
+        self.material = material.gather(recipe, data, data_directory, options, progress)
+        self.data, recipe = self.material.splits, self.material.recipe
+        train, test = self.data.train, self.data.test
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
         size = recipe.image_size or max(network.input_size)
         self.network = network.replace(input_size=(size, size))
         _check_size(self.network, size, train.num_classes, max(network.input_size))
         for _, each in recipe.image_sizes:
             _check_size(self.network, each, train.num_classes, size)
-        options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+        values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
         if recipe.normalize == "data":
             std = tuple(float(value) or 1.0 for value in train.std)
-            options |= {"mean": tuple(map(float, train.mean)), "std": std}
+            values |= {"mean": tuple(map(float, train.mean)), "std": std}
+        if self.pretrained is not None:  # what its layers learnt from
+            values |= {"mean": self.pretrained.preprocess.mean, "std": self.pretrained.preprocess.std}
         self.config = Config(
             recipe_name=recipe_name,
             recipe=recipe,
             network=self.network.to_dict(),
-            preprocess=fitting_preprocess(train, size, **options),
+            preprocess=fitting_preprocess(train, size, **values),
             data=DataInfo(
-                data_name, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
+                self.material.name, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
             ),
             backend=backend,
             device=device,
             precision=precision,
             deterministic=deterministic,
         )
+        if self.pretrained is not None:
+            self._first_weights()  # what does not fit is said before anything is written
 
     @property
     def recipe(self) -> Recipe:
@@ -114,13 +121,17 @@ class Session:
             precision=config.precision,
             device=config.device,
         )
-        biases = self.backend.framework_biases
-        model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
+        model.load_weights(self._first_weights())
         return model
+
+    def _first_weights(self) -> dict[str, Floats]:
+        biases = self.backend.framework_biases
+        first = initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases)
+        return first if self.pretrained is None else start_from(self.pretrained, self.network, first)
 
     def forecast(self) -> Forecast:
         """Time for the whole run, from a few steps carried out."""
-        train, test = self.data
+        train, test = self.data.train, self.data.test
         size = self.config.preprocess.size
         self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
         return self.expected
@@ -167,6 +178,9 @@ class Recorder:
         else:
             refuse_taken(path)
             self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
+            if session.material.loaded is not None:
+                with self._writing():
+                    material.keep(path, session.material.loaded)
         self._result = self.run.result
 
     def __iter__(self) -> Iterator[Event]:
@@ -178,7 +192,7 @@ class Recorder:
         if self._result is not None:
             return
         session = self.session
-        train, test = session.data
+        train, test = session.data.train, session.data.test
         if session.expected is not None:
             with self._writing():
                 self.run.write_forecast(session.expected)
@@ -320,6 +334,19 @@ class Recorder:
                 "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
                 self.run.path, error.strerror or error, self.run.path,
             )  # fmt: skip
+
+
+def _pretrained(recipe: Recipe) -> tuple[Recipe, Stored | None]:
+    """What to start from, and the recipe with its network and image size where it says none."""
+    if not recipe.pretrained:
+        return recipe, None
+    stored, model = pretrained.read(recipe.pretrained)
+    if recipe.model == AUTO:
+        if not model:
+            raise RecipeError(f"--pretrained {recipe.pretrained}: of no registered network; name it with --model")
+        size = recipe.image_size or stored.preprocess.size
+        recipe = msgspec.structs.replace(recipe, model=model, image_size=size)
+    return recipe, stored
 
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from mlpconv.backends.base import Images, Labels, Metrics, Model
 from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import Evaluation, evaluate
-from mlpconv.training.plan import plan_step, steps_per_epoch
+from mlpconv.data.mapped import Ahead
+from mlpconv.training.plan import plan_step, step_indices, steps_per_epoch
 from mlpconv.training.recipe import Recipe
 
 
@@ -73,6 +74,7 @@ def train(
     """
     side = (images.shape[1], images.shape[2])
     steps = steps_per_epoch(recipe, len(images))
+    ahead = Ahead(images)
     for current in range(epoch, recipe.epochs):
         began = reported = time.perf_counter()
         first = step if current == epoch else 0
@@ -82,7 +84,8 @@ def train(
             if should_stop():
                 yield Stopped(current, index)
                 return
-            plan = plan_step(recipe, len(images), side, image_size, current, index)
+            plan = plan_step(recipe, len(images), side, image_size, current, index, labels)
+            ahead.want(step_indices(recipe, len(images), current, index + 1, labels))
             model.train_step(plan)
             now = time.perf_counter()
             mark = (index + 1) % max(steps // 5, 1) == 0
@@ -102,7 +105,7 @@ def train(
                 f"epoch {current + 1}: the loss on the test images is not finite, the weights have grown without "
                 f"bounds; {_REMEDY}"
             )
-        last = plan or plan_step(recipe, len(images), side, image_size, current, steps - 1)
+        last = plan or plan_step(recipe, len(images), side, image_size, current, steps - 1, labels)
         yield EpochEnded(
             current,
             *_means(metrics),

@@ -1,0 +1,139 @@
+"""What a run learns from: a known data set, images given by a program, or a folder; and a recipe that fits it."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from mlpconv.data import Splits, list_datasets, load_dataset
+from mlpconv.data.folder import Folder, Loaded, scan_folder
+from mlpconv.data.listing import TEST, TRAIN, VALIDATION
+from mlpconv.errors import DataError, RunError
+from mlpconv.models import create_model
+from mlpconv.runs.files import write_atomic
+from mlpconv.runs.run import Run
+from mlpconv.training.automatic import AUTO, resolve
+from mlpconv.training.recipe import Recipe
+
+SPLIT, SKIPPED = "split.csv", "skipped.csv"
+Progress = Callable[[str, int, int], None]
+
+
+class Options(NamedTuple):
+    """How a folder is read. strict: refuse it where anything cannot be used. follow_links: also links out of it."""
+
+    strict: bool = False
+    follow_links: bool = False
+
+
+class Material(NamedTuple):
+    """recipe: with everything chosen. name: what to load again. loaded: the folder, where it is one. chosen: in a
+    sentence, what was chosen for the images; empty for nothing."""
+
+    splits: Splits
+    recipe: Recipe
+    name: str
+    loaded: Loaded | None = None
+    chosen: str = ""
+
+
+def is_folder(data: str) -> bool:
+    """Whether a recipe's ``data`` means a folder of images or a CSV file, and no known data set."""
+    if data in list_datasets():
+        return False
+    path = Path(data).expanduser()
+    return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.is_dir()
+
+
+def gather(
+    recipe: Recipe,
+    data: Splits | None,
+    directory: str | Path | None,
+    options: Options,
+    progress: Progress | None,
+) -> Material:
+    """Load what a recipe is to learn from. data: given by the caller, else by the recipe's name. directory: of a known
+    data set's files. Raises DataErrors as `load_dataset` and `scan_folder`, NetworkError for an unknown network."""
+    if recipe.model != AUTO:
+        create_model(recipe.model)  # a wrong name is found before a download begins
+    if data is None and is_folder(recipe.data):
+        return _folder(recipe, directory, options, progress)
+    splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
+    side = min(splits.train.image_shape[:2])
+    recipe, said = resolve(recipe, side, len(splits.train))
+    # Images of one's own are not what the recipe names.
+    return Material(splits, recipe, splits.train.name.removesuffix("/train") if data else recipe.data, None, said)
+
+
+def _folder(recipe: Recipe, directory: str | Path | None, options: Options, progress: Progress | None) -> Material:
+    if directory is not None:
+        raise DataError(f"{recipe.data}: is a folder itself; leave --data-dir {directory} out")
+    # The same split for every seed of a recipe: results on other test images could not be compared.
+    folder = scan_folder(recipe.data, strict=options.strict, follow_links=options.follow_links, progress=progress)
+    recipe, said = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
+    size = recipe.image_size or max(create_model(recipe.model).input_size)
+    largest = max(size, *(each for _, each in recipe.image_sizes), size)
+    loaded = folder.load(folder.preprocess(largest, recipe.fit), progress)
+    # One and the same folder, whatever directory a later command is called from.
+    recipe = msgspec.structs.replace(recipe, data=str(Path(recipe.data).expanduser().absolute()))
+    return Material(loaded.splits, recipe, recipe.data, loaded, said)
+
+
+def keep(run: Path, loaded: Loaded) -> None:
+    """Write into a run which file was used for what (``split.csv``, which is a data set itself), and what was passed
+    over (``skipped.csv``). Raises OSError."""
+    folder = loaded.folder
+    names = (TRAIN, VALIDATION, TEST)
+    _write(
+        run / SPLIT, ("path", "label", "split"),
+        (
+            (os.path.join(folder.root, folder.files[row]), folder.class_names[folder.labels[row]],
+             names[folder.splits[row]])
+            for row in loaded.rows.tolist()
+        ),
+    )  # fmt: skip
+    if loaded.problems:
+        _write(run / SKIPPED, ("path", "reason"), loaded.problems)
+
+
+def _write(path: Path, titles, rows) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def skipped(run: Run) -> list[tuple[str, str]]:
+    """What was passed over in a run's folder: path and reason. Raises RunError for a damaged list."""
+    path = run.path / SKIPPED
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [(row["path"], row["reason"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, csv.Error) as error:
+        raise RunError(f"{path}: damaged: {error}; remove it to do without") from None
+
+
+def load_again(run: Run | None, name: str, class_names: tuple[str, ...], preprocess, **options) -> Splits:
+    """The data set on which a run was trained, or another one, for its network: folders come at the size that it learnt
+    from, with its classes. name: a known data set or a folder. run: where its own split is kept, if that is wanted."""
+    if not is_folder(name):
+        return load_dataset(name, **options)
+    kept = run.path / SPLIT if run is not None else None
+    folder: Folder = scan_folder(kept if kept is not None and kept.exists() else name, class_names=class_names)
+    own = preprocess
+    if own.source_size is None:
+        own = msgspec.structs.replace(own, source_size=(own.size, own.size))
+    return folder.load(own, options.get("progress")).splits
+
+
+def count_by_class(labels: np.ndarray, classes: int) -> list[int]:
+    """Images of each class."""
+    return np.bincount(labels, minlength=classes).tolist()
