@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from mlpconv.arch.network import Preprocess
 from mlpconv.backends.base import Floats, Images, Model, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
@@ -90,6 +91,13 @@ class Classifier:
     def class_names(self) -> tuple[str, ...]:
         return self.stored.class_names
 
+    @property
+    def reading(self) -> Preprocess:
+        """How image files are read for it: all to one size."""
+        own = self.stored.preprocess
+        # Images of different sizes meet at the network's own.
+        return own if own.source_size else msgspec.structs.replace(own, source_size=(own.size, own.size))
+
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C). Raises DataError for arrays of another type or shape."""
         channels = self.stored.preprocess.channels
@@ -113,12 +121,7 @@ class Classifier:
             if not len(images):
                 raise DataError("predict: no image was given")
             names = [str(path) for path in images]
-            preprocess = self.stored.preprocess
-            if preprocess.source_size is None:
-                # Images of different sizes meet at the network's own.
-                side = (preprocess.size, preprocess.size)
-                preprocess = msgspec.structs.replace(preprocess, source_size=side)
-            read = [read_image(path, preprocess) for path in images]
+            read = [read_image(path, self.reading) for path in images]
             pixels = np.stack(read)
         pixels = 255 - pixels if invert else pixels
         chances = softmax(self.logits(pixels))

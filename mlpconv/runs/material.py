@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from mlpconv.data import Splits, list_datasets, load_dataset
-from mlpconv.data.folder import Folder, Loaded, scan_folder
+from mlpconv.data.folder import Loaded, scan_folder
 from mlpconv.data.listing import TEST, TRAIN, VALIDATION
 from mlpconv.errors import DataError, RunError
 from mlpconv.models import create_model
+from mlpconv.runs.classifier import Classifier
 from mlpconv.runs.files import write_atomic
 from mlpconv.runs.run import Run
 from mlpconv.training.automatic import AUTO, resolve
@@ -121,19 +121,18 @@ def skipped(run: Run) -> list[tuple[str, str]]:
         raise RunError(f"{path}: damaged: {error}; remove it to do without") from None
 
 
-def load_again(run: Run | None, name: str, class_names: tuple[str, ...], preprocess, **options) -> Splits:
-    """The data set on which a run was trained, or another one, for its network: folders come at the size that it learnt
-    from, with its classes. name: a known data set or a folder. run: where its own split is kept, if that is wanted."""
+def load_again(
+    name: str,
+    classifier: Classifier,
+    *,
+    directory: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """A data set for a network that is trained: a known one, or a folder, whose images come at the size that the network
+    learnt from, with its classes. The folder that it was trained on is split as it was then."""
     if not is_folder(name):
-        return load_dataset(name, **options)
-    kept = run.path / SPLIT if run is not None else None
-    folder: Folder = scan_folder(kept if kept is not None and kept.exists() else name, class_names=class_names)
-    own = preprocess
-    if own.source_size is None:
-        own = msgspec.structs.replace(own, source_size=(own.size, own.size))
-    return folder.load(own, options.get("progress")).splits
-
-
-def count_by_class(labels: np.ndarray, classes: int) -> list[int]:
-    """Images of each class."""
-    return np.bincount(labels, minlength=classes).tolist()
+        return load_dataset(name, directory=directory, progress=progress)
+    kept = classifier.path / SPLIT
+    own = name == classifier.stored.data and kept.exists()
+    folder = scan_folder(kept if own else name, class_names=classifier.class_names, progress=progress)
+    return folder.load(classifier.reading, progress).splits
