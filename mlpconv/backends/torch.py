@@ -205,7 +205,7 @@ class TorchModel:
         _put(self.native, self.network, weights, "load_weights")
 
     def attach(self, images: Images, labels: Labels) -> None:
-        """Take the training images to the device, as they are; those of a mapped file stay in it where they are many."""
+        """Take the training images to the device, as they are; many of a mapped file stay in it."""
         device = self.device if map_of(images) is None or self._has_room(images.nbytes) else torch.device("cpu")
         self._images = _tensor(images).to(device)
         self._labels = _tensor(labels).to(self.device)

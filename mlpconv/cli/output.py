@@ -187,7 +187,14 @@ class Download:
             self._bars[images].update(self._tasks[name], completed=done)
 
     def _bar(self, images: bool) -> Any:
-        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         counts = (MofNCompleteColumn(), TimeRemainingColumn(compact=True)) if images else (DownloadColumn(),)
         columns = (TextColumn("{task.description}"), BarColumn(), *counts)

@@ -52,7 +52,9 @@ def train(
     pretrained: Annotated[
         str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
     ] = None,
-    strict: Annotated[bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")] = False,
+    strict: Annotated[
+        bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")
+    ] = False,
     follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
@@ -227,7 +229,7 @@ def _lines(session: "Session") -> list[str]:
     from mlpconv.arch.shapes import show
     from mlpconv.training.recipe import describe
 
-    config, train_set, test_set = session.config, session.data.train, session.data.test
+    config, (train_set, test_set) = session.config, session.data
     costs = count(session.network)
     memory = training_memory(
         session.network,
@@ -237,7 +239,7 @@ def _lines(session: "Session") -> list[str]:
     )
     height, width, channels = train_set.image_shape
     shape = show((channels, height, width))
-    given = session.data.validation
+    given = session.material.validation
     validation = f", {len(given):,} for validation" if given is not None else ""
     return [
         f"Training {session.network.name} on {config.data.name}",

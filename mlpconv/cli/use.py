@@ -15,7 +15,9 @@ Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest 
 
 def evaluate(
     run: RunPath,
-    data: Annotated[str | None, Option(help="A data set's name, a folder or a CSV file; the run's own by default.")] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name, a folder or a CSV file; the run's own by default.")
+    ] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     split: Annotated[str, Option(help="test or train.")] = "test",
     device: Device = None,

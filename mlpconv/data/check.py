@@ -64,7 +64,7 @@ def find_twins(loaded: Loaded) -> list[Twins]:
 
 
 def _in_order(loaded: Loaded):
-    return loaded.splits.train, loaded.splits.validation, loaded.splits.test
+    return loaded.splits.train, loaded.validation, loaded.splits.test
 
 
 def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def warnings(report: dict[str, Any], twins: list[Twins]) -> list[str]:
     if leaks:
         first = leaks[0]
         said.append(
-            f"{_pictures(len(leaks))} stand in training and again in what training is measured on, so accuracy will look "
-            f"better than it is; the first: {' = '.join(first.files[:2])}"
+            f"{_pictures(len(leaks))} stand in training and again in what training is measured on, so accuracy will "
+            f"look better than it is; the first: {' = '.join(first.files[:2])}"
         )
     contradictions = [each for each in twins if each.contradicts]
     if contradictions:

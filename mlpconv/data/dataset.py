@@ -135,7 +135,9 @@ class ImageDataset:
         chosen = np.asarray(indices)
         if chosen.size == 0:
             raise DataError(f"{self.name}: a subset of no images was asked for; choose 1 or more of {len(self):,}")
-        return ImageDataset(choose(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)")
+        return ImageDataset(
+            choose(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)"
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, images and labels; the name has no part in it."""
@@ -151,12 +153,10 @@ class ImageDataset:
 
 
 class Splits(NamedTuple):
-    """A data set as it is published. The test set chooses nothing: where there is no validation set, take one from
-    `train` (`hold_out`)."""
+    """A data set as it is published. The test set chooses nothing: take a validation set from `train` (`hold_out`)."""
 
     train: ImageDataset
     test: ImageDataset
-    validation: ImageDataset | None = None
 
     def _repr_html_(self) -> str:
         return importlib.import_module("mlpconv.notebook.pictures").splits_html(self)

@@ -11,7 +11,7 @@ import numpy as np
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.dataset import ImageDataset, Splits, held_out
 from mlpconv.data.listing import TEST, TRAIN, VALIDATION, Listing, Problem, list_folder
-from mlpconv.data.scan import Facts, Progress, scan
+from mlpconv.data.scan import Progress, scan
 from mlpconv.data.store import decode_files, folders_directory
 from mlpconv.errors import DataError
 from mlpconv.words import shown
@@ -76,8 +76,8 @@ class Folder:
         return Preprocess(size=size, mode=mode, fit=fit, mean=zeros, std=ones, source_size=source)  # pyright: ignore[reportArgumentType]
 
     def load(self, preprocess: Preprocess, progress: Progress | None = None) -> "Loaded":
-        """Decode the files, or take them from the cache. Raises DataError where too little is left, or for any file that
-        cannot be decoded where the folder is ``strict``."""
+        """Decode the files, or take them from the cache. Raises DataError where too little is left, or, where the
+        folder is ``strict``, for any file that cannot be decoded."""
         decoded = decode_files(
             self.root, self.files, self.digests, preprocess, cache=self.cache, progress=progress
         )  # fmt: skip
@@ -100,7 +100,7 @@ class Folder:
             names = ", ".join(self.class_names[label] for label in lost)
             raise DataError(f"{self.name}: no training image of {names} can be decoded{_first(problems)}")
         return Loaded(
-            self, Splits(sets[TRAIN], sets[TEST], sets.get(VALIDATION)), decoded.kept, self.problems + problems,
+            self, Splits(sets[TRAIN], sets[TEST]), sets.get(VALIDATION), decoded.kept, self.problems + problems,
             decoded.place,
         )  # fmt: skip
 
@@ -112,6 +112,7 @@ class Loaded:
 
     folder: Folder
     splits: Splits
+    validation: ImageDataset | None
     rows: np.ndarray
     problems: list[Problem]
     place: Path

@@ -13,10 +13,14 @@ from mlpconv.words import shown
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _SPLITS = {
-    "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
+    "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION,
     "test": TEST, "testing": TEST,
 }  # fmt: skip
-_PATHS, _LABELS, _PARTS = ("path", "file", "filename", "image"), ("label", "class", "category"), ("split", "set", "part")
+_PATHS, _LABELS, _PARTS = (
+    ("path", "file", "filename", "image"),
+    ("label", "class", "category"),
+    ("split", "set", "part"),
+)
 
 
 class Problem(NamedTuple):
@@ -42,7 +46,7 @@ class Listing:
 
 
 def list_folder(path: str | os.PathLike[str], *, follow_links: bool = False) -> Listing:
-    """List ``train/CLASS/…`` beside ``val/`` or ``test/``, a folder of ``CLASS/…``, or a CSV file of path, label, split.
+    """List ``train/CLASS/…`` beside ``val/`` or ``test/``, a folder of ``CLASS/…``, or a CSV file of path and label.
 
     Files lie at any depth below their class's folder; what begins with a dot is not looked at. A class's name is its
     folder's in NFC. Links are followed inside the folder, and out of it only with ``follow_links``.
@@ -190,8 +194,8 @@ def _from_csv(path: Path) -> Listing:
             columns = [next((names[n] for n in known if n in names), None) for known in (_PATHS, _LABELS, _PARTS)]
             if columns[0] is None or columns[1] is None:
                 raise DataError(
-                    f"{shown(path)}: expected a CSV file whose first line names the columns path and label (and split), "
-                    f"found {shown(', '.join(map(str, rows.fieldnames or ['nothing'])))}"
+                    f"{shown(path)}: expected a CSV file whose first line names the columns path and label (and "
+                    f"split), found {shown(', '.join(map(str, rows.fieldnames or ['nothing'])))}"
                 )
             for row in rows:
                 _add(listing, rows.line_num, *(row.get(column) if column else "" for column in columns))

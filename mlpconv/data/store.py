@@ -84,8 +84,8 @@ def decode_files(
         os.utime(place)
     except OSError as error:
         raise DataError(
-            f"{home}: the cache cannot be written: {error.strerror or error}; make room, or set MLPCONV_CACHE to another "
-            "directory; what is decoded is kept"
+            f"{home}: the cache cannot be written: {error.strerror or error}; make room, or set MLPCONV_CACHE to "
+            "another directory; what is decoded is kept"
         ) from error
     return found
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mlpconv.data import Splits, list_datasets, load_dataset
+from mlpconv.data import ImageDataset, Splits, list_datasets, load_dataset
 from mlpconv.data.folder import Loaded, scan_folder
 from mlpconv.data.listing import TEST, TRAIN, VALIDATION
 from mlpconv.errors import DataError, RunError
@@ -31,13 +31,17 @@ class Options(NamedTuple):
     follow_links: bool = False
 
 
+USUAL = Options()
+
+
 class Material(NamedTuple):
-    """recipe: with everything chosen. name: what to load again. loaded: the folder, where it is one. chosen: in a
+    """recipe: with everything chosen. validation: a set that the folder has, or held out of its training images. name: what to load again. loaded: the folder, where it is one. chosen: in a
     sentence, what was chosen for the images; empty for nothing."""
 
     splits: Splits
     recipe: Recipe
     name: str
+    validation: ImageDataset | None = None
     loaded: Loaded | None = None
     chosen: str = ""
 
@@ -67,7 +71,7 @@ def gather(
     side = min(splits.train.image_shape[:2])
     recipe, said = resolve(recipe, side, len(splits.train))
     # Images of one's own are not what the recipe names.
-    return Material(splits, recipe, splits.train.name.removesuffix("/train") if data else recipe.data, None, said)
+    return Material(splits, recipe, splits.train.name.removesuffix("/train") if data else recipe.data, chosen=said)
 
 
 def _folder(recipe: Recipe, directory: str | Path | None, options: Options, progress: Progress | None) -> Material:
@@ -81,7 +85,7 @@ def _folder(recipe: Recipe, directory: str | Path | None, options: Options, prog
     loaded = folder.load(folder.preprocess(largest, recipe.fit), progress)
     # One and the same folder, whatever directory a later command is called from.
     recipe = msgspec.structs.replace(recipe, data=str(Path(recipe.data).expanduser().absolute()))
-    return Material(loaded.splits, recipe, recipe.data, loaded, said)
+    return Material(loaded.splits, recipe, recipe.data, loaded.validation, loaded, said)
 
 
 def keep(run: Path, loaded: Loaded) -> None:
@@ -128,8 +132,8 @@ def load_again(
     directory: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Splits:
-    """A data set for a network that is trained: a known one, or a folder, whose images come at the size that the network
-    learnt from, with its classes. The folder that it was trained on is split as it was then."""
+    """A data set for a network that is trained: a known one, or a folder, whose images come at the size that the
+    network learnt from, with its classes. The folder that it was trained on is split as it was then."""
     if not is_folder(name):
         return load_dataset(name, directory=directory, progress=progress)
     kept = classifier.path / SPLIT

@@ -108,7 +108,9 @@ class Lines:
         try:
             self._file = self._part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         except OSError as error:
-            raise DataError(f"--out {shown(self.path)}: cannot be written: {error.strerror}; give another place") from None
+            raise DataError(
+                f"--out {shown(self.path)}: cannot be written: {error.strerror}; give another place"
+            ) from None
         if self.path.suffix == ".csv":
             more = [name for k in range(2, self.top + 1) for name in (f"label_{k}", f"probability_{k}")]
             self._row(["file", "label", "probability", *more, "error"])

@@ -70,7 +70,7 @@ class Session:
         device: str | None = None,
         precision: Precision | None = None,
         deterministic: bool = False,
-        options: material.Options = material.Options(),
+        options: material.Options = material.USUAL,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.backend: Backend = get_backend(backend)
@@ -78,7 +78,7 @@ class Session:
         recipe, self.pretrained = _pretrained(recipe)
         self.material = material.gather(recipe, data, data_directory, options, progress)
         self.data, recipe = self.material.splits, self.material.recipe
-        train, test = self.data.train, self.data.test
+        train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
         size = recipe.image_size or max(network.input_size)
         self.network = network.replace(input_size=(size, size))
@@ -97,7 +97,12 @@ class Session:
             network=self.network.to_dict(),
             preprocess=fitting_preprocess(train, size, **values),
             data=DataInfo(
-                self.material.name, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
+                self.material.name,
+                train.class_names,
+                len(train),
+                len(test),
+                train.fingerprint(),
+                background(train.images),
             ),
             backend=backend,
             device=device,
@@ -131,7 +136,7 @@ class Session:
 
     def forecast(self) -> Forecast:
         """Time for the whole run, from a few steps carried out."""
-        train, test = self.data.train, self.data.test
+        train, test = self.data
         size = self.config.preprocess.size
         self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
         return self.expected
@@ -192,7 +197,7 @@ class Recorder:
         if self._result is not None:
             return
         session = self.session
-        train, test = session.data.train, session.data.test
+        train, test = session.data
         if session.expected is not None:
             with self._writing():
                 self.run.write_forecast(session.expected)

@@ -19,7 +19,12 @@ class Choice(NamedTuple):
     image_size: int
 
 
-RULE = ((30, Choice("nin_28", 28)), (48, Choice("nin_32", 32)), (112, Choice("nin_32", 64)), (None, Choice("nin_32", 96)))
+RULE = (
+    (30, Choice("nin_28", 28)),
+    (48, Choice("nin_32", 32)),
+    (112, Choice("nin_32", 64)),
+    (None, Choice("nin_32", 96)),
+)
 """Up to which typical side (the median of the shorter sides, in pixels) which network is chosen. Each has batch
 normalisation, sees images at about their own size, and is small enough for a processor."""
 

@@ -31,16 +31,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """What to train, on what, and how.
 
     model: a registered name, a JSON file, module:function, or "auto", chosen from the images (training/automatic.py).
-    data: a known data set, a folder of images, or a CSV file of path and label. pretrained: a run or a classifier's file
-    whose weights, all but the last block's, it starts with. balance: 0 shows each image once an epoch, 1 each class
-    equally often; between them a class of n images is seen in proportion to n to the power 1 − balance. image_size: side in pixels of the
-    network's input; None is the network's own. image_sizes: (epoch, size) pairs, from that epoch on (whole or not) the
-    images are enlarged to that size in training; evaluation uses image_size. normalize: "none" leaves values in 0..1 as
-    the chapter does, "data" subtracts the training set's mean and divides by its standard deviation. learning_rate: the
-    peak of the schedule: "constant"; "one-cycle", up linearly over the first ``warmup`` of all steps and down by a
-    cosine to nothing; "linear", the same with a straight descent; "steps", a tenth after three fifths of all steps and a
-    hundredth after four fifths. initializer: a name or a table. seed: of weights,
-    order, augmentation and dropout. precision: None takes the fastest that the device computes in.
+    data: a known data set, a folder of images, or a CSV file of path and label. pretrained: a run or a classifier's
+    file whose weights, all but the last block's, it starts with. balance: 0 shows each image once an epoch, 1 each
+    class equally often; between them a class of n images is seen in proportion to n to the power 1 − balance.
+    image_size: side in pixels of the network's input; None is the network's own. image_sizes: (epoch, size) pairs, from
+    that epoch on (whole or not) the images are enlarged to that size in training; evaluation uses image_size.
+    normalize: "none" leaves values in 0..1 as the chapter does, "data" subtracts the training set's mean and divides by
+    its standard deviation. learning_rate: the peak of the schedule: "constant"; "one-cycle", up linearly over the first
+    ``warmup`` of all steps and down by a cosine to nothing; "linear", the same with a straight descent; "steps", a
+    tenth after three fifths of all steps and a hundredth after four fifths. initializer: a name or a table. seed: of
+    weights, order, augmentation and dropout. precision: None takes the fastest that the device computes in.
     """
 
     model: str = "nin"
@@ -157,9 +157,9 @@ RECIPES: dict[str, Named] = {
             augmentation=Augmentation(flip=True, shift=4),
         ),
         source=(
-            "after Lin, Chen, Yan 2013 (arXiv:1312.4400): dropout, weight decay, batches of 128, a rate that falls twice "
-            "to a tenth, shifts and flips; unlike it, each channel is normalised where the paper normalises contrast and "
-            "whitens by ZCA, and the rate falls at fixed steps, not by hand"
+            "after Lin, Chen, Yan 2013 (arXiv:1312.4400): dropout, weight decay, batches of 128, a rate that falls "
+            "twice to a tenth, shifts and flips; unlike it, each channel is normalised where the paper normalises "
+            "contrast and whitens by ZCA, and the rate falls at fixed steps, not by hand"
         ),
         expect="not measured here; the paper: 0.912 test accuracy with augmentation on CIFAR-10",
     ),

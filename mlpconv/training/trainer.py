@@ -6,9 +6,9 @@ from math import isfinite
 from typing import NamedTuple
 
 from mlpconv.backends.base import Images, Labels, Metrics, Model
+from mlpconv.data.mapped import Ahead
 from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import Evaluation, evaluate
-from mlpconv.data.mapped import Ahead
 from mlpconv.training.plan import plan_step, step_indices, steps_per_epoch
 from mlpconv.training.recipe import Recipe
 
