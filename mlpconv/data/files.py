@@ -16,7 +16,7 @@ log = logging.getLogger("mlpconv.data")
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file of a data set: its role ("train_images", "test_labels", "train_1" …), its name without `.gz`, and the
     size of its unzipped contents. Contents are verified by what is published: sha256 is of the unzipped contents, md5
-    of the file as it is sent; where a file can be compared with neither, its size, structure and counts must be right."""
+    of the file as it is sent; where a file can be compared with neither, its size and counts must be right."""
 
     role: str
     name: str

@@ -62,7 +62,8 @@ def decode(file: BinaryIO, preprocess: Preprocess, place: str) -> np.ndarray:
     with _opened(file, place) as source:
         if preprocess.source_size is not None:
             # Twice the size is left for the low-pass: that differs from decoding all of it by a level or two.
-            source.draft(None, (2 * max(preprocess.source_size),) * 2)
+            side = 2 * max(preprocess.source_size)
+            source.draft(None, (side, side))
         image = ImageOps.exif_transpose(source)
         image.load()
         if image.mode == "F" or image.mode.startswith("I"):

@@ -107,7 +107,7 @@ def _recall(path: Path, files: Sequence[str], stamps: np.ndarray, facts: Facts) 
 def _remember(path: Path, files: Sequence[str], stamps: np.ndarray, facts: Facts) -> None:
     # What cannot be used is looked at again each time: somebody may have mended it.
     good = np.flatnonzero(facts.error == "")
-    names = b"\0".join(os.fsencode(files[index]) for index in good)
+    names = b"\0".join(os.fsencode(files[index]) for index in good.tolist())
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

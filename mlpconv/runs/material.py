@@ -35,8 +35,8 @@ USUAL = Options()
 
 
 class Material(NamedTuple):
-    """recipe: with everything chosen. validation: a set that the folder has, or held out of its training images. name: what to load again. loaded: the folder, where it is one. chosen: in a
-    sentence, what was chosen for the images; empty for nothing."""
+    """recipe: with everything chosen. name: what to load again. validation: a set that the folder has. loaded: the folder,
+    where it is one. chosen: in a sentence, what was chosen for the images; empty for nothing."""
 
     splits: Splits
     recipe: Recipe
