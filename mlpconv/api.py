@@ -12,7 +12,7 @@ from mlpconv.runs.run import Run
 from mlpconv.runs.session import Session
 from mlpconv.runs.stop import Stop
 from mlpconv.training.recipe import Recipe, change, get_recipe
-from mlpconv.training.trainer import EpochEnded
+from mlpconv.training.trainer import EpochEnded, Repaired
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +48,12 @@ def train(
             if isinstance(event, EpochEnded):
                 _log.info(
                     "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
-                    event.epoch + 1, chosen.epochs, event.loss, event.accuracy, event.test.accuracy,
+                    event.epoch + 1, session.recipe.epochs, event.loss, event.accuracy, event.test.accuracy,
                     event.images_per_second,
                 )  # fmt: skip
+            if isinstance(event, Repaired):
+                met = event.event
+                _log.warning("epoch %d, step %d: %s; %s: %s", met.epoch, met.step, met.what, met.action, met.done)
     if stop.seen:
         path = str(recorder.run.path)
         raise KeyboardInterrupt(

@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]
 """The canonical weights: see mlpconv.backends.weights."""
 State = dict[str, npt.NDArray[Any]]
-"""Everything that a step changes, by name. It resumes only in the back end that made it."""
+"""Everything that a step changes, by name. It resumes only in the back end that made it. A canonical weight's name is a
+whole part, between dots or slashes, of the names of its own array and of the optimiser's for it; all of the optimiser's
+begin with "optimizer", the metric sums with "metrics", and both are 0 before the first step."""
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -123,6 +125,19 @@ class Model(Protocol):
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
+        ...
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w) for uint8 (N, H, W, C): what a last ReLU and the average pooling make the logits
+        of (mlpconv.arch.maps).
+
+        size: (height, width) that the images are resized to; the preprocess's own fit and size by default. Raises
+        NetworkError where the network has no class maps, or the images are too small for it.
+        """
+        ...
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w) for uint8 (N, H, W, C): what a layer with maps gives in evaluation, by its full name."""
         ...
 
     def training_state(self) -> State: ...

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from keras import device as on  # pyright: ignore[reportAttributeAccessIssue]
-from keras import ops  # pyright: ignore[reportAttributeAccessIssue]
+from keras import models, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import keras_network, keras_step
@@ -43,6 +44,7 @@ class KerasModel:
             self._step = ops.zeros((), "int32")
         self._statistics = [names.get(id(variable)) for variable in self.native.non_trainable_variables]
         self._compiled: dict[int, Any] = {}
+        self._mapped: dict[tuple[int, ...], Any] = {}
         self._reset()
 
     def weights(self) -> dict[str, Floats]:
@@ -63,6 +65,31 @@ class KerasModel:
                 x = reference.preprocess(images[start : start + CHUNK], self._preprocess)
                 found.append(np.asarray(self.native.predict_on_batch(x.transpose(0, 2, 3, 1)), np.float32))
         return np.concatenate(found) if found else np.zeros((0, self._classes), np.float32)
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        height, width = size or self._shape[1:]
+        key = (height, width)
+        if key not in self._mapped:
+            network, shape = until_class_maps(self._network)[0], (self._shape[0], height, width)
+            with on(self._device):
+                self._mapped[key] = keras_network.build(network, shape, policy=self._policy, like=self.native)
+        found = []
+        with on(self._device):
+            for start in range(0, len(images), CHUNK):
+                x = reference.preprocess(images[start : start + CHUNK], self._preprocess, size)
+                maps = self._mapped[key].predict_on_batch(x.transpose(0, 2, 3, 1))
+                found.append(np.asarray(maps, np.float32).transpose(0, 3, 1, 2))
+        assert found, "there is not one image"
+        return np.ascontiguousarray(np.concatenate(found))
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        found = []
+        with on(self._device):
+            part = models.Model(self.native.inputs, self.native.get_layer(layer).output)
+            for start in range(0, len(images), CHUNK):
+                x = reference.preprocess(images[start : start + CHUNK], self._preprocess)
+                found.append(np.asarray(part.predict_on_batch(x.transpose(0, 2, 3, 1)), np.float32))
+        return np.concatenate(found).transpose(0, 3, 1, 2)
 
     def train_step(self, plan: StepPlan) -> None:
         step = self._compiled_step(plan.image_size)

@@ -23,8 +23,10 @@ from mlpconv.arch.layers import (
     ReLU,
     Shape,
     Sigmoid,
+    Size,
     pair,
 )
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels, Optimizer, StepPlan
@@ -41,6 +43,11 @@ def forward(network: Network, weights: Mapping[str, Array], x: Array) -> Array:
     where the network does not fit the images.
     """
     return list(activations(network, weights, x).values())[-1]
+
+
+def class_maps(network: Network, weights: Mapping[str, Array], x: Array) -> Array:
+    """(B, classes, h, w): see ``until_class_maps``, whose errors these are, and ``forward``."""
+    return forward(until_class_maps(network)[0], weights, x)
 
 
 def activations(network: Network, weights: Mapping[str, Array], x: Array) -> dict[str, Array]:
@@ -134,27 +141,28 @@ def resize_matrix(n_in: int, n_out: int, antialias: bool) -> npt.NDArray[np.floa
     return triangle / triangle.sum(axis=1, keepdims=True)
 
 
-def resize(images: Array, size: int, antialias: bool) -> Array:
-    """(B, C, H, W) floats → (B, C, size, size) of the same type, bilinear; see ``resize_matrix``."""
+def resize(images: Array, size: Size, antialias: bool) -> Array:
+    """(B, C, H, W) floats → (B, C, *size) of the same type, bilinear; see ``resize_matrix``."""
     height, width = images.shape[2:]
-    if (height, width) == (size, size):
+    if (height, width) == pair(size):
         return images
-    rows = resize_matrix(height, size, antialias).astype(images.dtype)
-    columns = resize_matrix(width, size, antialias).astype(images.dtype)
+    rows = resize_matrix(height, pair(size)[0], antialias).astype(images.dtype)
+    columns = resize_matrix(width, pair(size)[1], antialias).astype(images.dtype)
     return rows @ images @ columns.T
 
 
-def preprocess(images: Images, preprocess: Preprocess, size: int | None = None) -> Floats:
+def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None) -> Floats:
     """uint8 (N, H, W, C) → float32 (N, C, size, size): fit, then (x/255 − mean)/std, then the bilinear resize.
 
-    size: other than the preprocess's own. Raises DataError where the images have another number of channels.
+    size: other than the preprocess's own; (height, width) leaves fit out. Raises DataError where the images have
+    another number of channels.
     """
     if images.shape[3] != preprocess.channels:
         raise DataError(
             f"the images have {images.shape[3]} channel(s), the model's preprocess (mode {preprocess.mode}) takes "
             f"{preprocess.channels}; convert the images to {preprocess.mode}"
         )
-    if preprocess.fit != "squash":
+    if preprocess.fit != "squash" and not isinstance(size, tuple):
         images = _square(images, preprocess.fit)
     mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
     x = (images.astype(np.float32) / 255 - mean) / std

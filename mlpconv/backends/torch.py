@@ -30,6 +30,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     pair,
 )
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
@@ -189,7 +190,7 @@ class TorchModel:
         module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self.native = cast(nn.Sequential, module)
         self._steps = Steps(self.native, optimizer) if optimizer else None
-        self._plans: dict[int, list[Operation]] = {}
+        self._plans: dict[tuple[int, int, bool], list[Operation]] = {}
         self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
@@ -272,6 +273,38 @@ class TorchModel:
         release(images)
         return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
 
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
+        self.native.eval()
+        own = self.preprocess.size
+        height, width = size or (own, own)
+        batch = max(1, EVALUATION_BATCH * own * own // max(own * own, height * width))
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                pixels = _tensor(images[start : start + batch]).to(self.device).permute(0, 3, 1, 2)
+                if size is None:
+                    found = self._forward(pixels, own, maps=True)
+                else:
+                    with self._autocast():
+                        found = self._resized(pixels, height, width, maps=True)
+                parts.append(found.float().cpu())
+        assert parts, "there is not one image"
+        return torch.cat(parts).contiguous().numpy()
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        self.native.eval()
+        own, parts = self.preprocess.size, []
+        names = [name for name, _ in self.network.walk()]
+        modules = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
+        with torch.inference_mode(), self._autocast():
+            for start in range(0, len(images), EVALUATION_BATCH):
+                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
+                x = self._input(fit(pixels, self.preprocess.fit), own, own)
+                parts.append(self._carry_out([*modules], x).float().cpu())
+        return torch.cat(parts).contiguous().numpy()
+
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
         assert self._steps is not None
@@ -291,31 +324,40 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _forward(self, pixels: Tensor, size: int) -> Tensor:
-        """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
+    def _forward(self, pixels: Tensor, size: int, maps: bool = False) -> Tensor:
+        """Logits, or class maps, for (B, C, H, W) pixel values 0..255 at their own size."""
         pixels = fit(pixels, self.preprocess.fit)
         height, width = int(pixels.shape[2]), int(pixels.shape[3])
         with self._autocast():
             if can_fold(self.network, (height, width), size):
-                return self._folded(pixels, height, width, size)
-            x = (pixels.float() / 255 - self._mean) / self._std
-            if (height, width) != (size, size):
-                shrinks = size < max(height, width)
-                x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self._carry_out(self._operations(size), x.contiguous(memory_format=self._layout))
+                return self._folded(pixels, height, width, size, maps)
+            return self._resized(pixels, size, size, maps)
 
-    def _operations(self, size: int) -> list[Operation]:
-        if size not in self._plans:
-            self._plans[size] = operations(self.network, self.native, (self.network.input_channels, size, size))
-        return self._plans[size]
+    def _resized(self, pixels: Tensor, height: int, width: int, maps: bool) -> Tensor:
+        """The same of images that are brought to ``height`` and ``width`` first."""
+        return self._carry_out(self._operations(height, width, maps), self._input(pixels, height, width))
+
+    def _input(self, pixels: Tensor, height: int, width: int) -> Tensor:
+        x = (pixels.float() / 255 - self._mean) / self._std
+        if x.shape[2:] != (height, width):
+            shrinks = height < x.shape[2] or width < x.shape[3]
+            x = F.interpolate(x, (height, width), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
+        return x.contiguous(memory_format=self._layout)
+
+    def _operations(self, height: int, width: int, maps: bool) -> list[Operation]:
+        key = (height, width, maps)
+        if key not in self._plans:
+            network = until_class_maps(self.network)[0] if maps else self.network
+            self._plans[key] = operations(network, self.native, (network.input_channels, height, width))
+        return self._plans[key]
 
     def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
         for step in steps:
             x = step(x)
         return x
 
-    def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
-        """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
+    def _folded(self, pixels: Tensor, height: int, width: int, size: int, maps: bool) -> Tensor:
+        """The same with normalisation, enlarging and the first convolution in one, on the small images."""
         if (height, width, size) not in self._folds:
             _, layer = next(self.network.walk())
             assert isinstance(layer, Conv2d)
@@ -336,20 +378,20 @@ class TorchModel:
         x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
         x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns, size)
+        return self._after_fold(x, rows, columns, self._operations(size, size, maps)[1:])
 
     def _first(self) -> nn.Conv2d:
         name, _ = next(self.network.walk())
         return cast(nn.Conv2d, self.native.get_submodule(name))
 
-    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, size: int) -> Tensor:
-        """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
+    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, rest: list[Operation]) -> Tensor:
+        """What ``rest`` makes of the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
 
         Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
         put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
         PyTorch's gradient copies everything three times.
         """
-        rest = list(self._operations(size)[1:])
+        rest = list(rest)
         phases = rows.phases * columns.phases
         b, _, h, w = x.shape
         whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w

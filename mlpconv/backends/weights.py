@@ -90,7 +90,7 @@ def initialize(
     """
     layers = dict(network.walk())
     shapes = weight_shapes(network, input_shape)
-    opened = _last_block(network) if initializer.open_last else frozenset()
+    opened = last_block(network) if initializer.open_last else frozenset()
     weights: dict[str, Floats] = {}
     for index, (name, shape) in enumerate(shapes.items()):
         layer_name, _, part = name.rpartition(".")
@@ -125,7 +125,7 @@ def _kernel(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> np.
             return draw.uniform(-bound, bound, shape)
 
 
-def _last_block(network: Network) -> frozenset[str]:
+def last_block(network: Network) -> frozenset[str]:
     """The names of the layers in the last block."""
     blocks = [(name, layer) for name, layer in network.layers.items() if isinstance(layer, Block)]
     if not blocks:

@@ -119,7 +119,109 @@ def recipe(
     paragraph(benchmark.summary(result))
 
 
-_COMMANDS: dict[str, Any] = {"train": train, "recipe": recipe}
+@app.command()
+def explain(
+    run: Annotated[str | None, Option(metavar="RUN", help="A run; by default nin_28 is trained for an epoch.")] = None,
+    images: Annotated[int, Option(min=2, help="Images of the test set.")] = 200,
+    steps: Annotated[int, Option(min=1, help="In how many steps pixels are taken and given.")] = 28,
+    rounds: Annotated[int, Option(min=1, help="Times that each method is timed.")] = 5,
+    runs: Annotated[Path, Option(help="Where the run that is trained goes.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How faithful class maps are, and what they cost, beside Grad-CAM on earlier layers, occlusion and chance.
+
+    Example: mlpconv bench explain --run latest
+    """
+    from mlpconv.bench import explain as benchmark
+    from mlpconv.bench import explain_report as report
+    from mlpconv.runs.plots import png
+    from mlpconv.runs.run import Run
+
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    found = Run(run) if run else benchmark.trained(runs / "bench-explain-nin_28", progress)
+    result = benchmark.measure(found, images, steps, rounds, progress)
+    if out is not None:
+        write_file(out / "explain.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "explain.md", report.markdown(result), "--out")
+        write_file(out / "explain.png", png(report.figure(result)), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    paragraph(report.setting(result))
+    say()
+    table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
+    say()
+    for line in [*report.words(result), report.gate(result)]:
+        paragraph(line)
+
+
+@app.command()
+def accuracy(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(help="Recipes' names; by default all that have a target.")
+    ] = None,
+    seeds: Annotated[int, Option(min=1, help="How many: 0, 1, 2 …")] = 5,
+    runs: Annotated[Path, Option(help="Where the runs go; finished ones there are taken as they are.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What the named recipes reach and in what time, beside what they are meant to reach.
+
+    Example: mlpconv bench accuracy quick --seeds 5
+    """
+    from mlpconv.bench import accuracy as benchmark
+    from mlpconv.training.recipe import RECIPES, get_recipe
+
+    names = recipes or [name for name, each in RECIPES.items() if each.target is not None]
+    for name in names:
+        get_recipe(name)
+    result = benchmark.measure(names, seeds, runs, _to_stderr)
+    _show(result, benchmark, "accuracy", out, json)
+
+
+@app.command()
+def guard(
+    name: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")] = "quick",
+    epochs: Annotated[int, Option(min=1, help="Times that each image is seen.")] = 1,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """The share of a recipe's training time that the guard takes.
+
+    Example: mlpconv bench guard quick
+    """
+    from mlpconv.backends import allocator
+    from mlpconv.bench import guard as benchmark
+
+    allocator.keep_memory()
+    _show(benchmark.measure(name, epochs, _to_stderr), benchmark, "guard", out, json)
+
+
+def _to_stderr(line: str) -> None:
+    err().print(line, markup=False)
+
+
+def _show(result: dict[str, Any], benchmark: Any, stem: str, out: Path | None, json: bool) -> None:
+    """Write and print the result of a benchmark that has TITLES, rows and markdown."""
+    if out is not None:
+        _make(out)
+        write_file(out / f"{stem}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / f"{stem}.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    table([Column(title, right=index > 0) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
+
+
+_COMMANDS: dict[str, Any] = {
+    "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain,
+}  # fmt: skip
 
 
 def _make(directory: Path) -> None:

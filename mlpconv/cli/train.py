@@ -36,6 +36,15 @@ def train(
     initializer: Annotated[str | None, Option(help="xavier, he, torch or open.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order, augmentation and dropout.")] = None,
     precision: Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")] = None,
+    on_trouble: Annotated[
+        str | None, Option(help="When training diverges or loses a class: repair (default), stop or ignore.")
+    ] = None,
+    validation: Annotated[
+        float | None, Option(help="Share of the training images to choose the best epoch by.")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, Option(help="Stop once the validation images are recognised so well; holds out 0.1 of them.")
+    ] = None,
     set_: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
@@ -73,7 +82,8 @@ def train(
     chosen = {
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
-        "precision": precision, "pretrained": pretrained,
+        "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
+        "pretrained": pretrained,
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
@@ -136,6 +146,8 @@ def _prepare(
     more = parse_settings(settings)
     if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": more.pop("model")}, "--set")
+    if "target_accuracy" in changes and not (recipe.validation or "validation" in changes or "validation" in more):
+        changes = {**changes, "validation": 0.1}
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, more, "--set")
     precision = None
@@ -178,7 +190,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from mlpconv.runs.session import Resumed
-    from mlpconv.training.trainer import EpochEnded, Stopped
+    from mlpconv.training.trainer import EpochEnded, Repaired, Stopped
     from mlpconv.training.trainer import Progress as Step
 
     live = err().is_terminal and not quiet
@@ -203,13 +215,14 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
                 case EpochEnded():
                     if not quiet:
                         bar.console.file.flush()
+                        held = f"validation acc {event.validation.accuracy:.3f}, " if event.validation else ""
                         say(
                             f"epoch {event.epoch + 1}/{epochs}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
-                            f"test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
+                            f"{held}test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
                             f"{duration(event.seconds + event.evaluation_seconds)}"
                         )
-                        if event.skipped:
-                            warn(f"  {event.skipped} updates were left out: the loss or a gradient was not finite")
+                case Repaired(event=met):
+                    warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}")
                 case Stopped():
                     return False
     return True
@@ -239,13 +252,12 @@ def _lines(session: "Session") -> list[str]:
     )
     height, width, channels = train_set.image_shape
     shape = show((channels, height, width))
-    given = session.material.validation
-    validation = f", {len(given):,} for validation" if given is not None else ""
+    held = f", {len(session.validation):,} validation" if session.validation else ""
     return [
         f"Training {session.network.name} on {config.data.name}",
         f"  network   {session.network.name}: {costs.parameters:,} parameters, {amount(costs.macs)} MACs an image of "
         f"{show(session.network.input_shape)}",
-        f"  data      {len(train_set):,} training and {len(test_set):,} test images of {shape}{validation}, "
+        f"  data      {len(train_set):,} training{held} and {len(test_set):,} test images of {shape}, "
         f"{train_set.num_classes} classes",
         *_about_folder(session),
         f"  recipe    {describe(config.recipe, config.recipe_name)}",
@@ -283,13 +295,23 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     """How the run ended, and what to do next."""
     assert result is not None
     if json:
-        keys = ("loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds")
-        print_json({"run": str(run.path), **{key: getattr(result, key) for key in keys}}, indent=None)
+        keys = (
+            "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
+            "validation_accuracy", "dead_classes",
+        )  # fmt: skip
+        repairs = [event for line in run.history for event in line.get("repairs", ())]
+        values = {key: getattr(result, key) for key in keys}
+        print_json({"run": str(run.path), **values, "repairs": repairs}, indent=None)
         return
     config = run.config
     from mlpconv.backends.base import get_backend
 
     say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    if result.validation_accuracy is not None:
+        say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+    if result.repairs:
+        times = "once" if result.repairs == 1 else f"{result.repairs} times"
+        say(f"the guard intervened {times}; report.html says where")
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)

@@ -1,12 +1,16 @@
 """``mlpconv evaluate``, ``predict`` and ``runs``: what one does with a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from mlpconv.cli.output import Column, Download, Json, duration, err, print_json, say, table, warn
 from mlpconv.errors import DataError
+
+if TYPE_CHECKING:
+    from mlpconv.backends.base import Images
+    from mlpconv.runs.classifier import Classifier
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
@@ -117,8 +121,7 @@ def predict(
             elif not isinstance(one, Problem):
                 guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in one.top)
                 say(f"{shown(one.file)}: {guesses}")
-    if other:
-        _warn_inverted(other, classifier.stored.background, invert)
+    say_inverted(classifier, other, invert)
     if json:
         print_json({"out": str(out), "images": done, "skipped": len(problems)} if out else listed)
         return
@@ -130,12 +133,28 @@ def predict(
         say(f"{done:,} predictions in {out}" + (f", {len(problems):,} files passed over" if problems else ""))
 
 
-def _warn_inverted(files: list[str], background: float | None, invert: bool) -> None:
+def warn_inverted(classifier: "Classifier", names: list[str], images: "Images", invert: bool) -> None:
+    """Name the images whose background is on the other side of grey than that of the training images."""
+    from mlpconv.data.image import looks_inverted
+
+    background = classifier.stored.background
+    other = [
+        name for name, image in zip(names, images, strict=True)
+        if background is not None and looks_inverted(image, background)
+    ]  # fmt: skip
+    say_inverted(classifier, other, invert)
+
+
+def say_inverted(classifier: "Classifier", names: list[str], invert: bool) -> None:
+    """Warn of images that are light on dark where training was dark on light, or the other way round."""
+    if not names:
+        return
+    background = classifier.stored.background
     assert background is not None
     learnt = "dark on light" if background > 0.5 else "light on dark"
-    names = ", ".join(files[:5]) + (f" and {len(files) - 5:,} more" if len(files) > 5 else "")
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
     warn(
-        f"{names}: the background is unlike that of the training images, which are {learnt}; "
+        f"{listed}: the background is unlike that of the training images, which are {learnt}; "
         + ("try without --invert" if invert else "--invert turns an image around")
     )
 

@@ -10,11 +10,13 @@ from mlpconv.runs.files import read_tensors, write_tensors
 
 FORMAT = 1
 KEEP = 2
+GOOD = "good/"
 
 
 class Checkpoint(NamedTuple):
     """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of
-    this epoch's curve so far, and the seconds spent."""
+    this epoch's curve so far, the seconds spent, and the guard's memory: ``GuardState`` as plain values. state: the
+    model's, and under GOOD the one that the guard would go back to, where it is another."""
 
     epoch: int
     step: int
@@ -22,6 +24,7 @@ class Checkpoint(NamedTuple):
     curve: list[list[float]]
     seconds: float
     state: State
+    guard: dict[str, Any] | None = None
 
 
 def save(directory: Path, checkpoint: Checkpoint) -> Path:

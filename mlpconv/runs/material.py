@@ -35,8 +35,8 @@ USUAL = Options()
 
 
 class Material(NamedTuple):
-    """recipe: with everything chosen. name: what to load again. validation: a set that the folder has. loaded: the folder,
-    where it is one. chosen: in a sentence, what was chosen for the images; empty for nothing."""
+    """recipe: with everything chosen. name: what to load again. validation: what the folder has, or held out of it.
+    loaded: the folder, where it is one. chosen: in a sentence, what was chosen for the images; empty for nothing."""
 
     splits: Splits
     recipe: Recipe
@@ -78,7 +78,10 @@ def _folder(recipe: Recipe, directory: str | Path | None, options: Options, prog
     if directory is not None:
         raise DataError(f"{recipe.data}: is a folder itself; leave --data-dir {directory} out")
     # The same split for every seed of a recipe: results on other test images could not be compared.
-    folder = scan_folder(recipe.data, strict=options.strict, follow_links=options.follow_links, progress=progress)
+    folder = scan_folder(
+        recipe.data, validation=recipe.validation, strict=options.strict, follow_links=options.follow_links,
+        progress=progress,
+    )  # fmt: skip
     recipe, said = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
     size = recipe.image_size or max(create_model(recipe.model).input_size)
     largest = max(size, *(each for _, each in recipe.image_sizes), size)

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import msgspec
+
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Floats
 from mlpconv.backends.weights import weight_shapes
-from mlpconv.errors import RunError
+from mlpconv.errors import RecipeError, RunError
 from mlpconv.models import list_models
 from mlpconv.runs.classifier import is_file
 from mlpconv.runs.run import Run
 from mlpconv.runs.stored import Stored, read_classifier
+from mlpconv.training.automatic import AUTO
+from mlpconv.training.recipe import Recipe
 
 
 def read(source: str) -> tuple[Stored, str]:
@@ -50,3 +54,16 @@ def _before(network: Network, last: str) -> list[tuple[str, object]]:
             break
         found.append((name, tuple(layer.layers.items()) if isinstance(layer, Block) else layer))
     return found
+
+
+def prepare(recipe: Recipe) -> tuple[Recipe, Stored | None]:
+    """What a recipe starts from, and the recipe with that one's network and image size where it leaves them open."""
+    if not recipe.pretrained:
+        return recipe, None
+    stored, model = read(recipe.pretrained)
+    if recipe.model == AUTO:
+        if not model:
+            raise RecipeError(f"--pretrained {recipe.pretrained}: of no registered network; name it with --model")
+        size = recipe.image_size or stored.preprocess.size
+        recipe = msgspec.structs.replace(recipe, model=model, image_size=size)
+    return recipe, stored

@@ -6,8 +6,10 @@ history.jsonl           a line an epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+class_maps.safetensors  the class maps of a few test images
 forecast.json           what the run was expected to take
 result.json             how it ended
+failed.json             that training could not be brought to an end, and why
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
@@ -36,15 +38,16 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT = (
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT, FAILED = (
     "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json", "forecast.json",
-    "report.html",
+    "report.html", "failed.json",
 )  # fmt: skip
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images'
-    outermost pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+    """What a run was trained on. train, test, validation: how many images of each. fingerprint: SHA-256 of the training
+    set, validation images included. background: the mean of the images' outermost pixels, 0 to 1, by which `predict`
+    notices a photo that is the other way round."""
 
     name: str
     class_names: tuple[str, ...]
@@ -52,6 +55,7 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test: int
     fingerprint: str
     background: float
+    validation: int = 0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,9 +87,11 @@ def _whole(value: Any) -> Any:
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
+    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it. Where there are
+    validation images, the run's weights, and what is said of the test set, are of best_epoch (from 1), their best.
     examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
-    most memory that the process ever had, the framework and the data set counted; None where it is not known."""
+    most memory that the process ever had, the framework and the data set counted; None where it is not known.
+    dead_classes: names; None where no class can die. repairs: how often the guard intervened."""
 
     loss: float
     train_accuracy: float
@@ -97,6 +103,19 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
     peak_resident_bytes: int | None = None
+    best_epoch: int | None = None
+    validation_accuracy: float | None = None
+    dead_classes: list[str] | None = None
+    repairs: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That training could not be brought to an end. message: what happened, what was tried, what to do. repairs: what
+    the guard met in the epochs that the history does not have."""
+
+    message: str
+    repairs: list[dict[str, Any]] = []
+    format: int = FORMAT
 
 
 class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +210,15 @@ class Run:
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why training failed; None where it did not, or has been begun again since."""
+        path = self.path / FAILED
+        return _read(path, Failure, "damaged", "; remove it") if path.exists() else None
+
+    def write_failure(self, failure: Failure) -> None:
+        write_atomic(self.path / FAILED, msgspec.json.encode(failure) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
         """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are

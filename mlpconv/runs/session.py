@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,23 +13,24 @@ import numpy as np
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Floats, Model, Precision, get_backend
+from mlpconv.backends.base import Backend, Model, Precision, State, Weights, get_backend
 from mlpconv.backends.weights import initialize, weight_shapes
-from mlpconv.data import Splits
+from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import NetworkError, RecipeError, RunError
+from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import material, mistakes, pretrained
+from mlpconv.runs import class_maps, material, mistakes, pretrained
+from mlpconv.runs.checkpoint import GOOD
 from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
-from mlpconv.runs.pretrained import start_from
-from mlpconv.runs.run import Config, DataInfo, Result, Run
-from mlpconv.runs.stored import Stored
+from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
 from mlpconv.training import trainer
-from mlpconv.training.automatic import AUTO
 from mlpconv.training.forecast import Forecast, forecast
+from mlpconv.training.guard import GuardState, sample_size
 from mlpconv.training.metrics import Evaluation, evaluate
+from mlpconv.training.plan import epochs_of, steps_per_epoch
 from mlpconv.training.recipe import Recipe
+from mlpconv.training.watch import Watch
 
 CHECKPOINT_SECONDS = 300.0
 
@@ -51,12 +52,14 @@ class Session:
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
     name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
-    everything that cannot be carried out, before anything is written.
+    everything that cannot be carried out, before anything is written. seconds: what preparing took, reading the data
+    included; the run's time begins with it.
     """
 
     config: Config
     network: Network
     data: Splits
+    validation: ImageDataset | None = None
     expected: Forecast | None = None
 
     def __init__(
@@ -73,11 +76,18 @@ class Session:
         options: material.Options = material.USUAL,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        began = time.perf_counter()
         self.backend: Backend = get_backend(backend)
         device, precision = self.backend.choose(device, recipe.precision or precision)
-        recipe, self.pretrained = _pretrained(recipe)
+        recipe, self.pretrained = pretrained.prepare(recipe)
         self.material = material.gather(recipe, data, data_directory, options, progress)
-        self.data, recipe = self.material.splits, self.material.recipe
+        self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
+        whole = self.data.train
+        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)))
+        if recipe.validation and self.validation is None:
+            # The same images for every seed: runs are compared on them.
+            rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)
+            self.data = Splits(rest, self.data.test)
         train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
         size = recipe.image_size or max(network.input_size)
@@ -101,8 +111,9 @@ class Session:
                 train.class_names,
                 len(train),
                 len(test),
-                train.fingerprint(),
+                whole.fingerprint(),
                 background(train.images),
+                len(self.validation) if self.validation else 0,
             ),
             backend=backend,
             device=device,
@@ -110,7 +121,8 @@ class Session:
             deterministic=deterministic,
         )
         if self.pretrained is not None:
-            self._first_weights()  # what does not fit is said before anything is written
+            self.first_weights(recipe.seed)  # what does not fit is said before anything is written
+        self.seconds = time.perf_counter() - began
 
     @property
     def recipe(self) -> Recipe:
@@ -126,19 +138,32 @@ class Session:
             precision=config.precision,
             device=config.device,
         )
-        model.load_weights(self._first_weights())
+        model.load_weights(self.first_weights(self.recipe.seed))
         return model
 
-    def _first_weights(self) -> dict[str, Floats]:
+    def first_weights(self, seed: int) -> Weights:
+        """The weights with which training begins."""
         biases = self.backend.framework_biases
-        first = initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases)
-        return first if self.pretrained is None else start_from(self.pretrained, self.network, first)
+        first = initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
+        return first if self.pretrained is None else pretrained.start_from(self.pretrained, self.network, first)
+
+    def watch(self, model: Model, state: GuardState | None = None, good: State | None = None) -> Watch:
+        """The guard at work on a model of this session. state, good: of a checkpoint."""
+        train = self.data.train
+        seen = self.validation or train
+        count = min(sample_size(len(train), train.num_classes), len(seen))
+        sample = hold_out(seen, count, seed=0)[1] if count < len(seen) else seen
+        return Watch(
+            model, self.recipe, train.labels, network=self.network, sample=sample.images,
+            first_weights=self.first_weights, class_names=train.class_names, state=state, good=good,
+        )  # fmt: skip
 
     def forecast(self) -> Forecast:
         """Time for the whole run, from a few steps carried out."""
         train, test = self.data
         size = self.config.preprocess.size
-        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, len(test), size)
+        evaluated = len(test) + self.config.data.validation
+        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, evaluated, size)
         return self.expected
 
     def run(
@@ -161,6 +186,7 @@ class Recorder:
     """Carries a session out and writes it down; iterating yields its events. ``run`` is the run directory."""
 
     run: Run
+    watch: Watch
 
     def __init__(
         self,
@@ -191,12 +217,16 @@ class Recorder:
     def __iter__(self) -> Iterator[Event]:
         with ExitStack() as stack:
             stack.enter_context(locked(self.run.path))
-            yield from self._train()
+            (self.run.path / FAILED).unlink(missing_ok=True)
+            try:
+                yield from self._train()
+            except TrainingFailed as error:
+                raise TrainingFailed(self._fail(str(error))) from None
 
     def _train(self) -> Iterator[Event]:
         if self._result is not None:
             return
-        session = self.session
+        session, began = self.session, time.perf_counter() - self.session.seconds
         train, test = session.data
         if session.expected is not None:
             with self._writing():
@@ -204,9 +234,12 @@ class Recorder:
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
+        if self._ended():  # by its target accuracy, and only the result was left to write
+            return
         if epoch or step:
             yield Resumed(epoch, step)
-        began = saved = time.perf_counter()
+        held = session.validation
+        saved = time.perf_counter()
         spent = self.seconds
         for event in trainer.train(
             model,
@@ -218,6 +251,8 @@ class Recorder:
             image_size=session.config.preprocess.size,
             epoch=epoch,
             step=step,
+            validation=held and trainer.LabelledImages(held.images, held.labels),
+            watch=self.watch,
             should_stop=self.should_stop,
             report_every=self.report_every,
         ):
@@ -237,13 +272,46 @@ class Recorder:
                     saved = time.perf_counter()
                 case trainer.Stopped():
                     self._save(model, event.epoch, event.step)
+                case trainer.Repaired(moved=True):
+                    self._go_back(*event.to)
             yield event
+
+    def _go_back(self, epoch: int, step: int) -> None:
+        """Forget what was written down of steps that are done anew."""
+        self.history = self.history[:epoch]
+        place = epoch + step / steps_per_epoch(self.session.recipe, len(self.session.data.train))
+        self.curve = [point for point in self.curve if epoch < point[0] <= place]
+
+    def _fail(self, message: str) -> str:
+        """Write down that training failed; in words what happened, and where the best weights are."""
+        good = self.watch.good
+        with self._writing():
+            if not self.history and good is not None and self.watch.guard.state.good != (0, 0):
+                model = self.watch.model
+                model.load_training_state(good)
+                self.run.write_weights(model.weights())
+            if (self.run.path / WEIGHTS).exists():
+                message += f"; the best weights are kept in {self.run.path / WEIGHTS}"
+            self.run.write_failure(Failure(message, self._new_repairs()))
+        self._draw()
+        return message
+
+    def _new_repairs(self) -> list[dict[str, Any]]:
+        """What the guard met since the last line of the history."""
+        known = sum(len(line["repairs"]) for line in self.history)
+        return [msgspec.to_builtins(event) for event in self.watch.guard.state.events[known:]]
 
     def _restore(self, model: Model) -> tuple[int, int]:
         found = checkpoints.load_newest(self.run.path / "checkpoint")
         if found is None:
+            self.watch = self.session.watch(model)
             return 0, 0
-        model.load_training_state(found.state)
+        state, good = _without_good(found.state)
+        model.load_training_state(state)
+        guard = msgspec.convert(found.guard or {}, GuardState)
+        if guard.good == (found.epoch, found.step):
+            good = model.training_state()
+        self.watch = self.session.watch(model, guard, good)
         self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
         with self._writing():
             self.run.write_history(self.history)
@@ -252,8 +320,11 @@ class Recorder:
         return found.epoch, found.step
 
     def _save(self, model: Model, epoch: int, step: int) -> None:
-        state = model.training_state()
-        place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state)
+        state, watch = model.training_state(), self.watch
+        if watch.good is not None and watch.guard.state.good != (epoch, step):
+            state |= {checkpoints.GOOD + name: value for name, value in watch.good.items()}
+        guard = msgspec.to_builtins(watch.guard.state)
+        place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state, guard)
         with self._writing():
             checkpoints.save(self.run.path / "checkpoint", place)
 
@@ -268,6 +339,7 @@ class Recorder:
             ) from None
 
     def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
+        names = self.session.config.data.class_names
         self.history.append(
             {
                 "epoch": event.epoch + 1,
@@ -275,10 +347,14 @@ class Recorder:
                 "train_accuracy": event.accuracy,
                 "test_loss": event.test.loss,
                 "test_accuracy": event.test.accuracy,
-                "class_accuracy": _by_class(self.session.config.data.class_names, event.test.class_accuracy),
+                "class_accuracy": _by_class(names, event.test.class_accuracy),
+                "validation_loss": event.validation and event.validation.loss,
+                "validation_accuracy": event.validation and event.validation.accuracy,
+                "dead_classes": None if event.dead_classes is None else [names[k] for k in event.dead_classes],
                 "learning_rate": event.learning_rate,
                 "image_size": event.image_size,
                 "skipped": event.skipped,
+                "repairs": self._new_repairs(),
                 "curve": self.curve,
                 "seconds": event.seconds,
                 "evaluation_seconds": event.evaluation_seconds,
@@ -295,18 +371,32 @@ class Recorder:
         """Everything that is there after an epoch, and after the last one the result. test: None where another process
         measured it; what the result needs is measured anew."""
         self.run.write_history(self.history)
-        self.run.write_weights(model.weights())
-        ended = len(self.history) == self.session.recipe.epochs
+        best = self.history[best_epoch(self.history) - 1]
+        if best is self.history[-1]:
+            self.run.write_weights(model.weights())
+        ended = self._ended()
         data = self.session.data.test
+        if ended and best is not self.history[-1]:
+            model.load_weights(self.run.weights())
+            test = None
         if test is None and ended:
             test = evaluate(model.logits(data.images), data.labels)
         if test is not None:
             mistakes.save(self.run.path, len(self.history), test, data)
             if ended:
+                class_maps.save(self.run.path, model, self.session.network, self.session.config.preprocess, data)
                 self._finish(test)
 
+    def _ended(self) -> bool:
+        """Whether the last epoch is over, or the target accuracy reached."""
+        recipe = self.session.recipe
+        if not self.history or recipe.target_accuracy is None:
+            return len(self.history) == recipe.epochs
+        return len(self.history) == recipe.epochs or self.history[-1]["validation_accuracy"] >= recipe.target_accuracy
+
     def _finish(self, test: Evaluation) -> None:
-        last = self.history[-1]
+        last, best = self.history[-1], self.history[best_epoch(self.history) - 1]
+        held = best["validation_accuracy"]
         # Of an epoch that was interrupted, only the part behind the interruption was timed.
         timed = sum(line["seconds"] for line in self.history)
         images = sum(line["seconds"] * line["examples_per_second"] for line in self.history)
@@ -314,14 +404,18 @@ class Recorder:
             Result(
                 loss=last["loss"],
                 train_accuracy=last["train_accuracy"],
-                test_accuracy=last["test_accuracy"],
-                test_loss=last["test_loss"],
+                test_accuracy=best["test_accuracy"],
+                test_loss=best["test_loss"],
                 examples_per_second=images / timed,
                 seconds=self.seconds,
                 epochs=len(self.history),
-                class_accuracy=last["class_accuracy"],
+                class_accuracy=best["class_accuracy"],
                 confusion=test.confusion.tolist(),
                 peak_resident_bytes=hardware.peak_resident_bytes(),
+                best_epoch=None if held is None else best["epoch"],
+                validation_accuracy=held,
+                dead_classes=best["dead_classes"],
+                repairs=self.watch.guard.state.repairs,
             )
         )
         self._draw()
@@ -332,7 +426,8 @@ class Recorder:
         from mlpconv.runs.report import write_report
 
         try:
-            save_curves(self.history, self.run.path / "curves.png", self.run.name)
+            if self.history:
+                save_curves(self.history, self.run.path / "curves.png", self.run.name)
             write_report(self.run)
         except OSError as error:
             _log.warning(
@@ -341,17 +436,18 @@ class Recorder:
             )  # fmt: skip
 
 
-def _pretrained(recipe: Recipe) -> tuple[Recipe, Stored | None]:
-    """What to start from, and the recipe with its network and image size where it says none."""
-    if not recipe.pretrained:
-        return recipe, None
-    stored, model = pretrained.read(recipe.pretrained)
-    if recipe.model == AUTO:
-        if not model:
-            raise RecipeError(f"--pretrained {recipe.pretrained}: of no registered network; name it with --model")
-        size = recipe.image_size or stored.preprocess.size
-        recipe = msgspec.structs.replace(recipe, model=model, image_size=size)
-    return recipe, stored
+def best_epoch(history: Sequence[dict[str, Any]]) -> int:
+    """The epoch, from 1, whose weights are the run's: the best on the validation images, the first of equals; without
+    them the last, since the test set chooses nothing."""
+    if history[-1].get("validation_accuracy") is None:
+        return len(history)
+    return max(history, key=lambda line: line["validation_accuracy"])["epoch"]
+
+
+def _without_good(state: State) -> tuple[State, State | None]:
+    """The model's state of a checkpoint, and the one that the guard would go back to."""
+    good = {name.removeprefix(GOOD): value for name, value in state.items() if name.startswith(GOOD)}
+    return {name: value for name, value in state.items() if not name.startswith(GOOD)}, good or None
 
 
 def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:

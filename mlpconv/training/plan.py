@@ -20,6 +20,11 @@ def steps_per_epoch(recipe: Recipe, count: int) -> int:
     return -(-count // recipe.batch_size)
 
 
+def epochs_of(recipe: Recipe, count: int) -> int:
+    """The epochs that a recipe means for ``count`` training images: more than its own where they are few."""
+    return max(recipe.epochs, -(-recipe.min_steps // steps_per_epoch(recipe, count)))
+
+
 def step_indices(recipe: Recipe, count: int, epoch: int, step: int, labels: Labels | None = None) -> np.ndarray:
     """The images of a step, int64 (B,); empty behind the last. labels: of all images, for a recipe that balances."""
     start = step * recipe.batch_size
@@ -35,11 +40,14 @@ def plan_step(
     epoch: int,
     step: int,
     labels: Labels | None = None,
+    *,
+    rate: float = 1.0,
 ) -> StepPlan:
     """What step ``step`` of epoch ``epoch`` (both from 0) does.
 
     count: training images. side: their (height, width) in pixels. final_size: the network's input where the recipe's
-    image_sizes say nothing. labels: of all images, for a recipe that balances the classes.
+    image_sizes say nothing. labels: of all images, for a recipe that balances the classes. rate: the guard's factor on
+    the learning rate.
     """
     per_epoch = steps_per_epoch(recipe, count)
     indices = step_indices(recipe, count, epoch, step, labels)
@@ -50,7 +58,7 @@ def plan_step(
     return StepPlan(
         indices=indices,
         image_size=image_size(recipe, done / per_epoch, final_size),
-        learning_rate=learning_rate(recipe, done, recipe.epochs * per_epoch),
+        learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
         flip=draw.random(size) < 0.5 if change.flip else None,
         shift=draw.integers(-change.shift, change.shift, (size, 2), endpoint=True) if change.shift else None,

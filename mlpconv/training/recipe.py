@@ -41,6 +41,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     ``warmup`` of all steps and down by a cosine to nothing; "linear", the same with a straight descent; "steps", a
     tenth after three fifths of all steps and a hundredth after four fifths. initializer: a name or a table. seed: of
     weights, order, augmentation and dropout. precision: None takes the fastest that the device computes in.
+
+    on_trouble: what happens when training diverges, learns nothing or loses a class: "repair" it, "stop" with
+    TrainingFailed, or "ignore" it but for the record. validation: the share of the training images that is held out,
+    the same ones for every seed; the run's weights are of the epoch that does best on them, else of the last.
+    target_accuracy: training ends with the epoch that reaches it on the validation images. min_steps: where the images
+    are so few that ``epochs`` have fewer steps, there are more epochs.
     """
 
     model: str = "nin"
@@ -63,9 +69,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     pretrained: str = ""
     seed: int = 0
     precision: Precision | None = None
+    on_trouble: Literal["repair", "stop", "ignore"] = "repair"
+    validation: float = 0.0
+    target_accuracy: float | None = None
+    min_steps: int = 0
 
     def __post_init__(self) -> None:
-        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("min_steps", 0)):
             if getattr(self, field) < least:
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
         if self.image_size is not None and self.image_size < 1:
@@ -80,17 +90,30 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
             raise RecipeError(f"balance must be 0 to 1, not {self.balance}")
         if self.seed >= 2**63:
             raise RecipeError(f"seed must be below 2**63, not {self.seed}")
+        if not 0 <= self.validation < 1:
+            raise RecipeError(
+                f"validation is a share of the training images, at least 0 and below 1, not {self.validation}"
+            )
+        if self.target_accuracy is not None:
+            if not 0 < self.target_accuracy <= 1:
+                raise RecipeError(f"target_accuracy must be above 0 and at most 1, not {self.target_accuracy}")
+            if not self.validation:
+                raise RecipeError(
+                    "target_accuracy needs validation images, since the test set chooses nothing; add validation = 0.1"
+                )
         starts = [start for start, _ in self.image_sizes]
         if starts != sorted(set(starts)) or any(not start >= 0 or size < 1 for start, size in self.image_sizes):
             raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {self.image_sizes}")
 
 
 class Named(msgspec.Struct, frozen=True):
-    """A recipe with what one should know of it: source, and expected result, time and hardware."""
+    """A recipe with what one should know of it: source, and expected result, time and hardware. target: the test
+    accuracy that the median of its seeds is meant to reach, where there is one."""
 
     recipe: Recipe
     source: str
     expect: str
+    target: float | None = None
 
 
 _CHAPTER = Recipe(epochs=10, batch_size=128, learning_rate=0.1, initializer=INITIALIZERS["xavier"])
@@ -108,9 +131,11 @@ RECIPES: dict[str, Named] = {
             initializer=INITIALIZERS["open"],
             augmentation=Augmentation(flip=True),
             label_smoothing=0.05,
+            min_steps=300,
         ),
         source="mlpconv; the chapter's network at 80×80, with a start that keeps every class alive",
         expect="0.907 test accuracy (median of five seeds, lowest 0.903) in 2 minutes on two CPU cores with bfloat16",
+        target=0.90,
     ),
     "own": Named(
         Recipe(
@@ -124,6 +149,8 @@ RECIPES: dict[str, Named] = {
             augmentation=Augmentation(flip=True, shift=4),
             label_smoothing=0.1,
             balance=0.5,
+            min_steps=1500,
+            validation=0.1,
         ),
         source="mlpconv; what --data DIR takes: a network that fits the images, rare classes shown more often",
         expect="depends on the images",
@@ -212,13 +239,16 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
     """The recipe with some fields exchanged; nested fields are tables. Raises RecipeError naming what is wrong.
 
     ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
-    drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before.
+    drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before. Epochs
+    that are given are meant: ``min_steps`` no longer adds to them.
     """
     # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
     values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
     if changes.get("model", recipe.model) != recipe.model:
         for key in ("image_size", "image_sizes"):
             values.pop(key, None)
+    if "epochs" in changes:
+        values.pop("min_steps", None)
     _merge(values, changes, Recipe, place)
     try:
         return msgspec.convert(values, Recipe)

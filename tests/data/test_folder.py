@@ -341,7 +341,7 @@ def test_the_cache_is_bounded(tmp_path, monkeypatch):
 def test_no_room_on_the_disk(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
     monkeypatch.setattr("mlpconv.data.store.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DataError, match="the decoded images take .*, free are 1000 B; make room"):
+    with pytest.raises(DataError, match=r"the decoded images take .*, free are 1000 B; make room"):
         load(root)
 
 
