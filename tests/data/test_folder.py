@@ -249,7 +249,8 @@ def test_names_of_every_kind(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 def test_a_file_without_rights_is_named():
     code = (
-        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folder import scan_folder; PIL.Image.init(); os.setuid(65534); "
+        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folder import scan_folder; PIL.Image.init(); "
+        "os.setuid(65534); "
         "print(scan_folder(sys.argv[1], cache='/nonexistent').problems)"
     )
     # pytest's own directories can be entered by their owner alone.
