@@ -131,7 +131,8 @@ def child(told: str) -> dict[str, Any]:
 
     path, cache, most, steps, memory_gb = json.loads(told)
     # Of what is the process's own; a map of a file can be taken away by the system at any time.
-    resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 1e9),) * 2)
+    limit = int(memory_gb * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     folder = scan_folder(path, cache=cache)
     train = folder.load(_preprocess(folder)).splits.train
     images, labels = train.images, train.labels
