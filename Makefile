@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test lint docs wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-long lint docs wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
 # One thread a worker: the workers themselves fill the cores.
 test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
+
+test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
+	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports
 	$(BIN)/ruff check

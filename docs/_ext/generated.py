@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.train",
         "mlpconv.load",
         "mlpconv.Classifier",
+        "mlpconv.runs.class_maps.ClassMaps",
         "mlpconv.Run",
         "mlpconv.runs.run.Result",
         "mlpconv.keep_memory",

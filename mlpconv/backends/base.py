@@ -164,6 +164,11 @@ class Backend(Protocol):
         device: str = "cpu",
     ) -> Model: ...
 
+    def set_deterministic(self, device: str) -> None:
+        """Only deterministic algorithms from here on, for the whole process. Raises MlpconvError where it is too late
+        for that or impossible."""
+        ...
+
     def describe_device(self, device: str) -> str:
         """A device as one reads it: "cpu (AMD EPYC, 2 threads)"."""
         ...

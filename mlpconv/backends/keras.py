@@ -73,6 +73,15 @@ class KerasBackend:
                 return name, "bfloat16"
         raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
 
+    def set_deterministic(self, device: str) -> None:
+        """Only deterministic operations from here on, for the whole process. JAX on a GPU takes that from XLA_FLAGS
+        alone, before it starts: MlpconvError says so where it is missing."""
+        flag = "--xla_gpu_deterministic_ops=true"
+        if self.engine == "tensorflow":
+            importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+        elif device != "cpu" and flag not in os.environ.get("XLA_FLAGS", ""):
+            raise MlpconvError(f"deterministic: JAX on {device} needs XLA_FLAGS={flag} in the environment")
+
     def describe_device(self, device: str) -> str:
         """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
         name, _ = self.choose(device, None)

@@ -4,10 +4,11 @@ Images stay uint8 at their own size where the model lives. Augmentation, normali
 step, and are folded into the first convolution where that is exact (mlpconv.backends.fold).
 """
 
+import os
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -157,8 +158,10 @@ def list_gpus() -> list[tuple[str, str, int]]:
     return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
 
 
-def set_deterministic() -> None:
+def set_deterministic(device: str) -> None:
     """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
+    # cuBLAS reads it when it is first used, and PyTorch refuses to use it without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
@@ -264,45 +267,37 @@ class TorchModel:
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
-        self.native.eval()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                parts.append(self._forward(pixels, self.preprocess.size).float().cpu())
+        if not len(images):
+            return np.empty((0, self.classes), np.float32)
+        found = self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
         release(images)
-        return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
+        return found
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
         """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
-        self.native.eval()
+        if size is None:
+            return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size, maps=True))
+        batch = min(max(EVALUATION_BATCH * self.preprocess.size**2 // (size[0] * size[1]), 1), EVALUATION_BATCH)
+        return self._evaluated(images, lambda pixels: self._resized(pixels, *size, maps=True), batch)
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        names = [name for name, _ in self.network.walk()]
+        modules: list[Operation] = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
         own = self.preprocess.size
-        height, width = size or (own, own)
-        batch = max(1, EVALUATION_BATCH * own * own // max(own * own, height * width))
+        return self._evaluated(
+            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), own, own))
+        )
+
+    def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
+        """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
+        self.native.eval()
         parts = []
         with torch.inference_mode():
             for start in range(0, len(images), batch):
                 pixels = _tensor(images[start : start + batch]).to(self.device).permute(0, 3, 1, 2)
-                if size is None:
-                    found = self._forward(pixels, own, maps=True)
-                else:
-                    with self._autocast():
-                        found = self._resized(pixels, height, width, maps=True)
-                parts.append(found.float().cpu())
-        assert parts, "there is not one image"
-        return torch.cat(parts).contiguous().numpy()
-
-    def outputs(self, images: Images, layer: str) -> Floats:
-        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
-        self.native.eval()
-        own, parts = self.preprocess.size, []
-        names = [name for name, _ in self.network.walk()]
-        modules = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
-        with torch.inference_mode(), self._autocast():
-            for start in range(0, len(images), EVALUATION_BATCH):
-                pixels = _tensor(images[start : start + EVALUATION_BATCH]).to(self.device).permute(0, 3, 1, 2)
-                x = self._input(fit(pixels, self.preprocess.fit), own, own)
-                parts.append(self._carry_out([*modules], x).float().cpu())
+                with self._autocast():
+                    parts.append(forward(pixels).float().cpu())
         return torch.cat(parts).contiguous().numpy()
 
     def training_state(self) -> State:

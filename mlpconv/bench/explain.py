@@ -59,7 +59,7 @@ def measure(
     fill = np.rint(255 * np.array(classifier.stored.preprocess.mean)).astype(np.uint8)
     rows, curves = [], {}
     for name, method in methods(classifier, fill).items():
-        times = []
+        times, found = [], np.empty(0, np.float32)
         for _ in range(rounds):
             began = time.perf_counter()
             found = method(images, classes)

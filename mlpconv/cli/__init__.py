@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, use
+from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, tune, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ for command in (
     report.report,
     report.compare,
     study.study,
+    tune.tune,
     network.summary,
     network.models,
     recipes.recipes,

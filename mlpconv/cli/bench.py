@@ -203,6 +203,43 @@ def guard(
     _show(benchmark.measure(name, epochs, _to_stderr), benchmark, "guard", out, json)
 
 
+@app.command()
+def checkpoint(
+    rounds: Annotated[int, Option(min=1, help="Checkpoints that are saved and loaded.")] = 10,
+    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
+    image_size: Annotated[int, Option(min=1, help="Side in pixels to which images are enlarged.")] = 80,
+    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
+    folder: Annotated[Path | None, Option(help="A directory on the disk to measure; for temporary files.")] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What checkpoints cost: seconds, bytes, and the share of the training time at the default interval.
+
+    Example: mlpconv bench checkpoint --folder .
+    """
+    from mlpconv.bench import checkpoint as benchmark
+
+    if folder is not None and not folder.is_dir():
+        raise MlpconvError(f"--folder {folder}: there is no such directory")
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(
+        rounds, folder=folder, batch_size=batch_size, image_size=image_size, device=device, progress=progress
+    )
+    if out is not None:
+        write_file(out / "checkpoint.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "checkpoint.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    for line in benchmark.lines(result):
+        paragraph(line)
+
+
 def _to_stderr(line: str) -> None:
     err().print(line, markup=False)
 
@@ -255,7 +292,8 @@ def folder(
 
 
 _COMMANDS: dict[str, Any] = {
-    "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain, "folder": folder,
+    "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain,
+    "checkpoint": checkpoint, "folder": folder,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from mlpconv.version import __version__
 
 EXTRAS = {
     "torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "ipykernel": "notebook",
-    "scikit-learn": "digits",
+    "scikit-learn": "digits", "optuna": "tune",
 }  # fmt: skip
 """Optional packages, each with the extra that brings it."""
 

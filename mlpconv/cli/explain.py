@@ -52,7 +52,10 @@ def explain(
     except OSError as error:
         raise MlpconvError(f"--out {out}: cannot be made: {error.strerror or error}; give another place") from None
     chosen = [names.index(name) for name in class_ or []]
-    found = [_explain(classifier, image, chosen, top, dense, invert, out) for image in images or []]
+    found: list[dict[str, Any]] = []
+    for image in images or []:
+        path = _free(out, image, [row["picture"] for row in found])
+        found.append(_explain(classifier, image, chosen, top, dense, invert, path))
     drawn, single = _figure(classifier, data_dir, out) if figure else (None, False)
     if single or any(row["map_size"] == [1, 1] for row in found):
         warn(
@@ -74,8 +77,16 @@ def explain(
         )
 
 
+def _free(out: Path, image: str, taken: list[str]) -> Path:
+    """The file for an image's maps: its name, with a number where another image of this call has the same."""
+    stem, number = Path(image).stem, 1
+    while (path := out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")) and str(path) in taken:
+        number += 1
+    return path
+
+
 def _explain(
-    classifier: "Classifier", file: str, chosen: list[int], top: int, dense: bool, invert: bool, out: Path
+    classifier: "Classifier", file: str, chosen: list[int], top: int, dense: bool, invert: bool, path: Path
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -93,7 +104,6 @@ def _explain(
     scores = maps.before[0].max(axis=(1, 2)) if dense else logits[0]
     order = [int(label) for label in np.argsort(-scores, kind="stable")]
     classes = list(dict.fromkeys(order[:top] + chosen))
-    path = out / f"{Path(file).stem}.png"
     write_file(path, png(overlay_figure(maps, 0, classes)), "--out")
     return {
         "file": file,

@@ -20,6 +20,7 @@ def study(
     epochs: Annotated[int | None, Option(min=1, help="Times that each image is seen; the budget's by default.")] = None,
     image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the budget's by default.")] = None,
     runs: Annotated[Path, Option(help="Where the runs go; what is over there is taken as it is.")] = Path("runs"),
+    data: Annotated[str | None, Option(help="A data set's name; fashion-mnist by default.")] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     backend: Annotated[str, Option(help="torch, tensorflow or jax.")] = "torch",
     device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
@@ -43,8 +44,8 @@ def study(
     found = find(name)
     if budget not in found.budgets:
         raise MlpconvError(f"--budget: {unknown('budget', budget, found.budgets)}")
-    wanted = {"seeds": seeds, "images": images, "epochs": epochs, "image_size": image_size}
-    chosen = found.budgets[budget]._replace(**{key: value for key, value in wanted.items() if value is not None})
+    sizes = {"seeds": seeds, "images": images, "epochs": epochs, "image_size": image_size}
+    chosen = found.budgets[budget]._replace(**{key: value for key, value in sizes.items() if value is not None})
     directory = runs / f"study-{name}-{budget}"
     if out is not None:
         _make(out)
@@ -54,12 +55,12 @@ def study(
 
     stop = Stop(None)
     with stop, Download() as download:
-        del download
         result = perform(
-            found, chosen, directory, data_directory=data_dir, backend=backend, device=device,
-            progress=lambda line: None if json else progress(line), should_stop=stop.wanted,
+            found, chosen, directory, data_name=data, data_directory=data_dir, download=download, backend=backend,
+            device=device, progress=lambda line: None if json else progress(line), should_stop=stop.wanted,
         )  # fmt: skip
-    given = [f"--{key.replace('_', '-')} {value}" for key, value in wanted.items() if value is not None]
+    told = {**sizes, "data": data}
+    given = [f"--{key.replace('_', '-')} {value}" for key, value in told.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
     if out is not None and result["complete"]:
         write_file(out / f"{name}.md", pages.markdown(result, result["command"]), "--out")

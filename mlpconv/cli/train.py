@@ -57,6 +57,17 @@ def train(
     ] = False,
     out: Annotated[Path | None, Option(help="The run directory; a new one under ./runs by default.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out (by default the latest).")] = False,
+    resume_with: Annotated[
+        list[str] | None,
+        Option("--resume-with", metavar="KEY=VALUE", help="Go on otherwise than it began: epochs=20, device=cpu …"),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        Option(
+            help="A checkpoint within an epoch after this time (5m) or this many steps (200steps).  [default: 5m]",
+            show_default=False,
+        ),
+    ] = None,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
     pretrained: Annotated[
         str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
@@ -74,11 +85,14 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv.backends import allocator
-    from mlpconv.runs.stop import Stop
+    from mlpconv.runs.stop import PATIENCE, Stop
+    from mlpconv.training.recipe import parse_settings
 
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
-    limit = _seconds(max_time) if max_time else None
+    limit = _seconds(max_time, "--max-time") if max_time else None
+    every = _every(checkpoint_every) if checkpoint_every else {}
+    resume = resume or bool(resume_with)
     chosen = {
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
@@ -87,9 +101,11 @@ def train(
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
+    meant = parse_settings(resume_with or [], "--resume-with")
     session, finished = _prepare(
-        recipe, changes, set_ or [], resume_from=out if resume else None, from_=from_, backend=backend, device=device,
-        deterministic=deterministic, data_dir=data_dir, strict=strict, follow_links=follow_links,
+        recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
+        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run,
+        strict=strict, follow_links=follow_links,
     )  # fmt: skip
     if finished is not None:
         if not json:
@@ -100,8 +116,8 @@ def train(
     if dry_run:
         _dry_run(session, json)
         return
-    stop = Stop(limit)
-    recorder = session.run(out, resume=resume, should_stop=stop.wanted)
+    stop = Stop(limit, patience=PATIENCE)
+    recorder = session.run(out, resume=resume, resume_with=meant, should_stop=stop.wanted, **every)
     if not json:
         _announce(session, recorder.run)
     ended = _follow(session, recorder, stop, quiet=json)
@@ -119,6 +135,7 @@ def _prepare(
     settings: list[str],
     *,
     resume_from: Path | None,
+    meant: dict[str, Any],
     from_: str | None,
     backend: str | None,
     device: str | None,
@@ -126,9 +143,12 @@ def _prepare(
     data_dir: Path | None,
     strict: bool,
     follow_links: bool,
+    out: Path | None,
+    begin: bool,
 ) -> "tuple[Session | None, Run | None]":
-    """The session to carry out, or the run that is already finished."""
+    """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
     from mlpconv.runs.material import Options, is_folder
+    from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
     from mlpconv.training.recipe import change, get_recipe, parse_settings
@@ -151,19 +171,20 @@ def _prepare(
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, more, "--set")
     precision = None
+    if "device" in meant:
+        device = str(meant["device"])
+    recipe = change(recipe, {key: value for key, value in meant.items() if key != "device"}, "--resume-with")
     if old and resume_from:
         # Chosen on the machine where the run began; this one might choose another.
         precision = old.config.precision
         deterministic = deterministic or old.config.deterministic
         backend, device = backend or old.config.backend, device or old.config.device
-        if old.result is not None and recipe == old.config.recipe:
+        if recipe == old.config.recipe and old.result is not None:
             return None, old
     elif old:
         backend = backend or old.config.backend
-    if deterministic:
-        import mlpconv.backends.torch as torch_backend
-
-        torch_backend.set_deterministic()
+    if begin:
+        check(out, resume=resume_from is not None)
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
@@ -178,10 +199,19 @@ def _resumed_path(out: Path | None) -> Path:
     return out or Run("latest").path
 
 
-def _seconds(text: str) -> float:
+def _every(text: str) -> dict[str, Any]:
+    """What Session.run is told of when to save."""
+    if found := re.fullmatch(r"(\d+)\s*steps?", text.strip()):
+        if int(found[1]):
+            return {"checkpoint_steps": int(found[1])}
+        raise RecipeError(f"--checkpoint-every {text}: give 1 step or more")
+    return {"checkpoint_every": _seconds(text, "--checkpoint-every", " or, in steps, 200steps")}
+
+
+def _seconds(text: str, option: str, other: str = "") -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     if not found:
-        raise RecipeError(f"--max-time {text}: expected a time such as 90s, 30m or 2h")
+        raise RecipeError(f"{option} {text}: expected a time such as 90s, 30m or 2h{other}")
     return float(found[1]) * {"h": 3600, "m": 60, "min": 60}.get(found[2], 1)
 
 

@@ -69,7 +69,7 @@ def paper_figure(maps: ClassMaps, labels: npt.NDArray[np.int64], classes: Sequen
         most = float(after[row, list(classes)].max()) or 1.0
         for column, label in enumerate(classes, 1):
             axes = panels[row, column]
-            _plain(axes, after[row, label], "" if row else maps.class_names[label], 8, vmin=0, vmax=most)
+            _plain(axes, after[row, label], "" if row else maps.class_names[label], 8, most)
             if label == labels[row]:
                 axes.spines[:].set(visible=True, color="red", linewidth=2.5)
         _write(panels[row, 0].set_ylabel, maps.class_names[labels[row]], 8)
@@ -80,12 +80,12 @@ def paper_figure(maps: ClassMaps, labels: npt.NDArray[np.int64], classes: Sequen
     return figure
 
 
-def _plain(axes: "Axes", image: np.ndarray, title: str, size: float = 9, **scale: float) -> None:
+def _plain(axes: "Axes", image: np.ndarray, title: str, size: float = 9, most: float = 1) -> None:
     grey = image.ndim == 3 and image.shape[2] == 1
     if image.dtype == np.uint8:
         axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     else:
-        axes.imshow(image, cmap="magma", interpolation="nearest", **scale)
+        axes.imshow(image, cmap="magma", vmin=0, vmax=most, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

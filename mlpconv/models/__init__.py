@@ -3,8 +3,8 @@
 # The order of registration is the order in which `mlpconv models` lists them.
 # isort: off
 from mlpconv.models.nin import nin_block
-from mlpconv.models import family  # noqa: F401
 from mlpconv.models.classics import vgg_block
+from mlpconv.models import family as family
 
 # isort: on
 from mlpconv.models.registry import create_model, list_models, model_entry, register_model

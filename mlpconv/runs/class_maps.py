@@ -89,7 +89,7 @@ def overlay(image: Images, values: Floats, limit: float) -> Images:
     """
     grey = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.float32)
     share = (STRENGTH * np.clip(np.abs(values) / limit, 0, 1))[..., None]
-    colour = np.where((values > 0)[..., None], np.float32(FOR), np.float32(AGAINST))
+    colour = np.where((values > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32))
     return np.rint((1 - share) * grey + share * colour).astype(np.uint8)
 
 

@@ -33,7 +33,7 @@ from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
-from mlpconv.runs.files import read_tensors, write_atomic
+from mlpconv.runs.files import decode_json, read_small, read_tensors, sync_directory, write_atomic
 from mlpconv.runs.stored import Stored, write_classifier
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.recipe import Recipe
@@ -61,7 +61,8 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was told, resolved: nothing in it depends on a default that may change."""
+    """What a run was told, resolved: nothing in it depends on a default that may change. resumed_with: what was changed
+    on the way, a line each with the place; the other fields say how it went on."""
 
     recipe_name: str
     recipe: Recipe
@@ -72,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str
     precision: Precision
     deterministic: bool = False
+    resumed_with: tuple[str, ...] = ()
     format: int = FORMAT
 
     def make_network(self) -> Network:
@@ -80,6 +82,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, defaults too."""
         return _whole(self)
+
+
+def _config_text(config: Config) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n"
 
 
 def _whole(value: Any) -> Any:
@@ -149,11 +155,19 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
+            sync_directory(path.parent)
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
-            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n")
+            # The last: what has a config is a run.
+            write_atomic(path / CONFIG, _config_text(config))
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
+
+    def change(self, config: Config) -> None:
+        """Go on with another config; a result of before is no longer one. Raises OSError."""
+        (self.path / RESULT).unlink(missing_ok=True)
+        write_atomic(self.path / CONFIG, _config_text(config))
+        self.config = config
 
     @property
     def name(self) -> str:
@@ -170,8 +184,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """What was written down for each epoch."""
         try:
-            lines = (self.path / HISTORY).read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
+            return [decode_json(line, dict[str, Any]) for line in read_small(self.path / HISTORY).splitlines()]
         except FileNotFoundError:
             return []
         except ValueError as error:
@@ -184,7 +197,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Where the run happened, as ``environment`` says it; empty where that is not written down."""
         try:
-            found = json.loads((self.path / ENVIRONMENT).read_bytes())
+            found = decode_json(read_small(self.path / ENVIRONMENT))
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -262,15 +275,15 @@ class Run:
 
 def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
     try:
-        content = path.read_bytes()
+        content = read_small(path)
     except OSError:
         raise RunError(f"{path.parent}: {missing}: it has no {path.name}; `mlpconv runs` lists the runs here") from None
     try:
-        data = msgspec.json.decode(content)
+        data = decode_json(content)
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
         return msgspec.convert(data, kind)
-    except (msgspec.DecodeError, RecipeError) as error:
+    except (ValueError, RecipeError) as error:
         raise RunError(f"{path}: not what mlpconv writes: {error}{remedy}") from None
 
 

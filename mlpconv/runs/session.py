@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import class_maps, material, mistakes, pretrained
 from mlpconv.runs.checkpoint import GOOD
-from mlpconv.runs.place import claim, locked, refuse_other, refuse_taken
+from mlpconv.runs.place import claim, locked, make_directory, refuse_other, refuse_taken
 from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, forecast
@@ -33,6 +33,8 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Watch
 
 CHECKPOINT_SECONDS = 300.0
+SLOW_STEP = 10.0
+"""Seconds: a step that takes longer is saved at once, since it may be too long to be waited for at a signal."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +53,9 @@ class Session:
     """One training run, ready to start.
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
-    name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
-    everything that cannot be carried out, before anything is written. seconds: what preparing took, reading the data
-    included; the run's time begins with it.
+    name. precision: what to take where the recipe leaves it open, else the device's fastest. deterministic: only
+    deterministic algorithms, in this whole process. Raises MlpconvErrors for everything that cannot be carried out,
+    before anything is written. seconds: what preparing took, reading the data included; the run's time begins with it.
     """
 
     config: Config
@@ -79,6 +81,8 @@ class Session:
         began = time.perf_counter()
         self.backend: Backend = get_backend(backend)
         device, precision = self.backend.choose(device, recipe.precision or precision)
+        if deterministic:
+            self.backend.set_deterministic(device)
         recipe, self.pretrained = pretrained.prepare(recipe)
         self.material = material.gather(recipe, data, data_directory, options, progress)
         self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
@@ -173,13 +177,20 @@ class Session:
         resume: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_every: float = CHECKPOINT_SECONDS,
+        checkpoint_steps: int | None = None,
+        resume_with: Collection[str] = (),
         report_every: float = 0.5,
     ) -> "Recorder":
         """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
 
-        Raises RunError where the directory is not empty, in use, not writable, or of a run with other settings.
+        checkpoint_every: seconds between two checkpoints within an epoch. checkpoint_steps: one comes after each so
+        many steps of an epoch too. resume_with: what of the recipe, or "device", is meant to differ from what the run
+        was told. Raises RunError where the directory is not empty, in use, not writable, or of a run with other
+        settings.
         """
-        return Recorder(self, out, resume, should_stop, checkpoint_every, report_every)
+        return Recorder(
+            self, out, resume, should_stop, checkpoint_every, checkpoint_steps, resume_with, report_every
+        )  # fmt: skip
 
 
 class Recorder:
@@ -195,28 +206,33 @@ class Recorder:
         resume: bool,
         should_stop: Callable[[], bool],
         checkpoint_every: float,
+        checkpoint_steps: int | None,
+        resume_with: Collection[str],
         report_every: float,
     ) -> None:
         self.session, self.should_stop = session, should_stop
-        self.checkpoint_every, self.report_every = checkpoint_every, report_every
+        self.checkpoint_every, self.checkpoint_steps = checkpoint_every, checkpoint_steps
+        self.report_every = report_every
+        self._changes: list[str] = []
         path = Path(out) if out is not None else claim(session.config.recipe_name, session.recipe.model)
         self.history: list[dict[str, Any]] = []
         self.curve: list[list[float]] = []
         self.seconds = 0.0
         if resume:
             self.run = Run(path)
-            refuse_other(self.run, session.config)
+            self._changes = refuse_other(self.run, session.config, resume_with)
         else:
             refuse_taken(path)
-            self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
+            make_directory(path)
+            with locked(path):
+                refuse_taken(path)  # again: another process may have been quicker
+                self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
             if session.material.loaded is not None:
                 with self._writing():
                     material.keep(path, session.material.loaded)
-        self._result = self.run.result
 
     def __iter__(self) -> Iterator[Event]:
-        with ExitStack() as stack:
-            stack.enter_context(locked(self.run.path))
+        with locked(self.run.path):
             (self.run.path / FAILED).unlink(missing_ok=True)
             try:
                 yield from self._train()
@@ -224,22 +240,22 @@ class Recorder:
                 raise TrainingFailed(self._fail(str(error))) from None
 
     def _train(self) -> Iterator[Event]:
-        if self._result is not None:
+        if self.run.result is not None and not self._changes:
             return
         session, began = self.session, time.perf_counter() - self.session.seconds
         train, test = session.data
-        if session.expected is not None:
-            with self._writing():
-                self.run.write_forecast(session.expected)
         model = session.make_model()
         model.attach(train.images, train.labels)
         epoch, step = self._restore(model)
+        if session.expected is not None:
+            with self._writing():
+                self.run.write_forecast(session.expected)
         if self._ended():  # by its target accuracy, and only the result was left to write
             return
         if epoch or step:
             yield Resumed(epoch, step)
         held = session.validation
-        saved = time.perf_counter()
+        saved = heard = time.perf_counter()
         spent = self.seconds
         for event in trainer.train(
             model,
@@ -251,25 +267,29 @@ class Recorder:
             image_size=session.config.preprocess.size,
             epoch=epoch,
             step=step,
-            validation=held and trainer.LabelledImages(held.images, held.labels),
+            validation=trainer.LabelledImages(held.images, held.labels) if held else None,
             watch=self.watch,
             should_stop=self.should_stop,
             report_every=self.report_every,
+            report_steps=self.checkpoint_steps,
         ):
             now = time.perf_counter()
+            slow, heard = now - heard >= SLOW_STEP, now
             self.seconds = spent + now - began
             match event:
                 case trainer.Progress(mark=mark):
                     if mark:
                         place = event.epoch + event.step / event.steps
                         self.curve.append([place, event.loss, event.accuracy])
+                    due = now - saved >= self.checkpoint_every
+                    due = due or bool(self.checkpoint_steps and event.step % self.checkpoint_steps == 0)
                     # Behind the last step, the end of the epoch saves.
-                    if now - saved >= self.checkpoint_every and event.step < event.steps:
+                    if slow or (due and event.step < event.steps):
                         self._save(model, event.epoch, event.step)
-                        saved = time.perf_counter()
+                        saved = heard = time.perf_counter()
                 case trainer.EpochEnded():
                     self._end_epoch(model, event)
-                    saved = time.perf_counter()
+                    saved = heard = time.perf_counter()
                 case trainer.Stopped():
                     self._save(model, event.epoch, event.step)
                 case trainer.Repaired(moved=True):
@@ -302,8 +322,10 @@ class Recorder:
         return [msgspec.to_builtins(event) for event in self.watch.guard.state.events[known:]]
 
     def _restore(self, model: Model) -> tuple[int, int]:
-        found = checkpoints.load_newest(self.run.path / "checkpoint")
+        with self._writing():
+            found = checkpoints.load_newest(self.run.path / "checkpoint", _log.warning)
         if found is None:
+            self._take_changes(0, 0)
             self.watch = self.session.watch(model)
             return 0, 0
         state, good = _without_good(found.state)
@@ -311,6 +333,9 @@ class Recorder:
         guard = msgspec.convert(found.guard or {}, GuardState)
         if guard.good == (found.epoch, found.step):
             good = model.training_state()
+        found = found._replace(step=self._take_changes(found.epoch, found.step))
+        if self._changes:  # what was good under other settings stands at another step
+            guard.good, good, guard.tally.step = None, None, found.step
         self.watch = self.session.watch(model, guard, good)
         self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
         with self._writing():
@@ -318,6 +343,22 @@ class Recorder:
             if found.step == 0 and self.history:
                 self._write_epoch(model, None)
         return found.epoch, found.step
+
+    def _take_changes(self, epoch: int, step: int) -> int:
+        """Write down what is meant to differ from here on; the step of the epoch, which another batch size moves."""
+        if not self._changes:
+            return step
+        config, old = self.session.config, self.run.config.recipe
+        new, images = config.recipe, len(self.session.data.train)
+        if epoch > new.epochs or (epoch == new.epochs and step):
+            raise RecipeError(f"epochs {new.epochs}: {epoch} are done already; give more")
+        place = f"epoch {epoch}, step {step}"
+        said = (*self.run.config.resumed_with, *(f"{place}: {change}" for change in self._changes))
+        with self._writing():
+            self.run.change(msgspec.structs.replace(config, resumed_with=said))
+        if step == steps_per_epoch(old, images):
+            return steps_per_epoch(new, images)
+        return min(step * old.batch_size // new.batch_size, steps_per_epoch(new, images))
 
     def _save(self, model: Model, epoch: int, step: int) -> None:
         state, watch = model.training_state(), self.watch

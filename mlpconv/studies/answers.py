@@ -1,6 +1,6 @@
 """What a study's numbers allow to be said: paired tests between arms that share seeds, and sentences."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import atan, cos, inf, pi, sin, sqrt
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -143,6 +143,3 @@ def best(result: Mapping[str, Any], key: str, what: str) -> list[str]:
         f"The highest mean {what} is that of {top['name']}, {mean:.4f}; "
         + (f"it cannot be told apart from {', '.join(near)}." if near else "every other arm's is lower.")
     ]
-
-
-Say = Callable[[Mapping[str, Any]], list[str]]

@@ -117,7 +117,7 @@ _study(
 
 _STEPS = (
     Arm("one-step", {"model": _network("one_step")}, "384 → 10 → 10 → 10, as the chapter"),
-    Arm("two-steps", {"model": _network("two_steps")}, "384 → 62 → 10"),
+    Arm("two-steps", {"model": _network("two_steps")}, "384 → 62 → 10 → 10"),
     Arm("three-steps", {"model": _network("three_steps")}, "384 → 114 → 34 → 10"),
 )
 _study(
@@ -190,7 +190,7 @@ _study(
     "family",
     "A family of NiN by VGG's rules, NiN-11, NiN-16, NiN-19: what does depth bring for what it costs?",
     _FAMILY,
-    _budgets(4, 12_000, 4, 32, gpu_size=64),
+    _budgets(4, 8_000, 4, 32, gpu_size=64),
     pairs=(("nin16", "nin11"), ("nin19", "nin16"), ("nin19", "nin11")),
 )
 

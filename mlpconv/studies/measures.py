@@ -73,7 +73,9 @@ def last_block(run: Run, data: Splits, most: int = 256) -> dict[str, Any]:
     """What is lost on the way through the last block, over test images: for each ReLU the share of dead units and the
     effective rank (Roy, Vetterli 2007: the exponential of the entropy of the singular values) of units × positions."""
     network, weights = run.config.make_network(), run.weights()
-    name, block = next((name, layer) for name, layer in reversed(network.layers.items()) if isinstance(layer, Block))
+    name, block = next(
+        (name, layer) for name, layer in reversed(list(network.layers.items())) if isinstance(layer, Block)
+    )
     names = [f"{name}.{part}" for part in block.layers if part.startswith("relu")]
     images = data.test.images[:most]
     found: dict[str, list[np.ndarray]] = {each: [] for each in names}

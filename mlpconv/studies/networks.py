@@ -87,7 +87,7 @@ def one_step(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 
 def two_steps(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """384 → 62 → classes: two steps of the same factor."""
+    """384 → 62 → classes: two steps of the same factor, and one convolution more, as in the others."""
     return _narrowing(num_classes, input_channels, (62, num_classes))
 
 

@@ -69,8 +69,8 @@ def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     return [
         arm["name"], arm["about"], f"{predicted['parameters']:,}", amount(predicted["flops"]),
         size(predicted["training_bytes"]), measured("training_bytes"), size(predicted["prediction_bytes"]),
-        measured("prediction_bytes"), f"{found['training_seconds']['mean']:.3f}",
-        f"{found['prediction_seconds']['mean']:.3f}",
+        measured("prediction_bytes"),
+        *(f"{found[key]['mean']:.3f}" if key in found else "–" for key in ("training_seconds", "prediction_seconds")),
     ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
         f"- command: `{command}`",
         f"- seeds: {', '.join(map(str, numbers))}; budget: {_words(budget)}",
-        f"- hardware: {has.get('device') or has.get('processor')}, {has.get('cpus')} processors, {result['precision']}; "
+        f"- hardware: {has.get('device')}, {has.get('cpus')} processors, {result['precision']}; "
         f"{has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
         f"- date: {result['date']}", "",
@@ -129,6 +129,7 @@ def figure(result: Mapping[str, Any]) -> "Figure":
 def _bars(result: Mapping[str, Any]) -> "Figure":
     """Each arm with its interval and its seeds; and against what it computes."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     drawn = Figure(figsize=(11, 4), layout="constrained")
     left, right = drawn.subplots(1, 2, sharey=True)
@@ -138,7 +139,12 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
             _arm(right, arm, arm["flops"], index)
     left.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
     left.set(ylabel="test accuracy", title="mean, 95 % interval, each seed")
-    right.set(xlabel="FLOPs of one image", xscale="log", title="against computation")
+    flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
+    scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
+    right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
+    if scale == "linear":
+        right.xaxis.set_major_formatter(lambda value, _: amount(value))
+        right.xaxis.set_major_locator(MaxNLocator(5))
     for axes in (left, right):
         axes.grid(alpha=0.4)
     handles, names = right.get_legend_handles_labels()

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MlpconvError, unknown
@@ -31,7 +29,9 @@ def perform(
     directory: Path,
     *,
     data: Splits | None = None,
+    data_name: str | None = None,
     data_directory: Path | None = None,
+    download: Callable[[str, int, int], None] | None = None,
     backend: str = "torch",
     device: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -40,16 +40,19 @@ def perform(
     """A study's result, plain values: the runner's, and of each arm ``mean``, ``low``, ``high`` of the test accuracy,
     what it costs, and in words what the numbers allow to be said.
 
-    data: instead of the recipe's data set, of which ``budget`` takes a part. What is over in ``directory`` is taken as
-    it is. Raises MlpconvErrors for what cannot be carried out.
+    data, data_name: instead of the recipe's data set, of which ``budget`` takes a part. What is over in ``directory``
+    is taken as it is. Raises MlpconvErrors for what cannot be carried out.
     """
     recipe = base(study, budget)
+    recipe = change(recipe, {"data": data_name}) if data_name else recipe
     seeds = range(budget.seeds)
     if study.kind == "resources":
-        result = resources.study(study, recipe, seeds, directory, device=device, progress=progress)
+        result = resources.study(
+            study, recipe, seeds, directory, device=device, progress=progress, should_stop=should_stop
+        )
     else:
-        whole = data or load_dataset(recipe.data, directory=data_directory)
-        images = part(whole, recipe.data if data is None else None, budget)
+        whole = data or load_dataset(recipe.data, directory=data_directory, progress=download)
+        images = part(whole, budget)
         result = runner.study(
             study.name, recipe, arms(study, budget), seeds, directory,
             measure=lambda run: measures.measure(run, images, study.extra),
@@ -73,10 +76,8 @@ def perform(
 
 def base(study: Study, budget: Budget) -> Recipe:
     """The recipe that all arms of a study change."""
-    changes = {"epochs": budget.epochs, "image_size": budget.image_size, **study.base}
-    if "on_trouble" in Recipe.__struct_fields__:
-        # A study shows what happens, and so nothing is mended in it.
-        changes["on_trouble"] = "ignore"
+    # A study shows what happens: nothing is repaired in it, but where an arm says so.
+    changes = {"epochs": budget.epochs, "image_size": budget.image_size, "on_trouble": "ignore", **study.base}
     return change(get_recipe(study.recipe), changes)
 
 
@@ -85,7 +86,7 @@ def arms(study: Study, budget: Budget) -> list[Arm]:
     return [arm._replace(changes={"image_size": budget.image_size, **arm.changes}) for arm in study.arms]
 
 
-def part(data: Splits, name: str | None, budget: Budget) -> Splits:
+def part(data: Splits, budget: Budget) -> Splits:
     """As many images as the budget says, each class in proportion, the same ones at every call."""
 
     def some(dataset: ImageDataset, count: int | None, kind: str) -> ImageDataset:
@@ -128,8 +129,3 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
         if tests and not told:
             said.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be told apart.")
     return said
-
-
-def plain(result: dict[str, Any]) -> dict[str, Any]:
-    """The result as JSON can hold it."""
-    return msgspec.to_builtins(result)

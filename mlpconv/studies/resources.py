@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
+from mlpconv.arch.network import Network
 from mlpconv.errors import TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs.files import write_atomic
@@ -31,6 +32,7 @@ def study(
     *,
     device: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """A result of the runner's form, whose arms have ``predicted`` and whose seeds are repetitions of the measurement.
 
@@ -41,14 +43,14 @@ def study(
         network = create_model(arm.changes["model"])
         rows = []
         for seed in seeds:
+            if should_stop():
+                break
             found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, device)
             about = found.pop("environment")
             rows.append({"seed": seed, **found, "failed": None})
             progress(f"{arm.name}, seed {seed}: {size(found['training_bytes'] or 0)} in training")
-        side = (recipe.image_size, recipe.image_size)
-        if min(network.input_size) < 64:
-            side = network.input_size
-        shape = (network.input_channels, *side)
+        side = _side(network, recipe)
+        shape = (network.input_channels, side, side)
         precision = rows[0]["precision"] if rows else "float32"
         kind = {"batch": recipe.batch_size, "value_bytes": 2 if precision == "bfloat16" else 4}
         ledger = count(network, shape)
@@ -79,19 +81,24 @@ def study(
     return {
         "format": 1,
         "study": study.name,
-        "complete": True,
+        "complete": all(len(arm["seeds"]) == len(seeds) for arm in arms),
         "arms": arms,
         "data": "none",
-        "precision": arms[0]["seeds"][0]["precision"],
+        "precision": next((row["precision"] for arm in arms for row in arm["seeds"]), None),
         "hardware": {key: about.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
         "versions": about.get("versions", {}),
         "date": about.get("date"),
     }
 
 
+def _side(network: Network, recipe: Recipe) -> int:
+    """The recipe's image size, or that of a network which is made for small images."""
+    return network.input_size[0] if max(network.input_size) < 64 else recipe.image_size or network.input_size[0]
+
+
 def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dict[str, Any]:
     network = create_model(model)
-    side = network.input_size[0] if min(network.input_size) < 64 else recipe.image_size
+    side = _side(network, recipe)
     rule = {"name": recipe.optimizer.name}
     job = {"model": model, "image_size": side, "batch_size": recipe.batch_size, "device": device, "optimizer": rule}
     kept = path / KEPT
@@ -120,6 +127,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
     said = []
     for arm in result["arms"]:
         found, predicted = arm["summary"], arm["predicted"]
+        if not found:
+            continue
         same = all(found[key]["mean"] == predicted[key] for key in ("parameters", "flops"))
         parts = [
             "parameters and FLOPs are as predicted"

@@ -217,14 +217,14 @@ class Guard:
         state = self.state
         if self.policy == "ignore":
             return Decision("ignored")
-        if trouble.kind == "update-left-out":
+        # A run that is over after its first steps is too short to be judged.
+        short = trouble.kind == "dead-class" and remaining <= 0 and state.tally.steps < EARLY
+        if short or trouble.kind == "update-left-out":
             return Decision("went on")
         if self.policy == "stop" or state.repairs >= REPAIRS:
             return None
         before = state.events[-1] if state.events else None
         if trouble.kind == "dead-class":
-            if remaining <= 0 and state.tally.steps < EARLY:
-                return Decision("went on")
             again = before is not None and before.trouble == trouble.kind and before.action == "rolled back"
             if len(trouble.classes) < len(self.present) - 1 and remaining >= LATE:
                 known = {k for event in state.events if event.action == "reopened" for k in event.classes}

@@ -228,7 +228,7 @@ def read_recipe(path: Path) -> Recipe:
     """A recipe from TOML: the fields of Recipe, and ``base`` for the named recipe that it changes."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from None
     base = table.pop("base", None)
     start = Recipe() if base is None else get_recipe(str(base))
@@ -289,23 +289,23 @@ def _choices(hint: Any) -> tuple[str, ...]:
     return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """The changes that ``--set key=value`` asks for; keys may be dotted, values are TOML (text needs no quotes)."""
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise RecipeError(f"--set {setting}: expected key=value, such as optimizer.momentum=0.9")
+            raise RecipeError(f"{option} {setting}: expected key=value, such as optimizer.momentum=0.9")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
         table = changes
         *parents, last = key.strip().split(".")
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise RecipeError(f"--set {setting}: {parent} was already given a value")
+                raise RecipeError(f"{option} {setting}: {parent} was already given a value")
         table[last] = value
     return changes
 
@@ -331,13 +331,13 @@ def describe(recipe: Recipe, name: str) -> str:
     return f"{name}: {', '.join(parts)}"
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """What differs, a line each: "learning_rate: 0.1, now 0.05"."""
-    return [
-        f"{field}: {_text(getattr(old, field))}, now {_text(getattr(new, field))}"
+def differences(old: Recipe, new: Recipe) -> dict[str, str]:
+    """What differs, by field: "0.1, now 0.05"."""
+    return {
+        field: f"{as_text(getattr(old, field))}, now {as_text(getattr(new, field))}"
         for field in Recipe.__struct_fields__
         if getattr(old, field) != getattr(new, field)
-    ]
+    }
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -346,14 +346,15 @@ def to_toml(recipe: Recipe) -> str:
     for field in Recipe.__struct_fields__:
         value = getattr(recipe, field)
         if isinstance(value, msgspec.Struct):
-            inner = [f"{name} = {_text(getattr(value, name))}" for name in value.__struct_fields__]
+            inner = [f"{name} = {as_text(getattr(value, name))}" for name in value.__struct_fields__]
             tables += ["", f"[{field}]", *inner]
         elif value is not None:
-            lines.append(f"{field} = {_text(value)}")
+            lines.append(f"{field} = {as_text(value)}")
     return "\n".join(lines + tables) + "\n"
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of a field as ``--set`` takes it."""
     # JSON's numbers, text, booleans and lists are TOML's.
     return "none" if value is None else msgspec.json.encode(value).decode()
 
@@ -369,4 +370,4 @@ def _fields(value: msgspec.Struct, prefix: str) -> Iterable[tuple[str, str]]:
         if isinstance(inner, msgspec.Struct):
             yield from _fields(inner, f"{prefix}{name}.")
         else:
-            yield prefix + name, inner if isinstance(inner, str) else _text(inner)
+            yield prefix + name, inner if isinstance(inner, str) else as_text(inner)

@@ -5,12 +5,17 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import NamedTuple
 
-from mlpconv.backends.base import Images, Labels, Metrics, Model
+import numpy as np
+
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
 from mlpconv.data.mapped import Ahead
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Repaired, Watch
+
+EVALUATED_AT_ONCE = 256
+"""Test images between two questions whether to stop: seconds even on a slow processor and at the chapter's size."""
 
 
 class Progress(NamedTuple):
@@ -46,7 +51,7 @@ class EpochEnded(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """``should_stop`` said so: ``step`` steps of ``epoch`` are done."""
+    """``should_stop`` said so: ``step`` steps of ``epoch`` are done, all of them where it was being evaluated."""
 
     epoch: int
     step: int
@@ -77,12 +82,15 @@ def train(
     watch: Watch | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 0.5,
+    report_steps: int | None = None,
 ) -> Iterator[Event]:
     """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe, or to its target accuracy.
 
+    From behind an epoch's last step on, it begins with the evaluation of that epoch.
+
     The model must have been given the training images. watch: the guard at work, by default one that knows nothing of
-    class maps. report_every: seconds between two Progress events. Raises TrainingFailed where the guard gives the run
-    up.
+    class maps. report_every: seconds between two Progress events; report_steps: one comes after each so many steps of
+    an epoch too. Raises TrainingFailed where the guard gives the run up.
     """
     side, count = (images.shape[1], images.shape[2]), len(images)
     steps = steps_per_epoch(recipe, count)
@@ -90,20 +98,21 @@ def train(
     watch.begin(epoch, step)
     ahead = Ahead(images)
     began = reported = time.perf_counter()
-    executed = 0
+    executed, plan = 0, None
     while epoch < recipe.epochs:
-        plan = watch.plan(count, side, image_size, epoch, min(step, steps - 1))
         if step < steps:
             if should_stop():
                 yield Stopped(epoch, step)
                 return
+            plan = watch.plan(count, side, image_size, epoch, step)
             ahead.want(watch.indices(count, epoch, step + 1))
             model.train_step(plan)
             executed += len(plan.indices)
             step += 1
             now = time.perf_counter()
             mark = step % max(steps // 5, 1) == 0
-            if not mark and now - reported < report_every:
+            asked = report_steps and step % report_steps == 0
+            if not (mark or asked or now - reported >= report_every):
                 continue
             reported, metrics = now, model.read_metrics()
             # What is wrong at the end of an epoch is found there.
@@ -112,6 +121,8 @@ def train(
                 speed = executed / (time.perf_counter() - began)
                 yield Progress(epoch, step, steps, *_means(metrics), speed, mark)
         else:
+            # A run that was stopped in this epoch's evaluation has no plan yet.
+            plan = plan or watch.plan(count, side, image_size, epoch, steps - 1)
             metrics = model.read_metrics()
             looked = time.perf_counter()
             seconds = looked - began
@@ -119,8 +130,16 @@ def train(
             if repaired is None or not repaired.moved:
                 if repaired:
                     yield repaired
-                test = evaluate(model.logits(test_images), test_labels)
-                held = evaluate(model.logits(validation.images), validation.labels) if validation else None
+                both = [LabelledImages(test_images, test_labels), *([validation] if validation else [])]
+                logits = [_logits(model, each.images, should_stop) for each in both]
+                found = [
+                    evaluate(said, each.labels) for said, each in zip(logits, both, strict=True) if said is not None
+                ]
+                if len(found) < len(both):
+                    # The sums were read; a resume reads them again.
+                    yield Stopped(epoch, steps)
+                    return
+                test, held = found[0], found[1] if validation else None
                 finite = isfinite(test.loss) and (held is None or isfinite(held.loss))
                 repaired = None if finite else watch.grown(epoch, steps)
                 if repaired is None:
@@ -149,6 +168,16 @@ def train(
                 if repaired.to[0] != epoch:
                     began, executed = time.perf_counter(), 0
                 epoch, step = repaired.to
+
+
+def _logits(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:
+    """Of all images, None where it was to stop before the end."""
+    parts = []
+    for start in range(0, max(len(images), 1), EVALUATED_AT_ONCE):
+        if start and should_stop():
+            return None
+        parts.append(model.logits(images[start : start + EVALUATED_AT_ONCE]))
+    return np.concatenate(parts)
 
 
 def _means(metrics: Metrics) -> tuple[float, float]:

@@ -100,13 +100,16 @@ class Watch:
 
     def _look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
         ended = step == steps
+        if ended and self.guard.state.tally.step == steps:  # before the run was stopped in the evaluation
+            return None
         found = self.guard.look(
             metrics, image_size, step, ended=ended, class_maps=self._class_maps,
             last=ended and epoch == self.recipe.epochs - 1,
         )  # fmt: skip
         if found.trouble is not None:
             return self._act(found.trouble, found.loss, epoch, step, steps, metrics)
-        if found.sound:
+        # At the end of an epoch the evaluation has a word too.
+        if found.sound and not ended:
             self._keep(epoch, step)
         return None
 
@@ -175,7 +178,8 @@ class Watch:
             case "ignored":
                 return place, "nothing: on_trouble is ignore"
             case "went on":
-                self._keep(*place)
+                if not self.guard.maps:
+                    self._keep(*place)
                 left_out = trouble.kind == "update-left-out"
                 return place, "the update was left out" if left_out else "too few steps for a repair"
             case "reopened":

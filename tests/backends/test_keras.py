@@ -27,9 +27,12 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends.keras import KerasBackend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, WeightsError
 from mlpconv.models import create_model
+from mlpconv.training.guard import dead_classes
+from mlpconv.training.reopen import reopen
 
 ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
 MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
@@ -48,6 +51,16 @@ def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch)
         MissingDependency, match=r"'tensorflow' is not installed; pip install \"mlpconv\[tensorflow\]\""
     ):
         get_backend("tensorflow")
+
+
+def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    jax = KerasBackend("jax")
+    monkeypatch.setenv("XLA_FLAGS", "--other")
+    jax.set_deterministic("cpu")
+    with pytest.raises(MlpconvError, match="JAX on gpu:0 needs XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
+        jax.set_deterministic("gpu:0")
+    monkeypatch.setenv("XLA_FLAGS", "--other --xla_gpu_deterministic_ops=true")
+    jax.set_deterministic("gpu:0")
 
 
 @needs_keras
@@ -265,6 +278,29 @@ def test_logits_are_the_references(backend):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert model.logits(IMAGES[:0]).shape == (0, 5)
+
+
+@needs_keras
+def test_outputs_are_those_of_the_layer(backend):
+    model = begin(backend)
+    images = np.concatenate([IMAGES] * 4)
+    layers = reference.activations(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
+    for name in ("block1.norm", "pool1", "block2.conv"):
+        np.testing.assert_allclose(model.outputs(images, name), layers[name], rtol=1e-4, atol=1e-5)
+
+
+@needs_keras
+def test_a_dead_class_is_opened(backend):
+    model = begin(backend)
+    weights = model.weights()
+    weights["block2.conv.bias"][2] = -100
+    model.load_weights(weights)
+    assert dead_classes(model.class_maps(IMAGES)) == [2]
+    state, _ = reopen(
+        model.training_state(), NETWORK, (2,), lambda name: model.outputs(IMAGES, name), np.random.default_rng(0)
+    )
+    model.load_training_state(state)
+    assert dead_classes(model.class_maps(IMAGES)) == []
 
 
 DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)

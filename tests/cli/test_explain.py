@@ -20,6 +20,14 @@ def test_it_says_what_speaks_for_a_class(cli, digits_run, digit):
         assert picture.width > 500
 
 
+def test_images_of_one_name_keep_apart(cli, digits_run, digit):
+    path, _ = digit
+    Path("other").mkdir()
+    Path("other/digit.png").write_bytes(path.read_bytes())
+    value = cli("explain", digits_run, path, "other/digit.png", "--json").json()
+    assert [row["picture"] for row in value["images"]] == ["class-maps/digit.png", "class-maps/digit-2.png"]
+
+
 def test_a_large_picture_is_searched(cli, digits_run):
     test = load_dataset("digits").test
     picture = np.zeros((24, 32), np.uint8)

@@ -80,7 +80,8 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(whole, tmp_path):
 
 
 def test_a_run_that_fails_is_an_outcome_and_not_the_end(tmp_path):
-    result = go(tmp_path, [Arm("wild", {"learning_rate": 1e38, "epochs": 3, "batch_size": 1}), *ARMS], seeds=[0])
+    changes = {"learning_rate": 1e38, "epochs": 3, "batch_size": 1, "on_trouble": "ignore"}
+    result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=[0])
     wild, slow, _ = result["arms"]
     assert "not finite" in wild["seeds"][0]["failed"]
     assert slow["seeds"][0]["failed"] is None

@@ -178,3 +178,22 @@ def test_a_real_network_with_a_huge_rate_fails_in_words():
     with pytest.raises(TrainingFailed, match="not finite"):
         list(events(model, Recipe(epochs=20, batch_size=1, learning_rate=1e30)))
     assert all(np.isfinite(value).all() for value in model.weights().values())
+
+
+def test_weights_that_grow_once_are_taken_back():
+    model = SoftmaxRegression()
+    real, grown = model.logits, []
+
+    def logits(images):
+        found = real(images)
+        if model.evaluations == 2 and not grown:  # after the second epoch
+            grown.append(model.matrix.copy())
+            return np.full_like(found, np.nan)
+        return found
+
+    model.logits = logits
+    found = list(events(model))
+    (repaired,) = (event for event in found if isinstance(event, Repaired))
+    assert (repaired.event.trouble, repaired.moved) == ("not-finite", True)
+    assert repaired.to < (1, STEPS)
+    assert [event.epoch for event in found if isinstance(event, EpochEnded)] == [0, 1]
