@@ -64,7 +64,7 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     trained = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value["accuracy"] == pytest.approx(trained["test_accuracy"])
 
-    said = check("predict", cli("predict", "run", "photos", "--out", "p.csv", "--json").json())
+    said = check("predict-out", cli("predict", "run", "photos", "--out", "p.csv", "--json").json())
     assert said == {"out": "p.csv", "images": 83, "skipped": 1}
     rows = lines_of(tmp_path / "p.csv")
     assert [row["file"] for row in rows if row["error"]] == ["photos/across/notes.txt"]
