@@ -6,6 +6,7 @@ step, and are folded into the first convolution where that is exact (mlpconv.bac
 
 import os
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
@@ -42,6 +43,7 @@ from mlpconv.backends.torch_forward import Operation, operations
 from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
+from mlpconv.data.mapped import map_of, release
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
 Size = tuple[int, int]
@@ -210,17 +212,19 @@ class TorchModel:
         _put(self.native, self.network, weights, "load_weights")
 
     def attach(self, images: Images, labels: Labels) -> None:
-        """Take the training images to the device, as they are."""
-        self._images = _tensor(images).to(self.device)
+        """Take the training images to the device, as they are; many of a mapped file stay in it."""
+        device = self.device if map_of(images) is None or self._has_room(images.nbytes) else torch.device("cpu")
+        self._images = _tensor(images).to(device)
         self._labels = _tensor(labels).to(self.device)
 
     def train_step(self, plan: StepPlan) -> None:
         """Carry out one step; nothing here waits for the device."""
         assert self._steps is not None, "a model without an optimizer cannot be trained"
         self.native.train()
-        indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
+        chosen = torch.from_numpy(plan.indices)
+        indices = chosen.to(self.device, non_blocking=True)
         labels = self._labels[indices]
-        pixels = augment(self._images[indices].permute(0, 3, 1, 2), plan, self._mean)
+        pixels = augment(self._gather(chosen, indices).permute(0, 3, 1, 2), plan, self._mean)
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
@@ -244,6 +248,18 @@ class TorchModel:
             self._sums[:3] += torch.where(finite, sums, 0.0)
             self._sums[3] += ~finite
 
+    def _has_room(self, size: int) -> bool:
+        """Whether the device has twice this many bytes free; the processor's memory is left to the system."""
+        return self.device.type == "cuda" and torch.cuda.mem_get_info(self.device)[0] > 2 * size
+
+    def _gather(self, chosen: Tensor, indices: Tensor) -> Tensor:
+        """The images of a batch on the device. chosen, indices: the same, on the processor and on the device."""
+        if self._images.device == self.device:
+            return self._images.index_select(0, indices)
+        batch = self._images.index_select(0, chosen)
+        batch = batch.pin_memory() if self.device.type == "cuda" else batch
+        return batch.to(self.device, non_blocking=True)
+
     def read_metrics(self, *, reset: bool = False) -> Metrics:
         """The sums since the last reset: the only call of training that waits for the device."""
         loss, correct, examples, skipped = self._sums.tolist()
@@ -255,7 +271,9 @@ class TorchModel:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
         if not len(images):
             return np.empty((0, self.classes), np.float32)
-        return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+        found = self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+        release(images)
+        return found
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
         """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
@@ -356,5 +374,7 @@ def _layout(network: Network, device: torch.device) -> torch.memory_format:
 
 def _tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
-    direct = array.flags.writeable and all(step >= 0 for step in array.strides)
-    return torch.from_numpy(array if direct else array.copy())
+    direct = all(step >= 0 for step in array.strides) and (array.flags.writeable or map_of(array) is not None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+        return torch.from_numpy(array if direct else array.copy())

@@ -310,9 +310,44 @@ def _show(result: dict[str, Any], benchmark: Any, stem: str, out: Path | None, j
     table([Column(title, right=index > 0) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
 
 
+@app.command()
+def folder(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A folder of images; by default one is generated.")
+    ] = None,
+    generate: Annotated[int, Option(min=1000, help="How many small images to generate without DIR.")] = 20_000,
+    steps: Annotated[int, Option(min=1, help="Timed training steps.")] = 50,
+    memory_gb: Annotated[float, Option(min=0.5, help="Gigabytes of its own that training may have.")] = 2.0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """A folder of images: decoded into the cache, batches from there, and training within a bound of memory.
+
+    Example: mlpconv bench folder photos
+    """
+    from mlpconv.bench import folder as benchmark
+
+    if out is not None:
+        _make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(directory, generate=generate, steps=steps, memory_gb=memory_gb, progress=progress)
+    if out is not None:
+        write_file(out / "folder.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    training = result["training"]
+    say(f"{result['images']:,} images decoded into the cache in {result['seconds']:.1f} s")
+    say(f"batches: {result['speedup']:,.0f} times as fast as decoding ({result['cached_per_second']:,.0f} images/s)")
+    say(f"training: {training['all']['images_per_second']:,.0f} images/s, {training['ratio']:.3f} of the small set's")
+
+
 _COMMANDS: dict[str, Any] = {
     "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain,
-    "checkpoint": checkpoint, "frameworks": frameworks,
+    "checkpoint": checkpoint, "folder": folder, "frameworks": frameworks,
 }  # fmt: skip
 
 

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str | None, Option(help="A recipe's name or a TOML file.  [default: quick]", show_default=False)
+        str | None,
+        Option(help="A recipe's name or a TOML file.  [default: quick; own for a folder]", show_default=False),
     ] = None,
-    model: Annotated[str | None, Option(help="A network: a name, a JSON file, or module:function.")] = None,
-    data: Annotated[str | None, Option(help="A data set's name.")] = None,
+    model: Annotated[
+        str | None, Option(help="A network: a name, a JSON file, module:function, or auto: what fits the images.")
+    ] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name, a folder of images, or a CSV file of path and label.")
+    ] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     epochs: Annotated[int | None, Option(help="Times that each image is seen.")] = None,
     lr: Annotated[float | None, Option(help="The peak learning rate.")] = None,
@@ -67,6 +72,13 @@ def train(
     weights: Annotated[
         str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
     ] = None,
+    pretrained: Annotated[
+        str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
+    ] = None,
+    strict: Annotated[
+        bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")
+    ] = False,
+    follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
     json: Json = False,
@@ -88,6 +100,7 @@ def train(
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
         "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
+        "pretrained": pretrained,
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
@@ -95,6 +108,7 @@ def train(
     session, finished = _prepare(
         recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
         device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run, weights=weights,
+        strict=strict, follow_links=follow_links,
     )  # fmt: skip
     if finished is not None:
         if not json:
@@ -130,11 +144,14 @@ def _prepare(
     device: str | None,
     deterministic: bool,
     data_dir: Path | None,
+    strict: bool,
+    follow_links: bool,
     out: Path | None,
     begin: bool,
     weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
     """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
+    from mlpconv.runs.material import Options, is_folder
     from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
@@ -146,8 +163,10 @@ def _prepare(
     if old and not recipe_name:
         recipe, name = old.config.recipe, old.config.recipe_name
     else:
-        name = recipe_name or "quick"
+        name = recipe_name or ("own" if is_folder(changes.get("data", "")) else "quick")
         recipe = get_recipe(name)
+        if "pretrained" in changes and not recipe_name:
+            recipe = change(recipe, {"model": "auto"})
     more = parse_settings(settings)
     if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": more.pop("model")}, "--set")
@@ -174,7 +193,8 @@ def _prepare(
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, start=weights, progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, options=Options(strict, follow_links),
+            progress=progress,
         )  # fmt: skip
     return session, None
 
@@ -275,10 +295,24 @@ def _lines(session: "Session") -> list[str]:
         f"{show(session.network.input_shape)}",
         f"  data      {len(train_set):,} training{held} and {len(test_set):,} test images of {shape}, "
         f"{train_set.num_classes} classes",
+        *_about_folder(session),
         f"  recipe    {describe(config.recipe, config.recipe_name)}",
         f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}; "
         f"about {size(memory.total)} of tensors",
     ]
+
+
+def _about_folder(session: "Session") -> list[str]:
+    """What was chosen and passed over in images of one's own."""
+    material = session.material
+    lines = [f"  chosen    {material.chosen}"] if material.chosen else []
+    if material.loaded is not None:
+        lines += [f"            {note}" for note in material.loaded.folder.notes]
+        problems = material.loaded.problems
+        lines += [f"  skipped   {problem.path}: {problem.reason}" for problem in problems[:5]]
+        if len(problems) > 5:
+            lines.append(f"            … and {len(problems) - 5:,} more: skipped.csv in the run lists them")
+    return lines
 
 
 def _dry_run(session: "Session", json: bool) -> None:

@@ -93,6 +93,13 @@ class Classifier:
     def class_names(self) -> tuple[str, ...]:
         return self.stored.class_names
 
+    @property
+    def reading(self) -> Preprocess:
+        """How image files are read for it: all to one size."""
+        own = self.stored.preprocess
+        # Images of different sizes meet at the network's own.
+        return own if own.source_size else msgspec.structs.replace(own, source_size=(own.size, own.size))
+
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C). Raises DataError for arrays of another type or shape."""
         return self.model.logits(self._checked(images))
@@ -112,7 +119,7 @@ class Classifier:
 
         invert: turn light and dark around first.
         """
-        names, pixels = self._read(images, "predict", self.stored.preprocess)
+        names, pixels = self._read(images, "predict", self.reading)
         pixels = 255 - pixels if invert else pixels
         chances = softmax(self.logits(pixels))
         background = self.stored.background
@@ -142,9 +149,9 @@ class Classifier:
         _, rectified = until_class_maps(network)
         if dense:
             read = msgspec.structs.replace(preprocess, fit="squash", source_size=None)
-            names, pixels = self._read(images, "class_maps", read, resize=False)
+            names, pixels = self._read(images, "class_maps", read)
         else:
-            names, pixels = self._read(images, "class_maps", preprocess)
+            names, pixels = self._read(images, "class_maps", self.reading)
         pixels = self._checked(255 - pixels if invert else pixels)
         height, width = pixels.shape[1:3]
         size = _dense_size(preprocess, height, width) if dense else None
@@ -155,7 +162,7 @@ class Classifier:
         return ClassMaps(before, rectified, self.class_names, names, pixels, *shown)
 
     def _read(
-        self, images: Images | str | Path | Sequence[str | Path], what: str, preprocess: Preprocess, resize: bool = True
+        self, images: Images | str | Path | Sequence[str | Path], what: str, preprocess: Preprocess
     ) -> tuple[list[str], Images]:
         """The name of each image, its place or its file, and all of them as the network gets them."""
         if isinstance(images, np.ndarray):
@@ -163,9 +170,6 @@ class Classifier:
         images = [images] if isinstance(images, str | Path) else images
         if not len(images):
             raise DataError(f"{what}: no image was given")
-        if resize and preprocess.source_size is None:
-            # Images of different sizes meet at the network's own.
-            preprocess = msgspec.structs.replace(preprocess, source_size=(preprocess.size, preprocess.size))
         read = [read_image(path, preprocess) for path in images]
         if len({image.shape for image in read}) > 1:
             raise DataError(f"{what}: the images are of different sizes; give them one at a time")

@@ -11,7 +11,7 @@ from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_
 from mlpconv.arch.diagram import layer_label, to_svg
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
-from mlpconv.runs import class_maps, mistakes
+from mlpconv.runs import class_maps, material, mistakes
 from mlpconv.runs.chart import Line, Note, line_chart
 from mlpconv.runs.files import write_atomic
 from mlpconv.runs.page import language, picture, render
@@ -124,6 +124,11 @@ def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], cla
             f"This run is not finished: {done} of {planned} epochs are done; {then}. "
             f"To go on: mlpconv train --out {shlex.quote(str(run.path))} --resume"
         )
+    passed = material.skipped(run)
+    if passed:
+        listed = "; ".join(f"{path}: {reason}" for path, reason in passed[:10])
+        more = f"; and {len(passed) - 10:,} more" if len(passed) > 10 else ""
+        said.append(f"{len(passed):,} things in the folder were passed over (skipped.csv): {listed}{more}.")
     skipped = sum(line["skipped"] for line in history)
     if skipped:
         said.append(

@@ -10,6 +10,8 @@ class_maps.safetensors  the class maps of a few test images
 forecast.json           what the run was expected to take
 result.json             how it ended
 failed.json             that training could not be brought to an end, and why
+split.csv               of a folder of images: which file was used for what
+skipped.csv             of a folder of images: what could not be used, and why
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """

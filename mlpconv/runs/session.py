@@ -15,12 +15,12 @@ from mlpconv.arch.shapes import output_shape
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Backend, Model, Precision, State, Weights, get_backend
 from mlpconv.backends.weights import check_weights, initialize, weight_shapes
-from mlpconv.data import ImageDataset, Splits, hold_out, load_dataset
+from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import class_maps, mistakes
+from mlpconv.runs import class_maps, material, mistakes, pretrained
 from mlpconv.runs.checkpoint import GOOD
 from mlpconv.runs.place import claim, locked, make_directory, refuse_other, refuse_taken
 from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
@@ -78,6 +78,7 @@ class Session:
         precision: Precision | None = None,
         deterministic: bool = False,
         start: str | Path | None = None,
+        options: material.Options = material.USUAL,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         began = time.perf_counter()
@@ -85,14 +86,12 @@ class Session:
         device, precision = self.backend.choose(device, recipe.precision or precision)
         if deterministic:
             self.backend.set_deterministic(device)
-        # A wrong name is found before a download begins.
-        create_model(recipe.model)
-        # Images of one's own are not what the recipe names.
-        data_name = data.train.name.removesuffix("/train") if data else recipe.data
-        self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
+        recipe, self.pretrained = pretrained.prepare(recipe)
+        self.material = material.gather(recipe, data, data_directory, options, progress)
+        self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
         whole = self.data.train
         recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)), min_steps=0)
-        if recipe.validation:
+        if recipe.validation and self.validation is None:
             # The same images for every seed: runs are compared on them.
             rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)
             self.data = Splits(rest, self.data.test)
@@ -103,17 +102,19 @@ class Session:
         _check_size(self.network, size, train.num_classes, max(network.input_size))
         for _, each in recipe.image_sizes:
             _check_size(self.network, each, train.num_classes, size)
-        options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+        values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
         if recipe.normalize == "data":
             std = tuple(float(value) or 1.0 for value in train.std)
-            options |= {"mean": tuple(map(float, train.mean)), "std": std}
+            values |= {"mean": tuple(map(float, train.mean)), "std": std}
+        if self.pretrained is not None:  # what its layers learnt from
+            values |= {"mean": self.pretrained.preprocess.mean, "std": self.pretrained.preprocess.std}
         self.config = Config(
             recipe_name=recipe_name,
             recipe=recipe,
             network=self.network.to_dict(),
-            preprocess=fitting_preprocess(train, size, **options),
+            preprocess=fitting_preprocess(train, size, **values),
             data=DataInfo(
-                data_name,
+                self.material.name,
                 train.class_names,
                 len(train),
                 len(test),
@@ -128,6 +129,8 @@ class Session:
             start=str(start) if start is not None else None,
         )
         self._start = _weights(start, self.network) if start is not None else None
+        if self.pretrained is not None:
+            self.first_weights(recipe.seed)  # what does not fit is said before anything is written
         self.seconds = time.perf_counter() - began
 
     @property
@@ -152,7 +155,8 @@ class Session:
         if self._start is not None:
             return self._start
         biases = self.backend.framework_biases
-        return initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
+        first = initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
+        return first if self.pretrained is None else pretrained.start_from(self.pretrained, self.network, first)
 
     def watch(self, model: Model, state: GuardState | None = None, good: State | None = None) -> Watch:
         """The guard at work on a model of this session. state, good: of a checkpoint."""
@@ -230,6 +234,9 @@ class Recorder:
             with locked(path):
                 refuse_taken(path)  # again: another process may have been quicker
                 self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
+            if session.material.loaded is not None:
+                with self._writing():
+                    material.keep(path, session.material.loaded)
 
     def __iter__(self) -> Iterator[Event]:
         with locked(self.run.path):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
+from mlpconv.data.mapped import Ahead
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import Recipe
@@ -95,6 +96,7 @@ def train(
     steps = steps_per_epoch(recipe, count)
     watch = watch or Watch(model, recipe, labels)
     watch.begin(epoch, step)
+    ahead = Ahead(images)
     began = reported = time.perf_counter()
     executed, plan = 0, None
     while epoch < recipe.epochs:
@@ -103,6 +105,7 @@ def train(
                 yield Stopped(epoch, step)
                 return
             plan = watch.plan(count, side, image_size, epoch, step)
+            ahead.want(watch.indices(count, epoch, step + 1))
             model.train_step(plan)
             executed += len(plan.indices)
             step += 1

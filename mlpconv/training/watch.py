@@ -13,7 +13,7 @@ from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
 from mlpconv.errors import NetworkError, TrainingFailed
 from mlpconv.training.guard import Decision, Event, Guard, GuardState, Tally, Trouble, restart_seed
-from mlpconv.training.plan import plan_step
+from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.reopen import arrays_of, can_reopen, reopen
 
@@ -61,6 +61,7 @@ class Watch:
     ) -> None:
         maps = network is not None and sample is not None and can_die(network)
         classes = len(class_names) or int(labels.max()) + 1
+        self.labels = labels
         self.guard = Guard(recipe, labels, classes, maps=maps, sample=0 if sample is None else len(sample))
         self.guard.state = state or GuardState()
         self.good = good
@@ -76,11 +77,18 @@ class Watch:
 
     def plan(self, count: int, side: tuple[int, int], image_size: int, epoch: int, step: int) -> StepPlan:
         """``plan_step`` with what the guard has changed."""
-        state = self.guard.state
-        recipe = self.recipe
-        if state.restarts:
-            recipe = msgspec.structs.replace(recipe, seed=restart_seed(recipe.seed, state.restarts))
-        return plan_step(recipe, count, side, image_size, epoch, step, rate=state.rate)
+        rate = self.guard.state.rate
+        return plan_step(self._told(), count, side, image_size, epoch, step, self.labels, rate=rate)
+
+    def indices(self, count: int, epoch: int, step: int) -> np.ndarray:
+        """The images of a step, int64 (B,); empty behind the last."""
+        return step_indices(self._told(), count, epoch, step, self.labels)
+
+    def _told(self) -> Recipe:
+        restarts = self.guard.state.restarts
+        if not restarts:
+            return self.recipe
+        return msgspec.structs.replace(self.recipe, seed=restart_seed(self.recipe.seed, restarts))
 
     def look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
         """Look at the run after ``step`` steps of ``epoch``, and do what is to be done; None where nothing is.

@@ -10,7 +10,8 @@ import pytest
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
 CHECKED = {
-    "compare", "convert", "data-get", "data-list", "doctor", "evaluate", "explain", "models", "predict", "recipes",
+    "compare", "convert", "data-check", "data-clean",
+    "data-get", "data-list", "doctor", "evaluate", "explain", "models", "predict", "predict-out", "recipes",
     "report", "runs", "summary", "train",
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ recipes = st.builds(
 def test_named_recipes_stand_on_their_own(name):
     named = RECIPES[name]
     assert get_recipe(name) == named.recipe
-    assert create_model(named.recipe.model)
+    assert named.recipe.model == "auto" or create_model(named.recipe.model)
     assert named.source
     assert named.expect
 
