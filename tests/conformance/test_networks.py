@@ -30,7 +30,7 @@ def test_logits_are_the_references(backend, name):
     assert all(np.array_equal(weights[key], value) for key, value in model.weights().items())
 
 
-@pytest.mark.parametrize("name", cases.SIZES)
+@pytest.mark.parametrize("name", cases.GRADIENTS)
 def test_gradients_are_pytorchs(backend, oracle, name):
     network, images, labels, plan = cases.gradient_case(name)
     model = backend.build(network, cases.preprocess(network), optimizer=Optimizer())

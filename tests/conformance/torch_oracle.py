@@ -44,7 +44,7 @@ def trajectory(network, weights, optimizer, plans, images, labels, preprocess):
 def main(path: str) -> None:
     torch.manual_seed(0)
     found = {}
-    for name in cases.SIZES:
+    for name in cases.GRADIENTS:
         network, images, labels, plan = cases.gradient_case(name)
         x, targets = reference.carry_out(plan, images, labels, cases.preprocess(network), 7)
         module = network.build("torch", weights=cases.start(network))
