@@ -3,6 +3,10 @@ ARGS ?=
 # The address of an index that has CPU builds of PyTorch: smaller by gigabytes, and all that a machine without a GPU uses.
 TORCH_INDEX ?=
 
+# What test-frameworks tries, each in an environment of its own.
+FRAMEWORKS ?= tensorflow jax mxnet
+MXNET_PYTHON ?= $(PYTHON)
+
 BIN := .venv/bin
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
@@ -13,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test lint docs wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-long test-frameworks mxnet lint docs wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +36,17 @@ train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
 # One thread a worker: the workers themselves fill the cores.
 test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
+
+test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
+	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)
+
+mxnet: .venv-mxnet/.installed ## install mlpconv with MXNet into .venv-mxnet: it needs an older NumPy
+
+# One back end a process, each in its environment; PyTorch's gradients, which all are compared with, come from .venv.
+test-frameworks: $(DEV) $(FRAMEWORKS:%=.venv-%/.installed) ## every network on TensorFlow, JAX and MXNet; FRAMEWORKS='jax'
+	@for name in $(FRAMEWORKS); do echo "conformance: $$name"; \
+		PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=2 .venv-$$name/bin/python -m pytest -p no:cacheprovider -q tests/conformance \
+			--backend $$name --torch-python $(BIN)/python $(ARGS) || exit 1; done
 
 lint: $(DEV) ## style, types, and the direction of imports
 	$(BIN)/ruff check
@@ -53,8 +68,8 @@ clean: ## remove build output and caches; runs and .venv stay
 	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find mlpconv tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove .venv too
-	rm -rf .venv
+distclean: clean ## remove .venv too, and the frameworks' own
+	rm -rf .venv .venv-*
 
 $(RUNTIME): pyproject.toml constraints.txt $(if $(STALE),always)
 	@command -v $(PYTHON) >/dev/null || { \
@@ -79,4 +94,14 @@ $(DEV): $(RUNTIME)
 	@touch .venv/.installing
 	$(PIP) --group dev
 	@rm .venv/.installing
+	@touch $@
+
+# MXNet's NumPy has no builds for Python 3.12 and later: MXNET_PYTHON names an interpreter of 3.11.
+.venv-%/.installed: pyproject.toml constraints.txt constraints-mxnet.txt
+	@echo "making .venv-$*"
+	@$(if $(filter mxnet,$*),$(MXNET_PYTHON),$(PYTHON)) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt pip
+	.venv-$*/bin/python -m pip install --disable-pip-version-check $(if $(CI),--quiet --quiet) \
+		--constraint $(if $(filter mxnet,$*),constraints-mxnet.txt,constraints.txt) -e '.[$*]' --group conformance \
+		$(if $(filter jax,$*),--group flax)
 	@touch $@

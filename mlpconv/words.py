@@ -1,4 +1,6 @@
-"""Quantities as one says them, for terminals and pages alike."""
+"""Quantities and names as one says them, for terminals and pages alike."""
+
+import os
 
 
 def duration(seconds: float) -> str:
@@ -31,3 +33,9 @@ def size(count: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """A file's name as one can print it: what is no printable text stands escaped."""
+    text = os.fspath(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -118,3 +118,21 @@ def test_a_misspelt_field_names_the_nearest():
 def test_load_of_nothing_says_so(tmp_path):
     with pytest.raises(RunError, match="there is no such directory"):
         mlpconv.load(tmp_path / "none")
+
+
+def test_a_run_goes_on_otherwise_where_that_is_said(tmp_path):
+    pytest.importorskip("torch")
+    path = tmp_path / "run"
+    mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", epochs=1)
+    with pytest.raises(RunError, match="epochs: 1, now 2"):
+        mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", resume=True)
+    more = {"epochs": 2, "device": "cpu"}
+    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=True, resume_with=more)
+    assert run.result.epochs == 2
+    assert run.config.resumed_with == ("epoch 1, step 0: epochs: 1, now 2",)
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        mlpconv.train(OWN, data=None, out=tmp_path)

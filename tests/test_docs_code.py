@@ -35,11 +35,11 @@ def stripes(count, seed):
 
 @pytest.fixture
 def few_images(monkeypatch, tmp_path):
-    """Every data set of the pages has few images, nothing is fetched, and a picture lies beside."""
+    """Every data set of the pages has few images, nothing is fetched, and a picture and a folder lie beside."""
     from PIL import Image
 
     import mlpconv.data
-    import mlpconv.runs.session
+    import mlpconv.runs.material
 
     def load(name, **options):
         names = dataset_source(name).class_names if isinstance(name, str) else name.class_names
@@ -52,7 +52,13 @@ def few_images(monkeypatch, tmp_path):
     monkeypatch.setattr(mlpconv.data, "load_dataset", load)
     monkeypatch.setattr(mlpconv, "load_dataset", load, raising=False)
     monkeypatch.setattr(mlpconv.data, "get_dataset", get)
-    monkeypatch.setattr(mlpconv.runs.session, "load_dataset", load)
+    monkeypatch.setattr(mlpconv.runs.material, "load_dataset", load)
+    # Three epochs of few images are enough here.
+    monkeypatch.setattr(mlpconv.runs.session, "epochs_of", lambda recipe, count: recipe.epochs)
+    for index, image in enumerate(stripes(20, 3)[0]):
+        path = tmp_path / "photos" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
     Image.fromarray(stripes(1, 2)[0][0, ..., 0]).resize((90, 60)).save(tmp_path / "shirt.jpg")
 
 

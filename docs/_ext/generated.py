@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.train",
         "mlpconv.load",
         "mlpconv.Classifier",
+        "mlpconv.runs.class_maps.ClassMaps",
         "mlpconv.Run",
         "mlpconv.runs.run.Result",
         "mlpconv.keep_memory",
@@ -74,7 +75,12 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.training.recipe.to_toml",
     ),
     "Data": ("mlpconv.load_dataset", "mlpconv.ImageDataset", "mlpconv.Splits", "mlpconv.data.dataset.hold_out"),
-    "Weights from elsewhere": ("mlpconv.convert.read_torch_file", "mlpconv.convert.from_state_dict"),
+    "Weights from elsewhere": (
+        "mlpconv.convert.read_weights",
+        "mlpconv.convert.write_weights",
+        "mlpconv.convert.read_torch_file",
+        "mlpconv.convert.from_state_dict",
+    ),
     "Errors": ("mlpconv.MlpconvError",),
 }  # fmt: skip
 

@@ -195,7 +195,8 @@ class Network:
         return type(self).named({**self.layers, **(layers or {})}, **{**settings, **changes})
 
     def build(self, backend: str = "torch", **options: Any) -> Any:
-        """The network in a framework: an ``nn.Module`` ("torch") or a ``keras.Model`` ("tensorflow", "jax").
+        """The network in a framework: an ``nn.Module`` ("torch"), a ``keras.Model`` ("tensorflow", "jax") or a
+        ``gluon.HybridBlock`` ("mxnet").
 
         Raises MissingDependency where the framework is not installed.
         """
@@ -322,7 +323,8 @@ def _layer(value: Any, where: str) -> AnyLayer:
         raise NetworkError(f"{where}: {unknown('kind', kind, _KINDS)}")
     try:
         return msgspec.convert(value, _KINDS[kind])
-    except msgspec.ValidationError as error:
+    # The other one is of half a surrogate pair, which JSON can write and UTF-8 cannot.
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         known = ", ".join(_KINDS[kind].__struct_fields__) or "none"
         raise NetworkError(f"{where}: {error}; got {reprlib.repr(value)}; the fields of {kind} are: {known}") from None
 

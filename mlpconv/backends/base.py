@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]
 """The canonical weights: see mlpconv.backends.weights."""
 State = dict[str, npt.NDArray[Any]]
-"""Everything that a step changes, by name. It resumes only in the back end that made it."""
+"""Everything that a step changes, by name. It resumes only in the back end that made it. A canonical weight's name is a
+whole part, between dots or slashes, of the names of its own array and of the optimiser's for it; all of the optimiser's
+begin with "optimizer", the metric sums with "metrics", and both are 0 before the first step."""
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -102,7 +104,7 @@ class Model(Protocol):
 
     @property
     def native(self) -> Any:
-        """The framework's own object: an nn.Module, a keras.Model."""
+        """The framework's own object: an nn.Module, a keras.Model, a gluon.HybridBlock."""
         ...
 
     def weights(self) -> dict[str, Floats]: ...
@@ -123,6 +125,19 @@ class Model(Protocol):
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
+        ...
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w) for uint8 (N, H, W, C): what a last ReLU and the average pooling make the logits
+        of (mlpconv.arch.maps).
+
+        size: (height, width) that the images are resized to; the preprocess's own fit and size by default. Raises
+        NetworkError where the network has no class maps, or the images are too small for it.
+        """
+        ...
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w) for uint8 (N, H, W, C): what a layer with maps gives in evaluation, by its full name."""
         ...
 
     def training_state(self) -> State: ...
@@ -148,6 +163,11 @@ class Backend(Protocol):
         precision: Precision = "float32",
         device: str = "cpu",
     ) -> Model: ...
+
+    def set_deterministic(self, device: str) -> None:
+        """Only deterministic algorithms from here on, for the whole process. Raises MlpconvError where it is too late
+        for that or impossible."""
+        ...
 
     def describe_device(self, device: str) -> str:
         """A device as one reads it: "cpu (AMD EPYC, 2 threads)"."""
@@ -198,7 +218,8 @@ class Backend(Protocol):
         ...
 
 
-_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras"}
+_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras", "mxnet": "mxnet"}
+_OWN_ENVIRONMENT = " in an environment of its own: MXNet 1.9.1 needs NumPy below 1.24 (in the repository: make mxnet)"
 
 
 def list_backends() -> list[str]:
@@ -217,6 +238,5 @@ def get_backend(name: str) -> Backend:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mlpconv"):
             raise
-        raise MissingDependency(
-            f'backend {name}: the package {error.name!r} is not installed; pip install "mlpconv[{name}]"'
-        ) from error
+        remedy = f'pip install "mlpconv[{name}]"' + (_OWN_ENVIRONMENT if name == "mxnet" else "")
+        raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {remedy}") from error

@@ -23,8 +23,10 @@ class Extent(NamedTuple):
     size: Size
 
 
-def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str, Extent]:
+def computed_extents(network: Network, input_shape: tuple[int, ...], folded: bool = False) -> dict[str, Extent]:
     """What each convolution computes, by name, for images of ``input_shape`` (C, H, W).
+
+    folded: the first layer is a folded convolution (mlpconv.backends.fold), which computes just what is read of it.
 
     Batch normalisation takes its statistics from all positions and dropout draws for all of them, so what they
     receive is computed whole.
@@ -51,6 +53,8 @@ def computed_extents(network: Network, input_shape: tuple[int, ...]) -> dict[str
         padding = below, right
         rows_out, columns_out = ((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
         received = rows_out, columns_out
+        if folded and row is rows[0]:
+            received = min(rows_out, wanted[0]), min(columns_out, wanted[1])
         extents[row.name] = Extent(padding, received)
     return extents
 

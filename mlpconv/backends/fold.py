@@ -1,14 +1,14 @@
-"""Bilinear enlarging by a whole factor and the convolution after it, as one convolution on the small image.
+"""Bilinear enlarging by a whole factor and the convolution after it, without the enlarged image.
 
-Enlarging is linear and local, so a convolution with stride s behind an enlarging by f reads each output from a few
-source pixels. Outputs whose positions agree modulo P = f / gcd(f, s) share the same weights; they are the P phases of
-an axis. With M (P, k_src, k) the share of source pixel and phase in every enlarged pixel, the small convolution's
-weights are M·W·Mᵀ, its stride is s / gcd(f, s), and its outputs are the phases side by side. Exact but for rounding,
-edges included (the source is replicated outwards, as bilinear resizing does), where the convolution has no
-padding of its own.
+Along an axis the enlarged image is a broken line that bends at the centres of the source pixels, f enlarged pixels
+apart. With g = gcd(f, s), knots g apart that include those centres describe it exactly, and every window of a
+convolution with stride s sees the same places between its knots, because s is a multiple of g. So the convolution is
+one on the knots: its weights are M·W·Mᵀ, with M (knots, k) the share of each knot in each enlarged pixel of a window,
+and its stride is s / g. The knots are the source enlarged by f / g only. Exact but for rounding, edges included
+(bilinear resizing replicates them), where the convolution has no padding of its own.
 """
 
-from math import gcd, prod
+from math import ceil, floor, gcd, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -21,44 +21,47 @@ from mlpconv.arch.network import Network
 class AxisFold(NamedTuple):
     """One axis of a folded convolution.
 
-    matrix: float64 (phases, source kernel, kernel). stride: in source pixels. before, after: replicated source pixels
-    on each side. outputs: of the axis; the phases give phases·⌈outputs / phases⌉, the rest is cut off.
+    knots: float64 (knots, source pixels), which makes the knots. matrix: float64 (kernel on the knots, kernel).
+    stride: in knots. outputs: of the axis.
     """
 
+    knots: npt.NDArray[np.float64]
     matrix: npt.NDArray[np.float64]
     stride: int
-    before: int
-    after: int
     outputs: int
 
-    @property
-    def phases(self) -> int:
-        return len(self.matrix)
 
-
-def fold_axis(source: int, target: int, kernel: int, stride: int) -> AxisFold:
-    """The fold of one axis: ``source`` pixels enlarged to ``target``, then windows of ``kernel`` at ``stride``."""
+def fold_axis(source: int, target: int, kernel: int, stride: int, outputs: int | None = None) -> AxisFold:
+    """The fold of one axis: ``source`` pixels enlarged to ``target``, then windows of ``kernel`` at ``stride``; the
+    first ``outputs`` of them, or all."""
     factor, rest = divmod(target, source)
     assert rest == 0, (source, target)
-    shared = gcd(factor, stride)
-    phases, step = factor // shared, stride // shared
-    count = (target - kernel) // stride + 1
-    places = (stride * np.arange(phases)[:, None] + np.arange(kernel) + 0.5) / factor - 0.5
-    left = np.floor(places).astype(int)
-    share = places - left
-    low, high = left.min(), left.max() + 1
-    matrix = np.zeros((phases, high - low + 1, kernel))
-    for phase in range(phases):
-        np.add.at(matrix[phase], (left[phase] - low, np.arange(kernel)), 1 - share[phase])
-        np.add.at(matrix[phase], (left[phase] - low + 1, np.arange(kernel)), share[phase])
-    last = step * (-(-count // phases) - 1) + high
-    return AxisFold(matrix, step, int(-low), max(0, int(last) - (source - 1)), count)
+    count = outputs or (target - kernel) // stride + 1
+    gap = gcd(factor, stride)
+    offset = (factor - 1) / 2 % gap  # where the first knot at or after 0 lies
+    places = (np.arange(kernel) - offset) / gap
+    low = floor(places[0])
+    matrix = _shares(places - low, ceil(places[-1]) - low + 1)
+    step = stride // gap
+    at = (gap * (low + np.arange(step * (count - 1) + len(matrix))) + offset + 0.5) / factor - 0.5
+    return AxisFold(_shares(at.clip(0, source - 1), source).T, matrix, step, count)
 
 
-def fold_axes(layer: Conv2d, source: tuple[int, int], target: int) -> tuple[AxisFold, AxisFold]:
+def _shares(places: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.float64]:
+    """(points, places): the share of each of the points 0, 1, … in linear interpolation at each place."""
+    return np.maximum(0, 1 - np.abs(places - np.arange(points)[:, None]))
+
+
+def fold_axes(
+    layer: Conv2d, source: tuple[int, int], target: int, outputs: tuple[int, int] | None = None
+) -> tuple[AxisFold, AxisFold]:
     """The folds of rows and columns: ``source`` (height, width) enlarged to ``target``², then the convolution."""
     (height, width), kernel, stride = source, pair(layer.kernel_size), pair(layer.stride)
-    return fold_axis(height, target, kernel[0], stride[0]), fold_axis(width, target, kernel[1], stride[1])
+    rows, columns = outputs or (None, None)
+    return (
+        fold_axis(height, target, kernel[0], stride[0], rows),
+        fold_axis(width, target, kernel[1], stride[1], columns),
+    )
 
 
 def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
@@ -68,5 +71,4 @@ def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
     if not isinstance(first, Conv2d) or pair(first.padding) != (0, 0) or any(target % side for side in source):
         return False
     axes = fold_axes(first, source, target)
-    folded = prod(axis.matrix.shape[1] * axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
-    return 2 * folded <= prod(axis.matrix.shape[2] * axis.outputs for axis in axes)
+    return 2 * prod(len(axis.matrix) for axis in axes) <= prod(axis.matrix.shape[1] for axis in axes)

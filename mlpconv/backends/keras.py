@@ -6,14 +6,12 @@ Keras itself is imported by ``select`` and not before: it takes one engine for t
 import importlib
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlpconv.arch import cost
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Model, Optimizer, Precision, StepPlan, Weights
+from mlpconv.backends import hardware, hosted
+from mlpconv.backends.base import Model, Optimizer, Precision, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, unknown
 
@@ -56,7 +54,8 @@ class KerasBackend:
         return KerasModel(network, preprocess, optimizer, precision, device)
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
-        """The device asked for, else the first GPU, else the CPU; float32 unless asked otherwise.
+        """The device asked for, else the first GPU, else the CPU; the precision asked for, else bfloat16 where
+        TensorFlow computes faster in it on this processor, else float32.
 
         device: "cpu", "gpu" or "gpu:1"; "cuda" is taken for "gpu". Raises MlpconvError naming the devices found,
         RecipeError for an unknown precision.
@@ -69,15 +68,26 @@ class KerasBackend:
         if name not in found:
             raise MlpconvError(f"device {device!r}: {self.engine} finds {', '.join(found)}; choose one of them")
         match precision:
-            case None | "float32":
-                return name, "float32"
-            case "bfloat16":
-                return name, "bfloat16"
+            case None:
+                # JAX has no fast convolution in bfloat16 on a CPU.
+                fast = self.engine == "tensorflow" and name == "cpu" and hardware.has_bfloat16()
+                return name, "bfloat16" if fast else "float32"
+            case "float32" | "bfloat16":
+                return name, precision
         raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
+
+    def set_deterministic(self, device: str) -> None:
+        """Only deterministic operations from here on, for the whole process. JAX on a GPU takes that from XLA_FLAGS
+        alone, before it starts: MlpconvError says so where it is missing."""
+        flag = "--xla_gpu_deterministic_ops=true"
+        if self.engine == "tensorflow":
+            importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+        elif device != "cpu" and flag not in os.environ.get("XLA_FLAGS", ""):
+            raise MlpconvError(f"deterministic: JAX on {device} needs XLA_FLAGS={flag} in the environment")
 
     def describe_device(self, device: str) -> str:
         """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
-        name, _ = self.choose(device, None)
+        name, _ = self.choose(device, "float32")
         if name == "cpu":
             return f"cpu ({hardware.processor()}, {hardware.cpu_count()} threads)"
         index = int(name.partition(":")[2])
@@ -89,59 +99,11 @@ class KerasBackend:
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
 
-    def training_bytes(
-        self,
-        network: Network,
-        preprocess: Preprocess,
-        source: tuple[int, int],
-        plan: Callable[[int], StepPlan],
-        *,
-        optimizer: Optimizer,
-        precision: Precision,
-        device: str = "cpu",
-    ) -> Callable[[int], int]:
-        """As Backend.training_bytes, by the nominal ledger: what these engines keep is their compiler's choice."""
-        side = plan(1).image_size
-        shape, about = (network.input_channels, side, side), {"value_bytes": 2 if precision == "bfloat16" else 4}
-        kind = optimizer.kind
-        return lambda batch: cost.training_memory(network, shape, batch=batch, optimizer=kind, **about).total
-
-    def prediction_bytes(
-        self,
-        network: Network,
-        preprocess: Preprocess,
-        source: tuple[int, int],
-        *,
-        optimizer: Optimizer | None = None,
-        precision: Precision,
-        device: str = "cpu",
-    ) -> Callable[[int], int]:
-        """As Backend.prediction_bytes, by the nominal ledger."""
-        from mlpconv.backends.keras_model import CHUNK
-
-        shape = (network.input_channels, preprocess.size, preprocess.size)
-        values = cost.OPTIMIZER_VALUES[optimizer.kind] if optimizer else 0
-        state = cost.WEIGHT_BYTES * values * cost.count(network, shape).parameters
-        value_bytes = 2 if precision == "bfloat16" else 4
-
-        def at(images: int) -> int:
-            batch = min(images, CHUNK)
-            return state + cost.prediction_memory(network, shape, batch=batch, value_bytes=value_bytes).total
-
-        return at
-
-    def is_out_of_memory(self, error: BaseException) -> bool:
-        """TensorFlow has a kind of error for it, JAX a word at the beginning of its own."""
-        told = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
-        return isinstance(error, MemoryError) or told
-
-    def available_memory(self, device: str) -> int | None:
-        """Free memory of the machine; the engines do not say that of an accelerator."""
-        return hardware.available_memory() if device == "cpu" else None
-
-    def watch_memory(self, device: str) -> Callable[[], int | None]:
-        """Nobody counts."""
-        return lambda: None
+    training_bytes = staticmethod(hosted.training_bytes)
+    prediction_bytes = staticmethod(hosted.prediction_bytes)
+    available_memory = staticmethod(hosted.available_memory)
+    watch_memory = staticmethod(hosted.watch_memory)
+    is_out_of_memory = staticmethod(hosted.is_out_of_memory)
 
     def _devices(self) -> list[str]:
         """ "cpu", then the accelerators."""

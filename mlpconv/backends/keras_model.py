@@ -1,176 +1,164 @@
 """Training and prediction in Keras."""
 
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
 from keras import device as on  # pyright: ignore[reportAttributeAccessIssue]
 from keras import ops  # pyright: ignore[reportAttributeAccessIssue]
 
-from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.arch.shapes import layer_shapes, num_classes
-from mlpconv.backends import keras_network, keras_step
-from mlpconv.backends import numpy as reference
+from mlpconv.arch.shapes import num_classes
+from mlpconv.backends import hosted, keras_network, keras_step
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.weights import check_weights, weight_shapes
-from mlpconv.errors import RecipeError, RunError
+from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
 
-CHUNK = 128
-"""Images that prediction computes at once."""
+SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skipped", "int32"))
 
 
-class KerasModel:
+class KerasModel(hosted.Predictions):
     """A network in Keras: see ``mlpconv.backends.base.Model``.
 
-    Batches are made on the host by the NumPy reference. Raises NetworkError for a network that is no classifier.
+    What a step changes lives in tensors of its own, which compiled code may overwrite; ``native`` receives it when it
+    is asked for. Raises NetworkError for a network that is no classifier.
     """
 
     def __init__(
         self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, precision: Precision, device: str
     ) -> None:
-        self._network, self._preprocess, self._optimizer, self._device = network, preprocess, optimizer, device
+        self.network, self.preprocess, self._optimizer, self._device = network, preprocess, optimizer, device
         self._policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         self._shape = (network.input_channels, preprocess.size, preprocess.size)
-        self._classes = num_classes(network)
+        self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
         with on(device):
-            self.native = keras_network.build(network, self._shape, policy=self._policy)
-            names = {id(v): name for name, v in keras_network.variables(network, self.native).items()}
-            self._names = [names[id(variable)] for variable in self.native.trainable_variables]
-            self._optimizer_state = [keras_step.fresh(optimizer, v.shape) for v in self.native.trainable_variables]
-            self._step = ops.zeros((), "int32")
-        self._statistics = [names.get(id(variable)) for variable in self.native.non_trainable_variables]
-        self._compiled: dict[int, Any] = {}
-        self._reset()
+            self._native = keras_network.build(network, self._shape, policy=self._policy)
+        variables = keras_network.variables(network, self._native)
+        self._seeds = len(self._native.non_trainable_variables) - sum(map(is_statistic, variables))
+        self._compiled: dict[Any, Any] = {}
+        self._changed = False
+        self._take(0, {name: {} for name in variables}, 0, 0, 0, 0)
+        self._begin_optimizer()
+
+    @property
+    def native(self) -> Any:
+        """The ``keras.Model`` with the weights of now."""
+        if self._changed:
+            values = self._state.parameters | self._state.statistics
+            for name, variable in keras_network.variables(self.network, self._native).items():
+                # A copy: the next step may overwrite the tensor itself.
+                variable.assign(ops.copy(values[name]))
+            self._changed = False
+        return self._native
 
     def weights(self) -> dict[str, Floats]:
-        return keras_network.read(self._network, self.native)
+        values = self._state.parameters | self._state.statistics
+        return {name: keras_network.from_keras(ops.convert_to_numpy(values[name])) for name in self._shapes}
 
     def load_weights(self, weights: Weights) -> None:
-        check_weights(self._network, weights, "load_weights", self._shape)
-        keras_network.load(self._network, self.native, weights)
+        check_weights(self.network, weights, "load_weights", self._shape)
+        keras_network.load(self.network, self._native, weights)
+        state = self._state
+        self._take(state.step, state.slots, *state.sums)
+        self._changed = False
 
     def attach(self, images: Images, labels: Labels) -> None:
         assert len(images) == len(labels)
         self._images, self._labels = images, labels
 
-    def logits(self, images: Images) -> Floats:
-        found = []
+    def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
+        source = (pixels.shape[1], pixels.shape[2])
+        key = (source, size, output)
+        if key not in self._compiled:
+            path = self._path(source, size, output)
+
+            def forward(parameters: Any, statistics: Any, seeds: Any, pixels: Any) -> Any:
+                return path(parameters, statistics, seeds, pixels, training=False)[0]
+
+            self._compiled[key] = keras_step.compiled(forward)
+        forward = self._compiled[key]
         with on(self._device):
-            for start in range(0, len(images), CHUNK):
-                x = reference.preprocess(images[start : start + CHUNK], self._preprocess)
-                found.append(np.asarray(self.native.predict_on_batch(x.transpose(0, 2, 3, 1)), np.float32))
-        return np.concatenate(found) if found else np.zeros((0, self._classes), np.float32)
+            values = self._state.parameters, self._state.statistics, self._drawn(0)
+            found = np.array(ops.convert_to_numpy(forward(*values, ops.convert_to_tensor(pixels))))
+        return np.ascontiguousarray(found.transpose(0, 3, 1, 2)) if found.ndim == 4 else found
 
     def train_step(self, plan: StepPlan) -> None:
-        step = self._compiled_step(plan.image_size)
-        x, targets = reference.carry_out(plan, self._images, self._labels, self._preprocess, self._classes)
-        batch = x.transpose(0, 2, 3, 1), targets, self._labels[plan.indices].astype(np.int32)
+        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
+        source, size = (pixels.shape[1], pixels.shape[2]), plan.image_size
+        key = (source, size)
+        if key not in self._compiled:
+            self._compiled[key] = self._compiled_step(source, size)
+        step = self._compiled[key]
         with on(self._device):
-            state = (
-                [ops.copy(variable) for variable in self.native.trainable_variables],
-                self._rest(plan.dropout_seed),
-                self._optimizer_state,
-                self._step,
-                self._sums,
-            )
+            batch = hosted.Batch(*map(ops.convert_to_tensor, (pixels, targets, labels)))
             rate = ops.convert_to_tensor(plan.learning_rate, "float32")
-            parameters, rest, self._optimizer_state, self._step, self._sums = step(
-                state, [ops.convert_to_tensor(part) for part in batch], rate
-            )
-            for variable, value in zip(self.native.trainable_variables, parameters, strict=True):
-                variable.assign(value)
-            for variable, value in zip(self.native.non_trainable_variables, rest, strict=True):
-                variable.assign(value)
-        self._examples += len(x)
+            self._state = step(self._state, batch, self._drawn(plan.dropout_seed), rate)
+        self._changed = True
 
     def read_metrics(self, *, reset: bool = False) -> Metrics:
-        loss, correct, skipped = (ops.convert_to_numpy(value).item() for value in self._sums)
-        metrics = Metrics(loss, correct, self._examples, skipped)
+        loss, correct, examples, skipped = (ops.convert_to_numpy(value).item() for value in self._state.sums)
         if reset:
-            self._reset()
-        return metrics
+            self._state = self._state._replace(sums=self._sums(0, 0, 0, 0))
+        return Metrics(loss, correct, examples, skipped)
 
     def training_state(self) -> State:
-        state: State = self.weights()
-        for name, slots in zip(self._names, self._optimizer_state, strict=True):
-            state |= {f"optimizer.{name}.{key}": np.array(value) for key, value in slots.items()}
-        state["optimizer.step"] = np.array(self._step)
-        metrics = self.read_metrics()
-        return state | {f"metrics.{key}": np.array(value) for key, value in metrics._asdict().items()}
+        """Weights, optimiser state and metric sums: all that a step changes."""
+        own = self._state
+        state: State = dict(self.weights())
+        for name, slots in own.slots.items():
+            state |= {f"optimizer.{name}.{key}": np.array(ops.convert_to_numpy(slots[key])) for key in slots}
+        state["optimizer.step"] = np.array(ops.convert_to_numpy(own.step))
+        metrics = zip(SUMS, own.sums, strict=True)
+        return state | {f"metrics.{key}": np.array(ops.convert_to_numpy(value)) for (key, _), value in metrics}
 
     def load_training_state(self, state: State) -> None:
-        """Raises RunError for a state of another network, optimiser or back end."""
-        own = self.training_state()
-        shapes, given = ({key: value.shape for key, value in each.items()} for each in (own, state))
-        if differing := sorted({key for key, _ in shapes.items() ^ given.items()}):
-            raise RunError(
-                f"this training state was made by another network, optimiser or back end: {differing[0]} differs"
-                f" ({len(differing)} differences); resume with what made it, or start from its weights alone"
-            )
+        """Raises WeightsError for a state of another network, optimiser or back end."""
+        hosted.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
-        with on(self._device):
-            self._optimizer_state = [
-                {key: ops.convert_to_tensor(state[f"optimizer.{name}.{key}"]) for key in slots}
-                for name, slots in zip(self._names, self._optimizer_state, strict=True)
-            ]
-            self._step = ops.convert_to_tensor(state["optimizer.step"])
-        self._examples = int(state["metrics.examples"])
-        self._sums = self._as_sums(*(state[f"metrics.{key}"] for key in ("loss", "correct", "skipped")))
+        slots = {
+            name: {key: state[f"optimizer.{name}.{key}"] for key in own} for name, own in self._state.slots.items()
+        }
+        self._take(state["optimizer.step"], slots, *(state[f"metrics.{key}"] for key, _ in SUMS))
 
-    def _reset(self) -> None:
-        self._examples = 0
-        self._sums = self._as_sums(0, 0, 0)
-
-    def _as_sums(self, loss: Any, correct: Any, skipped: Any) -> tuple[Any, Any, Any]:
+    def _take(self, step: Any, slots: dict[str, dict[str, Any]], *sums: Any) -> None:
+        """The state from the native model's weights and what else is given."""
         with on(self._device):
-            return (
-                ops.convert_to_tensor(loss, "float32"),
-                ops.convert_to_tensor(correct, "int32"),
-                ops.convert_to_tensor(skipped, "int32"),
+            values = {
+                name: ops.copy(variable.value)
+                for name, variable in keras_network.variables(self.network, self._native).items()
+            }
+            self._state = keras_step.State(
+                {name: value for name, value in values.items() if not is_statistic(name)},
+                {name: value for name, value in values.items() if is_statistic(name)},
+                {
+                    name: {key: ops.convert_to_tensor(value) for key, value in slots[name].items()}
+                    for name in values
+                    if not is_statistic(name)
+                },
+                ops.convert_to_tensor(step, "int32"),
+                self._sums(*sums),
             )
 
-    def _rest(self, seed: int) -> list[Any]:
-        """The values of the variables without gradient: statistics, and each dropout's seed, drawn from ``seed``."""
-        values = []
-        for index, variable in enumerate(self.native.non_trainable_variables):
-            if self._statistics[index] is None:
-                drawn = np.random.SeedSequence([seed, index]).generate_state(2) >> 1  # Fits an int32 as well.
-                values.append(ops.convert_to_tensor(drawn, variable.dtype))
-            else:
-                values.append(ops.copy(variable))
-        return values
+    def _begin_optimizer(self) -> None:
+        with on(self._device):
+            parameters = self._state.parameters
+            slots = {name: keras_step.fresh(self._optimizer, p.shape) for name, p in parameters.items()}
+        self._state = self._state._replace(slots=slots)
 
-    def _compiled_step(self, size: int) -> Any:
+    def _sums(self, *values: Any) -> Any:
+        with on(self._device):
+            return tuple(ops.convert_to_tensor(value, kind) for value, (_, kind) in zip(values, SUMS, strict=True))
+
+    def _drawn(self, seed: int) -> Any:
+        """Two numbers for each dropout, drawn from ``seed``, which fit an int32 as well."""
+        drawn = [np.random.SeedSequence([seed, index]).generate_state(2) >> 1 for index in range(self._seeds)]
+        return ops.convert_to_tensor(np.array(drawn, np.uint32).reshape(self._seeds, 2))
+
+    def _path(self, source: tuple[int, int], size: tuple[int, int], output: str | None = None) -> keras_step.Path:
+        return keras_step.Path(self.network, self._native, self.preprocess, source, size, self._policy, output)
+
+    def _compiled_step(self, source: tuple[int, int], size: int) -> Any:
         assert self._optimizer is not None, "a model built without an optimizer does not train"
-        if size not in self._compiled:
-            shape = (self._shape[0], size, size)
-            model = self.native
-            if shape != self._shape:
-                shapes = weight_shapes(self._network, shape)
-                if differing := [name for name in shapes if shapes[name] != self._shapes[name]]:
-                    raise RecipeError(
-                        f"image size {size}: {differing[0]} would need the shape {shapes[differing[0]]}, it has "
-                        f"{self._shapes[differing[0]]}; this network trains at {self._shape[1]} only"
-                    )
-                model = keras_network.build(self._network, shape, policy=self._policy, like=self.native)
-            self._compiled[size] = keras_step.compiled(
-                partial(keras_step.step, model, self._optimizer, self._names, self._corrections(shape))
-            )
-        return self._compiled[size]
-
-    def _corrections(self, shape: tuple[int, ...]) -> list[keras_step.Correction | None]:
-        """For each variable without gradient that is a running variance: its momentum, and the positions of its map."""
-        rows = {row.name: row for row in layer_shapes(self._network, shape)}
-        found: list[keras_step.Correction | None] = []
-        for name in self._statistics:
-            layer_name, _, part = (name or "").rpartition(".")
-            if part == "running_var":
-                row = rows[layer_name]
-                assert isinstance(row.layer, BatchNorm2d)
-                found.append((row.layer.momentum, prod(row.output_shape[1:])))
-            else:
-                found.append(None)
-        return found
+        hosted.check_size(self.network, self._shape, size)
+        path = self._path(source, (size, size))
+        return keras_step.compiled(partial(keras_step.step, path, self._optimizer), donated=0)

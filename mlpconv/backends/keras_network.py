@@ -23,8 +23,9 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
-from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.numpy import margins, pool_counts
+from mlpconv.backends.base import Weights
+from mlpconv.backends.numpy import margins
+from mlpconv.backends.placed import Placed, place
 from mlpconv.backends.weights import weight_shapes
 
 LAST = "channels_last"
@@ -40,21 +41,37 @@ _ATTRIBUTES = {
 }
 
 
-def build(network: Network, shape: Shape, *, policy: str = "float32", like: Any = None) -> Any:
+def build(
+    network: Network,
+    shape: Shape,
+    *,
+    policy: str = "float32",
+    like: Any = None,
+    lean: bool = False,
+    behind: str | None = None,
+    output: str | None = None,
+) -> Any:
     """A ``keras.Model`` for images of ``shape`` (C, H, W), given as (B, H, W, C), made of Keras' own layers only.
 
-    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared.
+    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared. lean:
+    leave out what nobody reads (mlpconv.backends.extents), and put a ReLU behind the max pooling that follows it.
+    behind: the first layer, where the model is to take its output instead of images. output: the layer to end with.
     """
+    lean = lean and not any(map(_lone_column, layer_shapes(network, shape)))
+    placed = place(network, shape, lean=lean, behind=behind, output=output)
+    first = placed[0].before
+    kind = "bfloat16" if behind is not None and policy == "mixed_bfloat16" else "float32"
     # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
-    image = x = Input((*shape[1:], shape[0]), name="image-input")
-    for row in layer_shapes(network, shape):
-        x = _padded(row, x)
+    image = x = Input((*first[1:], first[0]), name="image-input", dtype=kind)
+    for each in placed:
+        row = each.row
+        x = _padded(each, x)
         if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
             x = like.get_layer(row.name)(x)
         else:
             x = _layer(row.name, row.layer, policy)(x)
         if isinstance(row.layer, AvgPool2d):
-            x = _recounted(row, row.layer, x)
+            x = _recounted(each, row.layer, x)
         if _lone_column(row):
             x = layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=x.dtype)(x)
     # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
@@ -89,18 +106,19 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.Dense(layer.out_features, use_bias=layer.bias, **common)
 
 
-def _padded(row: LayerShape, x: Any) -> Any:
+def _padded(each: Placed, x: Any) -> Any:
     """What must stand before a layer: its padding, or the order in which we flatten."""
+    row, sides = each.row, each.sides
     match row.layer:
         case Conv2d() | MaxPool2d() | AvgPool2d():
-            counts = row.output_shape[1], row.output_shape[2] + _lone_column(row)
-            sides = [margins(row.layer, row.input_shape[1 + axis], counts[axis], axis) for axis in (0, 1)]
-            if sides == [(0, 0), (0, 0)]:
+            if _lone_column(row):
+                sides = (sides[0], margins(row.layer, x.shape[2], 2, 1))
+            if sides == ((0, 0), (0, 0)):
                 return x
             if isinstance(row.layer, MaxPool2d):
                 # Padding must never win: zeros would, over negative values.
                 return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
-            return layers.ZeroPadding2D(tuple(sides), LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
+            return layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
         case Flatten() if len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
             # Channels first here rather than another layout in the weights: then a Linear's weight is the same matrix
             # everywhere, and what a network without one gives has the same order.
@@ -120,13 +138,14 @@ def _lone_column(row: LayerShape) -> bool:
     return row.output_shape[2] == 1 and down == 1 < right
 
 
-def _recounted(row: LayerShape, layer: AvgPool2d, x: Any) -> Any:
+def _recounted(each: Placed, layer: AvgPool2d, x: Any) -> Any:
     """Keras divides by the whole window; multiply by what makes that our count where they differ."""
     rows, columns = pair(layer.kernel_size)
-    factors = rows * columns / pool_counts(layer, row.input_shape, row.output_shape)
+    assert each.counts is not None
+    factors = rows * columns / each.counts
     if (factors == 1).all():
         return x
-    return layers.Rescaling(factors[..., None].tolist(), name=f"{row.name}-count", dtype=x.dtype)(x)
+    return layers.Rescaling(factors[..., None].tolist(), name=f"{each.row.name}-count", dtype=x.dtype)(x)
 
 
 def variables(network: Network, model: Any) -> dict[str, Any]:
@@ -149,14 +168,6 @@ def load(network: Network, model: Any, weights: Weights) -> None:
     """Put canonical weights, already checked, into the model."""
     for name, variable in variables(network, model).items():
         variable.assign(to_keras(weights[name]))
-
-
-def read(network: Network, model: Any) -> dict[str, Floats]:
-    """The model's weights, canonical."""
-    return {
-        name: from_keras(ops.convert_to_numpy(ops.copy(variable)))
-        for name, variable in variables(network, model).items()
-    }
 
 
 def to_keras(value: np.ndarray) -> np.ndarray:

@@ -23,8 +23,10 @@ from mlpconv.arch.layers import (
     ReLU,
     Shape,
     Sigmoid,
+    Size,
     pair,
 )
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels, Optimizer, StepPlan
@@ -41,6 +43,11 @@ def forward(network: Network, weights: Mapping[str, Array], x: Array) -> Array:
     where the network does not fit the images.
     """
     return list(activations(network, weights, x).values())[-1]
+
+
+def class_maps(network: Network, weights: Mapping[str, Array], x: Array) -> Array:
+    """(B, classes, h, w): see ``until_class_maps``, whose errors these are, and ``forward``."""
+    return forward(until_class_maps(network)[0], weights, x)
 
 
 def activations(network: Network, weights: Mapping[str, Array], x: Array) -> dict[str, Array]:
@@ -134,28 +141,29 @@ def resize_matrix(n_in: int, n_out: int, antialias: bool) -> npt.NDArray[np.floa
     return triangle / triangle.sum(axis=1, keepdims=True)
 
 
-def resize(images: Array, size: int, antialias: bool) -> Array:
-    """(B, C, H, W) floats → (B, C, size, size) of the same type, bilinear; see ``resize_matrix``."""
+def resize(images: Array, size: Size, antialias: bool) -> Array:
+    """(B, C, H, W) floats → (B, C, *size) of the same type, bilinear; see ``resize_matrix``."""
     height, width = images.shape[2:]
-    if (height, width) == (size, size):
+    if (height, width) == pair(size):
         return images
-    rows = resize_matrix(height, size, antialias).astype(images.dtype)
-    columns = resize_matrix(width, size, antialias).astype(images.dtype)
+    rows = resize_matrix(height, pair(size)[0], antialias).astype(images.dtype)
+    columns = resize_matrix(width, pair(size)[1], antialias).astype(images.dtype)
     return rows @ images @ columns.T
 
 
-def preprocess(images: Images, preprocess: Preprocess, size: int | None = None) -> Floats:
+def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None) -> Floats:
     """uint8 (N, H, W, C) → float32 (N, C, size, size): fit, then (x/255 − mean)/std, then the bilinear resize.
 
-    size: other than the preprocess's own. Raises DataError where the images have another number of channels.
+    size: other than the preprocess's own; (height, width) leaves fit out. Raises DataError where the images have
+    another number of channels.
     """
     if images.shape[3] != preprocess.channels:
         raise DataError(
             f"the images have {images.shape[3]} channel(s), the model's preprocess (mode {preprocess.mode}) takes "
             f"{preprocess.channels}; convert the images to {preprocess.mode}"
         )
-    if preprocess.fit != "squash":
-        images = _square(images, preprocess.fit)
+    if not isinstance(size, tuple):
+        images = squared(images, preprocess)
     mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
     x = (images.astype(np.float32) / 255 - mean) / std
     return np.ascontiguousarray(resize(x.transpose(0, 3, 1, 2), size or preprocess.size, preprocess.antialias))
@@ -165,12 +173,14 @@ def preprocess(images: Images, preprocess: Preprocess, size: int | None = None) 
 _preprocess = preprocess
 
 
-def _square(images: Images, fit: str) -> Images:
-    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad")."""
+def squared(images: Images, preprocess: Preprocess) -> Images:
+    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad"); whole for "squash"."""
     height, width = images.shape[1:3]
-    side = min(height, width) if fit == "crop" else max(height, width)
+    if preprocess.fit == "squash" or height == width:
+        return images
+    side = min(height, width) if preprocess.fit == "crop" else max(height, width)
     top, left = abs(height - side) // 2, abs(width - side) // 2
-    if fit == "crop":
+    if preprocess.fit == "crop":
         return images[:, top : top + side, left : left + side]
     return np.pad(images, [(0, 0), (top, side - height - top), (left, side - width - left), (0, 0)])
 
@@ -183,12 +193,18 @@ def carry_out(
     images: all training images, uint8 (N, H, W, C); labels: int64 (N,). The order is StepPlan's.
     """
     x = _preprocess(augment(plan, images[plan.indices], preprocess), preprocess, plan.image_size)
-    targets = np.eye(num_classes, dtype=np.float32)[labels[plan.indices]]
-    targets = (1 - plan.label_smoothing) * targets + plan.label_smoothing / num_classes
     if plan.partner is not None:
         x = plan.mix * x + (1 - plan.mix) * x[plan.partner]
-        targets = plan.mix * targets + (1 - plan.mix) * targets[plan.partner]
-    return x.astype(np.float32), targets.astype(np.float32)
+    return x.astype(np.float32), targets(plan, labels[plan.indices], num_classes)
+
+
+def targets(plan: StepPlan, labels: Labels, num_classes: int) -> Floats:
+    """The targets, float32 (B, num_classes), of the batch's labels (B,)."""
+    rows = np.eye(num_classes, dtype=np.float32)[labels]
+    rows = (1 - plan.label_smoothing) * rows + plan.label_smoothing / num_classes
+    if plan.partner is not None:
+        rows = plan.mix * rows + (1 - plan.mix) * rows[plan.partner]
+    return rows.astype(np.float32)
 
 
 def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:

@@ -4,9 +4,11 @@ Images stay uint8 at their own size where the model lives. Augmentation, normali
 step, and are folded into the first convolution where that is exact (mlpconv.backends.fold).
 """
 
+import os
 import sys
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -29,12 +31,15 @@ from mlpconv.arch.layers import (
     Sigmoid,
     pair,
 )
+from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
-from mlpconv.backends.fold import AxisFold, can_fold, fold_axes
-from mlpconv.backends.torch_forward import Operation, is_pointwise, operations
+from mlpconv.backends.extents import computed_extents
+from mlpconv.backends.fold import can_fold
+from mlpconv.backends.torch_fold import Fold
+from mlpconv.backends.torch_forward import Operation, operations
 from mlpconv.backends.torch_images import augment, fit
 from mlpconv.backends.torch_memory import available_memory as available_memory
 from mlpconv.backends.torch_memory import is_out_of_memory as is_out_of_memory
@@ -43,8 +48,10 @@ from mlpconv.backends.torch_memory import training_bytes as training_bytes
 from mlpconv.backends.torch_memory import watch_memory as watch_memory
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
+from mlpconv.data.mapped import map_of, release
 from mlpconv.errors import MlpconvError, RecipeError, WeightsError, unknown
 
+Size = tuple[int, int]
 EVALUATION_BATCH = 256
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
@@ -159,8 +166,10 @@ def list_gpus() -> list[tuple[str, str, int]]:
     return [*found, ("mps", "Apple GPU", 0)] if torch.backends.mps.is_available() else found
 
 
-def set_deterministic() -> None:
+def set_deterministic(device: str) -> None:
     """Only deterministic algorithms from here on, for the whole process; PyTorch raises where there is none."""
+    # cuBLAS reads it when it is first used, and PyTorch refuses to use it without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
@@ -195,8 +204,8 @@ class TorchModel:
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
         self._steps = Steps(self.native, optimizer) if optimizer else None
-        self._plans: dict[int, list[Operation]] = {}
-        self._folds: dict[tuple[int, int, int], tuple[list[Tensor], Any]] = {}
+        self._generator = torch.Generator(self.device)
+        self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
         self._mean = torch.tensor(preprocess.mean, device=self.device).view(1, -1, 1, 1)
@@ -211,25 +220,26 @@ class TorchModel:
         _put(self.native, self.network, weights, "load_weights")
 
     def attach(self, images: Images, labels: Labels) -> None:
-        """Take the training images to the device, as they are."""
-        self._images = _tensor(images).to(self.device)
+        """Take the training images to the device, as they are; many of a mapped file stay in it."""
+        device = self.device if map_of(images) is None or self._has_room(images.nbytes) else torch.device("cpu")
+        self._images = _tensor(images).to(device)
         self._labels = _tensor(labels).to(self.device)
 
     def train_step(self, plan: StepPlan) -> None:
         """Carry out one step; nothing here waits for the device."""
         assert self._steps is not None, "a model without an optimizer cannot be trained"
         self.native.train()
-        indices = torch.from_numpy(plan.indices).to(self.device, non_blocking=True)
+        chosen = torch.from_numpy(plan.indices)
+        indices = chosen.to(self.device, non_blocking=True)
         labels = self._labels[indices]
-        pixels = augment(self._images[indices].permute(0, 3, 1, 2), plan, self._mean)
+        pixels = augment(self._gather(chosen, indices).permute(0, 3, 1, 2), plan, self._mean)
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
             pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
         statistics = {name: value.clone() for name, value in _named(self.native) if is_statistic(name)}
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(plan.dropout_seed)
-            logits = self._forward(pixels, plan.image_size).float()
+        self._generator.manual_seed(plan.dropout_seed)
+        logits = self._forward(pixels, plan.image_size).float()
         smoothing = plan.label_smoothing
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if partner is not None:
@@ -246,6 +256,18 @@ class TorchModel:
             self._sums[:3] += torch.where(finite, sums, 0.0)
             self._sums[3] += ~finite
 
+    def _has_room(self, size: int) -> bool:
+        """Whether the device has twice this many bytes free; the processor's memory is left to the system."""
+        return self.device.type == "cuda" and torch.cuda.mem_get_info(self.device)[0] > 2 * size
+
+    def _gather(self, chosen: Tensor, indices: Tensor) -> Tensor:
+        """The images of a batch on the device. chosen, indices: the same, on the processor and on the device."""
+        if self._images.device == self.device:
+            return self._images.index_select(0, indices)
+        batch = self._images.index_select(0, chosen)
+        batch = batch.pin_memory() if self.device.type == "cuda" else batch
+        return batch.to(self.device, non_blocking=True)
+
     def read_metrics(self, *, reset: bool = False) -> Metrics:
         """The sums since the last reset: the only call of training that waits for the device."""
         loss, correct, examples, skipped = self._sums.tolist()
@@ -255,16 +277,42 @@ class TorchModel:
 
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
-        starts = range(0, len(images), EVALUATION_BATCH)
-        parts = [self.evaluated(images[start : start + EVALUATION_BATCH]).cpu() for start in starts]
-        return torch.cat(parts).numpy() if parts else np.empty((0, self.classes), np.float32)
+        if not len(images):
+            return np.empty((0, self.classes), np.float32)
+        found = self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+        release(images)
+        return found
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
+        if size is None:
+            return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size, maps=True))
+        batch = min(max(EVALUATION_BATCH * self.preprocess.size**2 // (size[0] * size[1]), 1), EVALUATION_BATCH)
+        return self._evaluated(images, lambda pixels: self._resized(pixels, size, maps=True), batch)
+
+    def outputs(self, images: Images, layer: str) -> Floats:
+        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        names = [name for name, _ in self.network.walk()]
+        modules: list[Operation] = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
+        own = self.preprocess.size
+        return self._evaluated(
+            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), (own, own)))
+        )
+
+    def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
+        """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
+        starts = range(0, len(images), batch)
+        parts = [self._one_batch(images[start : start + batch], forward).cpu() for start in starts]
+        return torch.cat(parts).contiguous().numpy()
 
     def evaluated(self, images: Images) -> Tensor:
-        """The same for one batch, as a tensor on the device."""
+        """``logits`` of one batch, as a tensor on the device."""
+        return self._one_batch(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+
+    def _one_batch(self, images: Images, forward: Callable[[Tensor], Tensor]) -> Tensor:
         self.native.eval()
-        with torch.inference_mode():
-            pixels = _tensor(images).to(self.device).permute(0, 3, 1, 2)
-            return self._forward(pixels, self.preprocess.size).float()
+        with torch.inference_mode(), self._autocast():
+            return forward(_tensor(images).to(self.device).permute(0, 3, 1, 2)).float()
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""
@@ -285,80 +333,44 @@ class TorchModel:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _forward(self, pixels: Tensor, size: int) -> Tensor:
-        """Logits for (B, C, H, W) pixel values 0..255 at their own size."""
-        pixels = fit(pixels, self.preprocess.fit)
-        height, width = int(pixels.shape[2]), int(pixels.shape[3])
-        with self._autocast():
-            if can_fold(self.network, (height, width), size):
-                return self._folded(pixels, height, width, size)
-            x = (pixels.float() / 255 - self._mean) / self._std
-            if (height, width) != (size, size):
-                shrinks = size < max(height, width)
-                x = F.interpolate(x, (size, size), mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-            return self._carry_out(self._operations(size), x.contiguous(memory_format=self._layout))
+    def _forward(self, pixels: Tensor, size: int, maps: bool = False) -> Tensor:
+        """Logits, or class maps, for (B, C, H, W) pixel values 0..255 at their own size."""
+        return self._resized(fit(pixels, self.preprocess.fit), (size, size), maps)
 
-    def _operations(self, size: int) -> list[Operation]:
-        if size not in self._plans:
-            self._plans[size] = operations(self.network, self.native, (self.network.input_channels, size, size))
-        return self._plans[size]
+    def _resized(self, pixels: Tensor, size: Size, maps: bool) -> Tensor:
+        """The same of images that are brought to ``size`` (height, width) as they are."""
+        fold, steps = self._plan((int(pixels.shape[2]), int(pixels.shape[3])), size, maps)
+        with self._autocast():
+            return self._carry_out(steps, fold.patches(pixels) if fold else self._input(pixels, size))
+
+    def _input(self, pixels: Tensor, size: Size) -> Tensor:
+        x = (pixels.float() / 255 - self._mean) / self._std
+        if x.shape[2:] != size:
+            shrinks = size[0] < x.shape[2] or size[1] < x.shape[3]
+            x = F.interpolate(x, size, mode="bilinear", antialias=self.preprocess.antialias and shrinks)
+        return x.contiguous(memory_format=self._layout)
+
+    def _plan(self, source: Size, size: Size, maps: bool) -> tuple[Fold | None, list[Operation]]:
+        """What to carry out on images of ``source`` (height, width) enlarged to ``size``, made once."""
+        key = source, size, maps
+        if key not in self._plans:
+            network = until_class_maps(self.network)[0] if maps else self.network
+            shape = (network.input_channels, *size)
+            fold = None
+            if size[0] == size[1] and can_fold(network, source, size[0]):
+                name, layer = next(network.walk())
+                assert isinstance(layer, Conv2d)
+                module = cast(nn.Conv2d, self.native.get_submodule(name))
+                outputs = computed_extents(network, shape, folded=True)[name].size
+                fold = Fold(layer, module, source, size[0], self.preprocess, outputs)
+            folded = fold.parameters if fold else None
+            self._plans[key] = fold, operations(network, self.native, shape, self._generator, folded)
+        return self._plans[key]
 
     def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
         for step in steps:
             x = step(x)
         return x
-
-    def _folded(self, pixels: Tensor, height: int, width: int, size: int) -> Tensor:
-        """Logits, with normalisation, enlarging and the first convolution in one, on the small images."""
-        if (height, width, size) not in self._folds:
-            _, layer = next(self.network.walk())
-            assert isinstance(layer, Conv2d)
-            axes = fold_axes(layer, (height, width), size)
-            with torch.inference_mode(False):  # kept for training, whoever comes first
-                matrices = [torch.from_numpy(axis.matrix).float().to(self.device) for axis in axes]
-            self._folds[height, width, size] = (matrices, axes)
-        (down, across), (rows, columns) = self._folds[height, width, size]
-        first = self._first()
-        # Pixel values are whole numbers up to 255 and exact in bfloat16; their scale goes into the weights.
-        with torch.autocast(self.device.type, enabled=False):
-            weight = torch.einsum("pik,ockl,qjl->pqocij", down, first.weight, across)
-            weight = (weight / (255 * self._std)).flatten(0, 2)
-            bias = -(first.weight * (self._mean / self._std)).sum((1, 2, 3))
-            if first.bias is not None:
-                bias = bias + first.bias
-            bias = bias.repeat(rows.phases * columns.phases)
-        x = pixels.to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
-        x = F.pad(x, (columns.before, columns.after, rows.before, rows.after), mode="replicate")
-        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias, (rows.stride, columns.stride))
-        return self._after_fold(x, rows, columns, size)
-
-    def _first(self) -> nn.Conv2d:
-        name, _ = next(self.network.walk())
-        return cast(nn.Conv2d, self.native.get_submodule(name))
-
-    def _after_fold(self, x: Tensor, rows: AxisFold, columns: AxisFold, size: int) -> Tensor:
-        """Logits from the first convolution's outputs (B, phases·phases·C, h, w), the phases side by side.
-
-        Activations and 1×1 convolutions see one position at a time and need not know where it is, so the phases are
-        put in their places behind them: an activation that overwrites its input must not overwrite a view, for which
-        PyTorch's gradient copies everything three times.
-        """
-        rest = list(self._operations(size)[1:])
-        phases = rows.phases * columns.phases
-        b, _, h, w = x.shape
-        whole = rows.outputs == rows.phases * h and columns.outputs == columns.phases * w
-        while rest and isinstance(rest[0], nn.ReLU | nn.Sigmoid):
-            x = rest.pop(0)(x)
-        x = x.permute(0, 2, 3, 1)
-        if whole:
-            x = x.reshape(b, h, w * phases, -1).permute(0, 3, 1, 2)
-            while rest and is_pointwise(rest[0]):
-                x = rest.pop(0)(x)
-            x = x.permute(0, 2, 3, 1)
-        x = x.reshape(b, h, w, rows.phases, columns.phases, -1).permute(0, 1, 3, 2, 4, 5)
-        x = x.reshape(b, h * rows.phases, w * columns.phases, -1)[:, : rows.outputs, : columns.outputs]
-        x = x.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-        return self._carry_out(rest, x)
 
 
 def _layout(network: Network, device: torch.device) -> torch.memory_format:
@@ -374,5 +386,7 @@ def _layout(network: Network, device: torch.device) -> torch.memory_format:
 
 def _tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
-    direct = array.flags.writeable and all(step >= 0 for step in array.strides)
-    return torch.from_numpy(array if direct else array.copy())
+    direct = all(step >= 0 for step in array.strides) and (array.flags.writeable or map_of(array) is not None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+        return torch.from_numpy(array if direct else array.copy())

@@ -1,50 +1,109 @@
 """The layers of a network as training carries them out: the same results as one after the other, for less work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlpconv.arch.network import Network
 from mlpconv.backends.extents import Extent, computed_extents
+from mlpconv.backends.torch_convolutions import Convolution, Convolutions, Parameters
+from mlpconv.backends.torch_pooling import PooledReLU
 
 Operation = Callable[[Tensor], Tensor]
 
 
-class PartialConv2d:
-    """A convolution that computes only what is read of its output (mlpconv.backends.extents)."""
+class Pad:
+    """Zeros before the first rows and columns."""
 
-    def __init__(self, module: nn.Conv2d, extent: Extent) -> None:
-        self.module = module
-        assert not isinstance(module.padding, str)  # a Conv2d layer's padding is two numbers
-        (above, left), (below, right) = module.padding, extent.padding
-        self.padding = (left, right, above, below)
+    def __init__(self, above: int, left: int) -> None:
+        self.sides = (left, 0, above, 0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, self.padding), self.module.weight, self.module.bias, self.module.stride)
+        return F.pad(x, self.sides)
 
 
-def operations(network: Network, module: nn.Module, input_shape: tuple[int, int, int]) -> list[Operation]:
+class Dropout:
+    """Dropout with random numbers of its own, several times as fast as PyTorch's on a CPU, where those are drawn one by
+    one. Off in evaluation mode, like the layer itself."""
+
+    def __init__(self, module: nn.Dropout, generator: torch.Generator) -> None:
+        self.module, self.generator = module, generator
+
+    def __call__(self, x: Tensor) -> Tensor:
+        share = self.module.p
+        if not self.module.training or share == 0:
+            return x
+        # Drawn in the order in which the map lies in memory: channels last.
+        drawn = torch.rand(x.permute(_last(x)).shape, generator=self.generator, device=x.device).permute(_first(x))
+        return x * (drawn >= share).to(x.dtype) / (1 - share)
+
+
+def operations(
+    network: Network,
+    module: nn.Module,
+    input_shape: tuple[int, int, int],
+    generator: torch.Generator | None = None,
+    folded: Parameters | None = None,
+) -> list[Operation]:
     """What to carry out, in order, for images of ``input_shape`` (C, H, W); ``module`` is the network's own.
+
+    generator: of the dropout; without it the modules draw themselves. folded: the weight and bias of the first
+    convolution where it is folded (mlpconv.backends.fold): a 1×1 convolution of patches.
 
     Convolutions leave out what nobody reads. A ReLU before max pooling comes behind it, where the map is smaller: the
     largest value of a window is the same one before and after, and where none is above 0 no gradient passes either way.
     """
-    extents = computed_extents(network, input_shape)
-    found: list[Operation] = []
-    for name, _ in network.walk():
+    extents = computed_extents(network, input_shape, folded is not None)
+    found: list[Operation | Convolution] = []
+    for index, (name, _) in enumerate(network.walk()):
         layer = module.get_submodule(name)
-        if isinstance(layer, nn.Conv2d) and extents[name].padding != layer.padding:
-            found.append(PartialConv2d(layer, extents[name]))
-        elif isinstance(layer, nn.MaxPool2d) and found and isinstance(found[-1], nn.ReLU):
-            found.insert(-1, layer)
+        last = found[-1] if found else None
+        if isinstance(layer, nn.Conv2d) and index == 0 and folded is not None:
+            found.append(Convolution(folded, (1, 1), (0, 0), False))
+        elif isinstance(layer, nn.Conv2d):
+            found += _convolution(layer, extents[name])
+        elif isinstance(layer, nn.ReLU) and isinstance(last, Convolution):
+            found[-1] = last._replace(relu=True)
+        elif isinstance(layer, nn.MaxPool2d) and isinstance(last, Convolution) and last.relu:
+            found[-1:] = [last._replace(relu=False), PooledReLU(layer)]
+        elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
+            found[-1:] = [PooledReLU(layer)]
+        elif isinstance(layer, nn.Dropout) and generator is not None:
+            found.append(Dropout(layer, generator))
         else:
             found.append(layer)
-    return found
+    return list(_joined(found))
 
 
-def is_pointwise(operation: Operation) -> bool:
-    """Whether it treats every position of a map alike and by itself."""
-    if isinstance(operation, nn.Conv2d):
-        return operation.kernel_size == operation.stride == (1, 1) and operation.padding == (0, 0)
-    return isinstance(operation, nn.ReLU | nn.Sigmoid)
+def _convolution(layer: nn.Conv2d, extent: Extent) -> Iterator[Operation | Convolution]:
+    (above, left), (below, right) = cast(tuple[int, int], layer.padding), extent.padding
+    both = min(above, below), min(left, right)
+    # oneDNN skips the zeros that it puts on both sides itself, so only the rest is put there before.
+    if (above, left) != both:
+        yield Pad(above - both[0], left - both[1])
+    stride = cast(tuple[int, int], layer.stride)
+    yield Convolution(lambda: (layer.weight, layer.bias), stride, both, False)
+
+
+def _joined(steps: list[Operation | Convolution]) -> Iterator[Operation]:
+    run: list[Convolution] = []
+    for step in [*steps, None]:
+        if isinstance(step, Convolution):
+            run.append(step)
+            continue
+        if run:
+            yield Convolutions(run)
+            run = []
+        if step is not None:
+            yield step
+
+
+def _last(x: Tensor) -> tuple[int, ...]:
+    return (0, 2, 3, 1) if x.ndim == 4 else tuple(range(x.ndim))
+
+
+def _first(x: Tensor) -> tuple[int, ...]:
+    return (0, 3, 1, 2) if x.ndim == 4 else tuple(range(x.ndim))

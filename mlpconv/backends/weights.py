@@ -17,6 +17,8 @@ from mlpconv.backends.base import Floats, Weights
 from mlpconv.errors import RecipeError, WeightsError, unknown
 
 STATISTICS = ("running_mean", "running_var")
+GLUON_NAMES = {"weight": "gamma", "bias": "beta"}
+"""What Gluon calls the parts of a normalisation, where it is not what we call them."""
 
 
 class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -90,7 +92,7 @@ def initialize(
     """
     layers = dict(network.walk())
     shapes = weight_shapes(network, input_shape)
-    opened = _last_block(network) if initializer.open_last else frozenset()
+    opened = last_block(network) if initializer.open_last else frozenset()
     weights: dict[str, Floats] = {}
     for index, (name, shape) in enumerate(shapes.items()):
         layer_name, _, part = name.rpartition(".")
@@ -125,7 +127,7 @@ def _kernel(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> np.
             return draw.uniform(-bound, bound, shape)
 
 
-def _last_block(network: Network) -> frozenset[str]:
+def last_block(network: Network) -> frozenset[str]:
     """The names of the layers in the last block."""
     blocks = [(name, layer) for name, layer in network.layers.items() if isinstance(layer, Block)]
     if not blocks:

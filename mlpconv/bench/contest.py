@@ -27,7 +27,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What every contender is told.
 
     image_size: side in pixels. steps: timed ones, after ``warmup`` that are not. device: None is a contender's own
-    choice, the first GPU if there is one. peak_size: side of the square matrices whose product is the peak.
+    choice, the first GPU if there is one. peak_size: side of the square matrices whose product is the peak. backend: of
+    ours.
     """
 
     batch_size: int
@@ -38,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     data: DataName = "fashion-mnist"
     device: str | None = None
     peak_size: int = 4096
+    backend: str = "torch"
 
 
 class Threads(Protocol):
@@ -47,27 +49,40 @@ class Threads(Protocol):
     def threads(self) -> int: ...
 
 
-def run_contender(module: str, job: Threads, *, name: str, patience: float = PATIENCE) -> dict[str, Any]:
+def run_contender(
+    module: str, job: Threads, *, name: str, patience: float = PATIENCE, python: str | None = None
+) -> dict[str, Any]:
     """Run ``measure(job)`` of ``module`` in a new Python process and return what it returns.
 
-    name: what errors call it. Raises BenchmarkFailed with its last lines where it does not come to its end.
+    name: what errors call it. python: an interpreter in another environment, which need not have mlpconv. Raises
+    BenchmarkFailed with its last lines where it does not come to its end.
     """
     threads = str(job.threads)
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
-        "KERAS_BACKEND": "tensorflow",
+        "KERAS_BACKEND": "jax" if (job.backend if isinstance(job, Job) else "torch") == "jax" else "tensorflow",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
         result, log = Path(folder) / "result.json", Path(folder) / "log"
-        command = [sys.executable, "-m", "mlpconv.bench.child", module, str(result), msgspec.json.encode(job).decode()]
+        command = [
+            python or sys.executable,
+            "-m",
+            "mlpconv.bench.child",
+            module,
+            str(result),
+            msgspec.json.encode(job).decode(),
+        ]
         with log.open("wb") as output:
             try:
                 code = subprocess.run(
                     command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=patience
                 ).returncode
                 ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            except OSError as error:
+                code, ended = 1, f"could not be started: {python}: {error.strerror}"
             except subprocess.TimeoutExpired:
                 code, ended = 1, f"was stopped: not done after {patience:,.0f} s"
         if code or not result.exists():

@@ -3,8 +3,6 @@
 import time
 from typing import Any, cast
 
-import torch
-
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Model, StepPlan
 from mlpconv.bench.contest import Job
@@ -24,7 +22,7 @@ def measure(job: Job, **changes: Any) -> dict[str, Any]:
     allocator.keep_memory()
     data = splits(job.data)
     changes |= {"batch_size": job.batch_size, "image_size": job.image_size}
-    session = Session(change(get_recipe("d2l"), changes), data=data, device=job.device)
+    session = Session(change(get_recipe("d2l"), changes), data=data, backend=job.backend, device=job.device)
     watch = _Watch(session.make_model(), data.train, job)
     watch.attach(data.train.images, data.train.labels)
     events = trainer.train(
@@ -48,7 +46,7 @@ class _Watch:
 
     def __init__(self, model: Model, train: ImageDataset, job: Job) -> None:
         self._model, self._job = model, job
-        self._images, self._labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+        self._images, self._labels = train.images, train.labels
         self._step = 0
         self._began = self._asked = 0.0
         self.seconds = self.waiting = 0.0
@@ -70,8 +68,7 @@ class _Watch:
 
     def train_step(self, plan: StepPlan) -> None:
         # The true step gathers its batch inside; here it is gathered once more, only for the clock.
-        indices = torch.from_numpy(plan.indices)
-        batch = self._images[indices], self._labels[indices]
+        batch = self._images[plan.indices], self._labels[plan.indices]
         self.waiting += time.perf_counter() - self._asked
         assert len(batch[0]) == self._job.batch_size
         self._model.train_step(plan)

@@ -31,12 +31,13 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
     """
     shape = (network.input_channels, size, size)
-    extents = computed_extents(network, shape)
+    folded = can_fold(network, source, size)
+    extents = computed_extents(network, shape, folded)
     total = 0
     for index, layer in enumerate(layer for layer in count(network, shape).layers if layer.macs):
         macs, backward = layer.macs, layer.backward_macs
-        if index == 0 and can_fold(network, source, size):
-            macs = backward = _folded_macs(network, source, size)
+        if index == 0 and folded:
+            macs = backward = _folded_macs(network, source, size, extents[layer.name].size)
         elif layer.name in extents:
             computed, whole = prod(extents[layer.name].size), prod(layer.output_shape[1:])
             macs, backward = macs // whole * computed, backward // whole * computed
@@ -44,14 +45,12 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     return total
 
 
-def _folded_macs(network: Network, source: tuple[int, int], size: int) -> int:
+def _folded_macs(network: Network, source: tuple[int, int], size: int, outputs: tuple[int, int]) -> int:
     """Forward MACs of the folded first convolution; the gradient of its weights costs the same, images need none."""
     _, first = next(network.walk())
     assert isinstance(first, Conv2d)
-    axes = fold_axes(first, source, size)
-    kernel = prod(axis.matrix.shape[1] for axis in axes)
-    outputs = prod(axis.phases * -(-axis.outputs // axis.phases) for axis in axes)
-    return outputs * kernel * network.input_channels * first.out_channels
+    kernel = prod(len(axis.matrix) for axis in fold_axes(first, source, size, outputs))
+    return prod(outputs) * kernel * network.input_channels * first.out_channels
 
 
 def share_of_peak(images_per_second: float, flops: int, peak_tflops: float) -> float:

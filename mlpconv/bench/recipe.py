@@ -21,7 +21,7 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
     """
     rows = []
     for seed in range(seeds):
-        path = runs / f"{Path(recipe).stem}-seed-{seed}"
+        path = place(runs, recipe, seed)
         if not _finished(path):
             # Resuming starts over where nothing was saved, so an interrupted benchmark goes on with the same command.
             resume = ["--resume"] if (path / "config.json").exists() else []
@@ -34,7 +34,7 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
                 raise BenchmarkFailed(f"recipe {recipe}, seed {seed}: ended with {done.returncode}:\n{last}")
         rows.append(_row(Run(path)))
         progress(f"seed {seed}: test accuracy {rows[-1]['test_accuracy']:.4f} in {rows[-1]['seconds']:.0f} s")
-    first = Run(runs / f"{Path(recipe).stem}-seed-0")
+    first = Run(place(runs, recipe, 0))
     surroundings = first.environment
     middle = {key: median(row[key] for row in rows) for key in ("test_accuracy", "seconds", "examples_per_second")}
     return {
@@ -51,6 +51,11 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
         "date": surroundings.get("date"),
         "command": f"mlpconv bench recipe {recipe} --seeds {seeds}",
     }
+
+
+def place(runs: Path, recipe: str, seed: int) -> Path:
+    """The run directory of one seed."""
+    return runs / f"{Path(recipe).stem}-seed-{seed}"
 
 
 def _finished(path: Path) -> bool:
@@ -70,6 +75,8 @@ def _row(run: Run) -> dict[str, Any]:
         "loss": result.loss,
         "seconds": result.seconds,
         "examples_per_second": result.examples_per_second,
+        "dead_classes": result.dead_classes,
+        "repairs": result.repairs,
         "lost_classes": [name for name, value in result.class_accuracy.items() if value is not None and value < DEAD],
     }
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mlpconv.cli import bench, convert, data, doctor, network, recipes, report, train, use
+from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, tune, use
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -37,9 +37,12 @@ for command in (
     train.train,
     use.evaluate,
     use.predict,
+    explain.explain,
     use.runs,
     report.report,
     report.compare,
+    study.study,
+    tune.tune,
     network.summary,
     network.models,
     recipes.recipes,

@@ -1,6 +1,5 @@
 """``mlpconv bench``: measure, ours beside its peers. One command a benchmark; without a name, all of them."""
 
-from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +8,12 @@ import typer
 from typer import Option
 
 from mlpconv.bench import BENCHMARKS
+from mlpconv.cli.bench_forecast import forecast, overhead
+from mlpconv.cli.measured import Out, end, make, write
 from mlpconv.cli.output import Column, Json, err, paragraph, print_json, say, table, write_file
 from mlpconv.errors import MlpconvError
 
 app = typer.Typer(help="Measure on this machine, ours beside its peers. Without a name: all benchmarks.")
-Out = Annotated[Path | None, Option(help="Also write the result into this directory, as JSON and as Markdown.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -61,13 +61,13 @@ def train(
         threads=threads or hardware.cpu_count(), device=device, peak_size=peak_size,
     )  # fmt: skip
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
 
     result = benchmark.measure(job, rounds, keras=keras, progress=progress)
-    _write(result, report.markdown(result), out)
+    write(result, report.markdown(result), out)
     if json:
         print_json(result, indent=None)
         return
@@ -75,101 +75,7 @@ def train(
     say()
     table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
     say()
-    _end(result, report.facts(result), out)
-
-
-@app.command()
-def forecast(
-    network: Annotated[list[str] | None, Option(help="A network; may be given again.  [default: four]")] = None,
-    batch_size: Annotated[list[int] | None, Option(min=1, help="May be given again.  [default: 32, 128, 256]")] = None,
-    most_images: Annotated[int | None, Option(min=1, help="A bound on the training images of a timed run.")] = None,
-    threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
-    out: Out = None,
-    json: Json = False,
-) -> None:
-    """What the forecast says of time and memory, and what it then is.
-
-    Every network runs in processes of its own; let no other work run meanwhile. About six minutes on two cores. The
-    gates are what mlpconv means to hold; they do not change the exit code.
-
-    Example: mlpconv bench forecast --network nin --batch-size 128
-    """
-    from mlpconv.backends import hardware
-    from mlpconv.bench import forecast as benchmark
-    from mlpconv.bench import forecast_report as told
-
-    if out is not None:
-        _make(out)
-    result = benchmark.measure(
-        network or tuple(benchmark.RUN_IMAGES), batch_size or benchmark.BATCH_SIZES, most_images=most_images,
-        threads=threads or hardware.cpu_count(), device=device, progress=lambda line: err().print(line, markup=False),
-    )  # fmt: skip
-    _write(result, told.markdown(result), out)
-    if json:
-        print_json(result, indent=None)
-        return
-    tables = ((told.TIME_TITLES, told.time_rows(result)), (told.MEMORY_TITLES, told.memory_rows(result)))
-    for titles, rows in tables:
-        table([Column(title, right=index > 2) for index, title in enumerate(titles)], rows)
-        say()
-    _end(result, told.NOTES, out)
-
-
-@app.command()
-def overhead(
-    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
-    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 60,
-    rounds: Annotated[int, Option(min=1, help="Times that each is measured.")] = 4,
-    image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the recipe's by default.")] = None,
-    threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
-    out: Out = None,
-    json: Json = False,
-) -> None:
-    """What progress, plan, notebook and report cost beside training itself, with the recipe quick.
-
-    Let no other work run meanwhile. Under two minutes on two cores. The gates do not change the exit code.
-
-    Example: mlpconv bench overhead --rounds 10
-    """
-    from mlpconv.backends import hardware
-    from mlpconv.bench import forecast_report as told
-    from mlpconv.bench import overhead as benchmark
-    from mlpconv.bench.overhead_case import Job
-
-    if out is not None:
-        _make(out)
-    job = Job(
-        batch_size=batch_size, steps=steps, rounds=rounds, image_size=image_size,
-        threads=threads or hardware.cpu_count(), device=device,
-    )  # fmt: skip
-    result = benchmark.measure(job)
-    _write(result, told.overhead_markdown(result), out)
-    if json:
-        print_json(result, indent=None)
-        return
-    _end(result, told.overhead_facts(result), out)
-
-
-def _write(result: dict[str, Any], page: str, out: Path | None) -> None:
-    if out is not None:
-        name = result["benchmark"]
-        write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
-        write_file(out / f"{name}.md", page, "--out")
-
-
-def _end(result: dict[str, Any], facts: Sequence[str], out: Path | None) -> None:
-    from mlpconv.bench import report
-
-    for line in facts:
-        paragraph(line)
-    say()
-    for line in report.gates(result):
-        say(line)
-    if out is not None:
-        name = result["benchmark"]
-        say(f"\nwritten: {out / f'{name}.json'} and {out / f'{name}.md'}")
+    end(result, report.facts(result), out)
 
 
 @app.command()
@@ -187,7 +93,7 @@ def recipe(
     from mlpconv.bench import recipe as benchmark
 
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -205,13 +111,236 @@ def recipe(
     paragraph(benchmark.summary(result))
 
 
-_COMMANDS: dict[str, Any] = {"train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe}
+@app.command()
+def explain(
+    run: Annotated[str | None, Option(metavar="RUN", help="A run; by default nin_28 is trained for an epoch.")] = None,
+    images: Annotated[int, Option(min=2, help="Images of the test set.")] = 200,
+    steps: Annotated[int, Option(min=1, help="In how many steps pixels are taken and given.")] = 28,
+    rounds: Annotated[int, Option(min=1, help="Times that each method is timed.")] = 5,
+    runs: Annotated[Path, Option(help="Where the run that is trained goes.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How faithful class maps are, and what they cost, beside Grad-CAM on earlier layers, occlusion and chance.
+
+    Example: mlpconv bench explain --run latest
+    """
+    from mlpconv.bench import explain as benchmark
+    from mlpconv.bench import explain_report as report
+    from mlpconv.runs.plots import png
+    from mlpconv.runs.run import Run
+
+    if out is not None:
+        make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    found = Run(run) if run else benchmark.trained(runs / "bench-explain-nin_28", progress)
+    result = benchmark.measure(found, images, steps, rounds, progress)
+    if out is not None:
+        write_file(out / "explain.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "explain.md", report.markdown(result), "--out")
+        write_file(out / "explain.png", png(report.figure(result)), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    paragraph(report.setting(result))
+    say()
+    table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
+    say()
+    for line in [*report.words(result), report.gate(result)]:
+        paragraph(line)
 
 
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpconvError(
-            f"--out {directory}: cannot be made: {error.strerror or error}; give another place"
-        ) from None
+@app.command()
+def accuracy(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(help="Recipes' names; by default all that have a target.")
+    ] = None,
+    seeds: Annotated[int, Option(min=1, help="How many: 0, 1, 2 …")] = 5,
+    runs: Annotated[Path, Option(help="Where the runs go; finished ones there are taken as they are.")] = Path("runs"),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What the named recipes reach and in what time, beside what they are meant to reach.
+
+    Example: mlpconv bench accuracy quick --seeds 5
+    """
+    from mlpconv.bench import accuracy as benchmark
+    from mlpconv.training.recipe import RECIPES, get_recipe
+
+    names = recipes or [name for name, each in RECIPES.items() if each.target is not None]
+    for name in names:
+        get_recipe(name)
+    result = benchmark.measure(names, seeds, runs, _to_stderr)
+    _show(result, benchmark, "accuracy", out, json)
+
+
+@app.command()
+def guard(
+    name: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")] = "quick",
+    epochs: Annotated[int, Option(min=1, help="Times that each image is seen.")] = 1,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """The share of a recipe's training time that the guard takes.
+
+    Example: mlpconv bench guard quick
+    """
+    from mlpconv.backends import allocator
+    from mlpconv.bench import guard as benchmark
+
+    allocator.keep_memory()
+    _show(benchmark.measure(name, epochs, _to_stderr), benchmark, "guard", out, json)
+
+
+@app.command()
+def checkpoint(
+    rounds: Annotated[int, Option(min=1, help="Checkpoints that are saved and loaded.")] = 10,
+    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
+    image_size: Annotated[int, Option(min=1, help="Side in pixels to which images are enlarged.")] = 80,
+    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
+    folder: Annotated[Path | None, Option(help="A directory on the disk to measure; for temporary files.")] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What checkpoints cost: seconds, bytes, and the share of the training time at the default interval.
+
+    Example: mlpconv bench checkpoint --folder .
+    """
+    from mlpconv.bench import checkpoint as benchmark
+
+    if folder is not None and not folder.is_dir():
+        raise MlpconvError(f"--folder {folder}: there is no such directory")
+    if out is not None:
+        make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(
+        rounds, folder=folder, batch_size=batch_size, image_size=image_size, device=device, progress=progress
+    )
+    if out is not None:
+        write_file(out / "checkpoint.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "checkpoint.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    for line in benchmark.lines(result):
+        paragraph(line)
+
+
+@app.command()
+def frameworks(
+    batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
+    image_size: Annotated[int, Option(min=1, help="Side in pixels to which images are enlarged.")] = 224,
+    steps: Annotated[int, Option(min=1, help="Timed steps of each contender in each round.")] = 4,
+    warmup: Annotated[int, Option(min=1, help="Steps before them that are not timed.")] = 2,
+    rounds: Annotated[int, Option(min=1, help="Times that every contender is started.")] = 3,
+    threads: Annotated[int | None, Option(min=1, help="Of each contender; all processors by default.")] = None,
+    device: Annotated[str | None, Option(help="Of ours: cpu, cuda …; a GPU if there is one by default.")] = None,
+    only: Annotated[list[str] | None, Option(help="torch, tensorflow, jax or mxnet; may be given again.")] = None,
+    python: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=PATH", help="The interpreter of a framework that has an environment of its own."),
+    ] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Training on PyTorch, TensorFlow, JAX and MXNet: ours beside each framework's own way of the chapter, in float32.
+
+    A framework that is not installed is left out, unless it is asked for.
+
+    Example: mlpconv bench frameworks --python mxnet=.venv-mxnet/bin/python
+    """
+    from mlpconv.backends import hardware
+    from mlpconv.bench import frameworks as benchmark
+    from mlpconv.bench.contest import Job
+
+    pythons = benchmark.interpreters(python or [])
+    job = Job(
+        batch_size=batch_size, image_size=image_size, steps=steps, warmup=warmup,
+        threads=threads or hardware.cpu_count(), device=device,
+    )  # fmt: skip
+    if out is not None:
+        make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(job, rounds, pythons=pythons, only=only, progress=progress)
+    if out is not None:
+        write_file(out / "frameworks.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / "frameworks.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    paragraph(benchmark.setting(result))
+    say()
+    columns = [Column(title, right=1 <= index <= 3) for index, title in enumerate(benchmark.TITLES)]
+    table(columns, benchmark.rows(result))
+    say()
+    for line in benchmark.notes(result):
+        say(line)
+
+
+def _to_stderr(line: str) -> None:
+    err().print(line, markup=False)
+
+
+def _show(result: dict[str, Any], benchmark: Any, stem: str, out: Path | None, json: bool) -> None:
+    """Write and print the result of a benchmark that has TITLES, rows and markdown."""
+    if out is not None:
+        make(out)
+        write_file(out / f"{stem}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / f"{stem}.md", benchmark.markdown(result), "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    table([Column(title, right=index > 0) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
+
+
+@app.command()
+def folder(
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A folder of images; by default one is generated.")
+    ] = None,
+    generate: Annotated[int, Option(min=1000, help="How many small images to generate without DIR.")] = 20_000,
+    steps: Annotated[int, Option(min=1, help="Timed training steps.")] = 50,
+    memory_gb: Annotated[float, Option(min=0.5, help="Gigabytes of its own that training may have.")] = 2.0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """A folder of images: decoded into the cache, batches from there, and training within a bound of memory.
+
+    Example: mlpconv bench folder photos
+    """
+    from mlpconv.bench import folder as benchmark
+
+    if out is not None:
+        make(out)
+
+    def progress(line: str) -> None:
+        err().print(line, markup=False)
+
+    result = benchmark.measure(directory, generate=generate, steps=steps, memory_gb=memory_gb, progress=progress)
+    if out is not None:
+        write_file(out / "folder.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+    if json:
+        print_json(result, indent=None)
+        return
+    training = result["training"]
+    say(f"{result['images']:,} images decoded into the cache in {result['seconds']:.1f} s")
+    say(f"batches: {result['speedup']:,.0f} times as fast as decoding ({result['cached_per_second']:,.0f} images/s)")
+    say(f"training: {training['all']['images_per_second']:,.0f} images/s, {training['ratio']:.3f} of the small set's")
+
+
+app.command()(forecast)
+app.command()(overhead)
+_COMMANDS: dict[str, Any] = {
+    "train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe, "accuracy": accuracy,
+    "guard": guard, "explain": explain,
+    "checkpoint": checkpoint, "folder": folder, "frameworks": frameworks,
+}  # fmt: skip

@@ -1,17 +1,19 @@
 """``mlpconv data``: the known data sets, where they are here, and what they look like."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, write_file
+from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, size, table, warn, write_file
 from mlpconv.errors import DataError
 
 if TYPE_CHECKING:
     from mlpconv.data import Location
 
-app = Typer(help="Data sets: list them, get them, show what is in them.", no_args_is_help=True)
+app = Typer(help="Data sets: list them, get them, show and check what is in them.", no_args_is_help=True)
+
+_MOST_CLASSES, _MOST_LINES = 50, 20
 
 Name = Annotated[str, Argument(metavar="NAME", help="A data set of `mlpconv data list`.")]
 
@@ -127,3 +129,99 @@ def show(
     path = out or Path(f"{name}.png")
     write_file(path, picture.getvalue(), "--out")
     say(str(path))
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, Argument(metavar="DIR", help="A folder of images, or a CSV file of path and label.")],
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="The sample sheet.  [default: DIR-samples.png]", show_default=False)
+    ] = None,
+    image_size: Annotated[int | None, Option(min=1, help="The side in pixels that training will take.")] = None,
+    fit: Annotated[str, Option(help="squash, crop or pad: how images become square.")] = "squash",
+    strict: Annotated[bool, Option("--strict", help="Fail where anything in it cannot be used.")] = False,
+    follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
+    json: Json = False,
+) -> None:
+    """Look at your own images before training: counts, sizes, what is unreadable, duplicate or uneven; a sample sheet.
+
+    Every image is decoded, into the cache from which training will take it.
+
+    Example: mlpconv data check photos
+    """
+    import io
+
+    from mlpconv.data import sample_sheet
+    from mlpconv.data.check import check as look
+    from mlpconv.data.folder import scan_folder
+    from mlpconv.training.automatic import choose_model
+
+    if fit not in ("squash", "crop", "pad"):
+        raise DataError(f"--fit {fit}: images become square by squash, crop or pad")
+    with Download() as progress:
+        folder = scan_folder(directory, strict=strict, follow_links=follow_links, progress=progress)
+        choice = choose_model(folder.typical_side)
+        preprocess = folder.preprocess(image_size or choice.image_size, fit)
+        loaded = folder.load(preprocess, progress)
+    report = look(loaded, preprocess, f"{choice.model} at {choice.image_size}×{choice.image_size}")
+    picture = io.BytesIO()
+    sample_sheet(loaded.splits.train).savefig(picture, format="png")
+    path = out or Path(f"{directory.resolve().stem}-samples.png")
+    write_file(path, picture.getvalue(), "--out")
+    if json:
+        print_json(report | {"sheet": str(path)})
+        return
+    _print_check(report)
+    say(f"\nsamples: {path}")
+    next_steps((f"mlpconv train --data {directory}", f"train {report['chosen']} on it"))
+
+
+def _print_check(report: dict[str, Any]) -> None:
+    splits = [split for split, count in report["images"].items() if count]
+    say(f"{report['path']}: {sum(report['images'].values()):,} images ({report['layout']})\n")
+    columns = [Column("class"), *(Column(split, True) for split in splits)]
+    rows = [[each["name"], *(f"{each[split]:,}" for split in splits)] for each in report["classes"][:_MOST_CLASSES]]
+    table(columns, [*rows, ["all", *(f"{report['images'][split]:,}" for split in splits)]], total=True)
+    if len(report["classes"]) > _MOST_CLASSES:
+        say(f"… {len(report['classes']):,} classes in all; --json lists them")
+    sizes = report["sizes"]
+    low, high = ("×".join(map(str, sizes[key])) for key in ("smallest", "largest"))
+    say(f"\nsizes     {low} to {high} (height×width), typically {sizes['typical_side']} pixels"
+        if low != high else f"\nsizes     all {low}")  # fmt: skip
+    say(f"modes     {', '.join(f'{mode} {count:,}' for mode, count in report['modes'].items())}")
+    for note in report["notes"]:
+        say(f"note      {note}")
+    for key, lines in (
+        ("skipped", [f"{each['path']}: {each['reason']}" for each in report["skipped"]]),
+        ("twice", [" = ".join(each["files"]) for each in report["duplicates"]]),
+    ):
+        for line in lines[:_MOST_LINES]:
+            say(f"{key:<10}{line}")
+        if len(lines) > _MOST_LINES:
+            say(f"          … and {len(lines) - _MOST_LINES:,} more; --json lists them")
+    for line in report["warnings"]:
+        warn(f"warning   {line}")
+
+
+@app.command()
+def clean(
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be removed.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove the decoded images of folders from the cache. Nothing is lost: the next training decodes them anew.
+
+    Example: mlpconv data clean
+    """
+    from mlpconv.data.store import clean as remove
+    from mlpconv.data.store import entries, folders_directory
+
+    found = entries() if dry_run else remove()
+    total = sum(entry.bytes for entry in found)
+    if json:
+        rows = [{"path": str(entry.path), "bytes": entry.bytes} for entry in found]
+        print_json({"removed": not dry_run, "entries": rows, "bytes": total})
+        return
+    for entry in found:
+        say(f"{entry.path}  {size(entry.bytes)}")
+    did = "would be freed" if dry_run else "freed"
+    say(f"{size(total)} {did} in {folders_directory()}")

@@ -14,8 +14,8 @@ from mlpconv.errors import MlpconvError
 from mlpconv.version import __version__
 
 EXTRAS = {
-    "torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "ipykernel": "notebook",
-    "scikit-learn": "digits",
+    "torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "mxnet": "mxnet",
+    "ipykernel": "notebook", "scikit-learn": "digits", "optuna": "tune",
 }  # fmt: skip
 """Optional packages, each with the extra that brings it."""
 
@@ -151,7 +151,8 @@ def _print(found: dict[str, Any]) -> None:
     line("cache", room(found["cache"]))
     say("\nOptional packages")
     for name, installed in found["packages"].items():
-        line(name, installed or f'missing: pip install "mlpconv[{EXTRAS[name]}]"')
+        where = ", in an environment of its own" if name == "mxnet" else ""
+        line(name, installed or f'missing: pip install "mlpconv[{EXTRAS[name]}]"{where}')
     say("\nData sets")
     for row in found["data"]:
         line(row["name"], f"{row['path']} ({row['origin']})" if row["path"] else f"not here: {row['remedy']}")

@@ -155,27 +155,49 @@ def write_file(path: Path, content: bytes | str, option: str) -> None:
         raise MlpconvError(f"{option} {path}: cannot be written: {reason}; give another place") from None
 
 
+IMAGES = ("reading", "decoding", "predicting")
+"""What is counted in images; everything else that goes on is a download, in bytes."""
+
+
 class Download:
-    """A progress bar for downloads on standard error, made when the first byte arrives; to be used with ``with``."""
+    """A progress bar for downloads and for images on standard error, made when there is something to show; to be used
+    with ``with``."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bars: dict[bool, Any] = {}
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> Callable[[str, int, int], None]:
         return self._update
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        for bar in self._bars.values():
+            bar.stop()
 
     def _update(self, name: str, done: int, total: int) -> None:
-        if self._bar is None:
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-            self._bar = Progress(*columns, console=err(), disable=not err().is_terminal)
-            self._bar.start()
+        images = name in IMAGES
         if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(f"fetching {name}", total=total or None)
-        self._bar.update(self._tasks[name], completed=done)
+            if images and (other := self._bars.pop(True, None)) is not None:
+                other.stop()  # one after the other
+            if images not in self._bars:
+                self._bars[images] = self._bar(images)
+            what = f"{name} images" if images else f"fetching {name}"
+            self._tasks[name] = self._bars[images].add_task(what, total=total or None)
+        if images in self._bars:
+            self._bars[images].update(self._tasks[name], completed=done)
+
+    def _bar(self, images: bool) -> Any:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        counts = (MofNCompleteColumn(), TimeRemainingColumn(compact=True)) if images else (DownloadColumn(),)
+        columns = (TextColumn("{task.description}"), BarColumn(), *counts)
+        bar = Progress(*columns, console=err(), disable=not err().is_terminal)
+        bar.start()
+        return bar

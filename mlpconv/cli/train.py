@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str | None, Option(help="A recipe's name or a TOML file.  [default: quick]", show_default=False)
+        str | None,
+        Option(help="A recipe's name or a TOML file.  [default: quick; own for a folder]", show_default=False),
     ] = None,
-    model: Annotated[str | None, Option(help="A network: a name, a JSON file, or module:function.")] = None,
-    data: Annotated[str | None, Option(help="A data set's name.")] = None,
+    model: Annotated[
+        str | None, Option(help="A network: a name, a JSON file, module:function, or auto: what fits the images.")
+    ] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name, a folder of images, or a CSV file of path and label.")
+    ] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     epochs: Annotated[int | None, Option(help="Times that each image is seen.")] = None,
     lr: Annotated[float | None, Option(help="The peak learning rate.")] = None,
@@ -33,11 +38,20 @@ def train(
     initializer: Annotated[str | None, Option(help="xavier, he, torch or open.")] = None,
     seed: Annotated[int | None, Option(help="Of weights, order, augmentation and dropout.")] = None,
     precision: Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")] = None,
+    on_trouble: Annotated[
+        str | None, Option(help="When training diverges or loses a class: repair (default), stop or ignore.")
+    ] = None,
+    validation: Annotated[
+        float | None, Option(help="Share of the training images to choose the best epoch by.")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, Option(help="Stop once the validation images are recognised so well; holds out 0.1 of them.")
+    ] = None,
     set_: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
     backend: Annotated[
-        str | None, Option(help="torch, tensorflow or jax.  [default: torch]", show_default=False)
+        str | None, Option(help="torch, tensorflow, jax or mxnet.  [default: torch]", show_default=False)
     ] = None,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; a GPU if there is one by default.")] = None,
     deterministic: Annotated[
@@ -45,7 +59,28 @@ def train(
     ] = False,
     out: Annotated[Path | None, Option(help="The run directory; a new one under ./runs by default.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out (by default the latest).")] = False,
+    resume_with: Annotated[
+        list[str] | None,
+        Option("--resume-with", metavar="KEY=VALUE", help="Go on otherwise than it began: epochs=20, device=cpu …"),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None,
+        Option(
+            help="A checkpoint within an epoch after this time (5m) or this many steps (200steps).  [default: 5m]",
+            show_default=False,
+        ),
+    ] = None,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
+    weights: Annotated[
+        str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
+    ] = None,
+    strict: Annotated[
+        bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")
+    ] = False,
+    follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
     force: Annotated[bool, Option("--force", help="Begin even where the memory left will not do.")] = False,
@@ -56,21 +91,27 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv.backends import allocator
-    from mlpconv.runs.stop import Stop
+    from mlpconv.runs.stop import PATIENCE, Stop
+    from mlpconv.training.recipe import parse_settings
 
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
-    limit = _seconds(max_time) if max_time else None
+    limit = _seconds(max_time, "--max-time") if max_time else None
+    every = _every(checkpoint_every) if checkpoint_every else {}
+    resume = resume or bool(resume_with)
     chosen = {
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
-        "precision": precision,
+        "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
+        "pretrained": pretrained,
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
+    meant = parse_settings(resume_with or [], "--resume-with")
     session, finished = _prepare(
-        recipe, changes, set_ or [], resume_from=out if resume else None, from_=from_, backend=backend, device=device,
-        deterministic=deterministic, data_dir=data_dir,
+        recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
+        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run, weights=weights,
+        strict=strict, follow_links=follow_links,
     )  # fmt: skip
     if finished is not None:
         if not json:
@@ -81,8 +122,8 @@ def train(
     if dry_run:
         _dry_run(session, json)
         return
-    stop = Stop(limit)
-    recorder = session.run(out, resume=resume, should_stop=stop.wanted, force=force)
+    stop = Stop(limit, patience=PATIENCE)
+    recorder = session.run(out, resume=resume, resume_with=meant, should_stop=stop.wanted, force=force, **every)
     if json:
         recorder.forecast()
     else:
@@ -102,13 +143,21 @@ def _prepare(
     settings: list[str],
     *,
     resume_from: Path | None,
+    meant: dict[str, Any],
     from_: str | None,
     backend: str | None,
     device: str | None,
     deterministic: bool,
     data_dir: Path | None,
+    strict: bool,
+    follow_links: bool,
+    out: Path | None,
+    begin: bool,
+    weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
-    """The session to carry out, or the run that is already finished."""
+    """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
+    from mlpconv.runs.material import Options, is_folder
+    from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
     from mlpconv.training.recipe import change, get_recipe, parse_settings
@@ -119,31 +168,38 @@ def _prepare(
     if old and not recipe_name:
         recipe, name = old.config.recipe, old.config.recipe_name
     else:
-        name = recipe_name or "quick"
+        name = recipe_name or ("own" if is_folder(changes.get("data", "")) else "quick")
         recipe = get_recipe(name)
+        if "pretrained" in changes and not recipe_name:
+            recipe = change(recipe, {"model": "auto"})
     more = parse_settings(settings)
     if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": more.pop("model")}, "--set")
+    if "target_accuracy" in changes and not (recipe.validation or "validation" in changes or "validation" in more):
+        changes = {**changes, "validation": 0.1}
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, more, "--set")
     precision = None
+    if "device" in meant:
+        device = str(meant["device"])
+    recipe = change(recipe, {key: value for key, value in meant.items() if key != "device"}, "--resume-with")
     if old and resume_from:
         # Chosen on the machine where the run began; this one might choose another.
         precision = old.config.precision
         deterministic = deterministic or old.config.deterministic
         backend, device = backend or old.config.backend, device or old.config.device
-        if old.result is not None and recipe == old.config.recipe:
+        weights = weights or old.config.start
+        if recipe == old.config.recipe and old.result is not None:
             return None, old
     elif old:
         backend = backend or old.config.backend
-    if deterministic:
-        import mlpconv.backends.torch as torch_backend
-
-        torch_backend.set_deterministic()
+    if begin:
+        check(out, resume=resume_from is not None)
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, options=Options(strict, follow_links),
+            progress=progress,
         )  # fmt: skip
     return session, None
 
@@ -154,10 +210,19 @@ def _resumed_path(out: Path | None) -> Path:
     return out or Run("latest").path
 
 
-def _seconds(text: str) -> float:
+def _every(text: str) -> dict[str, Any]:
+    """What Session.run is told of when to save."""
+    if found := re.fullmatch(r"(\d+)\s*steps?", text.strip()):
+        if int(found[1]):
+            return {"checkpoint_steps": int(found[1])}
+        raise RecipeError(f"--checkpoint-every {text}: give 1 step or more")
+    return {"checkpoint_every": _seconds(text, "--checkpoint-every", " or, in steps, 200steps")}
+
+
+def _seconds(text: str, option: str, other: str = "") -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     if not found:
-        raise RecipeError(f"--max-time {text}: expected a time such as 90s, 30m or 2h")
+        raise RecipeError(f"{option} {text}: expected a time such as 90s, 30m or 2h{other}")
     return float(found[1]) * {"h": 3600, "m": 60, "min": 60}.get(found[2], 1)
 
 
@@ -166,7 +231,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from mlpconv.runs.recorder import Resumed
-    from mlpconv.training.trainer import EpochEnded, Stopped
+    from mlpconv.training.trainer import EpochEnded, Repaired, Stopped
     from mlpconv.training.trainer import Progress as Step
 
     live = err().is_terminal and not quiet
@@ -191,13 +256,14 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
                 case EpochEnded():
                     if not quiet:
                         bar.console.file.flush()
+                        held = f"validation acc {event.validation.accuracy:.3f}, " if event.validation else ""
                         say(
                             f"epoch {event.epoch + 1}/{epochs}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
-                            f"test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
+                            f"{held}test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
                             f"{duration(event.seconds + event.evaluation_seconds)}"
                         )
-                        if event.skipped:
-                            warn(f"  {event.skipped} updates were left out: the loss or a gradient was not finite")
+                case Repaired(event=met):
+                    warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}")
                 case Stopped():
                     return False
     return True
@@ -221,12 +287,14 @@ def _lines(session: "Session") -> list[str]:
     costs, room = count(session.network), session.fit()
     height, width, channels = train_set.image_shape
     shape = show((channels, height, width))
+    held = f", {len(session.validation):,} validation" if session.validation else ""
     return [
         f"Training {session.network.name} on {config.data.name}",
         f"  network   {session.network.name}: {costs.parameters:,} parameters, {amount(costs.macs)} MACs an image of "
         f"{show(session.network.input_shape)}",
-        f"  data      {len(train_set):,} training and {len(test_set):,} test images of {shape}, "
+        f"  data      {len(train_set):,} training{held} and {len(test_set):,} test images of {shape}, "
         f"{train_set.num_classes} classes",
+        *_about_folder(session),
         f"  recipe    {describe(config.recipe, config.recipe_name)}",
         f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}",
         f"  memory    {_memory(room)}",
@@ -238,6 +306,19 @@ def _memory(room: "Fit") -> str:
     if room.available_bytes is None:
         return tensors
     return f"{tensors}, {size(room.available_bytes)} available; room for batches of up to {room.largest_batch:,}"
+
+
+def _about_folder(session: "Session") -> list[str]:
+    """What was chosen and passed over in images of one's own."""
+    material = session.material
+    lines = [f"  chosen    {material.chosen}"] if material.chosen else []
+    if material.loaded is not None:
+        lines += [f"            {note}" for note in material.loaded.folder.notes]
+        problems = material.loaded.problems
+        lines += [f"  skipped   {problem.path}: {problem.reason}" for problem in problems[:5]]
+        if len(problems) > 5:
+            lines.append(f"            … and {len(problems) - 5:,} more: skipped.csv in the run lists them")
+    return lines
 
 
 def _dry_run(session: "Session", json: bool) -> None:
@@ -256,16 +337,24 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     """How the run ended, and what to do next."""
     assert result is not None
     if json:
-        keys = ("loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds")
-        peaks = {key: getattr(result, key) for key in ("peak_resident_bytes", "peak_tensor_bytes")}
+        keys = (
+            "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
+            "validation_accuracy", "dead_classes", "peak_resident_bytes", "peak_tensor_bytes",
+        )  # fmt: skip
+        repairs = [event for line in run.history for event in line.get("repairs", ())]
+        values = {key: getattr(result, key) for key in keys}
         forecast = run.forecast._asdict() if run.forecast else None
-        told = {key: getattr(result, key) for key in keys} | peaks
-        print_json({"run": str(run.path), **told, "forecast": forecast}, indent=None)
+        print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
         return
     config = run.config
     from mlpconv.backends.base import get_backend
 
     say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    if result.validation_accuracy is not None:
+        say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+    if result.repairs:
+        times = "once" if result.repairs == 1 else f"{result.repairs} times"
+        say(f"the guard intervened {times}; report.html says where")
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)

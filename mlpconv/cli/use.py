@@ -1,23 +1,33 @@
 """``mlpconv evaluate``, ``predict`` and ``runs``: what one does with a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from mlpconv.cli.output import Column, Download, Json, duration, err, print_json, say, table, warn
 from mlpconv.errors import DataError
 
+if TYPE_CHECKING:
+    from mlpconv.backends.base import Images
+    from mlpconv.runs.classifier import Classifier
+
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
+Backend = Annotated[
+    str | None, Option(help="torch, tensorflow, jax or mxnet; by default what the network was trained in.")
+]
 Precision = Annotated[str | None, Option(help="float32 or bfloat16; the fastest by default.")]
 
 
 def evaluate(
     run: RunPath,
-    data: Annotated[str | None, Option(help="A data set's name; the run's own by default.")] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name, a folder or a CSV file; the run's own by default.")
+    ] = None,
     data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
     split: Annotated[str, Option(help="test or train.")] = "test",
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -27,17 +37,17 @@ def evaluate(
     Example: mlpconv evaluate latest
     """
     from mlpconv.cli.train import print_class_accuracy
-    from mlpconv.data import load_dataset
     from mlpconv.runs.classifier import Classifier
+    from mlpconv.runs.material import load_again
 
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: a data set has the splits test and train")
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     name = data or classifier.stored.data
     if not name:
         raise DataError(f"{run}: does not say what it was trained on; name a data set: --data fashion-mnist")
     with Download() as progress:
-        splits = load_dataset(name, directory=data_dir, progress=progress)
+        splits = load_again(name, classifier, directory=data_dir, progress=progress)
     dataset = splits.test if split == "test" else splits.train
     result = classifier.evaluate(dataset)
     names = classifier.class_names
@@ -73,39 +83,85 @@ def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None
 
 def predict(
     run: RunPath,
-    images: Annotated[list[str], Argument(metavar="IMAGE…", help="Image files of any kind and size.")],
+    images: Annotated[
+        list[str], Argument(metavar="IMAGE…", help="Image files of any kind and size, folders, or patterns ('*.jpg').")
+    ],
     top: Annotated[int, Option(min=1, help="How many classes to name for each image.")] = 3,
     invert: Annotated[bool, Option("--invert", help="Turn light and dark around first.")] = False,
+    backend: Backend = None,
+    out: Annotated[
+        Path | None, Option(metavar="FILE", help="Write a line an image into this .csv or .jsonl file instead.")
+    ] = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
 ) -> None:
-    """Say what is on an image: names and probabilities.
+    """Say what is on an image, or on all images of a folder: names and probabilities.
 
-    Example: mlpconv predict latest shirt.jpg
+    Example: mlpconv predict latest photos --out predictions.csv
     """
-    from mlpconv.runs.classifier import Classifier
+    from contextlib import nullcontext
 
-    classifier = Classifier(run, device=device, precision=precision)
-    predictions = classifier.predict(images, top=top, invert=invert)
-    other = [prediction.file for prediction in predictions if prediction.looks_inverted]
-    if other:
-        background = classifier.stored.background
-        assert background is not None
-        learnt = "dark on light" if background > 0.5 else "light on dark"
-        warn(
-            f"{', '.join(other)}: the background is unlike that of the training images, which are {learnt}; "
-            + ("try without --invert" if invert else "--invert turns an image around")
-        )
+    from mlpconv.data.listing import Problem
+    from mlpconv.runs.classifier import Classifier
+    from mlpconv.runs.predictions import Lines, as_json, find_files, predict_files
+    from mlpconv.words import shown
+
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    files = find_files(images)
+    top = min(top, len(classifier.class_names))
+    listed, other, problems, done = [], [], [], 0
+    with Download() as progress, Lines(out, top) if out else nullcontext() as lines:
+        for one in predict_files(classifier, files, top=top, invert=invert, progress=progress if out else None):
+            if isinstance(one, Problem):
+                problems.append(one)
+            else:
+                done += 1
+                if one.looks_inverted:
+                    other.append(shown(one.file))
+            if lines is not None:
+                lines.put(one)
+            elif json:
+                listed.append(as_json(one))
+            elif not isinstance(one, Problem):
+                guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in one.top)
+                say(f"{shown(one.file)}: {guesses}")
+    say_inverted(classifier, other, invert)
     if json:
-        print_json(
-            [{"file": p.file, "top": [guess._asdict() for guess in p.top], "looks_inverted": p.looks_inverted}
-             for p in predictions]
-        )  # fmt: skip
+        print_json({"out": str(out), "images": done, "skipped": len(problems)} if out else listed)
         return
-    for prediction in predictions:
-        guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in prediction.top)
-        say(f"{prediction.file}: {guesses}")
+    for problem in problems[:20]:
+        warn(f"{problem.path}: passed over: {problem.reason}")
+    if len(problems) > 20:
+        warn(f"… and {len(problems) - 20:,} more")
+    if out:
+        say(f"{done:,} predictions in {out}" + (f", {len(problems):,} files passed over" if problems else ""))
+
+
+def warn_inverted(classifier: "Classifier", names: list[str], images: "Images", invert: bool) -> None:
+    """Name the images whose background is on the other side of grey than that of the training images."""
+    from mlpconv.data.image import looks_inverted
+
+    background = classifier.stored.background
+    other = [
+        name for name, image in zip(names, images, strict=True)
+        if background is not None and looks_inverted(image, background)
+    ]  # fmt: skip
+    say_inverted(classifier, other, invert)
+
+
+def say_inverted(classifier: "Classifier", names: list[str], invert: bool) -> None:
+    """Warn of images that are light on dark where training was dark on light, or the other way round."""
+    if not names:
+        return
+    background = classifier.stored.background
+    assert background is not None
+    learnt = "dark on light" if background > 0.5 else "light on dark"
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    warn(
+        f"{listed}: the background is unlike that of the training images, which are {learnt}; "
+        + ("try without --invert" if invert else "--invert turns an image around")
+    )
 
 
 def runs(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlpconv.data.mapped import RELEASE_BYTES, choose, release
 from mlpconv.errors import DataError
 
 _CHUNK = 1 << 20
@@ -119,10 +120,13 @@ class ImageDataset:
         for start in range(0, len(pixels), _CHUNK):
             for channel, values in enumerate(pixels[start : start + _CHUNK].T):
                 counts[channel] += np.bincount(values, minlength=256)
+            release(self.images)
         return counts.tolist()
 
     def subset(self, indices: Sequence[int] | np.ndarray, *, name: str | None = None) -> "ImageDataset":
         """The images at `indices` (integers, or a boolean mask), in that order, copied; the classes stay.
+
+        Of many images in a file that is mapped, the copy is such a file too.
 
         Raises:
             DataError: no images are chosen.
@@ -131,14 +135,19 @@ class ImageDataset:
         chosen = np.asarray(indices)
         if chosen.size == 0:
             raise DataError(f"{self.name}: a subset of no images was asked for; choose 1 or more of {len(self):,}")
-        return ImageDataset(self.images[chosen], self.labels[chosen], self.class_names, name or f"{self.name} (subset)")
+        return ImageDataset(
+            choose(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)"
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, images and labels; the name has no part in it."""
         head = json.dumps({"shape": self.images.shape, "class_names": self.class_names})
         digest = hashlib.sha256(head.encode())
         digest.update(b"\n")
-        digest.update(self.images.reshape(-1).data)
+        flat = self.images.reshape(-1)
+        for start in range(0, len(flat), RELEASE_BYTES):
+            digest.update(flat[start : start + RELEASE_BYTES].data)
+            release(self.images)
         digest.update(self.labels.astype("<i8", copy=False).data)
         return digest.hexdigest()
 
@@ -171,24 +180,39 @@ def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset
         raise DataError(
             f"{dataset.name}: cannot hold out {count:,} of {len(dataset):,} images; choose 1 to {len(dataset) - 1:,}"
         )
-    held = np.zeros(len(dataset), bool)
-    quotas = _quotas(np.bincount(dataset.labels, minlength=dataset.num_classes).tolist(), count)
-    for members, quota in zip(shuffled_by_class(dataset, seed), quotas, strict=True):
-        held[members[:quota]] = True
+    _check_seed(dataset, seed)
+    held = held_out(dataset.labels, dataset.num_classes, count, seed)
     return (
         dataset.subset(~held, name=f"{dataset.name} (rest)"),
         dataset.subset(held, name=f"{dataset.name} (held out)"),
     )
 
 
+def held_out(labels: np.ndarray, classes: int, count: int, seed: int) -> np.ndarray:
+    """Which images ``hold_out`` splits off, bool (N,), from their labels alone."""
+    held = np.zeros(len(labels), bool)
+    quotas = _quotas(np.bincount(labels, minlength=classes).tolist(), count)
+    for members, quota in zip(_shuffled(labels, classes, seed), quotas, strict=True):
+        held[members[:quota]] = True
+    return held
+
+
 def shuffled_by_class(dataset: ImageDataset, seed: int) -> list[np.ndarray]:
     """For each class the indices of its images, in an order drawn from the seed."""
+    _check_seed(dataset, seed)
+    return _shuffled(dataset.labels, dataset.num_classes, seed)
+
+
+def _check_seed(dataset: ImageDataset, seed: int) -> None:
     if seed < 0:
         raise DataError(f"{dataset.name}: expected a seed of 0 or more, received {seed}")
+
+
+def _shuffled(labels: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
     # NumPy promises Philox's raw numbers for ever, but not what Generator.permutation makes of them.
-    keys = np.random.Philox(key=seed).random_raw(len(dataset))
+    keys = np.random.Philox(key=seed).random_raw(len(labels))
     order = np.argsort(keys, kind="stable")
-    return [order[dataset.labels[order] == label] for label in range(dataset.num_classes)]
+    return [order[labels[order] == label] for label in range(classes)]
 
 
 def _quotas(sizes: list[int], count: int) -> list[int]:

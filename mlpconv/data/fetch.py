@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
-from mlpconv.data.files import Source, SourceFile, locate, log, read_verified
+from mlpconv.data.archive import opened, verify_archive
+from mlpconv.data.files import Archive, Source, SourceFile, locate, log, published_name, read_verified
 from mlpconv.data.idx import GZIP_MAGIC
+from mlpconv.data.lock import locked
 from mlpconv.errors import DataError
 
 Progress = Callable[[str, int, int], None]
@@ -29,7 +31,6 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _FILE_SECONDS = 1800
 _COMMAND_SECONDS = 600
-_LOCK_SECONDS = 3600
 _CHUNK = 1 << 18
 
 
@@ -53,6 +54,7 @@ def fetch(
     attempts: list[str],
     progress: Progress | None = None,
     near: Sequence[Path] = (),
+    download: bool = True,
 ) -> str | None:
     """Get into `directory` what it lacks of a source's files, from the first place that gives them whole.
 
@@ -63,7 +65,8 @@ def fetch(
         directory: its directory in the cache; made where missing.
         attempts: receives a line for each place that failed.
         progress: told how far each download is.
-        near: directories of this machine to copy from before anything is downloaded.
+        near: directories of this machine to copy from before anything is downloaded, the files or their archive.
+        download: False copies only.
 
     Returns:
         Where the files came from; None where some could not be had.
@@ -76,7 +79,7 @@ def fetch(
         if not wanted:
             return "the cache, where another process has just put it"
         origins = []
-        for place, opened in _places(source, progress, near):
+        for place, opened in _places(source, directory, progress, near, download):
             before = len(wanted)
             failures = []
             try:
@@ -100,22 +103,32 @@ def fetch(
 
 
 def _places(
-    source: Source, progress: Progress | None, near: Sequence[Path]
+    source: Source, own: Path, progress: Progress | None, near: Sequence[Path], download: bool
 ) -> Iterator[tuple[str, contextlib.AbstractContextManager[Reader]]]:
+    archive = source.archive
     for directory in near:
         yield str(directory), contextlib.nullcontext(functools.partial(_copy, directory))
+        if archive and (directory / archive.name).is_file():
+            yield str(directory / archive.name), _unpacked(archive, directory / archive.name)
+    if not download:
+        return
     for url in source.urls:
         base = url.rstrip("/") + "/"
         yield base, contextlib.nullcontext(functools.partial(_download, base, progress))
+    if archive:
+        yield archive.url, _fetched(archive, own, progress)
     if source.debian_package:
         yield f"apt-get download {source.debian_package}", _package(source)
 
 
 def _download(base: str, progress: Progress | None, file: SourceFile) -> Generator[bytes, None, None]:
+    # Contents that do not compress grow a little.
+    return _stream(base, published_name(file), file.size + file.size // 100 + 65536, progress)
+
+
+def _stream(base: str, name: str, limit: int, progress: Progress | None) -> Generator[bytes, None, None]:
     import requests
 
-    name = f"{file.name}.gz"
-    limit = file.size + file.size // 100 + 65536  # contents that do not compress grow a little
     deadline = time.monotonic() + _FILE_SECONDS
     received = 0
     try:
@@ -135,6 +148,33 @@ def _download(base: str, progress: Progress | None, file: SourceFile) -> Generat
                 yield chunk
     except OSError as error:  # as all errors of requests are
         raise _PlaceFailed(f"{name}: {_in_a_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _fetched(archive: Archive, own: Path, progress: Progress | None) -> Iterator[Reader]:
+    """An archive, downloaded for as long as its files are taken out of it."""
+    part = own / f".{archive.name}.part"
+    try:
+        with part.open("wb") as out:
+            try:
+                for chunk in _stream(archive.url.removesuffix(archive.name), archive.name, archive.size, progress):
+                    out.write(chunk)
+            except _FileFailed as error:
+                raise _PlaceFailed(str(error)) from error
+        with _unpacked(archive, part) as read:
+            yield read
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _unpacked(archive: Archive, path: Path) -> Iterator[Reader]:
+    try:
+        verify_archive(archive, path)
+        with opened(archive, path) as read:
+            yield read
+    except DataError as error:
+        raise _PlaceFailed(str(error).removeprefix(f"{path}: ")) from error
 
 
 @contextlib.contextmanager
@@ -221,7 +261,8 @@ def _store(file: SourceFile, directory: Path, chunks: Generator[bytes, None, Non
             reason = str(error).removeprefix(f"{part}: ").removesuffix("; fetch the file again")
             raise _FileFailed(f"{file.name}: {reason}") from error
         with part.open("rb") as written:
-            zipped = written.read(2) == GZIP_MAGIC  # a server may have unzipped it on the way
+            # A server may have unzipped it on the way.
+            zipped = file.zipped and written.read(2) == GZIP_MAGIC
         part.replace(directory / (f"{file.name}.gz" if zipped else file.name))
     finally:
         part.unlink(missing_ok=True)
@@ -229,25 +270,10 @@ def _store(file: SourceFile, directory: Path, chunks: Generator[bytes, None, Non
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: another process is fetching into it; waiting", directory)
-            lock.acquire(timeout=_LOCK_SECONDS)
-        try:
+        with locked(directory / ".lock", "fetching into it"):
             yield
-        finally:
-            lock.release()
-    except Timeout as error:
-        raise DataError(
-            f"{directory}: another process has been fetching into it for {_LOCK_SECONDS // 60} minutes; end that one, "
-            "or set MLPCONV_CACHE to another directory"
-        ) from error
     except OSError as error:
         raise DataError(
             f"{directory}: the cache cannot be written ({error.strerror or error}); mend that, or set MLPCONV_CACHE to "

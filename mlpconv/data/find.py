@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from mlpconv.data.fetch import Progress, drop_damaged, fetch
-from mlpconv.data.files import Location, Source, file_names, log, missing_files, read_files
+from mlpconv.data.files import Location, Source, file_names, folders_in, log, missing_files, read_files
 from mlpconv.errors import DataError
 
 
@@ -39,10 +39,14 @@ def find(
     """
     if given := directory or os.environ.get("MLPCONV_DATA"):
         by = "the directory given" if directory else "MLPCONV_DATA"
-        location = Location(_given(source, Path(given).expanduser(), by), by)
+        folder, own, attempts = Path(given).expanduser(), cache_directory(cache) / "data" / source.name, []
+        if source.archive and (folder / source.archive.name).is_file() and missing_files(source, folder):
+            if not fetch(source, own, attempts, near=[folder], download=False):
+                raise DataError(attempts[-1])
+            return Location(own, str(folder / source.archive.name)), read_files(source, own)
+        location = Location(_given(source, folder, by), by)
         return location, read_files(source, location.path)
-    own = cache_directory(cache) / "data" / source.name
-    attempts = []
+    own, attempts = cache_directory(cache) / "data" / source.name, []
     for location in _places(source, own):
         try:
             if missing := missing_files(source, location.path):
@@ -82,7 +86,7 @@ def look(
     if given := directory or os.environ.get("MLPCONV_DATA"):
         folder = Path(given).expanduser()
         by = "the directory given" if directory else "MLPCONV_DATA"
-        places = [Location(folder / source.name, by), Location(folder, by)]
+        places = [Location(place, by) for place in folders_in(source, folder)]
     else:
         places = _places(source, cache_directory(cache) / "data" / source.name)
     for place in places:
@@ -100,7 +104,7 @@ def bring(source: Source, into: str | os.PathLike[str], progress: Progress | Non
     What it lacks is copied from this machine, or fetched. Raises DataError as `load_dataset`.
     """
     folder = Path(into).expanduser()
-    for place in (folder / source.name, folder):
+    for place in folders_in(source, folder):
         if not missing_files(source, place):
             read_files(source, place)
             return Location(place, "the directory given, which already had it")
@@ -122,7 +126,7 @@ def _places(source: Source, own: Path) -> list[Location]:
 
 def _given(source: Source, directory: Path, by: str) -> Path:
     """The directory itself or the one in it of the data set's name. The user said where: nothing else is tried."""
-    for place in (directory / source.name, directory):
+    for place in folders_in(source, directory):
         if not missing_files(source, place):
             return place
     if not directory.is_dir():
@@ -147,6 +151,8 @@ def _nowhere(source: Source, own: Path, attempts: list[str], download: bool) -> 
     if source.urls:
         ways.append(f"put {file_names(source)} into {own}; they are at")
         ways.extend(f"  {url}" for url in source.urls)
+    if source.archive:
+        ways.append(f"put {source.archive.name} into DIR, and say --data-dir DIR; it is at {source.archive.url}")
     ways.append("where the files are elsewhere, say so: --data-dir DIR, or MLPCONV_DATA=DIR in the environment")
     if not download:
         ways.append("allow downloading, which is off")

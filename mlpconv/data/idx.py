@@ -141,18 +141,13 @@ def _read_stream(stream: io.BufferedIOBase, stored: int | None, limit: int | Non
             f"{place}: its header announces {needed:,} bytes ({_times(shape)} of {dtype}), more than the {limit:,} "
             "allowed for this file; not read: fetch it again, or unzip it first if you trust it"
         )
-    contents = bytearray(needed)
-    contents[: len(header)] = header
-    view = memoryview(contents)
-    filled = len(header)
-    while filled < needed:
-        count = stream.readinto(view[filled : filled + _CHUNK])
-        if not count:
-            break
-        filled += count
+    # As it comes: a header may promise what a small file does not hold.
+    contents = bytearray(header)
+    while part := stream.read(min(_CHUNK, needed - len(contents))):
+        contents += part
     # Reading past the end is also what makes gzip compare its checksum.
     extra = len(stream.read(1))
-    _check_size(place, dtype, shape, needed, filled + extra)
+    _check_size(place, dtype, shape, needed, len(contents) + extra)
     return contents
 
 

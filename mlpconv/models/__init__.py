@@ -4,6 +4,7 @@
 # isort: off
 from mlpconv.models.nin import nin_block
 from mlpconv.models.classics import vgg_block
+from mlpconv.models import family as family
 
 # isort: on
 from mlpconv.models.registry import create_model, list_models, model_entry, register_model

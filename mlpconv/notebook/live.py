@@ -11,6 +11,7 @@ from mlpconv.notebook.page import Html, element, page
 from mlpconv.runs.recorder import Event, Recorder, Resumed
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
+from mlpconv.training.watch import Repaired
 from mlpconv.words import duration
 
 Publish = Callable[[Html, str], None]
@@ -50,6 +51,9 @@ def watch(recorder: Recorder, publish: Publish | None = None) -> Iterator[Event]
 
 
 def _status(event: Event, recipe: Recipe) -> str:
+    if isinstance(event, Repaired):
+        met = event.event
+        return f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}"
     place = f"epoch {event.epoch + 1} of {recipe.epochs}"
     match event:
         case Progress():

@@ -14,6 +14,14 @@ MOST_HINTS = 600
 """Points of one line that say their value under the pointer; of a longer line every second, third … one."""
 
 
+class Note(NamedTuple):
+    """Something that happened at one place of the x axis: a line from top to bottom that says ``text`` under the
+    pointer."""
+
+    place: float
+    text: str
+
+
 class Line(NamedTuple):
     """One curve. style: the class that the page colours and dashes. dots: mark its points."""
 
@@ -32,12 +40,13 @@ def line_chart(
     x_name: str = "epoch",
     top: float | None = None,
     right: float = 1,
+    notes: Sequence[Note] = (),
 ) -> str:
     """The lines over each other as one SVG of width × height pixels.
 
     top: the upper end of the y axis where the values do not set it; what is above is cut off. right: how far the x
-    axis reaches at least. Both axes begin at 0, but that of values which are all far from it. Points that are not
-    finite are left out.
+    axis reaches at least. notes: what happened on the way. Both axes begin at 0, but that of values which are all far
+    from it. Points that are not finite are left out.
     """
     lines = [line._replace(points=[p for p in line.points if all(map(math.isfinite, p))]) for line in lines]
     values = [y for line in lines for _, y in line.points]
@@ -71,6 +80,9 @@ def line_chart(
     # An SVG within the SVG cuts off what is above the axis, without an id that a page could have twice.
     shapes.append(f'<svg x="-6" y="-6" width="{inner_width + 12}" height="{inner_height + 12}" '
                   f'viewBox="-6 -6 {inner_width + 12} {inner_height + 12}">')  # fmt: skip
+    for note in notes:
+        x = across(note.place)
+        shapes.append(f'<g class="note"><title>{escape(note.text)}</title><path d="M{x:g} 0V{inner_height}"/></g>')
     for line in lines:
         path = " ".join(f"{across(x):g},{down(y):g}" for x, y in line.points)
         if len(line.points) > 1:

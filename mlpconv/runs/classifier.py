@@ -8,10 +8,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from mlpconv.arch.maps import class_map_grid, until_class_maps
+from mlpconv.arch.network import Preprocess
 from mlpconv.backends.base import Floats, Images, Model, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
 from mlpconv.errors import DataError
+from mlpconv.runs.class_maps import ClassMaps, place_on_image
 from mlpconv.runs.run import Run
 from mlpconv.runs.stored import SUFFIX, Stored, read_classifier
 from mlpconv.training.metrics import Evaluation, evaluate, softmax
@@ -90,14 +93,24 @@ class Classifier:
     def class_names(self) -> tuple[str, ...]:
         return self.stored.class_names
 
+    @property
+    def reading(self) -> Preprocess:
+        """How image files are read for it: all to one size."""
+        own = self.stored.preprocess
+        # Images of different sizes meet at the network's own.
+        return own if own.source_size else msgspec.structs.replace(own, source_size=(own.size, own.size))
+
     def logits(self, images: Images) -> Floats:
         """float32 (N, classes) for uint8 (N, H, W, C). Raises DataError for arrays of another type or shape."""
+        return self.model.logits(self._checked(images))
+
+    def _checked(self, images: Images) -> Images:
         channels = self.stored.preprocess.channels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels or not len(images):
             raise DataError(
                 f"images: expected uint8 (N, H, W, {channels}), N at least 1; received {images.dtype} {images.shape}"
             )
-        return self.model.logits(images)
+        return images
 
     def predict(
         self, images: Images | str | Path | Sequence[str | Path], *, top: int = 3, invert: bool = False
@@ -106,20 +119,7 @@ class Classifier:
 
         invert: turn light and dark around first.
         """
-        if isinstance(images, np.ndarray):
-            names, pixels = [str(index) for index in range(len(images))], images
-        else:
-            images = [images] if isinstance(images, str | Path) else images
-            if not len(images):
-                raise DataError("predict: no image was given")
-            names = [str(path) for path in images]
-            preprocess = self.stored.preprocess
-            if preprocess.source_size is None:
-                # Images of different sizes meet at the network's own.
-                side = (preprocess.size, preprocess.size)
-                preprocess = msgspec.structs.replace(preprocess, source_size=side)
-            read = [read_image(path, preprocess) for path in images]
-            pixels = np.stack(read)
+        names, pixels = self._read(images, "predict", self.reading)
         pixels = 255 - pixels if invert else pixels
         chances = softmax(self.logits(pixels))
         background = self.stored.background
@@ -134,6 +134,47 @@ class Classifier:
         )
         return Predictions(found, pixels)
 
+    def class_maps(
+        self, images: Images | str | Path | Sequence[str | Path], *, dense: bool = False, invert: bool = False
+    ) -> ClassMaps:
+        """The map of every class over each image, whose mean behind the last ReLU is the class's logit: uint8
+        (N, H, W, C), a file, or a sequence of files.
+
+        dense: leave the images at their own size, each pixel as large as one of a training image, so that a large
+        picture gives a large map. Raises NetworkError where the network has no class maps, or the images are too small
+        for it; DataError for images that cannot be read, are of different sizes, or are too large to be held.
+        """
+        preprocess = self.stored.preprocess
+        network = self.stored.network
+        _, rectified = until_class_maps(network)
+        if dense:
+            read = msgspec.structs.replace(preprocess, fit="squash", source_size=None)
+            names, pixels = self._read(images, "class_maps", read)
+        else:
+            names, pixels = self._read(images, "class_maps", self.reading)
+        pixels = self._checked(255 - pixels if invert else pixels)
+        height, width = pixels.shape[1:3]
+        size = _dense_size(preprocess, height, width) if dense else None
+        before = self.model.class_maps(pixels, size)
+        grid = class_map_grid(network)
+        target = size or (preprocess.size, preprocess.size)
+        shown = place_on_image(grid, before.shape[2:], target, (height, width), "squash" if dense else preprocess.fit)
+        return ClassMaps(before, rectified, self.class_names, names, pixels, *shown)
+
+    def _read(
+        self, images: Images | str | Path | Sequence[str | Path], what: str, preprocess: Preprocess
+    ) -> tuple[list[str], Images]:
+        """The name of each image, its place or its file, and all of them as the network gets them."""
+        if isinstance(images, np.ndarray):
+            return [str(index) for index in range(len(images))], images
+        images = [images] if isinstance(images, str | Path) else images
+        if not len(images):
+            raise DataError(f"{what}: no image was given")
+        read = [read_image(path, preprocess) for path in images]
+        if len({image.shape for image in read}) > 1:
+            raise DataError(f"{what}: the images are of different sizes; give them one at a time")
+        return [str(path) for path in images], np.stack(read)
+
     def evaluate(self, dataset: ImageDataset) -> Evaluation:
         """Loss, accuracy and confusion matrix on labelled images. Raises DataError for other classes."""
         if dataset.class_names != self.class_names:
@@ -142,3 +183,19 @@ class Classifier:
                 f"the network of {self.path} knows {', '.join(self.class_names)}"
             )
         return evaluate(self.logits(dataset.images), dataset.labels)
+
+
+MOST_PIXELS = 16_000_000
+"""Of one image at the network's input: beyond, the first maps alone would fill gigabytes."""
+
+
+def _dense_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the network's input for an image whose pixels are as large as those of a training image."""
+    down, across = (preprocess.size / side for side in preprocess.source_size or (preprocess.size, preprocess.size))
+    size = round(height * down), round(width * across)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise DataError(
+            f"an image of {height}×{width} would be {size[0]}×{size[1]} to the network, more than {MOST_PIXELS:,} "
+            "pixels; make it smaller first"
+        )
+    return size

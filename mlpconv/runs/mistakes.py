@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mlpconv.backends.base import Images
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import RunError
-from mlpconv.runs.files import read_tensors, write_tensors
+from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 from mlpconv.training.metrics import Evaluation
 
 FORMAT = 1
@@ -32,6 +33,11 @@ class Mistakes(NamedTuple):
     predicted: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
     images: Images
+
+
+class _Said(msgspec.Struct, frozen=True):
+    epoch: int
+    format: int
 
 
 class Newest(NamedTuple):
@@ -70,9 +76,9 @@ def load(directory: Path, classes: int) -> Newest | None:
         return None
     tensors, texts = read_tensors(path)
     try:
-        said = json.loads(texts["mlpconv.evaluation"])
-        if said["format"] != FORMAT:
-            raise RunError(f"{path}: written by another mlpconv (format {said['format']}); update mlpconv")
+        said = decode_json(texts["mlpconv.evaluation"], _Said)
+        if said.format != FORMAT:
+            raise RunError(f"{path}: written by another mlpconv (format {said.format}); update mlpconv")
         confusion = tensors.pop("confusion")
         mistakes = Mistakes(**tensors)
         count = len(mistakes.indices)
@@ -80,6 +86,9 @@ def load(directory: Path, classes: int) -> Newest | None:
         fits = (
             confusion.shape == (classes, classes)
             and all(len(values) == count for values in mistakes)
+            and all(values.ndim == 1 for values in mistakes[:4])
+            and all(values.dtype.kind == "i" for values in (confusion, *mistakes[:3]))
+            and mistakes.confidence.dtype.kind == "f"
             and mistakes.images.dtype == np.uint8
             and mistakes.images.ndim == 4
             and mistakes.images.shape[3] in (1, 3)
@@ -89,7 +98,7 @@ def load(directory: Path, classes: int) -> Newest | None:
         raise RunError(f"{path}: not what mlpconv writes ({error}); remove it for a report without it") from None
     if not fits:
         raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without it")
-    return Newest(said["epoch"], confusion, mistakes)
+    return Newest(said.epoch, confusion, mistakes)
 
 
 def _smaller(images: Images) -> Images:

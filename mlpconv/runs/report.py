@@ -5,12 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
 from mlpconv.arch.diagram import layer_label, to_svg
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
-from mlpconv.runs import mistakes
-from mlpconv.runs.chart import Line, line_chart
+from mlpconv.runs import class_maps, material, mistakes
+from mlpconv.runs.chart import Line, Note, line_chart
 from mlpconv.runs.files import write_atomic
 from mlpconv.runs.page import language, picture, render
 from mlpconv.runs.plots import panel_lines
@@ -67,6 +69,8 @@ def report_html(run: Run) -> str:
     network = config.make_network()
     costs = count(network)
     environment = run.environment
+    repairs = [event for line in history for event in line.get("repairs", ())]
+    repairs += run.failure.repairs if run.failure else []
     return render(
         "report.html.j2",
         run=run,
@@ -81,13 +85,15 @@ def report_html(run: Run) -> str:
         recipe_words=describe(config.recipe, config.recipe_name).partition(": ")[2],
         recipe_fields=fields(config.recipe),
         recipe_toml=to_toml(config.recipe),
-        charts=[Markup(chart) for chart in _charts(history, run.name)],
+        charts=[Markup(chart) for chart in _charts(history, run.name, repairs)],
+        repairs=repairs,
         points=[point for line in history for point in line["curve"]],
         classes=classes,
         weakest=min((each.accuracy for each in classes if each.accuracy is not None), default=None),
         matrix=_cells(matrix) if matrix and len(matrix) <= MOST_CLASSES else None,
         confused=_most_confused(config.data.class_names, matrix) if matrix else [],
         mistakes=_pictures(newest.mistakes, config.data.class_names) if newest else None,
+        evidence=_evidence(class_maps.load(run.path, config.data.class_names)) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
         costs=costs,
@@ -109,18 +115,30 @@ def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], cla
     """What the reader of a report has to know before its numbers, a sentence each."""
     said = []
     done, planned = len(history), run.config.recipe.epochs
-    if result is None:
+    failure = run.failure
+    if failure is not None:
+        said.append(f"Training failed: {failure.message}.")
+    elif result is None:
         then = "no epoch is over yet, so there is nothing to show" if not done else "all that follows is of these"
         said.append(
             f"This run is not finished: {done} of {planned} epochs are done; {then}. "
             f"To go on: mlpconv train --out {shlex.quote(str(run.path))} --resume"
         )
+    passed = material.skipped(run)
+    if passed:
+        listed = "; ".join(f"{path}: {reason}" for path, reason in passed[:10])
+        more = f"; and {len(passed) - 10:,} more" if len(passed) > 10 else ""
+        said.append(f"{len(passed):,} things in the folder were passed over (skipped.csv): {listed}{more}.")
     skipped = sum(line["skipped"] for line in history)
     if skipped:
         said.append(
             f"{skipped:,} update{'s were' if skipped > 1 else ' was'} left out, because the loss or a gradient was not "
             "finite; a lower learning rate makes training steadier."
         )
+    dead = history[-1].get("dead_classes") if history else None
+    if dead:
+        whose = "these classes" if len(dead) > 1 else "this class"
+        said.append(f"Dead: {', '.join(dead)}. The map of {whose} is shut at every position: no gradient passes.")
     never = [each.name for each in classes if not each.predicted and each.images]
     if never:
         said.append(
@@ -134,16 +152,19 @@ def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], cla
     return said
 
 
-def _charts(history: list[dict[str, Any]], name: str) -> list[str]:
+def _charts(history: list[dict[str, Any]], name: str, repairs: list[dict[str, Any]]) -> list[str]:
     if not history:
         return []
     lines = {label: found[0] for label, found in panel_lines([history]).items()}
     styles = ("loss", "train", "test")
     drawn = [Line(label, lines[label], style, style == "test") for label, style in zip(lines, styles, strict=True)]
     top = max(1.05, min(2.5, max((y for _, y in lines["train loss"]), default=0) * 1.05))
+    notes = [
+        Note(event["place"], f"epoch {event['place']:.3g}: {event['what']}; {event['action']}") for event in repairs
+    ]
     title = f"Training loss, training accuracy and test accuracy of {name} over the epochs"
     return [
-        f'<div class="{kind}">{line_chart(drawn, title=title, width=width, height=height, top=top)}</div>'
+        f'<div class="{kind}">{line_chart(drawn, title=title, width=width, height=height, top=top, notes=notes)}</div>'
         for kind, width, height in CHARTS
     ]
 
@@ -177,6 +198,31 @@ def _pictures(found: mistakes.Mistakes, names: tuple[str, ...]) -> list[dict[str
          "picture": picture(image)}
         for index, label, predicted, sure, image in zip(*found, strict=True)
     ]  # fmt: skip
+
+
+def _evidence(kept: class_maps.Kept | None) -> dict[str, Any] | None:
+    """The class maps of a few test images, each that of the class it was taken for; None where none were kept."""
+    if kept is None:
+        return None
+    maps = kept.maps
+    rows = np.arange(len(maps.images))
+    values = maps.over_images(maps.before[rows, kept.predicted])
+    found = []
+    for index, label in enumerate(kept.predicted):
+        image = class_maps.enlarged(maps.images[index])
+        over = class_maps.enlarged(values[index, ..., None])[..., 0]
+        limit = float(np.abs(maps.before[index]).max()) or 1.0
+        found.append(
+            {"index": maps.names[index], "label": maps.class_names[kept.labels[index]],
+             "predicted": maps.class_names[label], "logit": float(maps.logits[index, label]),
+             "picture": picture(image), "over": picture(class_maps.overlay(image, over, limit))}
+        )  # fmt: skip
+    return {
+        "size": show(maps.before.shape[2:]),
+        "rectified": maps.rectified,
+        "single": maps.before.shape[2:] == (1, 1),
+        "images": found,
+    }
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:

@@ -6,8 +6,12 @@ history.jsonl           a line an epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+class_maps.safetensors  the class maps of a few test images
 forecast.json           what the run was expected to take
 result.json             how it ended
+failed.json             that training could not be brought to an end, and why
+split.csv               of a folder of images: which file was used for what
+skipped.csv             of a folder of images: what could not be used, and why
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
@@ -29,22 +33,23 @@ from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
-from mlpconv.runs.files import read_tensors, write_atomic
+from mlpconv.runs.files import decode_json, read_small, read_tensors, sync_directory, write_atomic
 from mlpconv.runs.stored import Stored, write_classifier
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT = (
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT, FAILED = (
     "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json", "forecast.json",
-    "report.html",
+    "report.html", "failed.json",
 )  # fmt: skip
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. fingerprint: SHA-256 of the training set. background: the mean of the images'
-    outermost pixels, 0 to 1, by which `predict` notices a photo that is the other way round."""
+    """What a run was trained on. train, test, validation: how many images of each. fingerprint: SHA-256 of the training
+    set, validation images included. background: the mean of the images' outermost pixels, 0 to 1, by which `predict`
+    notices a photo that is the other way round."""
 
     name: str
     class_names: tuple[str, ...]
@@ -52,10 +57,13 @@ class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     test: int
     fingerprint: str
     background: float
+    validation: int = 0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was told, resolved: nothing in it depends on a default that may change."""
+    """What a run was told, resolved: nothing in it depends on a default that may change. resumed_with: what was changed
+    on the way, a line each with the place; the other fields say how it went on. start: the run or classifier whose
+    weights it began with; None for weights of its own."""
 
     recipe_name: str
     recipe: Recipe
@@ -66,6 +74,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str
     precision: Precision
     deterministic: bool = False
+    resumed_with: tuple[str, ...] = ()
+    start: str | None = None
     format: int = FORMAT
 
     def make_network(self) -> Network:
@@ -76,6 +86,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _whole(self)
 
 
+def _config_text(config: Config) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n"
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
@@ -83,10 +97,12 @@ def _whole(value: Any) -> Any:
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it;
+    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it. Where there are
+    validation images, the run's weights, and what is said of the test set, are of best_epoch (from 1), their best.
     examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
-    most memory that the process ever had, the framework and the data set counted; peak_tensor_bytes: of tensors on the
-    device, the data set counted, where its allocator says so (CUDA); None where they are not known."""
+    most memory that the process ever had, the framework and the data set counted; peak_tensor_bytes: of tensors
+    on the device, the data set counted, where its allocator says so (CUDA); None where they are not known.
+    dead_classes: names; None where no class can die. repairs: how often the guard intervened."""
 
     loss: float
     train_accuracy: float
@@ -99,6 +115,19 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confusion: list[list[int]]
     peak_resident_bytes: int | None = None
     peak_tensor_bytes: int | None = None
+    best_epoch: int | None = None
+    validation_accuracy: float | None = None
+    dead_classes: list[str] | None = None
+    repairs: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That training could not be brought to an end. message: what happened, what was tried, what to do. repairs: what
+    the guard met in the epochs that the history does not have."""
+
+    message: str
+    repairs: list[dict[str, Any]] = []
+    format: int = FORMAT
 
 
 class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,11 +162,19 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
+            sync_directory(path.parent)
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
-            write_atomic(path / CONFIG, msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n")
+            # The last: what has a config is a run.
+            write_atomic(path / CONFIG, _config_text(config))
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
+
+    def change(self, config: Config) -> None:
+        """Go on with another config; a result of before is no longer one. Raises OSError."""
+        (self.path / RESULT).unlink(missing_ok=True)
+        write_atomic(self.path / CONFIG, _config_text(config))
+        self.config = config
 
     @property
     def name(self) -> str:
@@ -154,8 +191,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """What was written down for each epoch."""
         try:
-            lines = (self.path / HISTORY).read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
+            return [decode_json(line, dict[str, Any]) for line in read_small(self.path / HISTORY).splitlines()]
         except FileNotFoundError:
             return []
         except ValueError as error:
@@ -168,7 +204,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Where the run happened, as ``environment`` says it; empty where that is not written down."""
         try:
-            found = json.loads((self.path / ENVIRONMENT).read_bytes())
+            found = decode_json(read_small(self.path / ENVIRONMENT))
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -196,6 +232,15 @@ class Run:
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why training failed; None where it did not, or has been begun again since."""
+        path = self.path / FAILED
+        return _read(path, Failure, "damaged", "; remove it") if path.exists() else None
+
+    def write_failure(self, failure: Failure) -> None:
+        write_atomic(self.path / FAILED, msgspec.json.encode(failure) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
         """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are
@@ -237,15 +282,15 @@ class Run:
 
 def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
     try:
-        content = path.read_bytes()
+        content = read_small(path)
     except OSError:
         raise RunError(f"{path.parent}: {missing}: it has no {path.name}; `mlpconv runs` lists the runs here") from None
     try:
-        data = msgspec.json.decode(content)
+        data = decode_json(content)
         if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
             raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
         return msgspec.convert(data, kind)
-    except (msgspec.DecodeError, RecipeError) as error:
+    except (ValueError, RecipeError) as error:
         raise RunError(f"{path}: not what mlpconv writes: {error}{remedy}") from None
 
 
@@ -281,9 +326,10 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
 def environment(device_name: str | None = None) -> dict[str, Any]:
     """Where a run happens: versions, hardware, the command, the date."""
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
-    for package in ("numpy", "torch", "tensorflow", "keras", "jax"):
+    # TensorFlow is published under two names.
+    for package in ("numpy", "torch", "tensorflow-cpu", "tensorflow", "keras", "jax", "mxnet"):
         try:
-            versions[package] = version(package)
+            versions[package.removesuffix("-cpu")] = version(package)
         except PackageNotFoundError:
             continue
     return {

@@ -1,7 +1,7 @@
 """A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
 
-import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,38 +11,43 @@ import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends.base import Backend, Model, Precision, StepPlan, get_backend
-from mlpconv.backends.weights import initialize, weight_shapes
-from mlpconv.data import Splits, load_dataset
+from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, Weights, get_backend
+from mlpconv.backends.weights import check_weights, initialize, weight_shapes
+from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import MlpconvError, NetworkError, RecipeError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
+from mlpconv.runs import material, pretrained
 from mlpconv.runs.files import write_tensors
 from mlpconv.runs.recorder import CHECKPOINT_SECONDS, Recorder
-from mlpconv.runs.run import Config, DataInfo
+from mlpconv.runs.run import Config, DataInfo, Run
+from mlpconv.runs.stored import read_classifier
 from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast, smaller
-from mlpconv.training.plan import plan_step
+from mlpconv.training.guard import GuardState, sample_size
+from mlpconv.training.plan import epochs_of, plan_step
 from mlpconv.training.recipe import Recipe
+from mlpconv.training.watch import Watch
 from mlpconv.words import size as in_words
 
 REPORT_SECONDS = 1.5
 """For the pictures and the report at the end, as measured on one core."""
-
-_log = logging.getLogger(__name__)
 
 
 class Session:
     """One training run, ready to start.
 
     recipe: what to do. recipe_name: what it is called. data: the data set, where it is not to be loaded by the recipe's
-    name. precision: what to take where the recipe leaves it open, else the device's fastest. Raises MlpconvErrors for
-    everything that cannot be carried out, before anything is written.
+    name. precision: what to take where the recipe leaves it open, else the device's fastest. deterministic: only
+    deterministic algorithms, in this whole process. start: a run or classifier, of any back end, with whose weights to
+    begin instead of the recipe's initialiser. Raises MlpconvErrors for everything that cannot be carried out, before
+    anything is written. seconds: what preparing took, reading the data included; the run's time begins with it.
     """
 
     config: Config
     network: Network
     data: Splits
+    validation: ImageDataset | None = None
     expected: Forecast | None = None
 
     def __init__(
@@ -56,15 +61,24 @@ class Session:
         device: str | None = None,
         precision: Precision | None = None,
         deterministic: bool = False,
+        start: str | Path | None = None,
+        options: material.Options = material.USUAL,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        began = time.perf_counter()
         self.backend: Backend = get_backend(backend)
         device, precision = self.backend.choose(device, recipe.precision or precision)
-        # A wrong name is found before a download begins.
-        create_model(recipe.model)
-        # Images of one's own are not what the recipe names.
-        data_name = data.train.name.removesuffix("/train") if data else recipe.data
-        self.data = data or load_dataset(recipe.data, directory=data_directory, progress=progress)
+        if deterministic:
+            self.backend.set_deterministic(device)
+        recipe, self.pretrained = pretrained.prepare(recipe)
+        self.material = material.gather(recipe, data, data_directory, options, progress)
+        self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
+        whole = self.data.train
+        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)), min_steps=0)
+        if recipe.validation and self.validation is None:
+            # The same images for every seed: runs are compared on them.
+            rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)
+            self.data = Splits(rest, self.data.test)
         train, test = self.data
         network = create_model(recipe.model, train.num_classes, train.image_shape[2])
         size = recipe.image_size or max(network.input_size)
@@ -74,23 +88,36 @@ class Session:
             raise RecipeError(f"model {recipe.model}: the network has no weights, so there is nothing to train")
         for _, each in recipe.image_sizes:
             _check_size(self.network, each, train.num_classes, size)
-        options: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+        values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
         if recipe.normalize == "data":
             std = tuple(float(value) or 1.0 for value in train.std)
-            options |= {"mean": tuple(map(float, train.mean)), "std": std}
+            values |= {"mean": tuple(map(float, train.mean)), "std": std}
+        if self.pretrained is not None:  # what its layers learnt from
+            values |= {"mean": self.pretrained.preprocess.mean, "std": self.pretrained.preprocess.std}
         self.config = Config(
             recipe_name=recipe_name,
             recipe=recipe,
             network=self.network.to_dict(),
-            preprocess=fitting_preprocess(train, size, **options),
+            preprocess=fitting_preprocess(train, size, **values),
             data=DataInfo(
-                data_name, train.class_names, len(train), len(test), train.fingerprint(), background(train.images)
+                self.material.name,
+                train.class_names,
+                len(train),
+                len(test),
+                whole.fingerprint(),
+                background(train.images),
+                len(self.validation) if self.validation else 0,
             ),
             backend=backend,
             device=device,
             precision=precision,
             deterministic=deterministic,
+            start=str(start) if start is not None else None,
         )
+        self._start = _weights(start, self.network) if start is not None else None
+        if self.pretrained is not None:
+            self.first_weights(recipe.seed)  # what does not fit is said before anything is written
+        self.seconds = time.perf_counter() - began
 
     @property
     def recipe(self) -> Recipe:
@@ -106,9 +133,27 @@ class Session:
             precision=config.precision,
             device=config.device,
         )
-        biases = self.backend.framework_biases
-        model.load_weights(initialize(self.network, self.recipe.initializer, self.recipe.seed, framework_biases=biases))
+        model.load_weights(self.first_weights(self.recipe.seed))
         return model
+
+    def first_weights(self, seed: int) -> Weights:
+        """The weights with which training begins."""
+        if self._start is not None:
+            return self._start
+        biases = self.backend.framework_biases
+        first = initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
+        return first if self.pretrained is None else pretrained.start_from(self.pretrained, self.network, first)
+
+    def watch(self, model: Model, state: GuardState | None = None, good: State | None = None) -> Watch:
+        """The guard at work on a model of this session. state, good: of a checkpoint."""
+        train = self.data.train
+        seen = self.validation or train
+        count = min(sample_size(len(train), train.num_classes), len(seen))
+        sample = hold_out(seen, count, seed=0)[1] if count < len(seen) else seen
+        return Watch(
+            model, self.recipe, train.labels, network=self.network, sample=sample.images,
+            first_weights=self.first_weights, class_names=train.class_names, state=state, good=good,
+        )  # fmt: skip
 
     @cached_property
     def _tensor_bytes(self) -> Callable[[int], int]:
@@ -154,6 +199,7 @@ class Session:
         memory."""
         train, test = self.data
         size, room = self.config.preprocess.size, self.fit()
+        evaluated = len(test) + self.config.data.validation
 
         def save(model: Model) -> None:
             with TemporaryDirectory(prefix=".forecast-", dir=folder) as place:
@@ -162,7 +208,7 @@ class Session:
                 write_tensors(Path(place) / "weights", model.weights(), {})
 
         found = forecast(
-            self.make_model, self.recipe, train.images, train.labels, len(test), size, epoch=epoch, step=step,
+            self.make_model, self.recipe, train.images, train.labels, evaluated, size, epoch=epoch, step=step,
             save=save, save_every=CHECKPOINT_SECONDS,
         )  # fmt: skip
         self.expected = found._replace(
@@ -178,16 +224,30 @@ class Session:
         resume: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_every: float = CHECKPOINT_SECONDS,
+        checkpoint_steps: int | None = None,
+        resume_with: Collection[str] = (),
         report_every: float = 0.5,
         force: bool = False,
     ) -> Recorder:
         """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
 
-        force: begin even where the memory left will not do. Raises MlpconvError where it will not, and RunError where
-        the directory is not empty, in use, not writable, or of a run with other settings.
+        checkpoint_every: seconds between two checkpoints within an epoch. checkpoint_steps: one comes after each so
+        many steps of an epoch too. resume_with: what of the recipe, or "device", is meant to differ from what the run
+        was told. force: begin even where the memory left will not do. Raises MlpconvError where it will not, RunError
+        where the directory is not empty, in use, not writable, or of a run with other settings.
         """
         room = self.fit() if force else self.check_memory()
-        return Recorder(self, out, resume, should_stop, checkpoint_every, report_every, room)
+        return Recorder(
+            self, out, resume, should_stop, checkpoint_every, checkpoint_steps, resume_with, report_every, room
+        )  # fmt: skip
+
+
+def _weights(start: str | Path, network: Network) -> Weights:
+    """The weights of a run or classifier, which must be of the same network; images may have another size."""
+    path = Path(start)
+    stored = read_classifier(path) if path.is_file() else Run(start).stored()
+    check_weights(network, stored.weights, f"--weights {start}")
+    return stored.weights
 
 
 def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:

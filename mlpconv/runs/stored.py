@@ -11,7 +11,7 @@ from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import RunError
-from mlpconv.runs.files import read_tensors, write_tensors
+from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -78,15 +78,15 @@ def read_classifier(path: Path) -> Stored:
             f"{path}: holds weights, but does not say of what network; mlpconv convert makes a classifier of them"
         )
     if said["format"] != str(FORMAT):
-        newer = said["format"].isdigit() and int(said["format"]) > FORMAT
+        newer = said["format"].isdecimal() and len(said["format"]) < 9 and int(said["format"]) > FORMAT
         remedy = "written by a newer mlpconv; update mlpconv" if newer else f"this version reads {FORMAT}"
         raise RunError(f"{path}: format {said['format']}: {remedy}")
     network = Network.from_json(said["network"], f"{path}: network")
     try:
-        preprocess = msgspec.json.decode(said["preprocess"], type=Preprocess)
-        names = msgspec.json.decode(said["class_names"], type=tuple[str, ...])
+        preprocess = decode_json(said["preprocess"], Preprocess)
+        names = decode_json(said["class_names"], tuple[str, ...])
         background = float(said["background"]) if "background" in said else None
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise RunError(f"{path}: its metadata are not what mlpconv writes: {error}") from None
     check_weights(network, weights, str(path))
     if len(names) != (classes := num_classes(network)):

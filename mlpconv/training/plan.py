@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mlpconv.backends.base import StepPlan
+from mlpconv.backends.base import Labels, StepPlan
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.schedules import image_size, learning_rate
 
@@ -20,15 +20,37 @@ def steps_per_epoch(recipe: Recipe, count: int) -> int:
     return -(-count // recipe.batch_size)
 
 
-def plan_step(recipe: Recipe, count: int, side: tuple[int, int], final_size: int, epoch: int, step: int) -> StepPlan:
+def epochs_of(recipe: Recipe, count: int) -> int:
+    """The epochs that a recipe means for ``count`` training images: more than its own where they are few."""
+    return max(recipe.epochs, -(-recipe.min_steps // steps_per_epoch(recipe, count)))
+
+
+def step_indices(recipe: Recipe, count: int, epoch: int, step: int, labels: Labels | None = None) -> np.ndarray:
+    """The images of a step, int64 (B,); empty behind the last. labels: of all images, for a recipe that balances."""
+    start = step * recipe.batch_size
+    balanced = None if labels is None or not recipe.balance else _Labels(labels)
+    return _order(recipe.seed, count, epoch, recipe.balance, balanced)[start : start + recipe.batch_size].copy()
+
+
+def plan_step(
+    recipe: Recipe,
+    count: int,
+    side: tuple[int, int],
+    final_size: int,
+    epoch: int,
+    step: int,
+    labels: Labels | None = None,
+    *,
+    rate: float = 1.0,
+) -> StepPlan:
     """What step ``step`` of epoch ``epoch`` (both from 0) does.
 
     count: training images. side: their (height, width) in pixels. final_size: the network's input where the recipe's
-    image_sizes say nothing.
+    image_sizes say nothing. labels: of all images, for a recipe that balances the classes. rate: the guard's factor on
+    the learning rate.
     """
     per_epoch = steps_per_epoch(recipe, count)
-    start = step * recipe.batch_size
-    indices = _order(recipe.seed, count, epoch)[start : start + recipe.batch_size].copy()
+    indices = step_indices(recipe, count, epoch, step, labels)
     draw = _generator(recipe.seed, _STEP, epoch, step)
     dropout_seed = int(draw.integers(2**63))
     size, change = len(indices), recipe.augmentation
@@ -36,7 +58,7 @@ def plan_step(recipe: Recipe, count: int, side: tuple[int, int], final_size: int
     return StepPlan(
         indices=indices,
         image_size=image_size(recipe, done / per_epoch, final_size),
-        learning_rate=learning_rate(recipe, done, recipe.epochs * per_epoch),
+        learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
         flip=draw.random(size) < 0.5 if change.flip else None,
         shift=draw.integers(-change.shift, change.shift, (size, 2), endpoint=True) if change.shift else None,
@@ -51,11 +73,42 @@ def _generator(seed: int, stream: int, epoch: int, step: int = 0) -> np.random.G
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, step]))
 
 
+class _Labels:
+    """Labels as a key of a cache: known by which array they are."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.array = labels
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Labels) and other.array is self.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+
 @lru_cache(maxsize=2)
-def _order(seed: int, count: int, epoch: int) -> np.ndarray:
-    order = _generator(seed, _ORDER, epoch).permutation(count)
+def _order(seed: int, count: int, epoch: int, balance: float, labels: _Labels | None) -> np.ndarray:
+    draw = _generator(seed, _ORDER, epoch)
+    order = draw.permutation(count) if labels is None else _balanced(draw, labels.array, balance)
     order.setflags(write=False)
     return order
+
+
+def _balanced(draw: np.random.Generator, labels: Labels, balance: float) -> np.ndarray:
+    """As many images as there are, of each class in proportion to the power 1 − balance of its own number; a class that
+    is to be seen more often than it has images is gone through again from its start."""
+    sizes = np.bincount(labels).astype(float)
+    shares = np.where(sizes > 0, sizes, 1) ** (1 - balance) * (sizes > 0)
+    exact = shares / shares.sum() * len(labels)
+    quotas = exact.astype(np.int64)
+    quotas[np.argsort(quotas - exact, kind="stable")[: len(labels) - quotas.sum()]] += 1
+    parts = []
+    for label, quota in enumerate(quotas.tolist()):
+        members = np.flatnonzero(labels == label)
+        while quota > 0:
+            parts.append(draw.permutation(members)[:quota])
+            quota -= len(members)
+    return draw.permutation(np.concatenate(parts))
 
 
 def _boxes(draw: np.random.Generator, count: int, side: tuple[int, int], erase: int) -> np.ndarray:

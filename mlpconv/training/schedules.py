@@ -13,6 +13,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     peak, place = recipe.learning_rate, (step + 0.5) / steps
     if recipe.schedule == "constant":
         return peak
+    if recipe.schedule == "steps":
+        return peak * (1.0 if place < 0.6 else 0.1 if place < 0.8 else 0.01)
     if place < recipe.warmup:
         return peak * (START + (1 - START) * place / recipe.warmup)
     rest = (place - recipe.warmup) / (1 - recipe.warmup)

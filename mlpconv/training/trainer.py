@@ -5,11 +5,17 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import NamedTuple
 
-from mlpconv.backends.base import Images, Labels, Metrics, Model
-from mlpconv.errors import TrainingFailed
+import numpy as np
+
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
+from mlpconv.data.mapped import Ahead
 from mlpconv.training.metrics import Evaluation, evaluate
-from mlpconv.training.plan import plan_step, steps_per_epoch
+from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import Recipe
+from mlpconv.training.watch import Repaired, Watch
+
+EVALUATED_AT_ONCE = 256
+"""Test images between two questions whether to stop: seconds even on a slow processor and at the chapter's size."""
 
 
 class Progress(NamedTuple):
@@ -27,7 +33,8 @@ class Progress(NamedTuple):
 
 class EpochEnded(NamedTuple):
     """An epoch with its evaluation. Loss and accuracy of training are means over the epoch, as the chapter computes
-    them. seconds and images_per_second are of training alone, evaluation_seconds of the evaluation."""
+    them. seconds and images_per_second are of training alone, evaluation_seconds of the evaluation. validation: None
+    where no images are held out. dead_classes: None where no class can die, or nobody looked."""
 
     epoch: int
     loss: float
@@ -39,16 +46,25 @@ class EpochEnded(NamedTuple):
     seconds: float
     evaluation_seconds: float
     images_per_second: float
+    validation: Evaluation | None = None
+    dead_classes: list[int] | None = None
 
 
 class Stopped(NamedTuple):
-    """``should_stop`` said so: ``step`` steps of ``epoch`` are done."""
+    """``should_stop`` said so: ``step`` steps of ``epoch`` are done, all of them where it was being evaluated."""
 
     epoch: int
     step: int
 
 
-Event = Progress | EpochEnded | Stopped
+Event = Progress | EpochEnded | Stopped | Repaired
+
+
+class LabelledImages(NamedTuple):
+    """Images, uint8 (N, H, W, C), with their labels, int64 (N,)."""
+
+    images: Images
+    labels: Labels
 
 
 def train(
@@ -62,70 +78,107 @@ def train(
     image_size: int,
     epoch: int = 0,
     step: int = 0,
+    validation: LabelledImages | None = None,
+    watch: Watch | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 0.5,
+    report_steps: int | None = None,
 ) -> Iterator[Event]:
-    """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe.
+    """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe, or to its target accuracy.
 
-    The model must have been given the training images. report_every: seconds between two Progress events.
-    Raises TrainingFailed where the loss has stopped being finite: in twenty steps of an epoch, in all of them, or on
-    the test images.
+    From behind an epoch's last step on, it begins with the evaluation of that epoch.
+
+    The model must have been given the training images. watch: the guard at work, by default one that knows nothing of
+    class maps. report_every: seconds between two Progress events; report_steps: one comes after each so many steps of
+    an epoch too. Raises TrainingFailed where the guard gives the run up.
     """
-    side = (images.shape[1], images.shape[2])
-    steps = steps_per_epoch(recipe, len(images))
-    for current in range(epoch, recipe.epochs):
-        began = reported = time.perf_counter()
-        first = step if current == epoch else 0
-        before = model.read_metrics().examples
-        plan = None
-        for index in range(first, steps):
+    side, count = (images.shape[1], images.shape[2]), len(images)
+    steps = steps_per_epoch(recipe, count)
+    watch = watch or Watch(model, recipe, labels)
+    watch.begin(epoch, step)
+    ahead = Ahead(images)
+    began = reported = time.perf_counter()
+    executed, plan = 0, None
+    while epoch < recipe.epochs:
+        if step < steps:
             if should_stop():
-                yield Stopped(current, index)
+                yield Stopped(epoch, step)
                 return
-            plan = plan_step(recipe, len(images), side, image_size, current, index)
+            plan = watch.plan(count, side, image_size, epoch, step)
+            ahead.want(watch.indices(count, epoch, step + 1))
             model.train_step(plan)
+            executed += len(plan.indices)
+            step += 1
             now = time.perf_counter()
-            mark = (index + 1) % max(steps // 5, 1) == 0
-            if mark or now - reported >= report_every:
-                reported = now
-                metrics = model.read_metrics()
-                _check(metrics, current, index)
-                speed = (metrics.examples - before) / (time.perf_counter() - began)
-                yield Progress(current, index + 1, steps, *_means(metrics), speed, mark)
-        metrics = model.read_metrics(reset=True)
-        seconds = time.perf_counter() - began
-        _check(metrics, current, steps - 1, ended=True)
-        test = evaluate(model.logits(test_images), test_labels)
-        evaluation_seconds = time.perf_counter() - began - seconds
-        if not isfinite(test.loss):
-            raise TrainingFailed(
-                f"epoch {current + 1}: the loss on the test images is not finite, the weights have grown without "
-                f"bounds; {_REMEDY}"
-            )
-        last = plan or plan_step(recipe, len(images), side, image_size, current, steps - 1)
-        yield EpochEnded(
-            current,
-            *_means(metrics),
-            test,
-            last.learning_rate,
-            last.image_size,
-            metrics.skipped,
-            seconds,
-            evaluation_seconds,
-            (metrics.examples - before) / seconds,
-        )
+            mark = step % max(steps // 5, 1) == 0
+            asked = report_steps and step % report_steps == 0
+            if not (mark or asked or now - reported >= report_every):
+                continue
+            reported, metrics = now, model.read_metrics()
+            # What is wrong at the end of an epoch is found there.
+            repaired = watch.look(metrics, epoch, step, steps, plan.image_size) if mark and step < steps else None
+            if repaired is None or not repaired.moved:
+                speed = executed / (time.perf_counter() - began)
+                yield Progress(epoch, step, steps, *_means(metrics), speed, mark)
+        else:
+            # A run that was stopped in this epoch's evaluation has no plan yet.
+            plan = plan or watch.plan(count, side, image_size, epoch, steps - 1)
+            metrics = model.read_metrics()
+            looked = time.perf_counter()
+            seconds = looked - began
+            repaired = watch.look(metrics, epoch, steps, steps, plan.image_size)
+            if repaired is None or not repaired.moved:
+                if repaired:
+                    yield repaired
+                both = [LabelledImages(test_images, test_labels), *([validation] if validation else [])]
+                logits = [_logits(model, each.images, should_stop) for each in both]
+                found = [
+                    evaluate(said, each.labels) for said, each in zip(logits, both, strict=True) if said is not None
+                ]
+                if len(found) < len(both):
+                    # The sums were read; a resume reads them again.
+                    yield Stopped(epoch, steps)
+                    return
+                test, held = found[0], found[1] if validation else None
+                finite = isfinite(test.loss) and (held is None or isfinite(held.loss))
+                repaired = None if finite else watch.grown(epoch, steps)
+                if repaired is None:
+                    model.read_metrics(reset=True)
+                    watch.end_epoch(epoch + 1)
+                    yield EpochEnded(
+                        epoch,
+                        *_means(metrics),
+                        test,
+                        plan.learning_rate,
+                        plan.image_size,
+                        metrics.skipped,
+                        seconds,
+                        time.perf_counter() - looked,
+                        executed / seconds,
+                        held,
+                        watch.guard.state.tally.dead,
+                    )
+                    epoch, step = epoch + 1, 0
+                    began, executed = time.perf_counter(), 0
+                    if recipe.target_accuracy is not None and held and held.accuracy >= recipe.target_accuracy:
+                        return
+        if repaired:
+            yield repaired
+            if repaired.moved:
+                if repaired.to[0] != epoch:
+                    began, executed = time.perf_counter(), 0
+                epoch, step = repaired.to
+
+
+def _logits(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:
+    """Of all images, None where it was to stop before the end."""
+    parts = []
+    for start in range(0, max(len(images), 1), EVALUATED_AT_ONCE):
+        if start and should_stop():
+            return None
+        parts.append(model.logits(images[start : start + EVALUATED_AT_ONCE]))
+    return np.concatenate(parts)
 
 
 def _means(metrics: Metrics) -> tuple[float, float]:
     return metrics.loss / max(metrics.examples, 1), metrics.correct / max(metrics.examples, 1)
-
-
-_REMEDY = "lower the learning rate (--lr), or take the recipe quick"
-
-
-def _check(metrics: Metrics, epoch: int, step: int, *, ended: bool = False) -> None:
-    if metrics.skipped >= 20 or (ended and not metrics.examples):
-        raise TrainingFailed(
-            f"epoch {epoch + 1}, step {step + 1}: the loss or a gradient was not finite in {metrics.skipped} steps of "
-            "this epoch (no update was made in them); " + _REMEDY
-        )

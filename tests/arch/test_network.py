@@ -167,6 +167,7 @@ def test_what_cannot_exist_is_refused_in_words(make, words):
         ('{"format": 1, "layers": {"a": <relu>}, "name": "\\ud800"}', ["name", "text", "'\\ud800'"]),
         ('{"format": 1, "layers": {"a": {"kind": "batch_norm2d", "eps": NaN}}}', ["layers.a", "eps", "nan"]),
         ("[" * 100_000, ["not JSON", "recursion"]),
+        ('{"format": 1, "layers": {"a": {"kind": "dropout", "\\ud800": 1}}}', ["layers.a: ", "surrogates"]),
         ('{"format":' + "1" * 5000 + "}", ["not JSON"]),
     ],
 )

@@ -1,9 +1,33 @@
 """What training asks of every back end is there, also where the framework is not installed."""
 
-from mlpconv.backends import torch
+import sys
+
+import numpy as np
+import pytest
+
+from mlpconv.backends import mxnet, torch
+from mlpconv.backends.base import get_backend
 from mlpconv.backends.keras import KerasBackend
+from mlpconv.errors import MissingDependency
 
 
 def test_every_back_end_says_how_its_framework_starts_biases():
     assert torch.framework_biases
     assert not KerasBackend("tensorflow").framework_biases
+    assert not mxnet.framework_biases
+
+
+def test_mxnet_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mxnet", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        MissingDependency, match=r"'mxnet' is not installed; .*mlpconv\[mxnet\].* of its own.*make mxnet"
+    ):
+        get_backend("mxnet")
+
+
+def test_mxnet_beside_a_numpy_that_is_too_new_says_so(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(np, "__version__", "2.4.6")
+    with pytest.raises(MissingDependency, match=r"needs NumPy below 1\.24, here is 2\.4\.6; .*make mxnet"):
+        get_backend("mxnet")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import random_input, random_weights, torch_activations
+from oracle import torch_activations
+from random_values import random_input, random_weights
 from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d

@@ -178,6 +178,18 @@ def test_logits_are_the_references(network, fit, shape, antialias, device):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+def test_outputs_are_those_of_the_layer():
+    network = create_model("nin_28").replace(input_size=(20, 20))
+    model = get_backend("torch").build(network, Preprocess(20, mean=(0.3,), std=(0.5,)))
+    weights = initialize(network, INITIALIZERS["he"], 3)
+    model.load_weights(weights)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
+    x = reference.preprocess(images, Preprocess(20, mean=(0.3,), std=(0.5,)))
+    for name in ("block1.conv", "block1.norm1", "block2.relu"):
+        expected = reference.activations(network, weights, x)[name]
+        np.testing.assert_allclose(model.outputs(images, name), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_logits_do_not_depend_on_the_batch():
     model = begin(create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=12))
     images = np.random.default_rng(3).integers(0, 256, (260, 8, 8, 3), dtype=np.uint8)  # more than one batch of 256
@@ -295,10 +307,10 @@ def test_a_strided_1x1_convolution_of_few_channels_trains():
 def seen_input(model, plan):
     """What the network is given in a step: (B, C, S, S)."""
     seen = []
-    first = next(module for module in model.native.modules() if not list(module.children()))
-    hook = first.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().cpu().numpy().copy()))
+    _, steps = model._plan(IMAGES.shape[1:3], (plan.image_size, plan.image_size), False)
+    steps.insert(0, lambda x: seen.append(x.detach().cpu().numpy().copy()) or x)
     model.train_step(plan)
-    hook.remove()
+    steps.pop(0)
     return seen[0]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import random_weights
+from random_values import random_weights
 from strategies import networks
 
 from mlpconv.arch.cost import count

@@ -88,7 +88,7 @@ def test_nothing_is_executed(cli, tmp_path):
     ("arguments", "message"),
     [
         (["--model", "nin", "--out", "own.safetensors"], "belong to another network"),
-        (["--model", "lenet", "--out", "own.pt"], ".safetensors"),
+        (["--model", "lenet", "--out", "own.bin"], ".safetensors"),
         (["--model", "lenet", "--out", "nowhere/own.safetensors"], "cannot be written"),
         (["--model", "lenet", "--out", "there.safetensors"], "is there already"),
         (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,b"], "another network"),
@@ -122,3 +122,27 @@ def test_a_newer_file_says_so(cli, digits_run, digit, tmp_path):
     names = json.dumps(["one"])
     write_tensors(tmp_path / "few.safetensors", weights, texts | {"mlpconv.class_names": names})
     assert "1 class name" in cli("predict", "few.safetensors", digit[0]).err
+
+
+@pytest.mark.parametrize("ending", [".params", ".pt"])
+def test_a_run_leaves_for_another_program_and_comes_back(cli, digits_run, tmp_path, ending):
+    assert cli("convert", digits_run, "--out", f"net{ending}").code == 0
+    model = mlpconv.Run(digits_run).config.recipe.model
+    said = cli(
+        "convert", f"net{ending}", "--model", model, "--data", "digits", "--image-size", "28", "--out", "b.safetensors"
+    )
+    assert said.code == 0, said.err
+    old, new = mlpconv.Run(digits_run).weights(), mlpconv.Classifier(tmp_path / "b.safetensors").stored.weights
+    assert all((old[name] == new[name]).all() for name in old)
+
+
+def test_weights_alone_do_not_say_of_what_network(cli, chapter_file):
+    said = cli("convert", chapter_file, "--out", "own.safetensors")
+    assert said.code == 2
+    assert "--model nin" in said.err
+
+
+def test_what_a_run_says_itself_is_not_said_again(cli, digits_run):
+    said = cli("convert", digits_run, "--data", "digits", "--out", "own.safetensors")
+    assert said.code == 2
+    assert "leave --data" in said.err

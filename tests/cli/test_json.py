@@ -10,8 +10,9 @@ import pytest
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
 CHECKED = {
-    "compare", "convert", "data-get", "data-list", "doctor", "evaluate", "models", "predict", "recipes", "report",
-    "runs", "summary", "train",
+    "compare", "convert", "data-check", "data-clean",
+    "data-get", "data-list", "doctor", "evaluate", "explain", "models", "predict", "predict-out", "recipes",
+    "report", "runs", "summary", "train",
 }  # fmt: skip
 
 
@@ -155,3 +156,17 @@ def test_compare(cli, digits_run, tmp_path):
     assert value["results"]["seconds"][1] is None
     assert value["differences"] == {}
     assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")
+
+
+def test_explain(cli, digits_run, digit):
+    path, label = digit
+    value = check("explain", cli("explain", digits_run, path, "--figure", "--class", "3", "--json").json())
+    (image,) = value["images"]
+    assert image["predicted"] == label
+    assert image["map_size"] == [4, 4]
+    assert {"3", label} <= {row["label"] for row in image["classes"]}
+    for row in image["classes"]:
+        # No ReLU behind the maps of nin_28.
+        assert row["logit"] == pytest.approx(row["evidence_for"] + row["evidence_against"], abs=1e-4)
+    for picture in (image["picture"], value["figure"]):
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")

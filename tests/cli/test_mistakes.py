@@ -35,7 +35,7 @@ MISTAKES = {
     "negative seed": (["data", "show", "digits", "--seed", "-1"], "--seed"),
     "picture nowhere": (["data", "show", "digits", "--out", "nowhere/x.png"], "--out nowhere/x.png: cannot be written"),
     "misspelt recipe": (["train", "--recipe", "quik"], "did you mean 'quick'?"),
-    "misspelt data set to train": (["train", "--data", "mnist"], "fashion-mnist"),
+    "misspelt data set to train": (["train", "--data", "fashion-mnst"], "fashion-mnist"),
     "misspelt key": (["train", "--data", "digits", "--set", "learning_rat=1"], "did you mean 'learning_rate'?"),
     "wrong value": (["train", "--data", "digits", "--set", "epochs=many"], "epochs"),
     "no epochs": (["train", "--data", "digits", "--epochs", "0"], "epochs must be at least 1, not 0"),
@@ -95,7 +95,7 @@ def test_one_message_and_nothing_written(cli, folder, name):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["summary", "ninn"], ["data", "get", "mnist"], ["evaluate", "nowhere"], ["train", "--recipe", "quik"]],
+    [["summary", "ninn"], ["data", "get", "fashion"], ["evaluate", "nowhere"], ["train", "--recipe", "quik"]],
     ids=" ".join,
 )
 def test_a_mistake_is_no_json(cli, arguments):

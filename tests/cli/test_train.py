@@ -27,13 +27,13 @@ QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 # A process whose steps take a second each, most of it asleep: signals meet it where it can be told when.
 SLOW = """
 import sys, time
-from mlpconv.training import trainer
-real = trainer.plan_step
-def plan_step(*arguments):
+from mlpconv.training import watch
+real = watch.plan_step
+def plan_step(*arguments, **options):
     print("step", file=sys.stderr, flush=True)
     time.sleep(1)
-    return real(*arguments)
-trainer.plan_step = plan_step
+    return real(*arguments, **options)
+watch.plan_step = plan_step
 from mlpconv.__main__ import main
 main()
 """
@@ -155,7 +155,7 @@ def test_the_clock_stops_in_good_order(cli):
 def test_times_are_read(text, seconds):
     from mlpconv.cli.train import _seconds
 
-    assert _seconds(text) == seconds
+    assert _seconds(text, "--max-time") == seconds
 
 
 def test_what_it_prints(cli):
@@ -236,6 +236,9 @@ def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--max-time", "soon"], "--max-time soon: expected a time such as 90s"),
+    (["--checkpoint-every", "often"], "--checkpoint-every often: expected a time such as 90s, 30m or 2h or, in"),
+    (["--checkpoint-every", "0 steps"], "--checkpoint-every 0 steps: give 1 step or more"),
+    (["--resume-with", "epochs"], "latest: there is no run in ./runs"),
     (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
     (["--from", "x"], "x: there is no such directory"),
     (["--resume"], "latest: there is no run in ./runs"),
@@ -268,4 +271,14 @@ def test_training_that_fails_has_an_exit_code_of_its_own(cli):
         *QUICK, "--out", "run", "--lr", "1e30", "--optimizer", "sgd", "--set", "schedule=constant", "--epochs", "9"
     )
     assert said.code == 3
-    assert "lower the learning rate (--lr)" in said.err
+    assert "a lower learning rate (--lr" in said.err
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("5m", {"checkpoint_every": 300}), ("30s", {"checkpoint_every": 30}), ("200steps", {"checkpoint_steps": 200}),
+    ("1 step", {"checkpoint_steps": 1}),
+])  # fmt: skip
+def test_how_often_to_save_is_read(text, told):
+    from mlpconv.cli.train import _every
+
+    assert _every(text) == told

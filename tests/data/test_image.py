@@ -229,7 +229,7 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 def test_what_is_not_there_or_no_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         read_image(tmp_path / "none.png", GREY)
-    with pytest.raises(DataError, match=r"cannot be decoded: .*[Dd]irectory"):
+    with pytest.raises(DataError, match=r"cannot be read: .*[Dd]irectory"):
         read_image(tmp_path, GREY)
 
 

@@ -1,13 +1,14 @@
-"""Checkpoints: the last two are kept, a damaged one is named with what to do."""
+"""Checkpoints: the last two and the best are kept, a damaged one is named and stepped over."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import names
 
 from mlpconv.errors import RunError
-from mlpconv.runs.checkpoint import Checkpoint, load_newest, save
+from mlpconv.runs.checkpoint import Checkpoint, best_epoch, load, load_newest, save
 from mlpconv.runs.files import write_tensors
 
 STATE = {"weights/a": np.array([1.5, -0.0], np.float32), "metrics": np.array([0.1, 3, 4, 0])}
@@ -18,9 +19,17 @@ def at(epoch, step):
     return Checkpoint(epoch, step, [LINE], [[0.4, 0.9, 0.6]], 1.25, STATE)
 
 
+def refuse(text):
+    pytest.fail(text)
+
+
+def line(epoch, loss):
+    return {"epoch": epoch, "loss": loss}
+
+
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     save(tmp_path, at(3, 17))
-    found = load_newest(tmp_path)
+    found = load_newest(tmp_path, refuse)
     assert found._replace(state={}) == at(3, 17)._replace(state={})
     for name, value in STATE.items():
         assert found.state[name].tobytes() == value.tobytes()
@@ -28,21 +37,37 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 
 
 def test_none_is_none(tmp_path):
-    assert load_newest(tmp_path) is None
-    assert load_newest(tmp_path / "nowhere") is None
+    assert load_newest(tmp_path, refuse) is None
+    assert load_newest(tmp_path / "nowhere", refuse) is None
 
 
 def test_the_last_two_are_kept_in_the_order_of_training(tmp_path):
-    for epoch, step in [(0, 9), (0, 100), (1, 0), (2, 0), (9, 0), (10, 0), (10, 5)]:
+    for epoch, step in [(0, 9), (0, 100), (2, 0), (9, 0), (10, 0), (10, 5), (9999, 0), (10000, 0), (10000, 1_000_000)]:
         save(tmp_path, at(epoch, step))
-        found = load_newest(tmp_path)
+        found = load_newest(tmp_path, refuse)
         assert (found.epoch, found.step) == (epoch, step)
-    assert names(tmp_path) == ["epoch-0010-step-000000.safetensors", "epoch-0010-step-000005.safetensors"]
+    assert names(tmp_path) == ["epoch-10000-step-000000.safetensors", "epoch-10000-step-1000000.safetensors"]
+
+
+def test_the_best_is_kept_too(tmp_path):
+    losses = [2.0, 0.5, 0.9, 0.8, 0.7, 0.4, 0.6]
+    kept = []
+    for epoch in range(1, 8):
+        history = [line(number + 1, loss) for number, loss in enumerate(losses[:epoch])]
+        save(tmp_path, at(epoch, 0)._replace(history=history))
+        kept.append([int(name[6:10]) for name in names(tmp_path)])
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [5, 6], [6, 7]]
+    save(tmp_path, at(7, 3)._replace(history=history))
+    assert [(int(name[6:10]), int(name[16:22])) for name in names(tmp_path)] == [(6, 0), (7, 0), (7, 3)]
+    assert best_epoch([]) is None
+    assert best_epoch([line(1, 0.5), line(2, 0.5)]) == 1
+    held = [line(1, 0.5) | {"validation_accuracy": 0.8}, line(2, 0.1) | {"validation_accuracy": 0.7}]
+    assert best_epoch(held) == 1
 
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path):
-    (tmp_path / ".epoch-0000-step-000003.safetensors.x7c").write_bytes(b"half")
-    assert load_newest(tmp_path) is None
+    (tmp_path / ".epoch-0000-step-000003.safetensors.x7c.part").write_bytes(b"half")
+    assert load_newest(tmp_path, refuse) is None
     save(tmp_path, at(1, 0))
     assert names(tmp_path) == ["epoch-0001-step-000000.safetensors"]
 
@@ -55,28 +80,53 @@ def spoil(path, how):
             path.write_bytes(b"")
         case "foreign":
             write_tensors(path, STATE, {})
-        case "newer":
-            place = at(1, 0)._asdict() | {"format": 2}
-            write_tensors(path, STATE, {"mlpconv.checkpoint": json.dumps({**place, "state": None})})
         case "other fields":
             write_tensors(path, STATE, {"mlpconv.checkpoint": json.dumps({"format": 1, "epoch": 1})})
+        case "no object":
+            write_tensors(path, STATE, {"mlpconv.checkpoint": "[" * 100_000})
+        case "not finite":
+            save(path.parent, at(2, 0)._replace(state={"weights/a": np.array([1, np.nan], np.float32)}))
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "foreign", "newer", "other fields"])
-def test_a_damaged_one_is_named_with_the_one_before_it(tmp_path, how):
+@pytest.mark.parametrize("how", ["cut", "empty", "foreign", "other fields", "no object", "not finite"])
+def test_a_damaged_one_is_named_and_stepped_over(tmp_path, how):
     save(tmp_path, at(1, 0))
     newest = save(tmp_path, at(2, 0))
     spoil(newest, how)
-    with pytest.raises(RunError) as caught:
-        load_newest(tmp_path)
-    assert str(caught.value).startswith(f"{newest}: this checkpoint cannot be read (")
-    assert str(caught.value).endswith("; remove it to go on from epoch-0001-step-000000.safetensors")
-    newest.unlink()
-    assert load_newest(tmp_path).epoch == 1
+    said = []
+    assert load_newest(tmp_path, said.append).epoch == 1
+    (text,) = said
+    assert text.startswith(f"{newest}: ")
+    assert text.endswith(f"; set aside as {newest.name}.damaged, going on from epoch-0001-step-000000.safetensors")
+    # It counts as none of the last two from now on.
+    save(tmp_path, at(1, 4))
+    save(tmp_path, at(1, 6))
+    assert load_newest(tmp_path, refuse).step == 6
 
 
-def test_a_damaged_only_one_is_named(tmp_path):
+@pytest.mark.parametrize("place", range(0, 600, 7))
+def test_every_bit_counts(tmp_path, place):
     path = save(tmp_path, at(1, 0))
-    spoil(path, "cut")
-    with pytest.raises(RunError, match=r"cannot be read \(.*\); start again with another --out"):
-        load_newest(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << place % 8
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="damaged"):
+        load(path)
+
+
+def test_one_of_a_newer_version_is_not_stepped_over(tmp_path):
+    save(tmp_path, at(1, 0))
+    newest = save(tmp_path, at(2, 0))
+    write_tensors(newest, STATE, {"mlpconv.checkpoint": json.dumps({"format": 2, "epoch": 2})})
+    with pytest.raises(RunError, match=r"written by a newer mlpconv \(format 2\); update mlpconv"):
+        load_newest(tmp_path, refuse)
+    assert Path(newest).exists()
+
+
+def test_where_all_are_damaged_nothing_starts_over_in_silence(tmp_path):
+    for epoch in (1, 2):
+        spoil(save(tmp_path, at(epoch, 0)), "cut")
+    before = names(tmp_path)
+    with pytest.raises(RunError, match=r"(?s)no checkpoint can be read:.*0002.*0001.*start again with another --out"):
+        load_newest(tmp_path, refuse)
+    assert names(tmp_path) == before

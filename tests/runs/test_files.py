@@ -1,6 +1,7 @@
 """A file is the old one or the new one, whole, whatever happens between."""
 
 import errno
+import hashlib
 import os
 import resource
 
@@ -125,7 +126,11 @@ def test_equal_tensors_and_texts_make_equal_files(tmp_path):
         write_tensors(tmp_path / name, {"a": np.ones(3, np.float32), "b": np.zeros((), np.int64)}, texts)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
     with safetensors.safe_open(tmp_path / "x", framework="numpy") as file:
-        assert file.metadata() == texts
+        seal = file.metadata().pop("mlpconv.sha256")
+        assert file.metadata() == texts | {"mlpconv.sha256": seal}
+    content = (tmp_path / "x").read_bytes()
+    assert hashlib.sha256(content.replace(seal.encode(), b"0" * 64)).hexdigest() == seal
+    assert read_tensors(tmp_path / "x")[1] == texts
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 40, -1])

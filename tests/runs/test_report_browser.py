@@ -128,7 +128,8 @@ def test_training_wrote_it_and_it_shows_the_run(opened, run):
     shares = page.locator(".bars b").all_inner_texts()
     assert shares == [f"{value:.3f}" for value in result.class_accuracy.values()]
     wrong = sum(map(sum, result.confusion)) - sum(row[k] for k, row in enumerate(result.confusion))
-    loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth === 8)")
+    mistakes = "[...document.querySelectorAll('[aria-labelledby=mistakes] img')]"
+    loaded = page.evaluate(f"{mistakes}.map(image => image.complete && image.naturalWidth === 8)")
     assert loaded == [True] * min(wrong, 24)
     assert wrong
     assert run.forecast is not None

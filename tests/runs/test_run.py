@@ -226,3 +226,16 @@ def test_a_config_depends_on_no_default(run, config):
     assert stored["recipe"]["precision"] == "float32"
     assert stored["preprocess"]["antialias"] is True
     assert msgspec.convert(config.to_dict(), Config) == config
+
+
+def test_tensorflows_version_is_told_under_either_name(monkeypatch):
+    from importlib.metadata import PackageNotFoundError
+
+    def version(package):
+        if package == "tensorflow":
+            raise PackageNotFoundError
+        return "1.2.3"
+
+    monkeypatch.setattr("mlpconv.runs.run.version", version)
+    assert environment()["versions"]["tensorflow"] == "1.2.3"
+    assert "tensorflow-cpu" not in environment()["versions"]

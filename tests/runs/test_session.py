@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
@@ -14,7 +15,7 @@ from tiny import names
 
 import mlpconv
 from mlpconv.data import ImageDataset, Splits, load_dataset
-from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed
+from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError, RunError, TrainingFailed, WeightsError
 from mlpconv.runs import place
 from mlpconv.runs.recorder import Resumed
 from mlpconv.runs.run import Run
@@ -77,8 +78,8 @@ def test_it_learns_fashion(tmp_path):
 def test_a_run_leaves_everything(whole):
     path, events = whole
     assert names(path) == [
-        "checkpoint", "config.json", "curves.png", "environment.json", "evaluation.safetensors", "history.jsonl",
-        "report.html", "result.json", "weights.safetensors",
+        "checkpoint", "class_maps.safetensors", "config.json", "curves.png", "environment.json",
+        "evaluation.safetensors", "history.jsonl", "report.html", "result.json", "weights.safetensors",
     ]  # fmt: skip
     assert names(path / "checkpoint") == [
         "epoch-0002-step-000000.safetensors", "epoch-0003-step-000000.safetensors",
@@ -160,7 +161,10 @@ def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
         if isinstance(event, Progress) and (event.epoch, event.step) == (1, 4):
             break
     events.close()  # as a killed process: what was done since is lost
-    assert names(path / "checkpoint") == ["epoch-0001-step-000003.safetensors", "epoch-0001-step-000004.safetensors"]
+    assert names(path / "checkpoint") == [
+        "epoch-0001-step-000000.safetensors",  # the best so far
+        "epoch-0001-step-000003.safetensors", "epoch-0001-step-000004.safetensors",
+    ]  # fmt: skip
     _, events = tiny.run(path, resume=True)
     assert events[0] == Resumed(1, 4)
     assert tiny.timeless(path) == tiny.timeless(whole[0])
@@ -234,7 +238,7 @@ OTHER_DATA = tiny.splits(seed=1)
     (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
     (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
     (lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n'),
-    (lambda: tiny.session(data=OTHER_DATA), "\n  data differs\n"),
+    (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
 ])  # fmt: skip
 def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
     tiny.run(tmp_path / "run", stop_after=3)
@@ -249,8 +253,11 @@ def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, 
 def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch):
     tiny.run(tmp_path / "run", stop_after=3)
     monkeypatch.setattr(tiny, "NETWORK", tiny.NETWORK.named({**tiny.NETWORK.layers, "dropout1": tiny.Dropout(0.4)}))
-    with pytest.raises(RunError, match="\n  network differs\n"):
+    with pytest.raises(RunError, match=r"\n  network\.dropout1: Dropout\(p=0\.2\), now Dropout\(p=0\.4\)\n"):
         tiny.run(tmp_path / "run", resume=True)
+    # Neither does another change that is meant let it through.
+    with pytest.raises(RunError, match=r"settings:\n  network\.dropout1: "):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=5), resume=True, resume_with=["epochs"])
 
 
 def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
@@ -260,9 +267,71 @@ def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
     other = Session(recipe, data=tiny.DATA, device="cpu", precision="float32")
     with pytest.raises(RunError, match="\n  precision: bfloat16, now float32\n"):
         other.run(tmp_path / "run", resume=True)
-    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16", deterministic=True)
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16")
+    other.config = msgspec.structs.replace(other.config, deterministic=True)
     with pytest.raises(RunError, match="\n  deterministic: False, now True\n"):
         other.run(tmp_path / "run", resume=True)
+
+
+def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
+    import torch
+
+    assert not torch.are_deterministic_algorithms_enabled()
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        session = Session(tiny.recipe(), data=tiny.DATA, device="cpu", deterministic=True)
+        assert session.config.deterministic
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert not tiny.session().config.deterministic
+
+
+def test_checkpoints_come_by_steps_too(whole, tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_steps=4):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    assert {(int(name[6:10]), int(name[16:22])) for name in seen} == {
+        (epoch, step) for epoch in range(3) for step in (4, 8)
+    } | {(epoch, 0) for epoch in (1, 2, 3)}  # fmt: skip
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+
+
+def test_what_is_meant_may_change_and_is_written_down(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=STEPS + 3)
+    changed = tiny.session(learning_rate=0.01, epochs=2, batch_size=4)
+    with pytest.raises(RunError, match="cannot go on") as caught:
+        tiny.run(path, session=changed, resume=True, resume_with=["epochs", "batch_size"])
+    assert "epochs" not in str(caught.value)
+    assert str(caught.value).endswith("meant: --resume-with learning_rate=0.01")
+    with pytest.raises(RecipeError, match="epochs 1: 1 are done already; give more"):
+        tiny.run(path, session=tiny.session(epochs=1), resume=True, resume_with=["epochs"])
+    run, events = tiny.run(path, session=changed, resume=True, resume_with=["learning_rate", "epochs", "batch_size"])
+    assert events[0] == Resumed(1, 6)
+    assert run.result.epochs == 2
+    assert Run(path).config.resumed_with == (
+        "epoch 1, step 3: epochs: 3, now 2", "epoch 1, step 3: batch_size: 8, now 4",
+        "epoch 1, step 3: learning_rate: 0.05, now 0.01",
+    )  # fmt: skip
+    assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
+    # From here on that is what it was told.
+    tiny.run(path, session=changed, resume=True)
+    with pytest.raises(RecipeError, match="--resume-with model: a run goes on with its own; what may change: epochs, "):
+        tiny.run(path, session=changed, resume=True, resume_with=["model"])
+    longer = tiny.session(learning_rate=0.01, epochs=4, batch_size=4)
+    run, _ = tiny.run(path, session=longer, resume=True, resume_with=["epochs"])
+    assert run.result.epochs == 4
+
+
+def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=3)
+    before = (path / "config.json").read_bytes()
+    with pytest.raises(WeightsError, match="another optimiser"):
+        tiny.run(path, session=tiny.session(optimizer="sgd"), resume=True, resume_with=["optimizer"])
+    assert (path / "config.json").read_bytes() == before
 
 
 def test_a_recipes_own_precision_comes_first():
@@ -300,7 +369,7 @@ def test_two_recorders_never_write_into_one_directory(tmp_path, whole):
     events = iter(first)
     next(events)
     second = tiny.session().run(path, resume=True)
-    with pytest.raises(RunError, match="another process is training in it; wait for it, or choose another --out"):
+    with pytest.raises(RunError, match=r"process .* is training in it; wait for it, or choose another --out"):
         next(iter(second))
     program = """
 import sys, tiny
@@ -314,7 +383,7 @@ except RunError as error:
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
     )  # fmt: skip
-    assert "another process is training in it" in done.stdout, done.stderr
+    assert f"process {os.getpid()} on " in done.stdout, done.stderr
     list(events)
     assert tiny.timeless(path) == tiny.timeless(whole[0])
     assert not (path / ".lock").exists()
@@ -365,15 +434,15 @@ def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, wh
         tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
     path = tmp_path / "run"
     tiny.run(path, stop_after=STEPS)
     newest = tiny.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
     newest.write_bytes(newest.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"cannot be read .*; remove it to go on from epoch-0001-step-000000"):
-        tiny.run(path, resume=True)
-    newest.unlink()
-    tiny.run(path, resume=True)
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(1, 0)
+    assert f"{newest}: damaged" in caplog.text
+    assert "set aside as epoch-0001-step-000002.safetensors.damaged, going on from epoch-0001-step-0000" in caplog.text
     assert tiny.timeless(path) == tiny.timeless(whole[0])
 
 
@@ -578,3 +647,21 @@ def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
 def test_a_network_without_weights_is_refused():
     with pytest.raises(RecipeError, match="no weights, so there is nothing to train"):
         tiny.session(model="tiny:weightless")
+
+
+def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
+    start, _ = whole
+    prepared = Session(tiny.recipe(epochs=1), data=tiny.DATA, device="cpu", start=start)
+    weights, model = Run(start).weights(), prepared.make_model()
+    assert all(np.array_equal(model.weights()[name], weights[name]) for name in weights)
+    again = Session(tiny.recipe(epochs=1), data=tiny.DATA, device="cpu", start=start / "weights.safetensors")
+    assert again.config.start == str(start / "weights.safetensors")
+    tiny.run(tmp_path / "run", session=prepared, stop_after=2)
+    with pytest.raises(RunError, match=r"start: .*, now None"):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=1), resume=True)
+
+
+def test_the_weights_of_another_network_are_refused_before_anything_begins(whole):
+    start, _ = whole
+    with pytest.raises(WeightsError, match=r"--weights .*belong to another network"):
+        Session(tiny.recipe(model="nin_28"), data=load_dataset("digits"), device="cpu", start=start)

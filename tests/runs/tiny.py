@@ -1,18 +1,15 @@
 """A data set and a network so small that a whole run takes a moment, and what tests of runs share."""
 
-import json
-
 import numpy as np
+from timeless import timeless as timeless
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
-from mlpconv.runs.files import read_tensors
 from mlpconv.runs.session import Session
 from mlpconv.training.recipe import change, get_recipe
 
 NAMES = ("across", "down", "plain")
-TIMES = ("seconds", "evaluation_seconds", "examples_per_second", "peak_resident_bytes")
 
 
 def splits(train=70, test=30, channels=1, names=NAMES, seed=0):
@@ -83,18 +80,3 @@ def run(out, *, stop_after=None, **options):
 def names(directory):
     """What is in a directory."""
     return sorted(path.name for path in directory.iterdir())
-
-
-def timeless(path):
-    """What a run directory says apart from times: weights, history, result, and every tensor of the last checkpoint."""
-    history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
-    for line in history:
-        for name in TIMES:
-            line.pop(name, None)
-    result = json.loads((path / "result.json").read_text())
-    for name in (*TIMES, "peak_resident_bytes"):
-        result.pop(name, None)
-    newest = max((path / "checkpoint").glob("epoch-*"))
-    weights = (path / "weights.safetensors").read_bytes()
-    state = {name: value.tobytes() for name, value in read_tensors(newest)[0].items()}
-    return {"history": history, "result": result, "weights": weights, "checkpoint": newest.name, "state": state}

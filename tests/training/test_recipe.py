@@ -62,7 +62,7 @@ recipes = st.builds(
 def test_named_recipes_stand_on_their_own(name):
     named = RECIPES[name]
     assert get_recipe(name) == named.recipe
-    assert create_model(named.recipe.model)
+    assert named.recipe.model == "auto" or create_model(named.recipe.model)
     assert named.source
     assert named.expect
 
@@ -86,18 +86,18 @@ def test_toml_gives_the_recipe_back(tmp_path_factory, recipe):
 
 @given(recipes, recipes)
 def test_differences_name_every_field_that_differs_and_no_other(one, other):
-    fields = [line.partition(":")[0] for line in differences(one, other)]
+    fields = list(differences(one, other))
     assert fields == [name for name in Recipe.__struct_fields__ if getattr(one, name) != getattr(other, name)]
-    assert differences(one, one) == []
+    assert differences(one, one) == {}
 
 
 def test_differences_say_both_values():
     recipe = get_recipe("quick")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
-    assert differences(recipe, changed) == [
-        'model: "nin", now "nin_28"', "learning_rate: 0.002, now 0.1", "image_size: 80, now 28",
-        'precision: none, now "float32"',
-    ]  # fmt: skip
+    assert differences(recipe, changed) == {
+        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "80, now 28",
+        "precision": 'none, now "float32"',
+    }  # fmt: skip
 
 
 def test_a_file_can_change_a_named_recipe(tmp_path):
@@ -185,8 +185,7 @@ def test_a_change_leaves_the_rest():
     changed = change(recipe, {"optimizer": {"weight_decay": 0.1}, "augmentation": {"shift": 2}})
     assert changed.optimizer == Optimizer("adamw", weight_decay=0.1)
     assert changed.augmentation == Augmentation(flip=True, shift=2)
-    assert differences(recipe, changed)[0].startswith("optimizer")
-    assert len(differences(recipe, changed)) == 2
+    assert list(differences(recipe, changed)) == ["optimizer", "augmentation"]
 
 
 @pytest.mark.parametrize("adam", ["adam", {"name": "adam"}])
@@ -255,3 +254,13 @@ def test_no_file_of_the_working_directory_is_taken_for_a_recipe(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     Path("quick").write_text("epochs = 99")
     assert get_recipe("quick") == RECIPES["quick"].recipe
+
+
+@pytest.mark.parametrize("text", ["seed = " + "[" * 5000, "seed = " + "9" * 5000, "\ufffe="])
+def test_a_file_that_overwhelms_the_parser_is_refused_in_words(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: cannot be read: "):
+        read_recipe(path)
+    with pytest.raises(RecipeError):
+        change(Recipe(), parse_settings([text.replace(" ", "")]))

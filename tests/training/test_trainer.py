@@ -10,7 +10,7 @@ from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import evaluate
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.trainer import EpochEnded, Progress, Stopped, train
+from mlpconv.training.trainer import EpochEnded, Progress, Repaired, Stopped, train
 
 LABELS = np.arange(46) % 3
 # A class is a bright row.
@@ -130,17 +130,28 @@ def test_a_few_steps_that_are_not_finite_are_reported():
     assert ends[0].loss > 0
 
 
-def test_twenty_steps_that_are_not_finite_are_the_end():
+def test_twenty_steps_that_are_not_finite_are_the_end_where_trouble_is_ignored():
     model = SoftmaxRegression(bad_steps=range(3, 99))
-    recipe = Recipe(epochs=9, batch_size=1)
-    with pytest.raises(TrainingFailed, match=r"epoch 1, step 27: .*not finite in 24 steps.*lower the learning rate"):
+    recipe = Recipe(epochs=9, batch_size=1, on_trouble="ignore")
+    with pytest.raises(TrainingFailed, match=r"epoch 1, step 27: .*not finite in 9 of 9 steps.*a lower learning rate"):
         list(events(model, recipe))
     assert len(model.plans) == 27  # found at the next mark
 
 
-def test_a_short_epoch_without_one_finite_step_is_the_end():
-    with pytest.raises(TrainingFailed, match="epoch 2, step 12: the loss or a gradient was not finite in 12 steps"):
-        list(events(SoftmaxRegression(bad_steps=range(STEPS, 99))))
+def test_an_epoch_without_one_finite_step_goes_back_to_its_beginning():
+    model = SoftmaxRegression(bad_steps=range(STEPS, STEPS + 2))
+    found = list(events(model))
+    (repaired,) = (event for event in found if isinstance(event, Repaired))
+    assert (repaired.event.trouble, repaired.event.action, repaired.to) == ("not-finite", "rolled back", (1, 0))
+    again = model.plans[STEPS + 2]
+    np.testing.assert_array_equal(again.indices, model.plans[STEPS].indices)
+    assert again.learning_rate == model.plans[STEPS].learning_rate / 2
+    assert isinstance(found[-1], EpochEnded)
+
+
+def test_steps_that_are_never_finite_are_the_end():
+    with pytest.raises(TrainingFailed, match="epoch 2, step 2: the loss or a gradient was not finite in 2 of 2 steps"):
+        list(events(SoftmaxRegression(bad_steps=range(STEPS, 9999))))
 
 
 def test_weights_that_grew_without_bounds_are_the_end():
@@ -149,7 +160,7 @@ def test_weights_that_grew_without_bounds_are_the_end():
     model.train_step = lambda plan: (model.on_step(), setattr(model, "sums", model.sums._replace(examples=1)))
     with (
         pytest.warns(RuntimeWarning, match="overflow"),  # the test model's own
-        pytest.raises(TrainingFailed, match="epoch 1: the loss on the test images is not finite"),
+        pytest.raises(TrainingFailed, match="epoch 1, step 12: the loss of the evaluation is not finite"),
     ):
         list(events(model))
 
@@ -167,3 +178,22 @@ def test_a_real_network_with_a_huge_rate_fails_in_words():
     with pytest.raises(TrainingFailed, match="not finite"):
         list(events(model, Recipe(epochs=20, batch_size=1, learning_rate=1e30)))
     assert all(np.isfinite(value).all() for value in model.weights().values())
+
+
+def test_weights_that_grow_once_are_taken_back():
+    model = SoftmaxRegression()
+    real, grown = model.logits, []
+
+    def logits(images):
+        found = real(images)
+        if model.evaluations == 2 and not grown:  # after the second epoch
+            grown.append(model.matrix.copy())
+            return np.full_like(found, np.nan)
+        return found
+
+    model.logits = logits
+    found = list(events(model))
+    (repaired,) = (event for event in found if isinstance(event, Repaired))
+    assert (repaired.event.trouble, repaired.moved) == ("not-finite", True)
+    assert repaired.to < (1, STEPS)
+    assert [event.epoch for event in found if isinstance(event, EpochEnded)] == [0, 1]

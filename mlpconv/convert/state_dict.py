@@ -1,4 +1,4 @@
-"""Weights that came about elsewhere, made canonical: those of the chapter's own PyTorch code above all."""
+"""Weights by names: PyTorch's ``state_dict``, the chapter's own above all."""
 
 import pickle
 import re
@@ -51,7 +51,7 @@ def from_state_dict(network: Network, state_dict: Mapping[str, Any], place: str 
                 f"{next(iter(shapes), 'none')!r}) nor of an nn.Sequential ('0.0.weight'); give the weights such names"
             )
         values = bare
-    converted = {name: _float32(value, f"{place}: {name}") for name, value in values.items()}
+    converted = {name: as_float32(value, f"{place}: {name}") for name, value in values.items()}
     check_weights(network, converted, place)
     return {name: converted[name] for name in shapes}
 
@@ -98,7 +98,8 @@ def _position(name: str) -> tuple[tuple[int, ...], int]:
     return tuple(map(int, numbers)), _PARTS.index(part)
 
 
-def _float32(value: Any, place: str) -> Floats:
+def as_float32(value: Any, place: str) -> Floats:
+    """A foreign array as float32. Raises WeightsError where it holds no floats."""
     array = np.asarray(value)
     if array.dtype.kind != "f":
         raise WeightsError(f"{place} holds {array.dtype} values; weights are floats")
@@ -118,6 +119,12 @@ def read_torch_file(path: str | Path) -> dict[str, Array]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def write_torch_file(path: Path, weights: Mapping[str, Array]) -> None:
+    """Canonical weights as a ``state_dict`` that the network's ``nn.Module`` takes."""
+    torch = _safe_torch(path)
+    torch.save({name: torch.from_numpy(np.array(value)) for name, value in weights.items()}, path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:

@@ -1,0 +1,193 @@
+"""Training and prediction in MXNet: one hybridised graph from pixels to the loss, nothing of which waits."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[reportAttributeAccessIssue]
+
+from mlpconv.arch.layers import BatchNorm2d, Dropout
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.shapes import layer_shapes, num_classes
+from mlpconv.backends import hosted, mxnet_network
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, State, StepPlan, Weights
+from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+
+
+class MxnetModel(hosted.Predictions):
+    """A network in MXNet: see ``mlpconv.backends.base.Model``. Raises NetworkError for a network that is no
+    classifier."""
+
+    def __init__(self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, device: str) -> None:
+        self.network, self.preprocess, self._optimizer = network, preprocess, optimizer
+        self._shape = (network.input_channels, preprocess.size, preprocess.size)
+        self.classes = num_classes(network)
+        self._shapes = weight_shapes(network, self._shape)
+        kind, _, index = device.partition(":")
+        self._context = context.Context(kind, int(index or 0))
+        self._drops = any(isinstance(layer, Dropout) for _, layer in network.walk())
+        self.native = mxnet_network.build(network, self._shape)
+        self.native.initialize(ctx=self._context)
+        self._parameters = {
+            name: each
+            for name, each in mxnet_network.parameters(network, self.native).items()
+            if not is_statistic(name)
+        }
+        self._statistics = {
+            name: each for name, each in mxnet_network.parameters(network, self.native).items() if is_statistic(name)
+        }
+        self._slots = {
+            name: {key: nd.zeros(self._data(each).shape, ctx=self._context) for key in hosted.slots(optimizer)}
+            for name, each in self._parameters.items()
+        }
+        self._step = nd.zeros(1, ctx=self._context)
+        self._sums = nd.zeros(4, ctx=self._context, dtype="float64")  # loss, correct, examples, skipped
+        self._compiled: dict[Any, Any] = {}
+
+    def weights(self) -> dict[str, Floats]:
+        return mxnet_network.read(self.network, self.native)
+
+    def load_weights(self, weights: Weights) -> None:
+        check_weights(self.network, weights, "load_weights", self._shape)
+        mxnet_network.load(self.network, self.native, weights)
+
+    def attach(self, images: Images, labels: Labels) -> None:
+        assert len(images) == len(labels)
+        self._images, self._labels = images, labels
+
+    def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
+        block = self._block((pixels.shape[1], pixels.shape[2]), size, output, "predict")
+        return block(self._sent(_first(pixels))).asnumpy()
+
+    def train_step(self, plan: StepPlan) -> None:
+        assert self._optimizer is not None, "a model built without an optimizer does not train"
+        pixels, targets, labels = hosted.batch(plan, self._images, self._labels, self.preprocess, self.classes)
+        block = self._block((pixels.shape[1], pixels.shape[2]), (plan.image_size, plan.image_size), None, "train")
+        before = {name: self._data(each).copy() for name, each in self._statistics.items()}
+        if self._drops:
+            random.seed(int(np.random.SeedSequence(plan.dropout_seed).generate_state(1)[0] >> 1))
+        with autograd.record():
+            logits = block(self._sent(_first(pixels)))
+            loss = -(nd.log_softmax(logits, axis=1) * self._sent(targets)).sum(axis=1).mean()
+        loss.backward()
+        gradients = {name: each.grad(self._context) for name, each in self._parameters.items()}
+        arrays = [loss, *gradients.values()]
+        finite = nd.multi_all_finite(*arrays, num_arrays=len(arrays), init_output=True)
+        self._update(gradients, finite, plan.learning_rate)
+        self._correct(before, finite, plan.image_size, len(labels))
+        hits = (logits.argmax(axis=1) == self._sent(labels.astype(np.float32))).sum()
+        # Where the loss is NaN, a product with 0 would be so too.
+        loss = nd.where(finite, loss.reshape(1), nd.zeros_like(finite))
+        count = nd.full(1, len(labels), ctx=self._context)
+        sums = nd.concat(loss * len(labels), hits.reshape(1) * finite, count * finite, 1 - finite, dim=0)
+        self._sums += sums.astype("float64")
+
+    def _update(self, gradients: dict[str, Any], finite: Any, learning_rate: float) -> None:
+        optimizer = self._optimizer
+        assert optimizer is not None
+        self._step += finite
+        gathered = ()
+        if optimizer.name != "sgd":
+            gathered = tuple(
+                -nd.expm1(self._step * float(np.log(beta))) if beta else nd.ones_like(self._step)
+                for beta in (optimizer.beta1, optimizer.beta2)
+            )
+        for name, each in self._parameters.items():
+            p, g, slots = self._data(each), gradients[name], self._slots[name]
+            spread = tuple(value.reshape((1,) * p.ndim) for value in gathered)
+            new, own = hosted.update(optimizer, name, p, g, slots, spread, learning_rate, nd.sqrt)
+            kept = finite.reshape((1,) * p.ndim).broadcast_to(p.shape)
+            for key, old in slots.items():
+                nd.where(kept, own[key], old, out=old)
+            nd.where(kept, new, p, out=p)
+
+    def _correct(self, before: dict[str, Any], finite: Any, size: int, batch: int) -> None:
+        """Running variances fed with the unbiased variance of the batch, as in PyTorch, where MXNet feeds the biased
+        one; and all statistics as before where the update is masked."""
+        if not before:
+            return
+        rows = {row.name: row for row in layer_shapes(self.network, (self._shape[0], size, size))}
+        for name, each in self._statistics.items():
+            layer_name, _, part = name.rpartition(".")
+            row, old, new = rows[layer_name], before[name], self._data(each)
+            value = new
+            if part == "running_var":
+                assert isinstance(row.layer, BatchNorm2d)
+                count = batch * prod(row.output_shape[1:])
+                kept = old * (1 - row.layer.momentum)
+                value = kept + (new - kept) * (count / max(1, count - 1))
+            each.set_data(nd.where(finite.broadcast_to(old.shape), value, old))
+
+    def read_metrics(self, *, reset: bool = False) -> Metrics:
+        loss, correct, examples, skipped = self._sums.asnumpy().tolist()
+        if reset:
+            self._sums[:] = 0
+        return Metrics(loss, int(correct), int(examples), int(skipped))
+
+    def training_state(self) -> State:
+        """Weights, optimiser state and metric sums: all that a step changes."""
+        state: State = dict(self.weights())
+        for name, slots in self._slots.items():
+            state |= {f"optimizer.{name}.{key}": value.asnumpy() for key, value in slots.items()}
+        return state | {"optimizer.step": self._step.asnumpy(), "metrics": self._sums.asnumpy()}
+
+    def load_training_state(self, state: State) -> None:
+        """Raises WeightsError for a state of another network, optimiser or back end."""
+        hosted.check_state(self.training_state(), state)
+        self.load_weights({name: state[name] for name in self._shapes})
+        for name, slots in self._slots.items():
+            for key, value in slots.items():
+                value[:] = self._sent(state[f"optimizer.{name}.{key}"])
+        self._step[:] = self._sent(state["optimizer.step"])
+        self._sums[:] = self._sent(state["metrics"])
+
+    def _data(self, parameter: Any) -> Any:
+        return parameter.data(self._context)
+
+    def _sent(self, value: np.ndarray) -> Any:
+        return nd.array(value, ctx=self._context, dtype=value.dtype)
+
+    def _block(self, source: tuple[int, int], size: tuple[int, int], output: str | None, use: str) -> Any:
+        """The hybridised block for pixels of one size."""
+        key = (source, size, output, use)
+        if key not in self._compiled:
+            if use == "train":
+                hosted.check_size(self.network, self._shape, size[0])
+            matrices = hosted.resize(self.preprocess, source, size)
+            whole = _Path(mxnet_network.lean(self.network, self.native, (self._shape[0], *size), output))
+            whole.hybridize(static_alloc=True)
+            # Gluon's own constants enter a registry of the whole process, so ours are inputs.
+            constants = [self._sent(value) for value in _constants(self.preprocess, matrices)]
+            self._compiled[key] = lambda pixels: whole(pixels, *constants)
+        return self._compiled[key]
+
+
+def _first(pixels: np.ndarray) -> np.ndarray:
+    """(B, H, W, C) as (B, C, H, W)."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def _constants(preprocess: Preprocess, resize: hosted.Resize | None) -> list[np.ndarray]:
+    """What ``_Path`` computes with, beside pixels and weights: scale and offset of the channels, and matrices."""
+    mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (preprocess.mean, preprocess.std))
+    matrices = [] if resize is None else [np.ascontiguousarray(each.T) for each in resize]
+    return [1 / (255 * std), mean / std, *matrices]
+
+
+class _Path(gluon.HybridBlock):
+    """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers.
+
+    Nothing is folded into the first convolution: the fold was slower where it still had to sort its outputs, and on
+    knots it has not been tried here.
+    """
+
+    def __init__(self, layers: Any) -> None:
+        super().__init__(prefix="path_")
+        self.layers = layers
+
+    def hybrid_forward(self, F: Any, x: Any, scale: Any, offset: Any, *matrices: Any) -> Any:
+        x = F.broadcast_sub(F.broadcast_mul(F.cast(x, "float32"), scale), offset)
+        if matrices:
+            down, across = matrices
+            x = F.dot(F.dot(x, across).swapaxes(2, 3), down).swapaxes(2, 3)
+        return self.layers(x)

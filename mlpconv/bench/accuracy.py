@@ -1,0 +1,90 @@
+"""`mlpconv bench accuracy`: what each named recipe reaches, and in what time, beside what it is meant to reach."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpconv.arch.cost import count
+from mlpconv.bench import recipe as benchmark
+from mlpconv.runs.run import Run
+from mlpconv.training.recipe import RECIPES
+
+TITLES = ("recipe", "network", "parameters", "target", "test accuracy", "lowest", "seconds", "seeds", "repairs", "gate")
+
+
+def measure(
+    recipes: Sequence[str], seeds: int, runs: Path, progress: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Train each recipe with the seeds 0 to ``seeds`` − 1 into ``runs``; finished runs there are taken as they are.
+
+    ``test_accuracy`` and ``seconds`` of a recipe are medians over its seeds; seconds run from the start of reading the
+    data to the end of the last evaluation, new starts included. Raises BenchmarkFailed as ``bench recipe``.
+    """
+    lines, surroundings = [], {}
+    for name in recipes:
+        found = benchmark.measure(name, seeds, runs, lambda line, name=name: progress(f"{name}, {line}"))
+        config = Run(benchmark.place(runs, name, 0)).config
+        network = config.make_network()
+        target = RECIPES[name].target if name in RECIPES else None
+        accuracy = found["median"]["test_accuracy"]
+        surroundings = {key: found[key] for key in ("hardware", "precision", "versions", "date")}
+        lines.append(
+            {
+                "recipe": name,
+                "network": network.name,
+                "parameters": count(network).parameters,
+                "target": target,
+                "seconds": found["median"]["seconds"],
+                "test_accuracy": accuracy,
+                "lowest_test_accuracy": found["lowest_test_accuracy"],
+                "reached": None if target is None else accuracy >= target,
+                "seeds": found["seeds"],
+            }
+        )
+    command = f"mlpconv bench accuracy {' '.join(recipes)} --seeds {seeds}"
+    return {"format": 1, "recipes": lines, **surroundings, "command": command}
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each recipe, as TITLES says."""
+    marks = {True: "pass", False: "FAIL", None: "none"}
+    return [
+        (
+            line["recipe"],
+            line["network"],
+            f"{line['parameters']:,}",
+            "–" if line["target"] is None else f"{line['target']:.3f}",
+            f"{line['test_accuracy']:.4f}",
+            f"{line['lowest_test_accuracy']:.4f}",
+            f"{line['seconds']:.1f}",
+            str(len(line["seeds"])),
+            str(sum(row["repairs"] for row in line["seeds"])),
+            marks[line["reached"]],
+        )
+        for line in result["recipes"]
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page, with every seed."""
+    has = result["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        "# Accuracy and time of the recipes",
+        "",
+        "Medians over seeds; the test set is used once, after training.",
+        "",
+        "| " + " | ".join(TITLES) + " |",
+        "|" + " --- |" * len(TITLES),
+        *("| " + " | ".join(row) + " |" for row in rows(result)),
+    ]
+    for line in result["recipes"]:
+        lines += ["", f"## {line['recipe']}", "", "| " + " | ".join(benchmark.TITLES) + " |"]
+        lines += ["|" + " --- |" * len(benchmark.TITLES)]
+        lines += ["| " + " | ".join(row) + " |" for row in benchmark.rows(line)]
+    lines += [
+        "",
+        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
+        f"{result['precision']}; {versions}.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,152 @@
+"""What checkpoints cost: the time of a save against that of the training between two, and the size of the file."""
+
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from math import floor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mlpconv.backends import allocator
+from mlpconv.bench.images import splits
+from mlpconv.runs import checkpoint
+from mlpconv.runs.recorder import CHECKPOINT_SECONDS
+from mlpconv.runs.run import environment
+from mlpconv.runs.session import Session
+from mlpconv.training.plan import plan_step
+from mlpconv.training.recipe import change, get_recipe
+
+FORMAT = 1
+EPOCHS = 10
+"""A history of so many epochs is saved too."""
+
+MOST_SHARE, MOST_BYTES = 0.02, 20e6
+
+
+def measure(
+    rounds: int,
+    *,
+    folder: Path | None = None,
+    batch_size: int = 128,
+    image_size: int = 80,
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Save and load the chapter's network, trained by SGD with momentum, ``rounds`` times.
+
+    folder: on the file system to measure; by default that of temporary files. The training between two saves is
+    forecast from real steps at ``image_size``, so large or small images change the share. progress: told a line after
+    each round. The result is as docs/json/bench-checkpoint.schema.json describes it.
+    """
+    # The command line does this first too.
+    allocator.keep_memory()
+    optimizer = {"name": "sgd", "momentum": 0.9}
+    told = {"optimizer": optimizer, "epochs": 1, "batch_size": batch_size, "image_size": image_size}
+    session = Session(change(get_recipe("quick"), told), data=splits("generated"), device=device)
+    train = session.data.train
+    ahead = session.forecast()
+    progress(f"an epoch takes {ahead.seconds:.0f} s at {ahead.images_per_second:,.0f} images/s")
+    model = session.make_model()
+    model.attach(train.images[:batch_size], train.labels[:batch_size])
+    # From here on the momentum is no row of zeros.
+    model.train_step(plan_step(session.recipe, batch_size, train.image_shape[:2], image_size, 0, 0))
+    history = [_line(epoch, train.class_names) for epoch in range(1, EPOCHS + 1)]
+    saves, loads, size = [], [], 0
+    with tempfile.TemporaryDirectory(dir=folder, prefix="mlpconv-bench-") as name:
+        for index in range(rounds):
+            began = time.perf_counter()
+            state = model.training_state()
+            path = checkpoint.save(
+                Path(name), checkpoint.Checkpoint(EPOCHS, index, history, history[0]["curve"], 1.0, state)
+            )
+            saves.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            model.load_training_state(checkpoint.load(path).state)
+            loads.append(time.perf_counter() - began)
+            size = path.stat().st_size
+            progress(f"round {index + 1} of {rounds}: saved in {saves[-1]:.3f} s, loaded in {loads[-1]:.3f} s")
+    # After each epoch, and by the clock within it.
+    count = 1 + floor(ahead.seconds / CHECKPOINT_SECONDS)
+    share = count * median(saves) / ahead.seconds
+    has = environment()
+    versions = has["versions"]
+    return {
+        "format": FORMAT,
+        "benchmark": "checkpoint",
+        "bytes": size,
+        "save_seconds": median(saves),
+        "load_seconds": median(loads),
+        "epoch_seconds": ahead.seconds,
+        "interval_seconds": CHECKPOINT_SECONDS,
+        "saves_per_epoch": count,
+        "share": share,
+        "rounds": {"save_seconds": saves, "load_seconds": loads},
+        "gates": [
+            _gate("share of the training time", share, MOST_SHARE),
+            _gate("bytes of a checkpoint with momentum", size, MOST_BYTES),
+        ],
+        "settings": {
+            "model": session.recipe.model,
+            "optimizer": "sgd with momentum",
+            "batch_size": batch_size,
+            "image_size": image_size,
+            "rounds": rounds,
+            "device": session.config.device,
+            "precision": session.config.precision,
+            "images_per_second": ahead.images_per_second,
+        },
+        "hardware": {key: has[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
+        "versions": {name: versions[name] for name in ("mlpconv", "python", "numpy", "torch")},
+        "date": has["date"],
+        "command": shlex.join(["mlpconv", *sys.argv[1:]]),
+    }
+
+
+def _line(epoch: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """What a history holds of an epoch."""
+    curve = [[epoch + part / 5, 1.2345678901234567, 0.12345678901234567] for part in range(5)]
+    numbers = dict.fromkeys(("train_accuracy", "test_loss", "test_accuracy", "seconds", "examples_per_second"), 1 / 3)
+    return {"epoch": epoch, "loss": 1 / 3, "class_accuracy": dict.fromkeys(names, 1 / 7), "curve": curve, **numbers}
+
+
+def _gate(name: str, value: float, bound: float) -> dict[str, Any]:
+    return {"name": name, "value": value, "bound": bound, "passed": value < bound}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result for people, a sentence a line."""
+    has = result["settings"]
+    marks = {True: "pass", False: "FAIL"}
+    return [
+        f"the chapter's network, {has['optimizer']}, {has['image_size']}×{has['image_size']}, batch "
+        f"{has['batch_size']}, {has['precision']} on {has['device']}; {has['rounds']} rounds, numbers are medians",
+        f"a checkpoint has {result['bytes'] / 1e6:.2f} MB, is saved in {result['save_seconds']:.3f} s and loaded in "
+        f"{result['load_seconds']:.3f} s",
+        f"an epoch takes {result['epoch_seconds']:.0f} s at {has['images_per_second']:,.0f} images/s and is saved "
+        f"{result['saves_per_epoch']} time{'s' * (result['saves_per_epoch'] > 1)}: {result['share']:.2%} of it",
+        f"saving every {result['save_seconds'] / MOST_SHARE:.1f} s would cost {MOST_SHARE:.0%}",
+        *(
+            f"{marks[gate['passed']]}  {gate['name']}: {gate['value']:,.6g} (< {gate['bound']:,g})"
+            for gate in result["gates"]
+        ),
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page."""
+    hardware, versions = result["hardware"], result["versions"]
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join(
+        [
+            "# The cost of checkpoints",
+            "",
+            *(f"- {line}" for line in lines(result)),
+            "",
+            f"Command: `{result['command']}`; {result['date']}; {hardware['processor']}, {hardware['cpus']} CPUs; "
+            f"{hardware['platform']}; {told}.",
+            "",
+        ]
+    )

@@ -1,0 +1,173 @@
+"""`mlpconv bench folder`: a folder of images decoded into the cache, batches from there, and training from a map.
+
+Three questions: how long the first reading of a folder takes; how much faster batches come from the cache than from
+decoding each time; whether a folder whose images are more than the memory trains as fast as a small part of it, in a
+process that may not have more than ``memory_gb``.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpconv.backends import hardware
+from mlpconv.data.folder import Folder, Loaded, scan_folder
+from mlpconv.data.mapped import Ahead
+from mlpconv.errors import BenchmarkFailed
+from mlpconv.runs.run import environment
+
+FORMAT = 1
+BATCH = 128
+SMALL = 10_000
+CLASSES = 10
+
+
+def measure(
+    path: Path | None, *, generate: int, steps: int, memory_gb: float, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """The result as docs/json/bench-folder.schema.json describes it.
+
+    path: a folder of one's own; None generates ``generate`` JPEG images of 32×32 in a temporary directory. steps: of
+    training that are timed. Raises BenchmarkFailed where the training's process does not come to its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as place:
+        cache = Path(place) / "cache"
+        folder = path or _generate(Path(place) / "images", generate, progress)
+        first = _first(folder, cache, progress)
+        trained = {name: _train(folder, cache, most, steps, memory_gb) for name, most in (("small", SMALL), ("all", 0))}
+        speeds = {name: f"{each['images_per_second']:,.0f}" for name, each in trained.items()}
+        progress(f"training: {speeds['all']} images/s, of a few of them {speeds['small']}")
+    surroundings = environment()
+    return {
+        "format": FORMAT,
+        "benchmark": "folder",
+        "generated": generate if path is None else 0,
+        **first,
+        "training": trained
+        | {"ratio": trained["all"]["images_per_second"] / trained["small"]["images_per_second"], "steps": steps},
+        "memory_gb": memory_gb,
+        "hardware": {key: surroundings[key] for key in ("processor", "cpus", "memory_bytes", "platform")},
+        "versions": surroundings["versions"],
+        "date": surroundings["date"],
+    }
+
+
+def _generate(root: Path, count: int, progress: Callable[[str], None]) -> Path:
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for label in range(CLASSES):
+        (root / str(label)).mkdir(parents=True)
+    for index in range(count):
+        pixels = draw.integers(0, 256, (8, 8, 3), np.uint8)
+        image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
+        image.save(root / str(index % CLASSES) / f"{index:07}.jpg", quality=85)
+    progress(f"generated {count:,} images")
+    return root
+
+
+def _first(path: Path, cache: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    began = time.perf_counter()
+    folder = scan_folder(path, cache=cache)
+    scanned = time.perf_counter()
+    loaded = folder.load(_preprocess(folder))
+    decoded = time.perf_counter()
+    count = len(loaded.rows)
+    progress(f"{count:,} images read in {scanned - began:.1f} s and decoded in {decoded - scanned:.1f} s")
+    cached = _batches(loaded)
+    decoding = count / (decoded - scanned)
+    return {
+        "images": count,
+        "scan_seconds": scanned - began,
+        "decode_seconds": decoded - scanned,
+        "seconds": decoded - began,
+        "decoded_per_second": decoding,
+        "cached_per_second": cached,
+        "speedup": cached / decoding,
+    }
+
+
+def _preprocess(folder: Folder):
+    return folder.preprocess(32, "squash")
+
+
+def _batches(loaded: Loaded) -> float:
+    """Images a second that come out of the map in random batches, as a back end takes them."""
+    images = loaded.splits.train.images
+    flat = images.reshape(len(images), -1)
+    order = np.random.default_rng(0).permutation(len(images))
+    began = time.perf_counter()
+    for start in range(0, len(order), BATCH):
+        flat.take(order[start : start + BATCH], axis=0)
+    return len(order) / (time.perf_counter() - began)
+
+
+def _train(path: Path, cache: Path, most: int, steps: int, memory_gb: float) -> dict[str, Any]:
+    told = json.dumps([str(path), str(cache), most, steps, memory_gb])
+    done = subprocess.run(
+        [sys.executable, "-m", "mlpconv.bench.folder", told], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = "\n".join(done.stderr.splitlines()[-15:])
+        raise BenchmarkFailed(f"training on {path}: ended with {done.returncode}:\n{last}")
+    return json.loads(done.stdout)
+
+
+def child(told: str) -> dict[str, Any]:
+    """What the training's process does: so many steps of nin_32 on random images of the folder."""
+    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.weights import initialize
+    from mlpconv.data.image import fitting_preprocess
+    from mlpconv.models import create_model
+    from mlpconv.training.plan import plan_step, step_indices
+    from mlpconv.training.recipe import change, get_recipe
+
+    path, cache, most, steps, memory_gb = json.loads(told)
+    # Of what is the process's own; a map of a file can be taken away by the system at any time.
+    limit = int(memory_gb * 1e9)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    folder = scan_folder(path, cache=cache)
+    train = folder.load(_preprocess(folder)).splits.train
+    images, labels = train.images, train.labels
+    if most:
+        chosen = np.random.default_rng(0).permutation(len(images))[:most]
+        images, labels = images[chosen], labels[chosen]
+    recipe = change(get_recipe("own"), {"model": "nin_32", "image_size": 32, "batch_size": BATCH, "balance": 0.0})
+    network = create_model("nin_32", train.num_classes, train.image_shape[2])
+    backend = get_backend("torch")
+    device, precision = backend.choose(None, None)
+    model = backend.build(
+        network, fitting_preprocess(train, 32), optimizer=recipe.optimizer, precision=precision, device=device
+    )
+    model.load_weights(initialize(network, recipe.initializer, 0, framework_biases=backend.framework_biases))
+    model.attach(images, labels)
+    ahead, per_epoch = Ahead(images), -(-len(images) // BATCH)
+    began, seen = 0.0, 0
+    warmup = 3
+    for number in range(steps + warmup):
+        if number == warmup:
+            model.read_metrics()
+            began = time.perf_counter()
+        epoch, step = divmod(number, per_epoch)
+        plan = plan_step(recipe, len(images), (32, 32), 32, epoch % recipe.epochs, step)
+        ahead.want(step_indices(recipe, len(images), epoch % recipe.epochs, step + 1))
+        model.train_step(plan)
+        seen += len(plan.indices) if number >= warmup else 0
+    model.read_metrics()
+    seconds = time.perf_counter() - began
+    return {
+        "images": len(images),
+        "images_per_second": seen / seconds,
+        "peak_bytes": hardware.peak_resident_bytes(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(child(sys.argv[1])))

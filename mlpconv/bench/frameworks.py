@@ -1,0 +1,174 @@
+"""`mlpconv bench frameworks`: ours on each framework beside that framework's own way of the chapter, in float32.
+
+Ratios are taken within each round, and the medians of the rounds are told.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from mlpconv.bench.contest import Job, run_contender
+from mlpconv.errors import BenchmarkFailed, MlpconvError, unknown
+from mlpconv.runs.run import environment
+
+FORMAT = 1
+OWN = {
+    "torch": ("d2l", "PyTorch, the chapter's loader and loop"),
+    "tensorflow": ("keras_fit", "Keras fit, tf.data"),
+    "jax": ("flax_nnx", "Flax NNX, optax, a compiled step"),
+    "mxnet": ("gluon_loop", "the Gluon loop, the chapter's loader"),
+}
+"""The module of each framework's own way, and what it is."""
+LEAST = 0.95
+"""Ours is to be at least that much as fast as the framework's own way."""
+TITLES = ("framework", "mlpconv, images/s", "its own way, images/s", "ratio", "its own way is")
+
+
+def interpreters(given: list[str]) -> dict[str, str]:
+    """``NAME=PATH`` as a mapping. Raises MlpconvError for what is no such pair or an unknown framework."""
+    found = {}
+    for each in given:
+        name, equals, path = each.partition("=")
+        if not equals or not path:
+            raise MlpconvError(f"--python {each}: expected NAME=PATH, such as mxnet=.venv-mxnet/bin/python")
+        if name not in OWN:
+            raise MlpconvError(f"--python {each}: {unknown('framework', name, OWN)}")
+        found[name] = path
+    return found
+
+
+def measure(
+    job: Job,
+    rounds: int,
+    *,
+    pythons: Mapping[str, str],
+    only: list[str] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run every framework's two contenders ``rounds`` times in turn; the result as its schema describes it.
+
+    pythons: the interpreter of a framework that lives in an environment of its own. only: these frameworks, by default
+    all; one that was not asked for by name and does not run here is left out, and the result says why. Raises
+    BenchmarkFailed where one that was asked for does not run.
+    """
+    for name in only or ():
+        if name not in OWN:
+            raise MlpconvError(f"--only {name}: {unknown('framework', name, OWN)}")
+    data = run_contender("mlpconv.bench.images", job, name="data")["data"]
+    done: dict[str, list[dict[str, Any]]] = {name: [] for name in only or OWN}
+    missing: dict[str, str] = {}
+    for number in range(1, rounds + 1):
+        for name in done:
+            if name in missing:
+                continue
+            told = msgspec.structs.replace(job, data=data, backend=name)
+            where = f"{name}, round {number} of {rounds}"
+            try:
+                pair = {
+                    kind: run_contender(
+                        f"mlpconv.bench.{module}", told, name=f"{kind}, {where}", python=pythons.get(name)
+                    )
+                    for kind, module in (("ours", "ours_float32"), ("own", OWN[name][0]))
+                }
+            except BenchmarkFailed as error:
+                if only or name in pythons or number > 1:
+                    raise
+                missing[name] = str(error).splitlines()[-1].strip()
+                progress(f"{where}: left out: {missing[name]}")
+                continue
+            done[name].append(pair)
+            ours, own = (pair[kind]["images_per_second"] for kind in ("ours", "own"))
+            progress(f"{where}: ours {ours:.1f} images/s, its own way {own:.1f}")
+    return summarize(done, job, data, rounds, missing)
+
+
+def summarize(
+    done: Mapping[str, list[dict[str, Any]]], job: Job, data: str, rounds: int, missing: Mapping[str, str]
+) -> dict[str, Any]:
+    """The result of all rounds."""
+    surroundings = environment()
+    versions = {name: surroundings["versions"][name] for name in ("mlpconv", "python", "numpy")}
+    frameworks = {}
+    for name, pairs in done.items():
+        if not pairs:
+            continue
+        speeds = {kind: [pair[kind]["images_per_second"] for pair in pairs] for kind in ("ours", "own")}
+        ratio = median(ours / own for ours, own in zip(speeds["ours"], speeds["own"], strict=True))
+        for pair in pairs:
+            versions |= pair["own"].get("versions", {}) | pair["ours"].get("versions", {})
+        frameworks[name] = {
+            **{kind: median(values) for kind, values in speeds.items()},
+            "ratio": ratio,
+            "passed": ratio >= LEAST,
+            "own_way": OWN[name][1],
+            "device": pairs[0]["ours"]["device"],
+            "rounds": speeds,
+            "peak_memory_bytes": {
+                kind: max((pair[kind]["peak_bytes"] or 0 for pair in pairs), default=0) or None
+                for kind in ("ours", "own")
+            },
+        }
+    return {
+        "format": FORMAT,
+        "benchmark": "frameworks",
+        "frameworks": frameworks,
+        "least": LEAST,
+        "missing": dict(missing),
+        "settings": {
+            "batch_size": job.batch_size, "image_size": job.image_size, "steps": job.steps, "warmup": job.warmup,
+            "rounds": rounds, "threads": job.threads, "images": data,
+        },
+        "hardware": {key: surroundings[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
+        "versions": versions,
+        "date": surroundings["date"],
+        "command": shlex.join(["mlpconv", *sys.argv[1:]]),
+    }  # fmt: skip
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each framework, as TITLES says."""
+    return [
+        (name, f"{each['ours']:.1f}", f"{each['own']:.1f}", f"{each['ratio']:.2f}", each["own_way"])
+        for name, each in result["frameworks"].items()
+    ]
+
+
+def setting(result: dict[str, Any]) -> str:
+    """What was measured, in a sentence."""
+    told = result["settings"]
+    return (
+        f"Training the chapter's network at {told['image_size']}×{told['image_size']}, batch {told['batch_size']}, "
+        f"float32, on {result['hardware']['cpus']} cores of {result['hardware']['processor']}: images a second, "
+        f"medians of {told['rounds']} rounds of {told['steps']} steps"
+    )
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """The gates and what was left out, a line each."""
+    found = [
+        f"{'pass' if each['passed'] else 'FAIL'}  {name}: {each['ratio']:.2f} (≥ {result['least']:g})"
+        for name, each in result["frameworks"].items()
+    ]
+    return found + [f"none  {name}: {reason}" for name, reason in result["missing"].items()]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page."""
+    table = [f"| {' | '.join(TITLES)} |", "| --- | ---: | ---: | ---: | --- |"]
+    table += [f"| {' | '.join(row)} |" for row in rows(result)]
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
+    lines = [
+        "# `mlpconv bench frameworks`",
+        "",
+        setting(result) + ".",
+        "",
+        *table,
+        "",
+        *(f"- {n}" for n in notes(result)),
+    ]
+    lines += ["", f"Command: `{result['command']}`, {result['date']}; {versions}.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""`mlpconv bench guard`: the share of a recipe's training time that the guard takes."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlpconv.runs.run import environment
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.trainer import EpochEnded
+
+BOUND = 0.01
+TITLES = ("recipe", "training", "guard", "share", "gate")
+
+
+def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Train for ``epochs`` and time what the guard does: looking at metrics and class maps, keeping a good state.
+
+    The time is taken within the run itself, so nothing else has to be alike in two runs.
+    """
+    session = Session(change(get_recipe(recipe), {"epochs": epochs}), recipe_name=Path(recipe).stem)
+    seconds = []
+    with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
+        recorder = session.run(Path(folder) / "run")
+        for event in recorder:
+            if isinstance(event, EpochEnded):
+                seconds.append(event.seconds)
+                progress(
+                    f"epoch {event.epoch + 1}: {event.seconds:.1f} s, the guard so far {recorder.watch.seconds:.2f} s"
+                )
+    guard, total = recorder.watch.seconds, sum(seconds)
+    config = session.config
+    surroundings = environment(session.backend.describe_device(config.device))
+    return {
+        "format": 1,
+        "recipe": recipe,
+        "epochs": epochs,
+        "training_seconds": total,
+        "guard_seconds": guard,
+        "share": guard / total,
+        "gate": {"bound": BOUND, "passed": guard / total < BOUND},
+        "repairs": recorder.watch.guard.state.repairs,
+        "precision": config.precision,
+        "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
+        "versions": surroundings["versions"],
+        "date": surroundings["date"],
+        "command": f"mlpconv bench guard {recipe} --epochs {epochs}",
+    }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line, as TITLES says."""
+    gate = result["gate"]
+    return [
+        (
+            result["recipe"],
+            f"{result['training_seconds']:.1f} s",
+            f"{result['guard_seconds']:.2f} s",
+            f"{result['share']:.2%}",
+            f"{'pass' if gate['passed'] else 'FAIL'} (< {gate['bound']:.0%})",
+        )
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page."""
+    has = result["hardware"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        "# What the guard costs",
+        "",
+        "| " + " | ".join(TITLES) + " |",
+        "|" + " --- |" * len(TITLES),
+        *("| " + " | ".join(row) + " |" for row in rows(result)),
+        "",
+        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
+        f"{result['precision']}; {versions}.",
+    ]
+    return "\n".join(lines) + "\n"

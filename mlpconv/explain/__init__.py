@@ -1,0 +1,1 @@
+"""What a network sees: the maps of its classes over pictures."""

@@ -1,0 +1,69 @@
+"""Start from what another run has learnt, with a new last block."""
+
+from pathlib import Path
+
+import msgspec
+
+from mlpconv.arch.network import Block, Network
+from mlpconv.backends.base import Floats
+from mlpconv.backends.weights import weight_shapes
+from mlpconv.errors import RecipeError, RunError
+from mlpconv.models import list_models
+from mlpconv.runs.classifier import is_file
+from mlpconv.runs.run import Run
+from mlpconv.runs.stored import Stored, read_classifier
+from mlpconv.training.automatic import AUTO
+from mlpconv.training.recipe import Recipe
+
+
+def read(source: str) -> tuple[Stored, str]:
+    """A run's or a file's classifier, and the model that it can be made anew by; empty where that is not known."""
+    if is_file(source):
+        stored = read_classifier(Path(source))
+        return stored, stored.network.name if stored.network.name in list_models() else ""
+    run = Run(source)
+    return run.stored(), run.config.recipe.model
+
+
+def last_block(network: Network) -> str:
+    """The name of the last block, or loose layer, that has weights: what knows the classes."""
+    return list(weight_shapes(network))[-1].split(".")[0]
+
+
+def start_from(stored: Stored, network: Network, weights: dict[str, Floats]) -> dict[str, Floats]:
+    """``weights`` with those of ``stored`` in all layers before the last block. Raises RunError where the networks
+    differ before it."""
+    last = last_block(network)
+    if last != last_block(stored.network) or _before(network, last) != _before(stored.network, last):
+        raise RunError(
+            f"--pretrained {stored.path}: its network, {stored.network.name}, differs from {network.name} before the "
+            "last block; take its network: leave --model out"
+        )
+    if stored.network.input_channels != network.input_channels:
+        raise RunError(
+            f"--pretrained {stored.path}: learnt from images of {stored.network.input_channels} channels, these have "
+            f"{network.input_channels}; pretrain on images of the same kind"
+        )
+    return {name: value if name.split(".")[0] == last else stored.weights[name] for name, value in weights.items()}
+
+
+def _before(network: Network, last: str) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name, layer in network.layers.items():
+        if name == last:
+            break
+        found.append((name, tuple(layer.layers.items()) if isinstance(layer, Block) else layer))
+    return found
+
+
+def prepare(recipe: Recipe) -> tuple[Recipe, Stored | None]:
+    """What a recipe starts from, and the recipe with that one's network and image size where it leaves them open."""
+    if not recipe.pretrained:
+        return recipe, None
+    stored, model = read(recipe.pretrained)
+    if recipe.model == AUTO:
+        if not model:
+            raise RecipeError(f"--pretrained {recipe.pretrained}: of no registered network; name it with --model")
+        size = recipe.image_size or stored.preprocess.size
+        recipe = msgspec.structs.replace(recipe, model=model, image_size=size)
+    return recipe, stored

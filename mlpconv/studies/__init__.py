@@ -1,0 +1,1 @@
+"""Studies: questions about networks and recipes, answered by training runs that differ in one thing."""

@@ -1,0 +1,237 @@
+"""A study's result for people: a page in Markdown, and its picture."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlpconv.words import amount, duration, size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {"learns": "#1a9850", "loses classes": "#fdae61", "stalls": "#9e9e9e", "diverges": "#d73027"}
+"""How a run can end (mlpconv.studies.measures.outcome), each with the colour that it has on a map."""
+
+
+def titles(result: Mapping[str, Any]) -> list[str]:
+    """The columns of the table of arms."""
+    if result["kind"] == "resources":
+        return [
+            "network", "images", "parameters", "FLOPs of an image", "training memory: predicted", "measured",
+            "prediction memory: predicted", "measured", "seconds a step", "seconds a prediction",
+        ]  # fmt: skip
+    ended = ["how the seeds ended"] if result["kind"] == "map" else []
+    return [
+        "arm", "what it is", "test accuracy", "95 % interval", "range", "seeds", *result["columns"].values(), *ended,
+        "parameters", "FLOPs", "training memory", "time of a run",
+    ]  # fmt: skip
+
+
+def rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """A line for each arm, as ``titles`` says."""
+    line = _resources if result["kind"] == "resources" else _trained
+    return [line(result, arm) for arm in result["arms"]]
+
+
+def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
+    found = arm["summary"].get("test_accuracy")
+    ended = [row.get("outcome", "") for row in arm["seeds"]]
+    kinds = [f"{ended.count(kind)} {kind}" for kind in COLOURS if kind in ended]
+    return [
+        arm["name"],
+        arm["about"],
+        f"{found['mean']:.4f}" if found else "–",
+        f"{found['low']:.4f} to {found['high']:.4f}" if found and found["runs"] > 1 else "–",
+        f"{found['least']:.4f} to {found['most']:.4f}" if found else "–",
+        str(len(arm["seeds"])),
+        *(_interval(arm["summary"].get(key)) for key in result["columns"]),
+        *([", ".join(kinds)] if result["kind"] == "map" else []),
+        f"{arm['parameters']:,}" if arm["parameters"] else "–",
+        amount(arm["flops"]) if arm["flops"] else "–",
+        size(arm["training_memory_bytes"]) if arm["training_memory_bytes"] else "–",
+        duration(arm["seconds"]) if arm["seconds"] else "–",
+    ]
+
+
+def _interval(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return "–"
+    mean = f"{found['mean']:.4g}"
+    return f"{mean} ({found['low']:.4g} to {found['high']:.4g})" if found["runs"] > 1 else mean
+
+
+def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
+    found, predicted = arm["summary"], arm["predicted"]
+
+    def measured(key: str) -> str:
+        return size(round(found[key]["mean"])) if key in found else "not known"
+
+    return [
+        arm["name"], arm["about"], f"{predicted['parameters']:,}", amount(predicted["flops"]),
+        size(predicted["training_bytes"]), measured("training_bytes"), size(predicted["prediction_bytes"]),
+        measured("prediction_bytes"),
+        *(f"{found[key]['mean']:.3f}" if key in found else "–" for key in ("training_seconds", "prediction_seconds")),
+    ]  # fmt: skip
+
+
+def markdown(result: Mapping[str, Any], command: str) -> str:
+    """The result as a page, whose picture is NAME.png beside it. command: what made it."""
+    has, budget = result["hardware"], result["budget"]
+    table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
+    shown = {
+        "bars": "test accuracy and costs",
+        "curves": "test accuracy over the epochs",
+        "map": "a map of the outcomes",
+    }
+    numbers = [row["seed"] for row in result["arms"][0]["seeds"]]
+    about = result["about"]
+    lines = [
+        f"# {result['study'].capitalize().replace('-', ' ')}", "", f"*{result['question']}*", "",
+        *[*(f"- {sentence}" for sentence in result["conclusion"]), ""],
+        f"![{shown.get(result['kind'], 'predicted and measured')}]({result['study']}.png)", "",
+        *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table), "",
+        "## How it was done", "",
+        _setting(result) + (f" {about}" if about else ""), "",
+        "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
+        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
+        f"- command: `{command}`",
+        f"- seeds: {', '.join(map(str, numbers))}; budget: {_words(budget)}",
+        f"- hardware: {has.get('device')}, {has.get('cpus')} processors, {result['precision']}; "
+        f"{has.get('platform')}",
+        f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
+        f"- date: {result['date']}", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _setting(result: Mapping[str, Any]) -> str:
+    if result["kind"] == "resources":
+        return "Predicted is what `mlpconv summary` says of the tensors; measured is what PyTorch's process took."
+    return (
+        f"Each arm is trained with each seed by the recipe `{result['recipe']}` with the changes of the arm, on "
+        f"{result['data']}; the test accuracy is that after the last epoch, which nothing was chosen by."
+    )
+
+
+def _words(budget: Mapping[str, Any]) -> str:
+    parts = [f"{budget['images']:,} training images" if budget["images"] else "all training images"]
+    parts += [f"{budget['test_images']:,} test images" if budget["test_images"] else "all test images"]
+    parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}", f"{budget['image_size']} pixels"]
+    return ", ".join(parts)
+
+
+def figure(result: Mapping[str, Any]) -> "Figure":
+    """The picture of a result, of the kind that it says."""
+    draw = {"bars": _bars, "curves": _curves, "map": _map, "resources": _ratios}[result["kind"]]
+    return draw(result)
+
+
+def _bars(result: Mapping[str, Any]) -> "Figure":
+    """Each arm with its interval and its seeds; and against what it computes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = Figure(figsize=(11, 4), layout="constrained")
+    left, right = drawn.subplots(1, 2, sharey=True)
+    for index, arm in enumerate(result["arms"]):
+        _arm(left, arm, index, index)
+        if arm["flops"]:
+            _arm(right, arm, arm["flops"], index)
+    left.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
+    left.set(ylabel="test accuracy", title="mean, 95 % interval, each seed")
+    flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
+    scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
+    right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
+    if scale == "linear":
+        right.xaxis.set_major_formatter(lambda value, _: amount(value))
+        right.xaxis.set_major_locator(MaxNLocator(5))
+    for axes in (left, right):
+        axes.grid(alpha=0.4)
+    handles, names = right.get_legend_handles_labels()
+    if handles:
+        right.legend(handles, names)
+    return drawn
+
+
+def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int) -> None:
+    values = [row["test_accuracy"] for row in arm["seeds"] if row["test_accuracy"] is not None]
+    if not values:
+        return
+    colour = f"C{index % 10}"
+    axes.plot([x] * len(values), values, ".", color=colour, alpha=0.45)
+    found = arm["summary"].get("test_accuracy")
+    if found:
+        error = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
+        axes.errorbar([x], [found["mean"]], error, fmt="o", color=colour, capsize=5, label=arm["name"])
+
+
+def _curves(result: Mapping[str, Any]) -> "Figure":
+    """The test accuracy after each epoch, a line for each seed, a colour for each arm."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    drawn = Figure(figsize=(11, 4), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    for index, arm in enumerate(result["arms"]):
+        _arm(left, arm, index, index)
+        for place, row in enumerate(arm["seeds"]):
+            points = row.get("test_accuracies") or []
+            label = None if place else arm["name"]
+            right.plot(range(1, len(points) + 1), points, ".-", color=f"C{index % 10}", alpha=0.6, label=label)
+    left.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
+    left.set(ylabel="test accuracy", title="mean, 95 % interval, each seed")
+    right.set(xlabel="epoch", ylabel="test accuracy", title="over the epochs, each seed")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (left, right):
+        axes.grid(alpha=0.4)
+    if any(arm["seeds"] for arm in result["arms"]):
+        right.legend()
+    return drawn
+
+
+def _map(result: Mapping[str, Any]) -> "Figure":
+    """Rates across, what else differs down; each cell has the median accuracy and a bar of how its seeds ended."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    arms = {tuple(arm["name"].rsplit("-", 1)): arm for arm in result["arms"]}
+    names = list(dict.fromkeys(first for first, _ in arms))
+    rates = list(dict.fromkeys(second for _, second in arms))
+    drawn = Figure(figsize=(1.5 + 1.25 * len(rates), 1.4 + 0.75 * len(names)), layout="constrained")
+    axes = drawn.add_subplot()
+    for (name, rate), arm in arms.items():
+        x, y = rates.index(rate), names.index(name)
+        ended = sorted((row["outcome"] for row in arm["seeds"]), key=list(COLOURS).index)
+        for place, kind in enumerate(ended):
+            width = 1 / len(ended)
+            axes.add_patch(Rectangle((x + place * width, y), width, 1, color=COLOURS[kind], alpha=0.75, linewidth=0))
+        found = arm["summary"].get("test_accuracy")
+        axes.text(x + 0.5, y + 0.5, f"{found['median']:.3f}" if found else "–", ha="center", va="center")
+    axes.set(xlim=(0, len(rates)), ylim=(len(names), 0), xlabel="learning rate")
+    axes.set_title("median test accuracy; each seed's outcome as a colour")
+    axes.set_xticks([x + 0.5 for x in range(len(rates))], rates)
+    axes.set_yticks([y + 0.5 for y in range(len(names))], names)
+    handles = [Rectangle((0, 0), 1, 1, color=colour, alpha=0.75) for colour in COLOURS.values()]
+    drawn.legend(handles, list(COLOURS), loc="outside lower center", ncols=len(COLOURS))
+    return drawn
+
+
+def _ratios(result: Mapping[str, Any]) -> "Figure":
+    """Measured over predicted, of memory in training and in prediction."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(8, 4), layout="constrained")
+    axes = drawn.add_subplot()
+    for place, phase in enumerate(("training", "prediction")):
+        key = f"{phase}_bytes"
+        points = [
+            (index + 0.3 * place - 0.15, arm["summary"][key]["mean"] / arm["predicted"][key])
+            for index, arm in enumerate(result["arms"])
+            if key in arm["summary"]
+        ]
+        axes.bar([x for x, _ in points], [y for _, y in points], 0.28, label=phase)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]])
+    axes.set(ylabel="memory measured / predicted", yscale="log")
+    axes.legend()
+    return drawn

@@ -1,0 +1,148 @@
+"""The study of resources: what the ledger predicts of each network, and what is measured, side by side."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpconv.arch.cost import count, prediction_memory, training_memory
+from mlpconv.arch.network import Network
+from mlpconv.errors import TrainingFailed
+from mlpconv.models import create_model
+from mlpconv.runs.files import write_atomic
+from mlpconv.runs.run import environment
+from mlpconv.studies import runner
+from mlpconv.training.recipe import Recipe
+from mlpconv.words import size
+
+if TYPE_CHECKING:
+    from mlpconv.studies.catalogue import Study
+
+KEPT = "resources.json"
+PHASES = ("training", "prediction")
+
+
+def study(
+    study: "Study",
+    recipe: Recipe,
+    seeds: Sequence[int],
+    directory: Path,
+    *,
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """A result of the runner's form, whose arms have ``predicted`` and whose seeds are repetitions of the measurement.
+
+    A measurement that is there already is taken as it is. Raises TrainingFailed where a network cannot be measured.
+    """
+    arms, about = [], {}
+    for arm in study.arms:
+        network = create_model(arm.changes["model"])
+        rows = []
+        for seed in seeds:
+            if should_stop():
+                break
+            found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, device)
+            about = found.pop("environment")
+            rows.append({"seed": seed, **found, "failed": None})
+            progress(f"{arm.name}, seed {seed}: {size(found['training_bytes'] or 0)} in training")
+        side = _side(network, recipe)
+        shape = (network.input_channels, side, side)
+        precision = rows[0]["precision"] if rows else "float32"
+        kind = {"batch": recipe.batch_size, "value_bytes": 2 if precision == "bfloat16" else 4}
+        ledger = count(network, shape)
+        predicted = {
+            "parameters": ledger.parameters,
+            "flops": ledger.flops,
+            "training_bytes": training_memory(network, shape, optimizer=recipe.optimizer.kind, **kind).total,
+            "prediction_bytes": prediction_memory(network, shape, **kind).total,
+        }
+        keys = ("parameters", "flops", *(f"{phase}_{what}" for phase in PHASES for what in ("bytes", "seconds")))
+        known = [key for key in keys if rows and all(row[key] is not None for row in rows)]
+        summary = {key: runner.summarize([row[key] for row in rows])._asdict() for key in known}
+        arms.append(
+            {
+                "name": arm.name,
+                "about": f"images of {'×'.join(map(str, shape))}, batches of {recipe.batch_size}",
+                "changes": dict(arm.changes),
+                "seeds": rows,
+                "summary": summary,
+                "predicted": predicted,
+                **{key: summary.get("training_bytes", {}).get(key) for key in ("mean", "low", "high")},
+                "parameters": predicted["parameters"],
+                "flops": predicted["flops"],
+                "training_memory_bytes": predicted["training_bytes"],
+                "seconds": summary.get("training_seconds", {}).get("mean"),
+            }
+        )
+    return {
+        "format": 1,
+        "study": study.name,
+        "complete": all(len(arm["seeds"]) == len(seeds) for arm in arms),
+        "arms": arms,
+        "data": "none",
+        "precision": next((row["precision"] for arm in arms for row in arm["seeds"]), None),
+        "hardware": {key: about.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
+        "versions": about.get("versions", {}),
+        "date": about.get("date"),
+    }
+
+
+def _side(network: Network, recipe: Recipe) -> int:
+    """The recipe's image size, or that of a network which is made for small images."""
+    return network.input_size[0] if max(network.input_size) < 64 else recipe.image_size or network.input_size[0]
+
+
+def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dict[str, Any]:
+    network = create_model(model)
+    side = _side(network, recipe)
+    rule = {"name": recipe.optimizer.name}
+    job = {"model": model, "image_size": side, "batch_size": recipe.batch_size, "device": device, "optimizer": rule}
+    kept = path / KEPT
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found.pop("job") == job:
+            return found
+    found: dict[str, Any] = {}
+    for phase in PHASES:
+        told = json.dumps(job | {"training": phase == "training"})
+        command = [sys.executable, "-m", "mlpconv.backends.torch_resources", told]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = "\n".join(done.stderr.splitlines()[-10:])
+            raise TrainingFailed(f"resources: {model}: its process ended with {done.returncode}:\n{last}")
+        one = json.loads(done.stdout.splitlines()[-1])
+        found |= {f"{phase}_{key}": one.pop(key) for key in ("bytes", "seconds")} | one
+    found["environment"] = environment(found["device"])
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomic(kept, json.dumps(found | {"job": job}) + "\n")
+    return found
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """For each network how far the measured is from the predicted."""
+    said = []
+    for arm in result["arms"]:
+        found, predicted = arm["summary"], arm["predicted"]
+        if not found:
+            continue
+        same = all(found[key]["mean"] == predicted[key] for key in ("parameters", "flops"))
+        parts = [
+            "parameters and FLOPs are as predicted"
+            if same
+            else f"measured are {found['parameters']['mean']:,.0f} parameters and {found['flops']['mean']:,.0f} FLOPs, "
+            f"predicted {predicted['parameters']:,} and {predicted['flops']:,}"
+        ]
+        for phase in PHASES:
+            key = f"{phase}_bytes"
+            if key in found:
+                low, high = (found[key][end] / predicted[key] for end in ("least", "most"))
+                parts.append(
+                    f"{phase} took {size(round(found[key]['mean']))}, {low:.2f} to {high:.2f} × the predicted "
+                    f"{size(predicted[key])}"
+                )
+        said.append(f"{arm['name']}: {'; '.join(parts)}.")
+    return said

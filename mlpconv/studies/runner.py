@@ -1,0 +1,205 @@
+"""The runner of every study: arms × seeds, each a run directory of its own, so that an interrupted study goes on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any, NamedTuple
+
+from mlpconv.data import Splits, load_dataset
+from mlpconv.errors import RecipeError, TrainingFailed
+from mlpconv.runs.run import CONFIG, Run
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import Recipe, change
+
+# 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+class Arm(NamedTuple):
+    """One side of a comparison: a name, fit for a directory, the fields of the recipe that it changes, as
+    ``training.recipe.change`` takes them, and in words what it is."""
+
+    name: str
+    changes: Mapping[str, Any] = {}
+    about: str = ""
+
+
+class Summary(NamedTuple):
+    """Of one number over seeds. low, high: the 95 % confidence interval of the mean by Student's t, the mean itself
+    where there is but one seed; numbers of a bounded range may give an interval that leaves it."""
+
+    runs: int
+    mean: float
+    low: float
+    high: float
+    median: float
+    least: float
+    most: float
+
+
+Measure = Callable[[Run], dict[str, Any]]
+"""What a study wants to know of a run, by name; the run is over, but ``result`` is None where training failed."""
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean, interval, median and range of at least one value."""
+    mean, freedom = fmean(values), len(values) - 1
+    # Beyond the table: the first term of Cornish and Fisher's expansion.
+    quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.95996 + 2.3722 / freedom
+    half = quantile * stdev(values) / sqrt(len(values)) if freedom else 0.0
+    return Summary(len(values), mean, mean - half, mean + half, median(values), min(values), max(values))
+
+
+def carry_out(
+    base: Recipe,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    directory: Path,
+    *,
+    data: Splits | None = None,
+    data_directory: str | Path | None = None,
+    backend: str = "torch",
+    device: str | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Arm, int, Run]]:
+    """Train each arm with each seed into ``directory/ARM/seed-N``; what is over there already is taken as it is.
+
+    All arms have a seed before the next seed begins, so a study that is stopped has its arms alike. Yields (arm, seed,
+    run) once the run is over, be it that it failed; ends early where ``should_stop``, the run begun being saved. data:
+    instead of the data set that the recipe names. Raises RecipeError for a change that cannot be made, RunError for a
+    directory whose runs were told something else.
+    """
+    recipes = {arm.name: _recipe(base, arm) for arm in arms}
+    assert len(recipes) == len(arms), "arms need names of their own"
+    loaded: dict[str, Splits] = {}
+    for seed in seeds:
+        for arm in arms:
+            recipe = change(recipes[arm.name], {"seed": seed})
+            if data is None and recipe.data not in loaded:
+                loaded[recipe.data] = load_dataset(recipe.data, directory=data_directory)
+            images = data or loaded[recipe.data]
+            session = Session(recipe, recipe_name=arm.name, data=images, backend=backend, device=device)
+            path = directory / arm.name / f"seed-{seed}"
+            recorder = session.run(path, resume=(path / CONFIG).exists(), should_stop=should_stop)
+            run = recorder.run
+            if run.result is None and run.failure is None:
+                try:
+                    for _ in recorder:
+                        pass
+                except TrainingFailed:
+                    assert run.failure is not None  # an outcome like another: the study says so
+            if run.result is None and run.failure is None:
+                return
+            yield arm, seed, run
+
+
+def _recipe(base: Recipe, arm: Arm) -> Recipe:
+    try:
+        return change(base, arm.changes)
+    except RecipeError as error:
+        raise RecipeError(f"arm {arm.name}: {error}") from None
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """What any study wants to know. Accuracies and loss are None where training failed before its first epoch ended;
+    dead_classes: how many are dead in the end, None where none can die; repairs: how often the guard intervened."""
+    history = run.history
+    last = history[-1] if history else {}
+    dead, met = last.get("dead_classes"), [event for line in history for event in line.get("repairs", ())]
+    met += run.failure.repairs if run.failure else []
+    return {
+        "test_accuracy": run.result.test_accuracy if run.result else last.get("test_accuracy"),
+        "train_accuracy": last.get("train_accuracy"),
+        "loss": last.get("loss"),
+        "dead_classes": None if dead is None else len(dead),
+        "repairs": sum(event["action"] not in ("went on", "ignored") for event in met),
+        "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
+        "failed": run.failure.message if run.failure else None,
+    }
+
+
+def study(
+    name: str,
+    base: Recipe,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    directory: Path,
+    *,
+    measure: Measure = measure,
+    progress: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Carry a study out and summarise it: plain values, ready to be written as JSON.
+
+    ``arms`` is a list in the order given, each with ``name``, ``about``, ``changes``, ``seeds`` (for each seed that is
+    over what ``measure`` says) and ``summary`` (of each number that all of them have). ``complete``: whether no run is
+    missing. progress: takes a line for each run. options: as ``carry_out`` takes them.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
+    newest: Run | None = None
+    for arm, seed, run in carry_out(base, arms, seeds, directory, **options):
+        newest = run
+        rows[arm.name].append({"seed": seed, **measure(run)})
+        progress(f"{arm.name}, seed {seed}: {_words(rows[arm.name][-1])}")
+    done = sum(map(len, rows.values()))
+    surroundings = newest.environment if newest else {}
+    return {
+        "format": 1,
+        "study": name,
+        "complete": done == len(arms) * len(seeds),
+        "arms": [
+            {
+                "name": arm.name,
+                "about": arm.about,
+                "changes": dict(arm.changes),
+                "seeds": rows[arm.name],
+                "summary": _summaries(rows[arm.name]),
+            }
+            for arm in arms
+        ],
+        "data": newest.config.data.name if newest else base.data,
+        "precision": newest.config.precision if newest else None,
+        "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
+        "versions": surroundings.get("versions", {}),
+        "date": surroundings.get("date"),
+    }
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    if row.get("failed"):
+        return "training failed"
+    shown = {key: value for key, value in row.items() if key not in ("seed", "failed") and _is_number(value)}
+    return ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in shown.items())
+
+
+def _summaries(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    keys = [key for key in (rows[0] if rows else {}) if key != "seed" and all(_is_number(row[key]) for row in rows)]
+    return {key: summarize([row[key] for row in rows])._asdict() for key in keys}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def table(result: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """The arms of a study as a Markdown table. columns: the title of each number, by its name in ``seeds``; shown are
+    the mean with its interval, and the range."""
+    titles = ["arm", "seeds", *(f"{title}: {part}" for title in columns.values() for part in ("mean", "range"))]
+    lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    for arm in result["arms"]:
+        cells = [arm["name"], str(len(arm["seeds"]))]
+        for key in columns:
+            found = arm["summary"].get(key)
+            if found is None:
+                cells += ["–", "–"]
+                continue
+            cells += [
+                f"{found['mean']:.4g} ({found['low']:.4g}–{found['high']:.4g})",
+                f"{found['least']:.4g}–{found['most']:.4g}",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,275 @@
+"""A search for a better recipe: thin over Optuna, whose own are sampling, pruning, storage, resuming and workers.
+
+The test set chooses nothing: each trial is judged on images that are held out of the training set, and trains on the
+rest; the winner's accuracy there is too good by as much as the search was long.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlpconv.data import Splits
+from mlpconv.data.dataset import hold_out
+from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
+from mlpconv.runs.session import Session
+from mlpconv.training.recipe import Recipe, change, differences, parse_settings, to_toml
+from mlpconv.training.trainer import EpochEnded
+
+if TYPE_CHECKING:
+    import optuna
+
+SPACE = (
+    "learning_rate=1e-4..1e-2 log",
+    "optimizer.weight_decay=1e-3..0.3 log",
+    "batch_size=64|128|256",
+    "label_smoothing=0..0.2",
+    "augmentation.flip=true|false",
+    "warmup=0.05..0.5",
+)
+"""What is searched where nothing else is asked for."""
+FIELDS = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+
+
+class Field(NamedTuple):
+    """One field of the recipe that is searched. values: to choose from, or None for the range low to high."""
+
+    name: str
+    values: tuple[Any, ...] | None = None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    def draw(self, trial: "optuna.Trial") -> Any:
+        """The value that a trial is to use."""
+        if self.values is not None:
+            return trial.suggest_categorical(self.name, list(self.values))
+        if self.whole:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+
+def parse_space(texts: Sequence[str]) -> list[Field]:
+    """Fields as the command line writes them: ``learning_rate=1e-4..1e-2 log``, ``batch_size=64|128``,
+    ``epochs=1..5``. Raises RecipeError naming what cannot be read."""
+    found = []
+    for text in texts:
+        name, equals, said = text.partition("=")
+        name, said = name.strip(), said.strip()
+        if not equals or not FIELDS.fullmatch(name):
+            raise RecipeError(
+                f"--space {text}: expected FIELD=LOW..HIGH, perhaps with log behind it, or FIELD=A|B|C, such as "
+                "'learning_rate=1e-4..1e-2 log'"
+            )
+        log = said.endswith(" log")
+        bounds = said.removesuffix(" log").strip().split("..")
+        if len(bounds) == 2:
+            found.append(_range(text, name, bounds[0], bounds[1], log))
+        else:
+            values = tuple(_value(name, each.strip()) for each in said.split("|"))
+            if len(values) < 2 or log:
+                raise RecipeError(f"--space {text}: give a range LOW..HIGH, or two values or more: A|B")
+            found.append(Field(name, values))
+    names = [field.name for field in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"--space: {name} is given twice")
+    return found
+
+
+def _range(text: str, name: str, low: str, high: str, log: bool) -> Field:
+    try:
+        least, most = float(low), float(high)
+    except ValueError:
+        raise RecipeError(f"--space {text}: {low}..{high} are not two numbers") from None
+    if not least < most or (log and least <= 0):
+        raise RecipeError(f"--space {text}: the first must be below the second{', and above 0 for log' * log}")
+    whole = all(re.fullmatch(r"-?\d+", each.strip()) for each in (low, high)) and name != "label_smoothing"
+    return Field(name, None, least, most, log, whole and isinstance(_current(Recipe(), name), int))
+
+
+def _value(name: str, text: str) -> Any:
+    table: Any = parse_settings([f"{name}={text}"])
+    for part in name.split("."):
+        table = table[part]
+    return table
+
+
+def _current(recipe: Recipe, name: str) -> Any:
+    value: Any = recipe
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def candidate(recipe: Recipe, values: dict[str, Any]) -> Recipe:
+    """The recipe with the values of one trial, by their full names. Raises RecipeError where they do not fit."""
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        table = changes
+        *parents, last = name.split(".")
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[last] = value
+    return change(recipe, changes)
+
+
+class _Stopped(Exception):
+    """The trial was not brought to its end, which says nothing about its recipe."""
+
+
+class Search(NamedTuple):
+    """A search that is over, or was stopped. accuracy: of the best trial, on the images held out. importance: the share
+    of the spread of accuracies that each field explains (PED-ANOVA, Watanabe et al. 2023, arXiv:2304.10255), empty
+    where too few trials are over."""
+
+    study: Any
+    recipe: Recipe
+    accuracy: float
+    values: dict[str, Any]
+    importance: dict[str, float]
+
+
+def search(
+    recipe: Recipe,
+    space: Sequence[Field],
+    data: Splits,
+    *,
+    trials: int,
+    name: str,
+    storage: str | None,
+    held_out: int,
+    seed: int = 0,
+    backend: str = "torch",
+    device: str | None = None,
+    directory: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Search:
+    """Search ``space`` around ``recipe`` until ``trials`` trials are over, those counted that ``storage`` holds.
+
+    storage: Optuna's address of one; processes that name the same one share the work. held_out: images of the training
+    set that judge. seed: of what is tried. directory: where each trial's run goes. Raises MissingDependency without
+    Optuna, RecipeError for a field that the recipe does not have, RunError where not one trial came to its end.
+    """
+    optuna = load()
+    candidate(recipe, {field.name: _first(field) for field in space})
+    rest, judges = hold_out(data.train, held_out, seed=0)
+    splits = Splits(rest, judges)
+    study = optuna.create_study(study_name=name, storage=storage, load_if_exists=True, direction="maximize")
+    # A search that goes on must not begin with the same draws again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
+    told = json.dumps({"recipe": to_toml(recipe), "space": [field._asdict() for field in space], "held_out": held_out})
+    if study.user_attrs.get("told", told) != told:
+        raise RunError(f"the study {name!r} in {storage} searches something else; give another --name")
+    study.set_user_attr("told", told)
+
+    def objective(trial: "optuna.Trial") -> float:
+        chosen = candidate(recipe, {field.name: field.draw(trial) for field in space})
+        session = Session(chosen, recipe_name=name, data=splits, backend=backend, device=device)
+        accuracy = 0.0
+        recorder = session.run(directory / f"trial-{trial.number}", should_stop=should_stop)
+        try:
+            for event in recorder:
+                if isinstance(event, EpochEnded):
+                    accuracy = event.test.accuracy
+                    trial.report(accuracy, event.epoch)
+                    if event.epoch + 1 < chosen.epochs and trial.should_prune():
+                        raise optuna.TrialPruned
+        except TrainingFailed as error:
+            progress(f"trial {trial.number}: {error}")
+            raise optuna.TrialPruned from None
+        if should_stop():
+            study.stop()
+            raise _Stopped
+        return accuracy
+
+    def after(_: Any, trial: Any) -> None:
+        value = f"{trial.value:.4f}" if trial.value is not None else trial.state.name.lower()
+        shown = ", ".join(f"{key} {_short(each)}" for key, each in trial.params.items())
+        progress(f"trial {trial.number}: {value} with {shown}")
+        if len(_over(study)) >= trials:
+            study.stop()
+
+    if len(_over(study)) < trials and not should_stop():
+        study.optimize(objective, n_trials=trials, callbacks=[after], catch=[_Stopped])
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    if not complete:
+        raise RunError(f"not one trial of {name} came to its end; the same command goes on with it")
+    best = study.best_trial
+    return Search(
+        study, candidate(recipe, best.params), float(best.value), dict(best.params), _importance(study, complete)
+    )
+
+
+def _over(study: Any) -> list[Any]:
+    """The trials that are over: those that run elsewhere, or broke off, are not."""
+    return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+
+
+def _first(field: Field) -> Any:
+    value = field.values[0] if field.values is not None else field.low
+    return int(value) if field.whole else value
+
+
+def _importance(study: Any, complete: Sequence[Any]) -> dict[str, float]:
+    optuna = load()
+    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return {
+        key: float(value) for key, value in optuna.importance.get_param_importances(study, evaluator=evaluator).items()
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def load() -> Any:
+    """Optuna, quiet. Raises MissingDependency where it is not installed."""
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f'tune: the package {error.name!r} is not installed; pip install "mlpconv[tune]"'
+        ) from error
+    optuna.logging.set_verbosity(logging.WARNING)
+    return optuna
+
+
+def report(found: Search, recipe: Recipe, command: str) -> str:
+    """The search as a page in Markdown: the best trials, what mattered, the recipe that won."""
+    over = _over(found.study)
+    complete = sorted((trial for trial in over if trial.value is not None and trial.state.name == "COMPLETE"),
+                      key=lambda trial: -trial.value)  # fmt: skip
+    names = list(found.values)
+    table = [["trial", "accuracy", *names], ["---"] * (2 + len(names))]
+    table += [
+        [str(trial.number), f"{trial.value:.4f}", *(_short(trial.params[name]) for name in names)]
+        for trial in complete[:10]
+    ]
+    weights = [["field", "importance"], ["---", "---"]]
+    weights += [[key, f"{value:.2f}"] for key, value in found.importance.items()]
+    importance = _lines(weights) if found.importance else ["Too few trials are over to say."]
+    return "\n".join(
+        [
+            f"# Search {found.study.study_name}", "",
+            f"{len(over)} trials, {len(over) - len(complete)} of them given up early; the best has "
+            f"{found.accuracy:.4f} on the images held out of the training set. It was chosen by them, so expect a "
+            "little less on others.", "",
+            "## The best trials", "", *_lines(table), "",
+            "## What mattered", "", *importance, "",
+            "## The best recipe", "", *(f"- {line}" for line in differences(recipe, found.recipe)), "",
+            "```toml", to_toml(found.recipe).rstrip(), "```", "",
+            f"Command: `{command}`", "",
+        ]
+    )  # fmt: skip
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in rows]

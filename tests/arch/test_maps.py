@@ -1,0 +1,96 @@
+"""Where the class maps of a network are, and where their positions lie on the image."""
+
+import numpy as np
+import pytest
+
+from mlpconv.arch.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+)
+from mlpconv.arch.maps import class_map_grid, until_class_maps
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.shapes import output_shape
+from mlpconv.backends.numpy import class_maps
+from mlpconv.errors import NetworkError
+from mlpconv.models import create_model
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "shape", "rectified"),
+    [
+        ("nin", "block4.mlp2", (10, 5, 5), True),
+        ("nin_28", "block4.conv", (10, 7, 7), False),
+        ("nin_cifar10", "block3.mlp2", (10, 8, 8), True),
+        ("nin_imagenet", "block4.mlp2", (1000, 6, 6), True),
+    ],
+)
+def test_the_registered_networks(name, last, shape, rectified):
+    until, has_relu = until_class_maps(create_model(name))
+    assert [row[0] for row in until.walk()][-1] == last
+    assert output_shape(until) == shape
+    assert has_relu == rectified
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg11"])
+def test_networks_without_maps(name):
+    with pytest.raises(NetworkError, match=f"{name} has no class maps: .* ends in Linear; use a network"):
+        until_class_maps(create_model(name))
+
+
+def test_nothing_before_the_pooling():
+    with pytest.raises(NetworkError, match="no layer before its pooling"):
+        until_class_maps(Network(GlobalAvgPool2d(), Flatten()))
+
+
+def test_dropout_behind_the_last_relu_is_passed_over():
+    network = Network(Conv2d(4, 3), Block(conv=Conv2d(3, 1), relu=ReLU()), Dropout(0.5), GlobalAvgPool2d(), Flatten())
+    until, rectified = until_class_maps(network)
+    assert [name for name, _ in until.walk()] == ["conv1", "block1.conv"]
+    assert rectified
+    bare = Network(Conv2d(3, 1), MaxPool2d(2), GlobalAvgPool2d(), Flatten())
+    assert [name for name, _ in until_class_maps(bare)[0].walk()] == ["conv1", "pool1"]
+    with_linear = Network(Conv2d(3, 3), GlobalAvgPool2d(), Flatten(), Linear(3))
+    with pytest.raises(NetworkError, match="ends in Linear"):
+        until_class_maps(with_linear)
+
+
+NETWORKS = [
+    (Network(Conv2d(1, 3), GlobalAvgPool2d(), Flatten(), input_size=15), (1.5, 1.5), (1, 1)),
+    (Network(Conv2d(1, 3, padding=1), GlobalAvgPool2d(), Flatten(), input_size=15), (0.5, 0.5), (1, 1)),
+    (
+        Network(Conv2d(1, (5, 3), (2, 1)), AvgPool2d(3, 2), GlobalAvgPool2d(), Flatten(), input_size=(31, 15)),
+        (4.5, 2.5),
+        (4, 2),
+    ),
+]
+
+
+@pytest.mark.parametrize(("network", "first", "stride"), NETWORKS)
+def test_a_position_lies_where_what_it_sees_is_centred(network, first, stride):
+    grid = class_map_grid(network)
+    assert (grid.first, grid.stride) == (first, stride)
+    # With equal weights, a position's value is the sum of what it sees: the centre of those pixels is its place.
+    weights = {"conv1.weight": np.ones((1, 1, *np.broadcast_to(network.layers["conv1"].kernel_size, 2)))}
+    height, width = network.input_size
+    pixels = np.eye(height * width).reshape(-1, 1, height, width)
+    seen = class_maps(network, weights, pixels)[:, 0]
+    for row, column in ((1, 1), (2, 1), (1, 3)):
+        share = seen[:, row, column].reshape(height, width)
+        centre = (
+            (share.sum(1) * (np.arange(height) + 0.5)).sum() / share.sum(),
+            (share.sum(0) * (np.arange(width) + 0.5)).sum() / share.sum(),
+        )
+        expected = (first[0] + row * stride[0], first[1] + column * stride[1])
+        assert centre == pytest.approx(expected)
+
+
+def test_the_chapters_network():
+    grid = class_map_grid(create_model("nin"))
+    assert grid.stride == (32, 32)
+    assert grid.first == (33.5, 33.5)

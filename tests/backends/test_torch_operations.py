@@ -1,0 +1,144 @@
+"""Operations that carry out several layers at once: the outputs and gradients of those layers, one after the other."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.network import Network
+from mlpconv.backends import torch as backend
+from mlpconv.backends import torch_convolutions
+from mlpconv.backends.torch_convolutions import Convolution, Convolutions
+from mlpconv.backends.torch_forward import operations
+from mlpconv.backends.torch_pooling import PooledReLU
+
+
+def gradients(run, x, module):
+    """What ``run`` gives for x, and the gradients of x and of the module's parameters."""
+    x = x.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+    output = run(x)
+    module.zero_grad()
+    (output.float() * torch.arange(output.numel()).view_as(output).cos()).sum().backward()
+    return [output.detach(), x.grad, *(parameter.grad.clone() for parameter in module.parameters())]
+
+
+@st.composite
+def rows(draw):
+    """Convolutions in a row as (kernel, stride, padding, channels, bias, relu), and the size of a map they fit on."""
+    count = draw(st.integers(1, 4))
+    each = st.tuples(
+        st.sampled_from([1, 1, 3, 5]), st.integers(1, 2), st.integers(0, 2), st.integers(1, 20), st.booleans(),
+        st.booleans(),
+    )  # fmt: skip
+    return draw(st.lists(each, min_size=count, max_size=count)), draw(st.integers(30, 41))
+
+
+@given(rows(), st.sampled_from([1, 2, 3, 16]))
+@settings(max_examples=60)
+def test_convolutions_in_a_row_are_the_layers(drawn, batch):
+    settings_of, side = drawn
+    torch.manual_seed(side)
+    modules, steps, channels = [], [], 16
+    for kernel, stride, padding, out, bias, relu in settings_of:
+        stride = 1 if kernel == 1 else stride  # oneDNN issue 6035: a strided 1×1 convolution of few channels
+        layer = nn.Conv2d(channels, out, kernel, stride, padding, bias=bias)
+        channels = out
+        modules += [layer, nn.ReLU()] if relu else [layer]
+        steps.append(
+            Convolution(lambda layer=layer: (layer.weight, layer.bias), (stride, stride), (padding, padding), relu)
+        )
+    module = nn.Sequential(*modules)
+    x = torch.randn(batch, 16, side, side - 3)
+    assert torch_convolutions.is_fused(x)
+    expected, found = gradients(module, x, module), gradients(Convolutions(steps), x, module)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max() + 1e-3))
+    with torch.no_grad():
+        torch.testing.assert_close(Convolutions(steps)(x), expected[0], rtol=1e-3, atol=1e-3)
+
+
+def test_in_bfloat16_gradients_keep_the_parameters_type():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 32, 1)
+    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
+    x = torch.randn(4, 16, 9, 9)
+    exact = gradients(lambda y: torch.relu(layer(y)), x, layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(run, x, layer)
+    # An output that rounding brings below 0 loses its gradient, so that single values differ.
+    assert [each.dtype for each in found] == [torch.bfloat16, *[torch.float32] * 3]
+    for one, other in zip(found, exact, strict=True):
+        assert (one.float() - other).norm() < 0.1 * other.norm()
+
+
+def test_a_gradient_of_somebody_else_is_not_overwritten():
+    layer = nn.Conv2d(3, 4, 1)
+    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
+    output = run(torch.randn(2, 3, 5, 5))
+    given_gradient = torch.ones_like(output)
+    output.backward(given_gradient)
+    assert (output == 0).any()  # where the ReLU is shut, the gradient behind it is 0
+    assert torch.equal(given_gradient, torch.ones_like(output))
+
+
+@given(
+    kernel=st.integers(1, 4), stride=st.integers(1, 3), padding=st.integers(0, 1), ceil_mode=st.booleans(),
+    batch=st.sampled_from([1, 5, 16, 37]), dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_pooling_with_its_relu_is_the_two_layers(kernel, stride, padding, ceil_mode, batch, dtype):
+    pool = nn.MaxPool2d(kernel, stride, min(padding, kernel // 2), ceil_mode=ceil_mode)
+    # Few different values, so that windows hold several largest ones, and some hold none above 0.
+    x = torch.from_numpy(np.random.default_rng(kernel).integers(-6, 3, (batch, 5, 11, 9))).to(dtype)
+    expected = gradients(lambda y: torch.relu(pool(y)), x, pool)
+    found = gradients(PooledReLU(pool), x, pool)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+DROPPING = Network(Conv2d(4, 1), Dropout(0.3), GlobalAvgPool2d(), Flatten(), Dropout(0.5), input_size=50)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    module = backend.native(DROPPING)
+    generator = torch.Generator().manual_seed(3)
+    _, on_map, _, _, on_vector = operations(DROPPING, module, (1, 50, 50), generator)
+    for drop, p, shape in ((on_map, 0.3, (64, 4, 50, 50)), (on_vector, 0.5, (2048, 64))):
+        x = torch.ones(shape).requires_grad_()
+        y = drop(x)
+        y.sum().backward()
+        assert y.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+        assert torch.equal(x.grad, y.detach())
+        assert abs(float((y == 0).float().mean()) - p) < 0.01
+        module.eval()
+        assert drop(x) is x
+        module.train()
+
+
+def test_dropout_differs_between_places_and_draws_and_not_between_equal_seeds():
+    module = backend.native(DROPPING)
+    generator = torch.Generator()
+    _, drop, *_ = operations(DROPPING, module, (1, 50, 50), generator)
+    masks = []
+    for seed in (1, 1, 2):
+        generator.manual_seed(seed)
+        masks += [drop(torch.ones(2, 4, 9, 9)), drop(torch.ones(2, 4, 9, 9))]
+    assert torch.equal(masks[0], masks[2])
+    assert torch.equal(masks[1], masks[3])
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[4])
+    assert not torch.equal(masks[0][0], masks[0][1])
+    assert not torch.equal(masks[0][:, 0], masks[0][:, 1])
+
+
+def test_an_mlpconv_block_is_one_operation_and_its_pooling_another():
+    network = Network(
+        Conv2d(4, 3), ReLU(), Conv2d(4, 1), ReLU(), MaxPool2d(2), Conv2d(3, 1), GlobalAvgPool2d(), Flatten(),
+        input_size=12,
+    )  # fmt: skip
+    found = operations(network, backend.native(network), (1, 12, 12))
+    assert [type(each) for each in found[:3]] == [Convolutions, PooledReLU, Convolutions]
+    assert [each.relu for each in found[0].convolutions] == [True, False]

@@ -1,0 +1,69 @@
+"""`mlpconv explain` for people: what it says, what it draws, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpconv.data import load_dataset
+
+
+def test_it_says_what_speaks_for_a_class(cli, digits_run, digit):
+    path, label = digit
+    said = cli("explain", digits_run, path, "--out", "seen")
+    assert said.code == 0
+    assert said.out.startswith(f"{path}: {label} 0.")
+    assert "logit" in said.out
+    assert "mlpconv explain" in said.out
+    with Image.open("seen/digit.png") as picture:
+        assert picture.width > 500
+
+
+def test_images_of_one_name_keep_apart(cli, digits_run, digit):
+    path, _ = digit
+    Path("other").mkdir()
+    Path("other/digit.png").write_bytes(path.read_bytes())
+    value = cli("explain", digits_run, path, "other/digit.png", "--json").json()
+    assert [row["picture"] for row in value["images"]] == ["class-maps/digit.png", "class-maps/digit-2.png"]
+
+
+def test_a_large_picture_is_searched(cli, digits_run):
+    test = load_dataset("digits").test
+    picture = np.zeros((24, 32), np.uint8)
+    digit = next(k for k in range(len(test)) if test.labels[k] == 6)
+    picture[12:20, 20:28] = test.images[digit, ..., 0]
+    Image.fromarray(picture).save("large.png")
+    value = cli("explain", digits_run, "large.png", "--dense", "--class", "6", "--json").json()
+    (image,) = value["images"]
+    assert image["image_size"] == [24, 32]
+    assert image["map_size"] == [11, 14]
+    x, y = next(row["strongest_at"] for row in image["classes"] if row["label"] == "6")
+    assert 16 <= x <= 32
+    assert 8 <= y <= 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "no image was given; give image files, or --figure"),
+        (("none.png",), "none.png: there is no such file"),
+        (("--figure", "--class", "four"), "unknown class 'four'"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(cli, digits_run, arguments, message):
+    said = cli("explain", digits_run, *arguments)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_maps_of_one_position_are_named(cli, digit):
+    trained = cli(
+        "train", "--data", "digits", "--model", "nin_28", "--image-size", "4", "--epochs", "1", "--out", "small",
+        "--precision", "float32",
+    )  # fmt: skip
+    assert trained.code == 0
+    said = cli("explain", "small", digit[0])
+    assert said.code == 0
+    assert "the maps of this network have one position" in said.err
+    assert "one position, whose value is its logit" in Path("small/report.html").read_text()

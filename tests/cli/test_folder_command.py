@@ -1,0 +1,131 @@
+"""Images of one's own on the command line: check, train, evaluate, predict, clean."""
+
+import csv
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+from test_json import check
+
+QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
+
+
+def stripes(root, counts, seed=0):
+    """``root/CLASS/0.png`` …: 12×12 colour images, of the first class with stripes across, of the others down."""
+    draw = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = draw.integers(0, 100, (12, 12, 3), np.uint8)
+            pixels[(slice(None, None, 2),) if number == 0 else (slice(None), slice(None, None, number + 1))] += 120
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+def lines_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two classes, one of them with a name that is markup, and a file that is no image."""
+    root = stripes(tmp_path / "photos", {"across": 40, "<b>down": 40})
+    (root / "across" / "notes.txt").write_text("x")
+    return root
+
+
+def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
+    report = check("data-check", cli("data", "check", "photos", "--json").json())
+    assert report["images"] == {"train": 68, "validation": 0, "test": 12}
+    assert [each["path"] for each in report["skipped"]] == ["across/notes.txt"]
+    with Image.open(report["sheet"]) as sheet:
+        assert sheet.format == "PNG"
+
+    said = cli("train", "--data", "photos", *QUICK, "--out", "run")
+    assert said.code == 0, said.err
+    assert "across/notes.txt: not an image" in said.out
+    assert "nin_28 at 28×28" in said.out
+    rows = lines_of(tmp_path / "run" / "split.csv")
+    assert len(rows) == 80
+    assert {row["split"] for row in rows} == {"train", "validation", "test"}
+    assert {row["label"] for row in rows} == {"across", "<b>down"}
+    assert "across/notes.txt" in (tmp_path / "run" / "skipped.csv").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<b>down" not in page
+    assert "&lt;b&gt;down" in page
+    assert "across/notes.txt" in page
+
+    # The run's own split, and its classes, whatever happens to the folder later.
+    stripes(photos, {"new": 3})
+    value = cli("evaluate", "run", "--json", "--precision", "float32").json()
+    assert value["images"] == 12
+    trained = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert value["accuracy"] == pytest.approx(trained["test_accuracy"])
+
+    said = check("predict-out", cli("predict", "run", "photos", "--out", "p.csv", "--json").json())
+    assert said == {"out": "p.csv", "images": 83, "skipped": 1}
+    rows = lines_of(tmp_path / "p.csv")
+    assert [row["file"] for row in rows if row["error"]] == ["photos/across/notes.txt"]
+    assert {row["label"] for row in rows if row["label"]} <= {"across", "<b>down"}
+    cli("predict", "run", "photos/across/*.png", "--out", "p.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    check("predict", lines)
+    assert len(lines) == 40
+
+    said = cli("train", "--data", "photos", "--pretrained", "run", *QUICK, "--out", "more")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["data"]["class_names"] == [
+        "<b>down",
+        "across",
+        "new",
+    ]
+
+    value = check("data-clean", cli("data", "clean", "--dry-run", "--json").json())
+    assert not value["removed"]
+    assert value["bytes"] > 0
+    assert check("data-clean", cli("data", "clean", "--json").json())["removed"]
+    assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
+def test_strict_refuses(cli, photos, command):
+    said = cli(*command, "photos", "--strict")
+    assert said.code == 2
+    assert "across/notes.txt: not an image" in said.err
+
+
+def test_check_warns(cli, tmp_path):
+    root = stripes(tmp_path / "d" / "train", {"a": 40, "b": 10})
+    stripes(tmp_path / "d" / "test", {"a": 2, "b": 2}, 1)
+    for there in ("train/b/again.png", "test/a/again.png"):
+        (tmp_path / "d" / there).write_bytes((root / "a" / "0.png").read_bytes())
+    report = check("data-check", cli("data", "check", "d", "--json").json())
+    (twins,) = report["duplicates"]
+    assert sorted(twins["files"]) == ["test/a/again.png", "train/a/0.png", "train/b/again.png"]
+    text = "\n".join(report["warnings"])
+    for expected in ("again in what training is measured on", "in more than one class", "3.6 times", "fewer than 20"):
+        assert expected in text
+    assert report["imbalance"] == pytest.approx(40 / 11)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict", "RUN", "nothing/*.png"), "means no file"),
+        (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
+        (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
+        (("train", "--data", "./none"), "there is no such folder"),
+        (("train", "--data", "photos", "--data-dir", "x"), "is a folder itself"),
+    ],
+)
+def test_mistakes(cli, photos, digits_run, arguments, message):
+    said = cli(*(digits_run if each == "RUN" else each for each in arguments))
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_the_schema_refuses_what_is_no_report():
+    with pytest.raises(jsonschema.ValidationError):
+        check("data-check", {"format": 1})

@@ -1,0 +1,62 @@
+"""`mlpconv study`: the list, a small study from end to end, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
+FAMILY = (
+    "study", "family", "--budget", "small", "--data", "digits", "--images", "128", "--seeds", "1", "--image-size", "32",
+    "--out", "pages",
+)  # fmt: skip
+
+
+def check(name, value):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+    return value
+
+
+def test_the_list(cli):
+    rows = check("study-list", cli("study", "--json").json())
+    assert {"one-by-one", "classics", "resources"} <= {row["name"] for row in rows}
+    said = cli("study")
+    assert said.code == 0
+    assert "one-by-one" in said.out
+
+
+def test_a_study_leaves_its_page_and_its_runs(cli):
+    value = check("study", cli(*FAMILY, "--json").json())
+    assert value["complete"]
+    assert [arm["name"] for arm in value["arms"]] == ["nin11", "nin16", "nin19"]
+    assert [len(arm["seeds"]) for arm in value["arms"]] == [1, 1, 1]
+    assert value["conclusion"] == ["With fewer than two seeds an arm, nothing can be said about differences."]
+    assert value["command"].endswith("--seeds 1 --images 128 --image-size 32 --data digits")
+    for arm in value["arms"]:
+        assert (Path("runs/study-family-small") / arm["name"] / "seed-0" / "result.json").exists()
+    page = Path("pages/family.md").read_text()
+    assert "![test accuracy and costs](family.png)" in page
+    assert "digits-128" in page
+    assert Path("pages/family.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("pages/family.json").read_text()) == value
+    # Once more, from what is there.
+    said = cli(*FAMILY)
+    assert said.code == 0
+    assert "nothing can be said about differences" in said.out
+    assert "written: pages/family.md" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("heads",), "unknown study 'heads'; did you mean 'head'?"),
+        (("head", "--budget", "big"), "unknown budget 'big'; known: small, laptop, gpu"),
+        (("head", "--data", "nothing"), "nothing"),
+    ],
+)
+def test_what_there_is_not_is_said(cli, arguments, message):
+    said = cli("study", *arguments)
+    assert said.code == 2
+    assert message in said.err

@@ -1,0 +1,47 @@
+"""`pytest tests/conformance --backend jax` tries one back end; one that is asked for and missing fails.
+
+PyTorch's gradients, which all are compared with, come from another process: --torch-python names its interpreter where
+this environment has no PyTorch.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpconv.backends.base import get_backend, list_backends
+
+HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", choices=list_backends(), help="the back end to try; torch by default")
+    parser.addoption("--torch-python", default=sys.executable, help="an interpreter that has PyTorch and mlpconv")
+
+
+@pytest.fixture(scope="session")
+def backend_name(pytestconfig) -> str:
+    # The option is not known where pytest was started above this folder.
+    return pytestconfig.getoption("--backend", None) or "torch"
+
+
+@pytest.fixture(scope="session")
+def backend(backend_name):
+    return get_backend(backend_name)
+
+
+@pytest.fixture(scope="session")
+def oracle(pytestconfig, tmp_path_factory) -> dict[str, np.ndarray]:
+    path = tmp_path_factory.mktemp("oracle") / "oracle.npz"
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    python = pytestconfig.getoption("--torch-python", sys.executable)
+    ran = subprocess.run(
+        [python, str(HERE / "torch_oracle.py"), str(path)], env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    with np.load(path) as file:
+        return dict(file)

@@ -1,0 +1,73 @@
+"""PyTorch's own gradients, in a process of its own: `python torch_oracle.py FILE` writes what the tests compare with.
+
+Its network is PyTorch's plain module, its batch the NumPy reference's, its update the NumPy reference's formula.
+"""
+
+import sys
+
+import cases
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mlpconv.backends import numpy as reference
+from mlpconv.backends.base import Optimizer
+
+
+def gradients(module, x, targets):
+    """The loss, the hits and the gradients of one batch in training mode."""
+    module.zero_grad()
+    logits = module.train()(torch.from_numpy(x))
+    loss = F.cross_entropy(logits, torch.from_numpy(targets))
+    loss.backward()
+    return loss.item(), logits.detach().numpy().argmax(1), {n: p.grad.numpy() for n, p in module.named_parameters()}
+
+
+def trajectory(network, weights, optimizer, plans, images, labels, preprocess):
+    """The weights behind some steps, and each step's loss and hits."""
+    module = network.build("torch", weights=weights)
+    states, losses, hits = {}, [], []
+    for plan in plans:
+        x, targets = reference.carry_out(plan, images, labels, preprocess, len(set(labels.tolist())))
+        loss, best, g = gradients(module, x, targets)
+        losses.append(loss)
+        hits.append(int((best == labels[plan.indices]).sum()))
+        for name, p in module.named_parameters():
+            value, states[name] = reference.update(
+                optimizer, name, p.detach().numpy(), g[name], states.get(name, {}), plan.learning_rate
+            )
+            p.data = torch.from_numpy(value.astype(np.float32))
+    end = {n: v.numpy() for n, v in module.state_dict().items() if not n.endswith("tracked")}
+    return end, np.array(losses), np.array(hits)
+
+
+def main(path: str) -> None:
+    torch.manual_seed(0)
+    found = {}
+    for name in cases.GRADIENTS:
+        network, images, labels, plan = cases.gradient_case(name)
+        x, targets = reference.carry_out(plan, images, labels, cases.preprocess(network), 7)
+        module = network.build("torch", weights=cases.start(network))
+        loss, _, own = gradients(module, x, targets)
+        found |= {f"gradient/{name}/{key}": value for key, value in own.items()} | {f"loss/{name}": loss}
+    for name, optimizer in cases.OPTIMIZERS.items():
+        small = cases.SMALL
+        end, losses, hits = trajectory(
+            small, cases.start(small), optimizer, cases.small_plans(), cases.SMALL_IMAGES, cases.SMALL_LABELS,
+            cases.preprocess(small),
+        )  # fmt: skip
+        found |= {f"small/{name}/{key}": value for key, value in end.items()}
+        found |= {f"small/{name}/losses": losses, f"small/{name}/hits": hits}
+    net = cases.FIFTY_NETWORK
+    optimizer = cases.FIFTY.optimizer
+    assert isinstance(optimizer, Optimizer)
+    _, losses, _ = trajectory(
+        net, cases.start(net), optimizer, cases.fifty_plans(), cases.FIFTY_IMAGES, cases.FIFTY_LABELS,
+        cases.preprocess(net),
+    )  # fmt: skip
+    found["fifty"] = losses
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

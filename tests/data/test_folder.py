@@ -1,0 +1,405 @@
+"""A folder of images: layouts, splits, the cache, and everything that can be wrong with it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import images
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpconv.arch.network import Preprocess
+from mlpconv.data import workers
+from mlpconv.data.folder import scan_folder
+from mlpconv.data.image import read_image
+from mlpconv.data.listing import list_folder
+from mlpconv.data.mapped import map_of
+from mlpconv.data.store import clean, entries
+from mlpconv.errors import DataError
+
+COLOUR = Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8))
+
+
+def load(root, size=8, fit="squash", **options):
+    folder = scan_folder(root, **options)
+    return folder.load(folder.preprocess(size, fit))
+
+
+def reasons(loaded_or_folder):
+    return {problem.path: problem.reason for problem in loaded_or_folder.problems}
+
+
+def used(loaded):
+    """(path, class, split) of every image, in order."""
+    folder = loaded.folder
+    return [
+        (folder.files[row], folder.class_names[folder.labels[row]], int(folder.splits[row]))
+        for row in loaded.rows.tolist()
+    ]
+
+
+def test_folders_of_classes_are_split_in_proportion(tmp_path):
+    loaded = load(images.classes(tmp_path / "pets", {"dog": 40, "cat": 20}))
+    train, test = loaded.splits
+    assert train.class_names == ("cat", "dog")
+    assert (len(train), len(test)) == (51, 9)
+    assert np.bincount(test.labels).tolist() == [3, 6]
+    assert loaded.folder.notes == ["9 images held out for testing, each class in proportion (seed 0)"]
+    assert train.name == f"{tmp_path / 'pets'}/train"
+
+
+def test_the_pixels_are_those_of_the_files(tmp_path):
+    root = images.classes(tmp_path / "pets", {"dog": 5, "cat": 5})
+    loaded = load(root)
+    both = np.concatenate([part.images for part in loaded.splits])
+    for image, (path, _, _) in zip(both, used(loaded), strict=True):
+        np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
+    assert map_of(loaded.splits.train.images) is map_of(loaded.splits.test.images) is not None
+    assert not loaded.splits.train.images.flags.writeable
+
+
+def test_the_split_depends_on_files_and_seed_alone(tmp_path):
+    root = images.classes(tmp_path / "a", {"dog": 20, "cat": 20})
+    first, again, other = used(load(root)), used(load(root)), used(load(root, seed=1))
+    assert first == again
+    assert {path for path, _, split in first if split} != {path for path, _, split in other if split}
+    with_more = used(load(root, validation=0.2))
+    assert [split for _, _, split in with_more] == sorted(split for _, _, split in with_more)
+    assert {path for path, _, split in with_more if split == 2} == {path for path, _, split in first if split == 2}
+    assert sum(split == 1 for _, _, split in with_more) == 7
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train", "test"), {"train/a": 0, "train/b": 0, "test/a": 2, "test/b": 2}),
+        (("train", "val"), {"train/a": 0, "train/b": 0, "val/a": 2, "val/b": 2}),
+        (("Training", "valid", "Test"), {"Training/a": 0, "valid/b": 1, "Test/a": 2}),
+    ],
+)
+def test_splits_that_the_folders_name(tmp_path, folders, expected):
+    for number, name in enumerate(folders):
+        images.classes(tmp_path / "d" / name, {"a": 3, "b": 3}, 10 * number)
+    found = {path.rpartition("/")[0]: split for path, _, split in used(load(tmp_path / "d"))}
+    assert found.items() >= expected.items()
+
+
+def test_images_at_any_depth_belong_to_their_class(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 4, "b": 4})
+    images.put(root / "a" / "more" / "still" / "x.png", 99)
+    assert ("a/more/still/x.png", "a") in [each[:2] for each in used(load(root))]
+
+
+def test_a_csv_list(tmp_path):
+    root = images.classes(tmp_path / "pool", {"p": 12})
+    lines = [f"pool/p/{index:03}.png,{'xy'[index % 2]},{'test' if index > 7 else 'train'}" for index in range(12)]
+    (tmp_path / "list.csv").write_text("\ufeffFile,Label,Split\n" + "\n".join(lines) + "\n")
+    loaded = load(tmp_path / "list.csv")
+    assert loaded.splits.train.class_names == ("x", "y")
+    assert [len(part) for part in loaded.splits] == [8, 4]
+    assert root.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "columns path and label"),
+        ("path,label\n", "lists no images"),
+        ("path,label\nx.png,\n", "line 2: the label is missing"),
+        ("path,label,split\nx.png,a,dev2\n", r"line 2: the split 'dev2' is none of"),
+    ],
+)
+def test_a_csv_list_that_cannot_be_used(tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        list_folder(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("make", ["nothing", "empty", "loose"])
+def test_a_folder_without_classes(tmp_path, make):
+    root = tmp_path / "d"
+    if make != "nothing":
+        root.mkdir()
+    if make == "loose":
+        images.put(root / "x.png")
+    with pytest.raises(DataError, match="there is no such folder" if make == "nothing" else "no images in folders"):
+        scan_folder(root)
+
+
+# Faults 27 to 32.
+
+
+def odd_folder(root):
+    """A folder with every oddity in it, and the reason that is given for each that cannot be used."""
+    images.classes(root, {"a": 12, "b": 12})
+    (root / "a" / "notes.txt").write_text("not an image")
+    (root / "a" / "empty.jpg").touch()
+    whole = images.put(root / "whole.jpg", images.pixels(7, 64, 64)).read_bytes()
+    (root / "whole.jpg").unlink()
+    (root / "b" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "nothing").mkdir()
+    (root / "text only").mkdir()
+    (root / "text only" / "a.txt").write_text("x")
+    (root / "b" / "loop").symlink_to("loop")
+    (root / "b" / "back").symlink_to(root / "b", target_is_directory=True)
+    (root / "b" / "gone.png").symlink_to("nowhere.png")
+    outside = images.put(root.parent / "outside.png", 1000)
+    (root / "b" / "out.png").symlink_to(outside)
+    os.mkfifo(root / "b" / "pipe.png")
+    images.put(root / "stray.png", 1001)
+    # Far more pixels than are safe, in a few bytes.
+    Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
+    return {
+        "a/notes.txt": "not an image",
+        "a/empty.jpg": "an empty file",
+        "a/bomb.png": "refused before decoding",
+        "b/cut.jpg": "cannot be decoded",
+        "nothing": "without files",
+        "text only/a.txt": "not an image",
+        "text only": "an empty class",
+        "b/loop": "a link in a circle",
+        "b/back": "a link to a folder that is read already",
+        "b/gone.png": "a link to nothing",
+        "b/out.png": "a link out of the folder",
+        "b/pipe.png": "a pipe",
+        "stray.png": "beside the classes' folders",
+    }
+
+
+def test_every_oddity_is_passed_over_and_named(tmp_path):
+    expected = odd_folder(tmp_path / "d")
+    loaded = load(tmp_path / "d")
+    found = reasons(loaded)
+    assert found.keys() == expected.keys()
+    for path, reason in expected.items():
+        assert reason in found[path], path
+    assert loaded.splits.train.class_names == ("a", "b")
+    assert len(loaded.rows) == 24
+    both = np.concatenate([part.images for part in loaded.splits])
+    for image, (path, _, _) in zip(both, used(loaded), strict=True):  # the gap that the cut file left is closed
+        np.testing.assert_array_equal(image, read_image(tmp_path / "d" / path, COLOUR))
+
+
+def test_strict_refuses_and_names(tmp_path):
+    odd_folder(tmp_path / "d")
+    with pytest.raises(DataError, match=r"(?s)--strict, and 12 things in it cannot be used:\n.*notes\.txt"):
+        scan_folder(tmp_path / "d", strict=True)
+
+
+def test_strict_refuses_what_only_decoding_finds(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    whole = images.put(root / "a" / "cut.jpg", images.pixels(7, 64, 64)).read_bytes()
+    (root / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    folder = scan_folder(root, strict=True)
+    with pytest.raises(DataError, match=r"(?s)--strict.*\n  a/cut\.jpg: cannot be decoded"):
+        folder.load(folder.preprocess(8, "squash"))
+
+
+def test_links_out_of_the_folder_are_followed_if_asked_for(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 4, "b": 4})
+    pool = images.classes(tmp_path / "pool", {"c": 4}, 50)
+    (root / "c").symlink_to(pool / "c", target_is_directory=True)
+    assert scan_folder(root).class_names == ("a", "b")
+    assert scan_folder(root, follow_links=True).class_names == ("a", "b", "c")
+
+
+def test_a_single_class_is_named(tmp_path):
+    images.classes(tmp_path / "d", {"only": 5})
+    with pytest.raises(DataError, match="has a single class, only"):
+        scan_folder(tmp_path / "d")
+
+
+def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
+    images.classes(tmp_path / "d" / "train", {"a": 3, "b": 3})
+    images.classes(tmp_path / "d" / "test", {"a": 2, "new": 2}, 20)
+    folder = scan_folder(tmp_path / "d")
+    assert folder.class_names == ("a", "b")
+    assert "2 files are left out" in reasons(folder)["new"]
+
+
+def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    whole = images.put(root / "x.jpg", images.pixels(7, 64, 64)).read_bytes()
+    (root / "x.jpg").unlink()
+    for index in range(4):
+        (root / "c").mkdir(exist_ok=True)
+        (root / "c" / f"{index}.jpg").write_bytes(whole[: -50 - index])
+    folder = scan_folder(root)
+    with pytest.raises(DataError, match=r"no training image of c can be decoded; the first: c/\d\.jpg"):
+        folder.load(folder.preprocess(8, "squash"))
+
+
+def test_names_of_every_kind(tmp_path):
+    names = ["кошка", "new\nline", "<script>alert(1)<script>", "e\u0301t\u00e9", "\u202egnp", "a,b\"c'"]
+    for number, name in enumerate(names):
+        images.classes(tmp_path / "d", {name: 4}, 10 * number)
+    images.put(tmp_path / "d" / names[0] / os.fsdecode(b"\xff\xfe.png"), 99)
+    loaded = load(tmp_path / "d")
+    assert not loaded.problems
+    assert set(loaded.splits.train.class_names) == {
+        "кошка", "new\\nline", "<script>alert(1)<script>", "\u00e9t\u00e9", "\\u202egnp", "a,b\"c'",
+    }  # fmt: skip
+    assert len(loaded.rows) == 25
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
+def test_a_file_without_rights_is_named():
+    code = (
+        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folder import scan_folder; PIL.Image.init(); "
+        "os.setuid(65534); "
+        "print(scan_folder(sys.argv[1], cache='/nonexistent').problems)"
+    )
+    # pytest's own directories can be entered by their owner alone.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        root = images.classes(Path(place) / "d", {"a": 8, "b": 8})
+        (root / "a" / "000.png").chmod(0)
+        done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False)
+    assert "a/000.png', reason='cannot be read: Permission denied'" in done.stdout, done.stderr
+
+
+# The cache.
+
+
+def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    first = load(root)
+    moved = root.rename(tmp_path / "moved")
+    monkeypatch.setattr("mlpconv.data.store.run", None)  # nothing is decoded any more
+    assert load(moved).place == first.place
+    assert len(entries()) == 1
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    before = load(root)
+    images.put(root / "a" / "000.png", 500)
+    after = load(root)
+    assert after.place != before.place
+    row = used(after).index(next(each for each in used(after) if each[0] == "a/000.png"))
+    both = np.concatenate([part.images for part in after.splits])
+    np.testing.assert_array_equal(both[row], images.pixels(500))
+
+
+def test_other_sizes_and_fits_are_other_entries(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    images.put(root / "a" / "wide.png", images.pixels(5, 10, 30))
+    places = {load(root, size, fit).place for size, fit in ((8, "squash"), (6, "squash"), (8, "crop"), (8, "pad"))}
+    assert len(places) == 4
+    assert len(clean()) == 4
+    assert not entries()
+
+
+def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "CHUNK", 4)
+    monkeypatch.setattr("mlpconv.data.store.CHUNK", 4)
+    root = images.classes(tmp_path / "d", {"a": 16, "b": 16})
+    folder = scan_folder(root)
+    decoded = []
+
+    def stop(what, done, total):
+        decoded.append(done)
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.load(folder.preprocess(8, "squash"), stop)
+    assert decoded == [4, 8, 12]
+    (part,) = entries()
+    assert part.path.name.endswith(".part")
+    again = []
+    loaded = folder.load(folder.preprocess(8, "squash"), lambda what, done, total: again.append(done))
+    assert again == [16, 20, 24, 28, 32]
+    both = np.concatenate([each.images for each in loaded.splits])
+    for image, (path, _, _) in zip(both, used(loaded), strict=True):
+        np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
+
+
+def test_a_damaged_entry_is_made_anew(tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    place = load(root).place
+    os.truncate(place / "images.u8", 100)
+    assert load(root).splits.train.images[0].any()
+    (place / "about.json").write_text(json.dumps({"errors": []}))
+    assert load(root).splits.train.images[0].any()
+
+
+def test_the_cache_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLPCONV_CACHE_GB", "0.00001")
+    first = load(images.classes(tmp_path / "d", {"a": 8, "b": 8})).place
+    second = load(images.classes(tmp_path / "e", {"a": 8, "b": 8}, 100)).place
+    assert [entry.path for entry in entries()] == [second]
+    assert not first.exists()
+    monkeypatch.setenv("MLPCONV_CACHE_GB", "much")
+    with pytest.raises(DataError, match="MLPCONV_CACHE_GB=much: expected a number"):
+        load(images.classes(tmp_path / "f", {"a": 8, "b": 8}, 200))
+
+
+def test_no_room_on_the_disk(tmp_path, monkeypatch):
+    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    monkeypatch.setattr("mlpconv.data.store.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DataError, match=r"the decoded images take .*, free are 1000 B; make room"):
+        load(root)
+
+
+def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
+    root = images.classes(tmp_path / "d", {"a": 12, "b": 12})
+    alone = load(root).splits.train
+    pixels = alone.images.copy()
+    clean()
+    monkeypatch.setattr(workers, "_FEW", 0)
+    monkeypatch.setattr(workers, "CHUNK", 5)
+    monkeypatch.setattr("mlpconv.data.store.CHUNK", 5)
+    monkeypatch.setattr("mlpconv.data.scan.CHUNK", 5)
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    together = load(root).splits.train
+    np.testing.assert_array_equal(together.images, pixels)
+    assert together.fingerprint() == alone.fingerprint()
+
+
+def test_a_file_that_ends_the_process_is_named(tmp_path, monkeypatch):
+    root = images.classes(tmp_path / "d", {"a": 4})
+    bad = root / "a" / "002.png"
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\nimport mlpconv.data.workers as w\nold = w._scan\n"
+        f"w._scan = lambda path: os._exit(9) if path == {str(bad)!r} else old(path)\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    monkeypatch.setattr(workers, "_FEW", 0)
+    files = [f"a/{index:03}.png".encode() for index in range(4)]
+    ((_, answer),) = workers.run([workers.Scan(0, str(root), files)], 4)
+    assert [seen.error for seen in answer.seen] == ["", "", "cannot be decoded: it brings the decoder down", ""]
+
+
+def test_grey_stays_grey_and_large_becomes_small(tmp_path):
+    for number, name in enumerate("ab"):
+        for index in range(4):
+            images.put(tmp_path / "d" / name / f"{index}.png", images.pixels(10 * number + index, 20, 30)[..., 0])
+    folder = scan_folder(tmp_path / "d")
+    assert not folder.colour
+    assert folder.one_size == (20, 30)
+    assert folder.typical_side == 20
+    assert folder.load(folder.preprocess(12, "squash")).splits.train.image_shape == (12, 12, 1)
+    # What is no larger than the network sees keeps its own size: it is enlarged on the device.
+    assert folder.load(folder.preprocess(40, "squash")).splits.train.image_shape == (20, 30, 1)
+
+
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
+    smooth = Image.fromarray(images.pixels(3, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC)
+    path = images.put(tmp_path / "large.jpg", smooth, quality=95)
+    found = read_image(path, Preprocess(32, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(32, 32)))
+    with Image.open(path) as whole:
+        exact = np.asarray(whole.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - exact).max() <= 3
+
+
+def test_paths_are_relative_to_any_directory(tmp_path, monkeypatch):
+    images.classes(tmp_path / "d", {"a": 4, "b": 4})
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("d")).place == load(tmp_path / "d").place

@@ -1,0 +1,63 @@
+"""Class maps as pictures: what is drawn, at which scale, under which names."""
+
+import numpy as np
+import pytest
+
+from mlpconv.explain.figures import map_limit, overlay_figure, paper_figure
+from mlpconv.runs.class_maps import ClassMaps
+from mlpconv.runs.plots import png
+
+NAMES = ("cat", "do$g$", "馬", "_bird")
+
+
+def maps(rectified=True, channels=3, side=(6, 9)):
+    draw = np.random.default_rng(0)
+    before = draw.normal(0, 1, (2, 4, 2, 3)).astype(np.float32)
+    before[0, 1, 1, 2] = -7
+    images = draw.integers(0, 256, (2, *side, channels), np.uint8)
+    return ClassMaps(before, rectified, NAMES, ["a", "b"], images, np.array([1.5, 4.5]), np.array([1.5, 4.5, 7.5]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("rectified", [True, False])
+def test_an_overlay_for_each_class_on_one_scale(rectified, channels):
+    found = maps(rectified, channels)
+    figure = overlay_figure(found, 0, [2, 1])
+    *panels, bar = figure.axes
+    assert len(panels) == 3 * (1 + rectified)
+    titles = [axes.get_title() for axes in panels[:3]]
+    assert titles[0] == "the picture"
+    assert titles[1].startswith("馬\nlogit ")
+    assert titles[2] == f"do$g$\nlogit {found.logits[0, 1]:.2f}"
+    assert bar.get_ylim() == (-7, 7)
+    assert map_limit(found, 0, [2, 1]) == 7
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_evidence_against_is_seen_before_the_relu_alone():
+    found = maps(channels=1)
+    found.images[:] = 128
+    figure = overlay_figure(found, 0, [1])
+    before, behind = (figure.axes[place].get_images()[0].get_array() for place in (1, 3))
+    blue = [(picture[..., 2].astype(int) > picture[..., 0].astype(int) + 40).sum() for picture in (before, behind)]
+    assert blue[0] > 0
+    assert blue[1] == 0
+
+
+def test_the_papers_figure_has_a_line_for_each_image_and_frames_the_true_class():
+    figure = paper_figure(maps(), np.array([1, 3]), range(4))
+    panels = figure.axes[:10]
+    assert [axes.get_title() for axes in panels[1:5]] == list(NAMES)
+    framed = [index for index, axes in enumerate(panels) if axes.spines["left"].get_visible()]
+    assert framed == [2, 9]
+    shown = panels[1].get_images()[0].get_array()
+    np.testing.assert_allclose(shown, np.maximum(maps().before[0, 0], 0))
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_maps_without_any_evidence_are_drawn():
+    nothing = maps()
+    nothing.before[:] = 0
+    assert map_limit(nothing, 0, [0]) == 1
+    png(overlay_figure(nothing, 0, [0]))
+    png(paper_figure(nothing, np.array([0, 1]), range(4)))

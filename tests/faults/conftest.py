@@ -1,0 +1,53 @@
+"""What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`)."""
+
+import pytest
+from world import World, training
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Real processes of the command line."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    world = World(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="session")
+def command(world):
+    """Arguments of a training run, but for where it goes."""
+    return training(world.folder)
+
+
+@pytest.fixture(scope="session")
+def whole(world, command):
+    """The directory of that run, which nothing has interrupted."""
+    path = world.folder / "whole"
+    done = world.run(*command, "--out", path)
+    assert (done.code, done.err) == (0, "")
+    return path
+
+
+@pytest.fixture
+def faults(record_property):
+    """Counts the faults that a test puts in, where it is not one, and those that were survived."""
+
+    class Faults:
+        def __init__(self):
+            self.both = [0, 0]
+
+        @property
+        def put_in(self):
+            return self.both[0]
+
+        def __enter__(self):
+            self.both[0] += 1
+
+        def __exit__(self, kind, *_):
+            self.both[1] += kind is None
+
+    counted = Faults()
+    # A list, which is read when the test has been: a report of it is made before fixtures end.
+    record_property("faults", counted.both)
+    return counted

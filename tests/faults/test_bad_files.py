@@ -1,0 +1,192 @@
+"""Cases 12 to 14: a file that was made to harm is refused, nothing in it is run, no memory is taken for it."""
+
+import json
+import pickle
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from world import STEPS
+
+from mlpconv.runs.files import read_tensors, write_tensors
+
+LIMITED = """
+import os, resource
+has = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINITY))
+"""
+
+
+def refuse(world, *arguments, **options):
+    """The message of a command that refuses, without much memory."""
+    done = world.run(*arguments, program=LIMITED, **options)
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    return done.err
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", "plain"])
+def test_12_a_pickle_that_runs_code(world, tmp_path, how):
+    torch = pytest.importorskip("torch")
+    path, ran = tmp_path / "evil.pt", tmp_path / "ran"
+    if how == "plain":
+        path.write_bytes(pickle.dumps({"block1.conv.weight": Bomb(ran)}))
+    else:
+        torch.save({"fc1.weight": Bomb(ran)}, path, _use_new_zipfile_serialization=how == "zip")
+    said = refuse(world, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
+    assert f"{path}: refused, and nothing in it was run" in said
+    assert not ran.exists()
+    assert not (tmp_path / "out.safetensors").exists()
+    # The bomb is one: whoever unpickles it runs it.
+    if how == "plain":
+        pickle.loads(path.read_bytes())
+        assert ran.exists()
+
+
+def test_12_an_older_pytorch_reads_no_pickle(world, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.zeros(1)}, path)
+    older = "import torch; torch.__version__ = '2.9.1'"
+    done = world.run("convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors", program=older)
+    assert done.code == 2
+    assert "PyTorch 2.9.1 can be made to run programs by a file of weights" in done.err
+
+
+def packed(header, data=b"", announced=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if announced is None else announced) + text + data
+
+
+def entry(shape, begin, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+HOSTILE = {
+    "hole": packed({"a": entry([1], 4, 8)}, bytes(8)),
+    "hole at the end": packed({"a": entry([1], 0, 4)}, bytes(64)),
+    "overlap": packed({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, bytes(12)),
+    "the same twice": packed({"a": entry([1], 0, 4), "b": entry([1], 0, 4)}, bytes(4)),
+    "backwards": packed({"a": entry([1], 8, 4)}, bytes(8)),
+    "beyond the end": packed({"a": entry([1 << 20], 0, 1 << 22)}, bytes(8)),
+    "negative": packed({"a": entry([-1], 0, 4)}, bytes(4)),
+    "overflowing shape": packed({"a": entry([1 << 62, 1 << 62], 0, 4)}, bytes(4)),
+    "nothing of a giant": packed({"a": entry([0, 1 << 62], 0, 0)}),
+    "too many dimensions": packed({"a": entry([1] * 1000, 0, 4)}, bytes(4)),
+    "unknown type": packed({"a": entry([1], 0, 4, "C64")}, bytes(4)),
+    "a type that NumPy lacks": packed({"a": entry([2], 0, 4, "BF16")}, bytes(4)),
+    "giant header announced": packed(b"{}", announced=1 << 60),
+    "large header announced": packed(b"{}", announced=1 << 40),
+    "deep header": packed(b"[" * 200_000),
+    "no object": packed(b"[]"),
+    "no JSON": packed(b"\xff\xfe{"),
+    "text that is none": packed({"__metadata__": {"mlpconv.format": 1}}),
+    "seven bytes": b"\0" * 7,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_13_hostile_safetensors(world, digit, tmp_path, name):
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(HOSTILE[name])
+    said = refuse(world, "predict", path, digit)
+    assert said.startswith(f"error: {path}: damaged, or not a safetensors file")
+    said = refuse(world, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
+    assert f"{path}: " in said
+
+
+@pytest.mark.parametrize("where", ["header", "tensor", "tensor of what memory does not hold"])
+def test_13_a_sparse_giant(world, digit, tmp_path, where):
+    path = tmp_path / "giant.safetensors"
+    size = 1 << 33 if "memory" in where else 1 << 42
+    with path.open("wb") as file:
+        file.write(
+            packed(b"{}", announced=1 << 40) if where == "header" else packed({"a": entry([size], 0, size, "U8")})
+        )
+        file.truncate(file.tell() + size)
+    said = refuse(world, "predict", path, digit)
+    assert ("more than" if "tensor" in where else "its header announces 1,099,511,627,776 bytes") in said
+
+
+@pytest.fixture
+def digit(world):
+    from PIL import Image
+
+    path = world.folder / "digit.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    return path
+
+
+WRONG = {
+    "name": (lambda w: {("x" + k if k == "block1.conv.bias" else k): v for k, v in w.items()}, "block1.conv.bias"),
+    "missing": (lambda w: {k: v for k, v in w.items() if k != "block1.conv.bias"}, "missing: block1.conv.bias"),
+    "shape": (lambda w: w | {"block1.conv.bias": np.zeros(9, np.float32)}, "block1.conv.bias has the shape (9,)"),
+    "type": (lambda w: w | {"block1.conv.bias": np.zeros(8)}, "block1.conv.bias is float64, expected is float32"),
+    "nan": (lambda w: w | {"block1.conv.bias": np.full(8, np.nan, np.float32)}, "block1.conv.bias holds NaN or inf"),
+    "inf": (lambda w: w | {"block1.conv.bias": np.full(8, -np.inf, np.float32)}, "block1.conv.bias holds NaN or inf"),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_14_weights_that_are_not_the_networks_or_not_finite(world, run, digit, how):
+    change, said = WRONG[how]
+    path = run / "weights.safetensors"
+    weights, texts = read_tensors(path)
+    write_tensors(path, change(weights), texts)
+    for place in (run, path):
+        assert said in refuse(world, "predict", place, digit)
+    plain = run / "plain.safetensors"
+    plain.write_bytes(safetensors.numpy.save(change(weights)))
+    out = run / "out.safetensors"
+    model = json.loads((run / "config.json").read_text())["recipe"]["model"]
+    if how != "type":  # convert makes float32 of any float
+        message = refuse(world, "convert", plain, "--model", model, "--out", out)
+        assert said.partition(" ")[0].partition(":")[0] in message
+        assert not out.exists()
+
+
+def test_14_a_flipped_bit_of_the_weights(world, run, digit):
+    path = run / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    said = refuse(world, "predict", run, digit)
+    assert f"{path}: damaged: its contents are no longer those that were written" in said
+
+
+def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):
+    from test_stopping import begin
+
+    path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
+    older, newest = sorted((path / "checkpoint").iterdir())
+    state, texts = read_tensors(newest)
+    name = next(name for name in state if name.startswith("optimizer/"))
+    state[name] = np.full_like(state[name], np.nan)
+    write_tensors(newest, state, texts)
+    done = world.run("train", "--resume", "--out", path)
+    assert done.code == 0
+    assert f"{newest}: {name} holds NaN or infinite values; set aside as" in done.err
+    assert f"going on from {older.name}" in done.err

@@ -1,0 +1,161 @@
+"""The class maps of a trained network: where they lie on a picture, how they are shown, what a run keeps of them."""
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from mlpconv.arch.maps import Grid
+from mlpconv.arch.network import Network
+from mlpconv.errors import DataError, NetworkError, RunError
+from mlpconv.runs import class_maps
+from mlpconv.runs.class_maps import ClassMaps, interpolation, overlay, place_on_image
+from mlpconv.runs.classifier import Classifier
+from mlpconv.runs.report import report_html
+from mlpconv.runs.run import Run
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "run"
+    quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
+    tiny.run(path, session=tiny.session(epochs=20, learning_rate=0.02, **quiet))
+    return Run(path)
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return Classifier(run, device="cpu", precision="float32")
+
+
+def test_the_sum_rule(classifier):
+    images = tiny.DATA.test.images
+    maps = classifier.class_maps(images)
+    assert maps.before.shape == (30, 3, 3, 3)
+    assert maps.before.dtype == np.float32
+    np.testing.assert_allclose(maps.logits, classifier.logits(images), atol=1e-5)
+    assert (maps.after >= 0).all()
+    assert (maps.before < 0).any()
+    assert maps.class_names == tiny.NAMES
+
+
+def test_files_and_arrays_agree(classifier, tmp_path):
+    image = tiny.DATA.test.images[0]
+    Image.fromarray(image[..., 0]).save(tmp_path / "a.png")
+    by_file, by_array = classifier.class_maps(tmp_path / "a.png"), classifier.class_maps(image[None])
+    np.testing.assert_array_equal(by_file.before, by_array.before)
+    assert (by_file.names, by_array.names) == ([str(tmp_path / "a.png")], ["0"])
+    turned = classifier.class_maps(255 - image[None], invert=True)
+    np.testing.assert_array_equal(turned.before, by_array.before)
+
+
+def test_a_large_picture_gives_a_large_map_that_finds(classifier, tmp_path):
+    across, down = (tiny.DATA.test.images[label] for label in (0, 1))
+    large = np.full((24, 36, 1), 60, np.uint8)
+    large[:12, :12] = np.tile(across, (2, 2, 1))
+    large[12:, 24:] = np.tile(down, (2, 2, 1))
+    maps = classifier.class_maps(large[None], dense=True)
+    assert maps.before.shape == (1, 3, 12, 18)
+    evidence = maps.before[0]
+    for label, rows, columns in ((0, slice(0, 6), slice(0, 6)), (1, slice(6, 12), slice(12, 18))):
+        inside = evidence[label, rows, columns].mean()
+        assert inside > evidence[label].mean() + 0.3
+        assert evidence[label, rows, columns].mean() == evidence[:2, rows, columns].mean((1, 2)).max()
+    Image.fromarray(large[..., 0]).save(tmp_path / "large.png")
+    by_file = classifier.class_maps(tmp_path / "large.png", dense=True)
+    np.testing.assert_array_equal(by_file.before, maps.before)
+
+
+def test_what_cannot_be_done_is_said(classifier, tmp_path, monkeypatch):
+    for side in (6, 9):
+        Image.fromarray(np.zeros((side, 6), np.uint8)).save(tmp_path / f"{side}.png")
+    files = [tmp_path / "6.png", tmp_path / "9.png"]
+    assert classifier.class_maps(files).images.shape == (2, 6, 6, 1)
+    with pytest.raises(DataError, match="different sizes; give them one at a time"):
+        classifier.class_maps(files, dense=True)
+    with pytest.raises(DataError, match="class_maps: no image was given"):
+        classifier.class_maps([])
+    with pytest.raises(DataError, match=r"expected uint8 \(N, H, W, 1\)"):
+        classifier.class_maps(np.zeros((1, 6, 6, 3), np.uint8))
+    monkeypatch.setattr("mlpconv.runs.classifier.MOST_PIXELS", 100)
+    with pytest.raises(DataError, match="11×10 would be 11×10 to the network, more than 100 pixels"):
+        classifier.class_maps(np.zeros((1, 11, 10, 1), np.uint8), dense=True)
+
+
+def fully_connected(num_classes=3, input_channels=1):
+    from mlpconv.arch.layers import Flatten, Linear
+
+    return Network(Flatten(), Linear(num_classes), input_channels=input_channels, input_size=6, name="flat")
+
+
+def test_a_network_without_class_maps(tmp_path):
+    session = tiny.session(epochs=1, model=f"{__name__}:fully_connected")
+    tiny.run(tmp_path / "run", session=session)
+    assert not (tmp_path / "run" / class_maps.KEPT).exists()
+    assert "What it sees" not in report_html(Run(tmp_path / "run"))
+    with pytest.raises(NetworkError, match="flat has no class maps"):
+        Classifier(Run(tmp_path / "run")).class_maps(tiny.DATA.test.images)
+
+
+@pytest.mark.parametrize(
+    ("fit", "side", "expected"),
+    [
+        ("squash", (10, 20), ([2.5, 5.0, 7.5], [5.0, 10.0, 15.0])),
+        ("crop", (10, 20), ([2.5, 5.0, 7.5], [7.5, 10.0, 12.5])),
+        ("pad", (10, 20), ([0.0, 5.0, 10.0], [5.0, 10.0, 15.0])),
+    ],
+)
+def test_positions_on_an_image(fit, side, expected):
+    places = place_on_image(Grid((4.0, 4.0), (4, 4)), (3, 3), (16, 16), side, fit)
+    for found, wanted in zip(places, expected, strict=True):
+        np.testing.assert_allclose(found, wanted)
+
+
+def test_interpolation_shares_each_pixel_out():
+    matrix = interpolation(np.array([1.0, 3.0]), 5)
+    np.testing.assert_allclose(matrix.sum(1), 1)
+    np.testing.assert_allclose(matrix[:, 1], [0, 0.25, 0.75, 1, 1])
+    maps = ClassMaps(
+        np.float32([[[[0, 8]]]]), True, ("a",), ["0"], np.zeros((1, 2, 5, 1), np.uint8), np.array([1.0]),
+        np.array([1.0, 3.0]),
+    )  # fmt: skip
+    np.testing.assert_allclose(maps.over_images()[0, 0], [[0, 2, 6, 8, 8]] * 2)
+
+
+def test_the_overlay_is_red_for_blue_against_and_the_picture_elsewhere():
+    image = np.full((1, 4, 1), 100, np.uint8)
+    shown = overlay(image, np.float32([[0, 2, -2, 9]]), 2.0)
+    assert shown[0, 0].tolist() == [100, 100, 100]
+    red, blue = shown[0, 1], shown[0, 2]
+    assert red[0] > red[2] + 80
+    assert blue[2] > blue[0] + 80
+    assert shown[0, 3].tolist() == red.tolist()
+
+
+def test_a_run_keeps_maps_for_its_report(run, classifier):
+    kept = class_maps.load(run.path, tiny.NAMES)
+    assert kept is not None
+    assert kept.labels.tolist() == [0, 1, 2]
+    chosen = [int(name) for name in kept.maps.names]
+    expected = classifier.class_maps(tiny.DATA.test.images[chosen])
+    np.testing.assert_allclose(kept.maps.before, expected.before, atol=1e-5)
+    np.testing.assert_array_equal(kept.predicted, expected.logits.argmax(1))
+    page = report_html(run)
+    assert "What it sees" in page
+    assert page.count('alt="What speaks for') == 3
+    assert "3×3" in page
+
+
+@pytest.mark.parametrize("wrong", [("a", "b"), ("a", "b", "c", "d")])
+def test_kept_maps_of_other_classes_are_refused(run, wrong):
+    with pytest.raises(RunError, match="of another run"):
+        class_maps.load(run.path, wrong)
+
+
+def test_kept_maps_that_are_damaged_are_refused(tmp_path):
+    assert class_maps.load(tmp_path, tiny.NAMES) is None
+    (tmp_path / class_maps.KEPT).write_bytes(b"no")
+    with pytest.raises(RunError, match="damaged"):
+        class_maps.load(tmp_path, tiny.NAMES)

@@ -1,0 +1,306 @@
+"""Trouble put in for real: each is recognised, repaired, written down; ``stop`` stops; a resume repairs alike."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from mlpconv.backends.weights import initialize
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import TrainingFailed
+from mlpconv.runs.run import Run
+from mlpconv.runs.session import Session
+from mlpconv.training.trainer import EpochEnded, Repaired
+
+torch = pytest.importorskip("torch")
+DATA = tiny.splits(train=600, test=60)
+STEPS = 60
+LABELS = np.arange(660) % 5
+PIXELS = np.random.default_rng(1).integers(0, 120, (660, 6, 6, 1), dtype=np.uint8)
+for k in range(5):  # a class is a bright square of its own size
+    PIXELS[k == LABELS, : k + 2, : k + 2] += 120
+SQUARES = Splits(
+    ImageDataset(PIXELS[:600], LABELS[:600], tuple("abcde"), "squares/train"),
+    ImageDataset(PIXELS[600:], LABELS[600:], tuple("abcde"), "squares/test"),
+)
+CALM = {"epochs": 3, "batch_size": 10, "learning_rate": 0.02, "augmentation": {"mixup": 0.0}, "initializer": "open"}
+
+
+def session(**changes):
+    return tiny.session(DATA, **{**CALM, **changes})
+
+
+class Put:
+    """A session whose model meets trouble: ``trouble(model, step)`` is called before each step, counted from 0."""
+
+    def __init__(self, prepared, trouble):
+        self.session, self.trouble, self.count = prepared, trouble, 0
+        make = prepared.make_model
+
+        def made():
+            model = make()
+            step = model.train_step
+
+            def train_step(plan):
+                trouble(model, self.count)
+                self.count += 1
+                step(plan)
+                model._mean.nan_to_num_(nan=DATA.train.mean[0])
+
+            model.train_step = train_step
+            return model
+
+        prepared.make_model = made
+
+
+def nan_at(*steps):
+    """NaN in the batches of these steps: their pixels are compared with a mean that is none."""
+
+    def trouble(model, step):
+        if step in steps:
+            model._mean.fill_(float("nan"))
+
+    return trouble
+
+
+def shut(at, *classes):
+    def trouble(model, step):
+        if step == at:
+            with torch.no_grad():
+                model.native.get_submodule("block2.conv").bias[list(classes)] = -100.0
+
+    return trouble
+
+
+def go(path, prepared, trouble=None, **options):
+    if trouble is not None:
+        Put(prepared, trouble)
+    recorder = prepared.run(path, **options)
+    events = list(recorder)
+    return recorder.run, [event.event for event in events if isinstance(event, Repaired)]
+
+
+def written(run):
+    return [event for line in run.history for event in line["repairs"]]
+
+
+def test_nothing_happens_where_nothing_is_wrong(tmp_path):
+    run, met = go(tmp_path / "run", session())
+    assert met == []
+    assert run.result.repairs == 0
+    assert run.result.dead_classes == []
+    assert run.result.test_accuracy > 0.9
+
+
+def test_a_nan_in_one_batch_costs_one_update(tmp_path):
+    run, (met,) = go(tmp_path / "run", session(), nan_at(30))
+    assert (met.trouble, met.action, met.epoch, met.step) == ("update-left-out", "went on", 1, 36)
+    assert "in 1 step the loss or a gradient was not finite" in met.what
+    assert run.history[0]["skipped"] == 1
+    assert run.result.repairs == 0
+    assert run.result.test_accuracy > 0.9
+    assert all(np.isfinite(value).all() for value in run.weights().values())
+
+
+def test_nan_in_many_batches_goes_back_and_slows_down(tmp_path):
+    """Case 15."""
+    run, (met,) = go(tmp_path / "run", session(), nan_at(*range(80, 84)))
+    assert (met.trouble, met.action) == ("not-finite", "rolled back")
+    assert met.what == "the loss or a gradient was not finite in 4 of 12 steps"
+    assert met.rate == 0.5
+    assert met.back_to == 1
+    assert run.history[1]["learning_rate"] < session().recipe.learning_rate
+    (said,) = written(run)
+    assert said["done"] == "back to epoch 2, step 0; learning rate × 0.5"
+    report = (run.path / "report.html").read_text()
+    assert "What the guard met" in report
+    assert '<g class="note"><title>epoch 1.4: the loss or a gradient' in report
+    assert run.result.repairs == 1
+    assert [point[0] for point in run.history[1]["curve"]] == sorted({point[0] for point in run.history[1]["curve"]})
+    assert len(run.history[1]["curve"]) == 5
+
+
+def test_nan_on_every_retry_ends_with_the_best_weights(tmp_path):
+    """Case 16."""
+    prepared = session()
+    with pytest.raises(TrainingFailed) as caught:
+        go(tmp_path / "run", prepared, nan_at(*range(70, 9999)))
+    said = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert "epoch 2, step 12: the loss or a gradient was not finite in" in said
+    assert said.count("rolled back at epoch 2") == 8
+    assert "next: a lower learning rate (--lr" in said
+    assert f"the best weights are kept in {tmp_path / 'run' / 'weights.safetensors'}" in said
+    run = Run(tmp_path / "run")
+    assert run.failure.message == said
+    assert [event["action"] for event in run.failure.repairs] == ["went on"] + ["rolled back"] * 8
+    assert run.result is None
+    assert len(run.history) == 1
+    assert all(np.isfinite(value).all() for value in run.weights().values())
+    assert "Training failed: epoch 2" in (run.path / "report.html").read_text()
+
+
+def test_a_run_that_fails_in_its_first_epoch_keeps_weights_too(tmp_path):
+    with pytest.raises(TrainingFailed, match=r"weights\.safetensors"):
+        go(tmp_path / "run", session(on_trouble="repair"), nan_at(*range(40, 9999)))
+    assert Run(tmp_path / "run").weights()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_learning_rate_of_100(tmp_path, optimizer):
+    run, met = go(tmp_path / "run", session(learning_rate=100.0, optimizer=optimizer, schedule="constant"))
+    assert met
+    assert run.result.repairs == len([event for event in met if event.action != "went on"])
+    assert met[-1].rate < 0.1
+    assert run.result.test_accuracy > 0.6
+    assert len(run.history) == 3
+
+
+def test_two_classes_that_are_shut_are_opened(tmp_path):
+    """Case 17."""
+    run, found = go(tmp_path / "run", Session(session().recipe, data=SQUARES, device="cpu"), shut(0, 1, 3))
+    met = found[0]  # where one dies once more, it is opened once more
+    assert (met.trouble, met.action, met.classes, met.epoch) == ("dead-class", "reopened", (1, 3), 1)
+    assert met.what == "2 classes are dead: no position of the map is open (b, d)"
+    assert [line["dead_classes"] for line in run.history] == [[], [], []]
+    assert run.result.test_accuracy > 0.8
+
+
+def test_classes_that_are_shut_after_they_were_learned_cost_a_rollback(tmp_path):
+    run, (met,) = go(tmp_path / "run", session(), shut(70, 0, 2))
+    assert (met.trouble, met.action, met.rate) == ("loss-spike", "rolled back", 0.5)
+    assert run.result.test_accuracy > 0.9
+
+
+def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
+    prepared = session()
+    recorder = prepared.run(tmp_path / "run")
+    Put(prepared, shut(62, 1))
+    before = {}
+    for event in recorder:
+        if isinstance(event, EpochEnded) and event.epoch == 0:
+            before = recorder.watch.model.weights()
+        if isinstance(event, Repaired):
+            after, met = recorder.watch.model.training_state(), event.event
+            break
+    assert (met.trouble, met.action, met.classes) == ("dead-class", "reopened", (1,))
+    assert met.done == "block2.conv: the class's channel 1 anew"
+    assert before
+    assert after["weights/block2.conv.bias"][1] == np.float32(0.1)
+    row = after["weights/block2.conv.weight"][1]
+    assert row.min() >= 0
+    assert row.max() < 0.06
+    moments = [value for key, value in after.items() if key.startswith("optimizer/block2.conv.weight/exp")]
+    assert len(moments) == 2
+    assert all((value[1] == 0).all() and (value[0] != 0).any() for value in moments)
+    assert recorder.watch.model.class_maps(DATA.train.images)[:, 1].min() > 0
+
+
+def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
+    prepared = session()
+
+    def weights(self, seed):
+        found = initialize(self.network, self.recipe.initializer, seed)
+        if seed == self.recipe.seed:
+            found["block2.conv.bias"] = np.full(3, -100, np.float32)
+        return found
+
+    monkeypatch.setattr(Session, "first_weights", weights)
+    run, (met,) = go(tmp_path / "run", prepared)
+    assert (met.trouble, met.action, met.classes) == ("dead-class", "started again", (0, 1, 2))
+    assert met.done == "from new weights, seed 1000003; learning rate × 0.5"
+    assert met.back_to == 0
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert run.result.test_accuracy > 0.9
+
+
+@pytest.mark.parametrize("trouble", [nan_at(*range(80, 90)), shut(70, 1)], ids=["nan", "dead"])
+def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
+    with pytest.raises(TrainingFailed, match="tried: nothing, since on_trouble is stop; next: --on-trouble repair"):
+        go(tmp_path / "stop", session(on_trouble="stop"), trouble)
+    assert Run(tmp_path / "stop").weights()
+    run, met = go(tmp_path / "ignore", session(on_trouble="ignore"), trouble)
+    assert {event.action for event in met} == {"ignored"}
+    assert len({(event.trouble, event.classes) for event in met}) == len(met)
+    assert run.result.repairs == 0
+    assert len(run.history) == 3
+
+
+def test_a_class_that_nobody_opens_is_said(tmp_path):
+    run, _ = go(tmp_path / "run", session(on_trouble="ignore"), shut(130, 1))
+    assert run.result.dead_classes == ["down"]
+    assert "Dead: down." in (run.path / "report.html").read_text()
+
+
+# What training does in trouble is a function of the run, so that a resume does it too.
+WILD = {"learning_rate": 100.0, "optimizer": "sgd", "schedule": "constant", "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory):
+    path = tmp_path_factory.mktemp("wild") / "run"
+    run, met = go(path, session(**WILD))
+    assert len(met) > 1
+    return tiny.timeless(run.path)
+
+
+@pytest.mark.parametrize("stops", [[5], [20, 40], [61, 3, 30], [13, 12, 11], [90], [119]])
+def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, stops):
+    path = tmp_path / "run"
+    for index, count in enumerate(stops):
+        tiny.run(path, session=session(**WILD), stop_after=count, resume=index > 0)
+    tiny.run(path, session=session(**WILD), resume=True)
+    assert tiny.timeless(path) == wild
+
+
+# Validation images
+
+
+def test_the_best_epoch_on_validation_images_is_kept(tmp_path):
+    prepared = session(validation=0.1, epochs=4)
+    assert (len(prepared.data.train), len(prepared.validation)) == (540, 60)
+    assert np.bincount(prepared.validation.labels).tolist() == [20, 20, 20]
+    weights = []
+    recorder = prepared.run(tmp_path / "run")
+    for event in recorder:
+        if isinstance(event, EpochEnded):
+            weights.append(recorder.watch.model.weights())
+    run = recorder.run
+    accuracies = [line["validation_accuracy"] for line in run.history]
+    best = accuracies.index(max(accuracies))
+    assert run.result.best_epoch == best + 1
+    assert run.result.validation_accuracy == max(accuracies)
+    assert run.result.test_accuracy == run.history[best]["test_accuracy"]
+    assert all((run.weights()[name] == value).all() for name, value in weights[best].items())
+    assert np.trace(run.result.confusion) / 60 == pytest.approx(run.result.test_accuracy)
+    assert run.config.data.validation == 60
+    assert session(validation=0.1, seed=9).validation.fingerprint() == prepared.validation.fingerprint()
+
+
+def test_a_run_ends_with_the_epoch_that_reaches_the_target(tmp_path):
+    run, _ = go(tmp_path / "run", session(validation=0.1, target_accuracy=0.8, epochs=9))
+    accuracies = [line["validation_accuracy"] for line in run.history]
+    assert len(accuracies) < 9
+    assert accuracies[-1] >= 0.8
+    assert all(value < 0.8 for value in accuracies[:-1])
+    assert run.result.epochs == len(accuracies)
+    _, events = tiny.run(tmp_path / "run", session=session(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
+    assert events == []
+
+
+def test_few_images_get_more_epochs_unless_epochs_were_asked_for():
+    assert tiny.session(min_steps=100).recipe.epochs == 12  # of 9 steps
+    assert session(min_steps=100).recipe.epochs == 3
+    assert tiny.recipe(epochs=2).min_steps == 0
+
+
+def test_events_stand_in_the_files_as_json(tmp_path):
+    run, met = go(tmp_path / "run", session(), nan_at(30))
+    line = json.loads((run.path / "history.jsonl").read_text().splitlines()[0])
+    assert line["repairs"] == [
+        {
+            "epoch": 1, "step": 36, "place": 0.6, "trouble": "update-left-out", "classes": [], "action": "went on",
+            "what": met[0].what, "done": "the update was left out", "back_to": 0.6, "rate": 1.0, "loss": met[0].loss,
+        }
+    ]  # fmt: skip

@@ -1,0 +1,125 @@
+"""What a study may say: p values, intervals and corrections against scipy, and no sentence beyond them."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpconv.studies import answers
+
+
+def test_students_p_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in (1, 2, 3, 4, 5, 10, 29, 100):
+        for t in (0.0, 0.3, -1.0, 2.5, 12.0):
+            assert answers.student_p(t, freedom) == pytest.approx(2 * stats.t.sf(abs(t), freedom), abs=1e-9)
+    assert answers.student_p(inf, 3) == 0
+
+
+def test_the_paired_test_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(0)
+    ours, theirs = draw.normal(0.9, 0.01, 6), draw.normal(0.89, 0.01, 6)
+    seeds, difference, low, high, p = answers.paired(dict(enumerate(ours)), dict(enumerate(theirs)))
+    expected = stats.ttest_rel(ours, theirs)
+    assert seeds == 6
+    assert difference == pytest.approx((ours - theirs).mean())
+    assert p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=1e-5)
+
+
+def test_only_shared_seeds_are_compared():
+    assert answers.paired({0: 1.0, 1: 2.0}, {1: 1.0, 2: 5.0}) is None
+    assert answers.paired({0: 1.0, 1: 2.0, 5: 9.0}, {0: 0.0, 1: 1.0, 2: 7.0})[:2] == (2, 1.0)
+
+
+def test_equal_differences_are_certain_and_none_are_nothing():
+    assert answers.paired({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.5})[-1] == 0
+    assert answers.paired({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0})[-1] == 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm(values):
+    found = answers.holm(values)
+    assert all(p <= adjusted <= 1 for p, adjusted in zip(values, found, strict=True))
+    smallest = min(range(len(values)), key=lambda index: values[index])
+    assert found[smallest] == min(1, len(values) * values[smallest])
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    assert [found[index] for index in order] == sorted(found)
+
+
+def test_holms_own_example():
+    assert answers.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def result(complete=True, **values):
+    """A result with an arm for each keyword: its test accuracies, None for a seed that failed."""
+    arms = []
+    for index, (name, accuracies) in enumerate(values.items()):
+        rows = [
+            {"seed": seed, "test_accuracy": value, "failed": None if value is not None else "diverged"}
+            for seed, value in enumerate(accuracies)
+        ]
+        arms.append({"name": name, "seeds": rows, "parameters": 100 * (index + 1), "flops": 50, "seconds": 1.0})
+    return {"arms": arms, "complete": complete}
+
+
+def say(found, pairs):
+    return answers.sentences(found, answers.compare(found, pairs, "test_accuracy"), "test accuracy")
+
+
+def test_a_clear_difference_is_said_with_its_cost():
+    found = result(base=[0.80, 0.81, 0.79, 0.80], more=[0.90, 0.91, 0.89, 0.905])
+    (said,) = say(found, [("more", "base")])
+    assert said.startswith("more has a higher test accuracy than base (+0.1012, 95 % interval +0.0")
+    assert said.endswith("4 seeds), at 2 × the parameters.")
+    (back,) = say(found, [("base", "more")])
+    assert "base has a lower test accuracy than more" in back
+
+
+def test_a_difference_within_chance_is_not_one():
+    (said,) = say(result(base=[0.80, 0.90, 0.85], more=[0.83, 0.84, 0.92]), [("more", "base")])
+    assert said.startswith("more and base cannot be told apart by test accuracy (+0.01")
+
+
+def test_many_comparisons_ask_for_more():
+    values = {"base": [0.80, 0.81, 0.79]} | {f"arm{k}": [0.83, 0.83, 0.83] for k in range(5)}
+    alone = answers.compare(result(**values), [("arm0", "base")], "test_accuracy")
+    several = answers.compare(result(**values), [(f"arm{k}", "base") for k in range(5)], "test_accuracy")
+    assert answers.verdict(alone[0]) == "higher"
+    assert alone[0].p == several[0].p
+    assert answers.verdict(several[0]) == "not told apart"
+
+
+def test_one_seed_says_nothing():
+    found = result(base=[0.5], more=[0.9])
+    assert say(found, [("more", "base")]) == [
+        "With fewer than two seeds an arm, nothing can be said about differences."
+    ]
+
+
+def test_failures_and_what_is_missing_are_said():
+    said = say(result(complete=False, base=[0.8, 0.8, None], more=[0.9, 0.91, 0.92]), [("more", "base")])
+    assert "2 seeds" in said[0]
+    assert said[1:] == [
+        "base: training failed with 1 of 3 seeds.",
+        "The study is not complete: the same command goes on with it.",
+    ]
+
+
+def test_a_map_in_words():
+    kinds = {"a": ["learns", "learns"], "b": ["learns", "diverges"], "c": ["stalls", "stalls"]}
+    found = {"arms": [{"name": name, "seeds": [{"outcome": kind} for kind in ended]} for name, ended in kinds.items()]}
+    assert answers.outcomes(found) == ["learns: a, b (1 of 2).", "stalls: c.", "diverges: b (1 of 2)."]
+
+
+def test_the_best_names_those_it_cannot_be_told_apart_from():
+    found = result(a=[0.90, 0.91, 0.92], b=[0.89, 0.92, 0.91], c=[0.1, 0.11, 0.12])
+    for arm in found["arms"]:
+        values = [row["test_accuracy"] for row in arm["seeds"]]
+        arm["summary"] = {"test_accuracy": {"mean": float(np.mean(values))}}
+    (said,) = answers.best(found, "test_accuracy", "test accuracy")
+    assert said == "The highest mean test accuracy is that of a, 0.9100; it cannot be told apart from b."

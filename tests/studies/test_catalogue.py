@@ -1,0 +1,102 @@
+"""The studies: their arms are networks and recipes that exist, differ in what they say, and fit their sizes."""
+
+import numpy as np
+import pytest
+
+from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Conv2d, GlobalAvgPool2d, Linear
+from mlpconv.arch.shapes import output_shape
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import MlpconvError
+from mlpconv.models import create_model
+from mlpconv.studies import networks
+from mlpconv.studies.catalogue import STUDIES
+from mlpconv.studies.perform import arms, base, find, part
+from mlpconv.training.recipe import change
+
+EVERY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+
+
+def test_every_exercise_has_its_study():
+    assert set(STUDIES) == {
+        "epochs", "one-by-one", "three-by-three", "head", "one-step", "learning-rate", "batch-size", "classics",
+        "family", "resources", "collapse",
+    }  # fmt: skip
+
+
+@EVERY
+@pytest.mark.parametrize("budget", ["small", "laptop", "gpu"])
+def test_every_arm_can_be_carried_out(study, budget):
+    size = study.budgets[budget]
+    recipes = [change(base(study, size), arm.changes) for arm in arms(study, size)]
+    assert len(set(map(repr, recipes))) == len(recipes)
+    for recipe in recipes:
+        network = create_model(recipe.model, 10, 1)
+        side = recipe.image_size if study.kind != "resources" or max(network.input_size) > 64 else 28
+        assert side is not None
+        assert output_shape(network, (1, side, side)) == (10,)
+    names = [arm.name for arm in study.arms]
+    assert len(set(names)) == len(names)
+    assert {name for pair in study.pairs for name in pair} <= set(names)
+
+
+@EVERY
+def test_only_what_a_study_asks_for_differs(study):
+    asked = {key for arm in study.arms for key in arm.changes}
+    size = study.budgets["laptop"]
+    start = base(study, size)
+    for arm in arms(study, size):
+        made = change(start, arm.changes)
+        differing = {name for name in start.__struct_fields__ if getattr(start, name) != getattr(made, name)}
+        assert differing <= asked
+
+
+def test_the_chapters_network_is_among_its_variants():
+    nin = create_model("nin").replace(name="")
+    assert networks.mlp2() == nin
+    assert networks.one_step() == nin
+
+
+def convolutions(network):
+    return [layer.kernel_size for _, layer in network.walk() if isinstance(layer, Conv2d)]
+
+
+def test_the_variants_are_what_they_say():
+    for number in range(4):
+        assert convolutions(getattr(networks, f"mlp{number}")()).count(1) == 4 * number
+    assert 1 not in convolutions(networks.three_by_three())
+    assert convolutions(networks.one_three_by_three()) == [11, 3, 5, 3, 3, 3, 3, 3]
+    for name, number in (("connected", 3), ("one_connected", 1)):
+        kinds = [type(layer) for _, layer in getattr(networks, name)().walk()]
+        assert kinds.count(Linear) == number
+        assert GlobalAvgPool2d not in kinds
+    for name, widths in (("one_step", [10, 10, 10]), ("two_steps", [62, 10, 10]), ("three_steps", [114, 34, 10])):
+        block = getattr(networks, name)().layers["block4"]
+        assert [layer.out_channels for layer in block.layers.values() if isinstance(layer, Conv2d)] == widths
+
+
+def test_the_family_counts_layers_as_vgg_does():
+    for name, depth in (("nin11", 11), ("nin16", 16), ("nin19", 19)):
+        network = create_model(name)
+        assert len(convolutions(network)) == depth
+        shapes = [cost.output_shape for cost in count(network).layers if cost.kind == "MaxPool2d"]
+        assert shapes == [(64, 112, 112), (128, 56, 56), (256, 28, 28), (512, 14, 14), (512, 7, 7)]
+
+
+def test_a_part_of_the_data_is_in_proportion_and_always_the_same():
+    draw = np.random.default_rng(0)
+    labels = np.arange(100) % 5
+    whole = ImageDataset(draw.integers(0, 256, (100, 4, 4, 1), np.uint8), labels, tuple("abcde"), "noise/train")
+    data = Splits(whole, whole)
+    budget = STUDIES["family"].budgets["small"]._replace(images=20, test_images=10)
+    first, second = part(data, budget), part(data, budget)
+    assert np.bincount(first.train.labels).tolist() == [4] * 5
+    assert len(first.test) == 10
+    assert first.train.name == "noise-20/train"
+    np.testing.assert_array_equal(first.train.images, second.train.images)
+    assert part(data, budget._replace(images=None, test_images=100)) == data
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(MlpconvError, match="unknown study 'heads'; did you mean 'head'"):
+        find("heads")

@@ -1,0 +1,221 @@
+"""A study from its runs to its page, on images and networks that take a moment."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
+from mlpconv.arch.network import Block, Network
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.runs.plots import png
+from mlpconv.runs.run import Run
+from mlpconv.runs.session import Session
+from mlpconv.studies import measures, pages
+from mlpconv.studies.catalogue import STUDIES, Budget, Study
+from mlpconv.studies.perform import perform
+from mlpconv.studies.runner import Arm
+
+pytest.importorskip("torch")
+SCHEMA = Path(__file__).parents[2] / "docs" / "json" / "study.schema.json"
+LABELS = np.arange(48) % 2
+IMAGES = np.random.default_rng(0).integers(0, 60, (48, 4, 4, 1), dtype=np.uint8)
+IMAGES[LABELS == 1, :2] += 180
+DATA = Splits(
+    ImageDataset(IMAGES, LABELS, ("low", "high"), "halves/train"),
+    ImageDataset(IMAGES[:20], LABELS[:20], ("low", "high"), "halves/test"),
+)
+BUDGET = Budget(seeds=2, images=24, test_images=10, epochs=3, image_size=4)
+
+
+def narrow(num_classes=2, input_channels=1):
+    return Network(
+        Block(conv=Conv2d(num_classes, 2), relu=ReLU(), mlp1=Conv2d(num_classes, 1), relu1=ReLU()),
+        GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4,
+    )  # fmt: skip
+
+
+def wide(num_classes=2, input_channels=1):
+    return Network(
+        Block(conv=Conv2d(12, 2), relu=ReLU(), mlp1=Conv2d(num_classes, 1), relu1=ReLU()),
+        GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4,
+    )  # fmt: skip
+
+
+def flat(num_classes=2, input_channels=1):
+    return Network(Flatten(), Linear(num_classes), input_channels=input_channels, input_size=4)
+
+
+SETTINGS = {
+    "batch_size": 6,
+    "precision": "float32",
+    "learning_rate": 0.01,
+    "optimizer": "adam",
+    "augmentation": {"flip": False},
+}
+
+
+def study(names=("narrow", "wide"), **more):
+    arms = tuple(Arm(name, {"model": f"{__name__}:{name}"}, f"a {name} one") for name in names)
+    pairs = tuple((name, names[0]) for name in names[1:])
+    return Study("widths", "How wide?", arms, {"small": BUDGET}, pairs, base=SETTINGS, **more)
+
+
+def checked(result):
+    value = json.loads(json.dumps({**result, "command": "mlpconv study widths"}))
+    jsonschema.validate(value, json.loads(SCHEMA.read_text()), cls=jsonschema.Draft202012Validator)
+    return value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("widths")
+    extra = {"extra": measures.last_block, "columns": {"rank_least": "least rank", "dead_last": "dead"}}
+    return path, study(**extra), perform(study(**extra), BUDGET, path, data=DATA, device="cpu")
+
+
+def test_the_result_has_what_every_study_has(whole):
+    path, _, result = whole
+    value = checked(result)
+    assert value["complete"]
+    for arm in value["arms"]:
+        accuracies = [row["test_accuracy"] for row in arm["seeds"]]
+        assert arm["mean"] == pytest.approx(np.mean(accuracies))
+        assert arm["low"] <= arm["mean"] <= arm["high"]
+        config = Run(path / arm["name"] / "seed-0").config
+        assert (config.data.train, config.data.test) == (24, 10)
+        assert arm["flops"] > arm["parameters"] > 0
+    assert [each["arm"] for each in value["comparisons"]] == ["wide"]
+    assert len(value["conclusion"]) >= 3
+
+
+def test_what_was_measured_is_not_measured_again(whole, monkeypatch):
+    path, asked, result = whole
+
+    def fail(*_):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(Session, "make_model", fail)
+    again = perform(asked._replace(extra=fail), BUDGET, path, data=DATA, device="cpu")
+    assert again["arms"] == result["arms"]
+
+
+def test_the_page_says_how_it_was_done(whole):
+    _, _, result = whole
+    page = pages.markdown(result, "mlpconv study widths --budget small")
+    assert page.startswith("# Widths\n\n*How wide?*\n")
+    assert page.count("| narrow | a narrow one |") == 1
+    for part in (
+        "mlpconv study widths --budget small",
+        "seeds: 0, 1",
+        "24 training images",
+        "torch",
+        "widths.png",
+        "least rank",
+    ):
+        assert part in page
+    for sentence in result["conclusion"]:
+        assert f"- {sentence}" in page
+
+
+@pytest.mark.parametrize("kind", ["bars", "curves"])
+def test_pictures(whole, kind):
+    figure = pages.figure({**whole[2], "kind": kind})
+    assert len(figure.axes) == 2
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_a_map_shows_how_each_seed_ended(tmp_path):
+    arms = tuple(
+        Arm(f"{start}-{rate:g}", {"initializer": start, "learning_rate": rate, "model": f"{__name__}:narrow"})
+        for start in ("he", "open") for rate in (0.01, 1e30)
+    )  # fmt: skip
+    asked = Study(
+        "rates", "Which?", arms, {}, (), base={**SETTINGS, "optimizer": "sgd"}, kind="map", extra=measures.lost_classes,
+        columns={"lost_classes": "lost"},
+    )  # fmt: skip
+    result = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
+    checked(result)
+    ended = {arm["name"]: {row["outcome"] for row in arm["seeds"]} for arm in result["arms"]}
+    assert ended["open-1e+30"] <= {"diverges", "stalls"}
+    assert ended["open-0.01"] <= {"learns", "stalls", "loses classes"}
+    assert any(sentence.startswith("The highest mean") for sentence in result["conclusion"]) or any(
+        arm["mean"] is None for arm in result["arms"]
+    )
+    axes = pages.figure(result).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "1e+30"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["he", "open"]
+    assert len(axes.patches) == 8
+    assert "how the seeds ended" in pages.markdown(result, "mlpconv study rates")
+
+
+def test_overfitting_and_convergence(tmp_path):
+    asked = study(("flat",), extra=measures.overfitting, columns={"gap": "above the test accuracy by"})
+    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "a", data=DATA, device="cpu")["arms"][0]["seeds"][0]
+    assert row["gap"] == pytest.approx(row["accuracy_on_training_images"] - row["test_accuracy"])
+    asked = study(("flat",), extra=measures.convergence)
+    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "b", data=DATA, device="cpu")["arms"][0]["seeds"][0]
+    assert len(row["test_accuracies"]) == 3
+    assert 1 <= row["epochs_to_within_0.01"] <= 3
+
+
+def test_a_study_that_is_stopped_goes_on(whole, tmp_path):
+    steps = []
+    asked = whole[1]
+    first = perform(
+        asked, BUDGET, tmp_path, data=DATA, device="cpu", should_stop=lambda: len(steps) > 14 or steps.append(1)
+    )
+    assert not first["complete"]
+    assert "The study is not complete: the same command goes on with it." in first["conclusion"]
+    checked(first)
+    second = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
+    for ours, theirs in zip(second["arms"], whole[2]["arms"], strict=True):
+        assert ours["mean"] == theirs["mean"]
+
+
+def test_effective_rank():
+    assert measures.effective_rank(np.eye(7)) == pytest.approx(7)
+    assert measures.effective_rank(np.ones((5, 9))) == pytest.approx(1)
+    assert measures.effective_rank(np.zeros((3, 4))) == 0
+    assert 1 < measures.effective_rank(np.diag([9.0, 1.0])) < 2
+
+
+def test_dead_units_are_counted(whole, tmp_path):
+    path, _, _ = whole
+    run = Run(path / "narrow" / "seed-0")
+    weights = run.weights()
+    weights["block1.conv.weight"][0] = 0
+    weights["block1.conv.bias"][:] = (-1, 1)
+    weights["block1.mlp1.weight"][:] = 0
+    weights["block1.mlp1.bias"][:] = 1
+
+    class Changed:
+        config = run.config
+
+        def weights(self):
+            return weights
+
+    found = measures.last_block(Changed(), DATA)
+    assert found["dead"] == {"block1.relu": 0.5, "block1.relu1": 0}
+    assert found["dead_most"] == 0.5
+    assert found["rank_last"] == pytest.approx(1)
+
+
+def test_resources_are_measured_in_a_process_of_their_own(tmp_path):
+    asked = STUDIES["resources"]
+    asked = asked._replace(arms=asked.arms[-1:], base={"batch_size": 4})
+    lines = []
+    result = perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, device="cpu", progress=lines.append)
+    (arm,) = checked(result)["arms"]
+    (row,) = arm["seeds"]
+    assert row["parameters"] == arm["predicted"]["parameters"] == arm["parameters"] == 418_346
+    assert row["flops"] == arm["predicted"]["flops"] == arm["flops"]
+    assert row["training_bytes"] is None or row["training_bytes"] > row["prediction_bytes"] > 0
+    assert any("parameters and FLOPs are as predicted" in sentence for sentence in result["conclusion"])
+    assert "nin_28" in pages.markdown(result, "mlpconv study resources")
+    png(pages.figure(result))
+    kept = (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns
+    perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, device="cpu")
+    assert (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns == kept

@@ -1,0 +1,119 @@
+"""Arms × seeds: every run a directory, what is over is not trained again, an interruption loses nothing."""
+
+import statistics
+
+import numpy as np
+import pytest
+
+from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
+from mlpconv.arch.network import Block, Network
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import RecipeError, RunError
+from mlpconv.runs import session as sessions
+from mlpconv.studies.runner import Arm, carry_out, study, summarize, table
+from mlpconv.training.recipe import Recipe
+
+pytest.importorskip("torch")
+LABELS = np.arange(24) % 2
+IMAGES = np.random.default_rng(0).integers(0, 60, (24, 4, 4, 1), dtype=np.uint8)
+IMAGES[LABELS == 1, :2] += 180
+DATA = Splits(
+    ImageDataset(IMAGES, LABELS, ("low", "high"), "halves/train"),
+    ImageDataset(IMAGES[:8], LABELS[:8], ("low", "high"), "halves/test"),
+)
+ARMS = [Arm("slow"), Arm("fast", {"learning_rate": 0.5}, "a larger rate")]
+
+
+def halves(num_classes=2, input_channels=1):
+    return Network(
+        Block(conv=Conv2d(num_classes, 2)), GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4
+    )
+
+
+BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=6, learning_rate=0.01, precision="float32")
+
+
+def go(path, arms=ARMS, seeds=(0, 1), **options):
+    return study("rates", BASE, arms, seeds, path, data=DATA, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study")
+    return path, go(path)
+
+
+def test_each_arm_has_each_seed(whole):
+    path, result = whole
+    assert result["complete"]
+    assert [arm["name"] for arm in result["arms"]] == ["slow", "fast"]
+    for arm in result["arms"]:
+        assert [row["seed"] for row in arm["seeds"]] == [0, 1]
+        runs = [sessions.Run(path / arm["name"] / f"seed-{seed}") for seed in (0, 1)]
+        assert [row["test_accuracy"] for row in arm["seeds"]] == [run.result.test_accuracy for run in runs]
+        assert {run.config.recipe.learning_rate for run in runs} == {arm["changes"].get("learning_rate", 0.01)}
+        assert arm["summary"]["loss"]["mean"] == pytest.approx(statistics.fmean(row["loss"] for row in arm["seeds"]))
+    slow, fast = (arm["summary"]["loss"]["mean"] for arm in result["arms"])
+    assert fast < slow
+
+
+def test_what_is_over_is_not_trained_again(whole, monkeypatch):
+    path, result = whole
+    monkeypatch.setattr(sessions.Session, "make_model", lambda self: pytest.fail("a finished run was trained"))
+    lines = []
+    assert go(path, progress=lines.append) == result
+    assert [line.partition(":")[0] for line in lines] == [
+        "slow, seed 0", "fast, seed 0", "slow, seed 1", "fast, seed 1",
+    ]  # fmt: skip
+
+
+def test_a_study_that_was_stopped_goes_on_and_ends_the_same(whole, tmp_path):
+    steps = []
+    first = go(tmp_path, should_stop=lambda: len(steps) > 11 or steps.append(1))
+    assert not first["complete"]
+    assert [len(arm["seeds"]) for arm in first["arms"]] == [1, 0]
+    second = go(tmp_path)
+    assert second["complete"]
+    for ours, theirs in zip(second["arms"], whole[1]["arms"], strict=True):
+        for key in ("test_accuracy", "loss"):
+            assert [row[key] for row in ours["seeds"]] == [row[key] for row in theirs["seeds"]]
+
+
+def test_a_run_that_fails_is_an_outcome_and_not_the_end(tmp_path):
+    changes = {"learning_rate": 1e38, "epochs": 3, "batch_size": 1, "on_trouble": "ignore"}
+    result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=[0])
+    wild, slow, _ = result["arms"]
+    assert "not finite" in wild["seeds"][0]["failed"]
+    assert slow["seeds"][0]["failed"] is None
+    assert result["complete"]
+    assert go(tmp_path, [Arm("wild", wild["changes"]), *ARMS], seeds=[0])["arms"][0]["seeds"] == wild["seeds"]
+
+
+def test_another_base_in_the_same_place_is_refused(whole):
+    with pytest.raises(RunError, match="cannot go on with other settings"):
+        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], data=DATA, device="cpu"))
+
+
+def test_a_change_that_cannot_be_made_names_its_arm(tmp_path):
+    with pytest.raises(RecipeError, match="arm odd: recipe: unknown key"):
+        go(tmp_path, [Arm("odd", {"rate": 1})])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_is_students():
+    stats = pytest.importorskip("scipy.stats")
+    for count in (2, 3, 5, 20, 31, 32, 60, 200):
+        values = np.random.default_rng(count).normal(0.9, 0.02, count).tolist()
+        found = summarize(values)
+        low, high = stats.t.interval(0.95, count - 1, np.mean(values), stats.sem(values))
+        assert (found.low, found.high) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
+        assert (found.median, found.least, found.most) == (np.median(values), min(values), max(values))
+    assert summarize([0.5]) == (1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+
+
+def test_the_table_has_a_line_for_each_arm(whole):
+    lines = table(whole[1], {"test_accuracy": "test accuracy", "lost": "lost"}).splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("| arm | seeds | test accuracy: mean | test accuracy: range |")
+    assert lines[3].startswith("| fast | 2 | ")
+    assert lines[3].endswith("| – | – |")

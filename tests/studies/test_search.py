@@ -1,0 +1,151 @@
+"""The search: how a space is written, what judges, that it goes on, and what comes of it."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
+from mlpconv.arch.network import Block, Network
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import MissingDependency, RecipeError, RunError
+from mlpconv.runs.run import Run
+from mlpconv.studies import search
+from mlpconv.studies.search import Field, candidate, parse_space
+from mlpconv.training.recipe import Recipe, get_recipe, read_recipe
+
+LABELS = np.arange(48) % 2
+IMAGES = np.random.default_rng(0).integers(0, 60, (48, 4, 4, 1), dtype=np.uint8)
+IMAGES[LABELS == 1, :2] += 180
+DATA = Splits(
+    ImageDataset(IMAGES, LABELS, ("low", "high"), "halves/train"),
+    ImageDataset(IMAGES[:8], LABELS[:8], ("low", "high"), "halves/test"),
+)
+
+
+def halves(num_classes=2, input_channels=1):
+    return Network(
+        Block(conv=Conv2d(num_classes, 2)), GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4
+    )
+
+
+BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=8, learning_rate=0.01, precision="float32")
+
+
+def test_a_space_as_the_command_line_writes_it():
+    assert parse_space(
+        ["learning_rate=1e-4..1e-2 log", "epochs=1..5", "batch_size = 64 | 128", "augmentation.flip=true|false",
+         "optimizer.name=sgd|adamw", "label_smoothing=0..0.2"]
+    ) == [
+        Field("learning_rate", None, 1e-4, 1e-2, True),
+        Field("epochs", None, 1, 5, False, True),
+        Field("batch_size", (64, 128)),
+        Field("augmentation.flip", (True, False)),
+        Field("optimizer.name", ("sgd", "adamw")),
+        Field("label_smoothing", None, 0, 0.2),
+    ]  # fmt: skip
+
+
+def test_the_default_space_fits_quick():
+    found = candidate(get_recipe("quick"), {field.name: search._first(field) for field in parse_space(search.SPACE)})
+    assert found.optimizer.weight_decay == 1e-3
+    assert found.batch_size == 64
+    assert found.optimizer.name == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["learning_rate"], "expected FIELD=LOW..HIGH"),
+        (["Rate=1..2"], "expected FIELD=LOW..HIGH"),
+        (["learning_rate=low..high"], "are not two numbers"),
+        (["learning_rate=2..1"], "the first must be below the second"),
+        (["learning_rate=0..1 log"], "above 0 for log"),
+        (["batch_size=64"], "two values or more"),
+        (["epochs=1..2", "epochs=2|3"], "epochs is given twice"),
+    ],
+)
+def test_a_space_that_cannot_be_read_is_said(texts, message):
+    with pytest.raises(RecipeError, match=message):
+        parse_space(texts)
+
+
+def test_without_optuna_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(MissingDependency, match=r'pip install "mlpconv\[tune\]"'):
+        search.load()
+
+
+def go(path, trials, space=("learning_rate=1e-4..1 log", "batch_size=4|8"), **options):
+    pytest.importorskip("optuna")
+    pytest.importorskip("torch")
+    settings = {"name": "t", "storage": f"sqlite:///{path / 'o.db'}", "held_out": 12, "device": "cpu"} | options
+    return search.search(BASE, parse_space(space), DATA, trials=trials, directory=path, **settings)
+
+
+def test_it_finds_goes_on_and_reports(tmp_path):
+    lines = []
+    first = go(tmp_path, 3, progress=lines.append)
+    assert len(lines) == 3
+    assert len(first.study.trials) == 3
+    run = Run(tmp_path / "trial-0")
+    # The test set takes no part: trials train on what is left and are judged by what is held out.
+    assert (run.config.data.train, run.config.data.test) == (36, 12)
+    assert go(tmp_path, 3).study.trials == first.study.trials
+    found = go(tmp_path, 8)
+    assert len(found.study.trials) == 8
+    rates = [trial.params["learning_rate"] for trial in found.study.trials]
+    assert len(set(rates)) == 8, "a search that goes on must not draw the same again"
+    assert found.accuracy == max(trial.value for trial in found.study.trials if trial.state.name == "COMPLETE")
+    assert found.recipe.learning_rate == found.values["learning_rate"]
+    if found.importance:
+        assert set(found.importance) == {"learning_rate", "batch_size"}
+    page = search.report(found, BASE, "mlpconv tune")
+    assert f"{found.accuracy:.4f} on the images held out" in page
+    toml = page.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "best.toml").write_text(toml)
+    assert read_recipe(tmp_path / "best.toml") == found.recipe
+
+
+def test_another_space_under_the_same_name_is_refused(tmp_path):
+    go(tmp_path, 1)
+    with pytest.raises(RunError, match="searches something else; give another --name"):
+        go(tmp_path, 2, space=("epochs=1..2",))
+
+
+def test_a_field_that_does_not_fit_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(RecipeError, match="unknown key 'rate'"):
+        go(tmp_path, 1, space=("rate=0.1..1",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_that_is_stopped_goes_on(tmp_path):
+    go(tmp_path, 1)
+    steps = []
+    stopped = go(tmp_path, 4, should_stop=lambda: len(steps) > 6 or steps.append(1))
+    assert [trial.state.name for trial in stopped.study.trials] == ["COMPLETE", "FAIL"]
+    assert len([trial for trial in go(tmp_path, 2).study.trials if trial.state.name == "COMPLETE"]) == 2
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    from mlpconv.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLPCONV_ALLOCATOR", "system")
+    arguments = [
+        "tune", "--trials", "2", "--set", "model=nin_28", "--set", "data=digits", "--set", "image_size=8", "--set",
+        "epochs=1", "--set", "precision=float32", "--space", "learning_rate=1e-3..1e-2 log", "--images", "300",
+        "--json",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["mlpconv", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = json.loads(capsys.readouterr().out)
+    schema = Path(__file__).parents[2] / "docs" / "json" / "tune.schema.json"
+    jsonschema.validate(said, json.loads(schema.read_text()), cls=jsonschema.Draft202012Validator)
+    assert read_recipe(tmp_path / said["recipe"]).learning_rate == said["values"]["learning_rate"]
+    assert Run(tmp_path / "runs/tune/trial-0").config.data.test == 30

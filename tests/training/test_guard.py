@@ -1,0 +1,210 @@
+"""What the guard sees in numbers, and what it decides: no model, no training."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpconv.backends.base import Metrics
+from mlpconv.training.guard import (
+    EARLY,
+    PATIENCE,
+    REPAIRS,
+    Event,
+    Guard,
+    GuardState,
+    Tally,
+    Trouble,
+    dead_classes,
+    restart_seed,
+    sample_size,
+)
+from mlpconv.training.recipe import Recipe
+
+LABELS = np.arange(1000) % 10
+
+
+def guard(policy="repair", *, maps=False, labels=LABELS, **tally):
+    found = Guard(Recipe(on_trouble=policy), labels, 10, maps=maps, sample=20)
+    found.state.tally = Tally(**{"image_size": 8, "steps": 1000, **tally})
+    return found
+
+
+def look(watcher, loss, *, examples=128, skipped=0, step=10, ended=True, maps=None, last=False, image_size=8):
+    metrics = Metrics(loss * examples, 0, examples, skipped)
+    return watcher.look(metrics, image_size, step, ended=ended, class_maps=lambda: maps, last=last)
+
+
+def event(action, trouble="not-finite", classes=()):
+    return Event(
+        epoch=1, step=1, place=0.1, trouble=trouble, what="x", classes=classes, action=action, done="y", back_to=0.0,
+        rate=1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tally", "loss", "kind"),
+    [
+        ({"best": 0.4}, 0.9, None),
+        ({"best": 0.4}, 1.6, "loss-spike"),
+        ({"best": 1.5}, 2.3, "loss-spike"),
+        ({"best": 2.2}, 2.31, "nothing-learned"),
+        ({"best": 2.2, "learned": True}, 2.31, None),
+        ({"best": 2.2, "steps": 0}, 2.31, None),
+        ({}, 40.0, "nothing-learned"),
+        ({"steps": 0}, 40.0, None),
+        ({"best": 40.0, "steps": 0}, 41.0, "loss-spike"),
+    ],
+)
+def test_losses(tally, loss, kind):
+    found = look(guard(**tally), loss)
+    assert (found.trouble.kind if found.trouble else None) == kind
+    assert found.loss == pytest.approx(loss)
+    assert found.sound == (kind is None)
+
+
+def test_losses_are_of_the_steps_since_the_look_before():
+    watcher = guard(best=0.5, learned=True)
+    look(watcher, 0.5)
+    metrics = Metrics(0.5 * 128 + 3.0 * 128, 0, 256, 0)
+    found = watcher.look(metrics, 8, 20, ended=True, class_maps=lambda: None)
+    assert found.loss == pytest.approx(3.0)
+    assert found.trouble.kind == "loss-spike"
+
+
+def test_another_image_size_may_begin_higher():
+    assert look(guard(best=0.2), 1.9, image_size=16).trouble is None
+
+
+def test_chance_is_the_entropy_of_the_labels():
+    uneven = np.repeat([0, 1], [900, 100])
+    assert guard(labels=uneven).chance == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)))
+    assert look(guard(labels=uneven), 0.33).trouble.kind == "nothing-learned"
+    assert look(guard(labels=np.zeros(50, int)), 0.0).trouble is None
+
+
+@pytest.mark.parametrize(
+    ("skipped", "examples", "kind"),
+    [(0, 128, None), (1, 128, "update-left-out"), (2, 128, "update-left-out"), (3, 128, "not-finite"),
+     (1, 0, "not-finite")],
+)  # fmt: skip
+def test_updates_left_out(skipped, examples, kind):
+    found = look(guard(best=0.5, learned=True), 0.4, skipped=skipped, examples=examples)
+    assert (found.trouble.kind if found.trouble else None) == kind
+
+
+def test_a_few_images_are_not_looked_at_before_the_epoch_ends():
+    watcher = guard(best=0.1)
+    assert look(watcher, 9.0, examples=8, ended=False) == (None, None, False)
+    assert watcher.state.tally.examples == 0
+
+
+def maps(shut=(), share=0.0, classes=10):
+    values = np.ones((20, classes, 5, 10), np.float32)
+    values[:, list(shut)] = 0
+    if share:
+        values[:, list(shut)].reshape(-1)
+        flat = values.transpose(1, 0, 2, 3).reshape(classes, -1).copy()
+        flat[list(shut), : round(share * flat.shape[1])] = 1
+        values = flat.reshape(classes, 20, 5, 10).transpose(1, 0, 2, 3)
+    return values
+
+
+def test_a_dead_class_is_shut_at_999_of_1000_positions():
+    assert dead_classes(maps([2, 7])) == [2, 7]
+    assert dead_classes(maps([2], share=0.001)) == [2]
+    assert dead_classes(maps([2], share=0.002)) == []
+    assert dead_classes(-maps()) == list(range(10))
+
+
+@given(st.sets(st.integers(0, 9)))
+def test_dead_classes_are_seen_by_number(shut):
+    found = look(guard(maps=True, best=0.5, learned=True), 0.5, maps=maps(shut))
+    assert (found.trouble.classes if found.trouble else ()) == tuple(sorted(shut))
+    assert found.sound == (not shut)
+
+
+def test_a_class_without_images_may_be_shut():
+    labels = LABELS[LABELS != 3]
+    assert look(guard(maps=True, best=0.5, labels=labels), 0.5, maps=maps([3])).trouble is None
+
+
+def test_classes_are_looked_at_when_it_costs_little():
+    watcher = guard(maps=True, best=0.5)
+    found = look(watcher, 0.5, ended=False, maps=maps([1]))
+    assert (found.trouble, found.sound) == (None, False)  # 128 images since: too soon for a sample of 20
+    found = look(watcher, 0.5, examples=60 * 20, ended=False, maps=maps([1]))
+    assert found.trouble.kind == "dead-class"
+
+
+def test_no_class_is_called_dead_in_the_first_steps_unless_they_are_the_last():
+    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=EARLY - 1).trouble is None
+    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=EARLY).trouble.kind == "dead-class"
+    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=3, last=True).trouble.kind == "dead-class"
+
+
+# Decisions
+
+DEAD, NAN = Trouble("dead-class", "x", (2,)), Trouble("not-finite", "x")
+
+
+def test_stop_and_ignore():
+    assert guard("stop").decide(NAN, 0.5) is None
+    assert guard("ignore").decide(NAN, 0.5).action == "ignored"
+    for policy in ("stop", "repair"):
+        assert guard(policy).decide(Trouble("update-left-out", "x"), 0.5) == ("went on", 1.0)
+
+
+def test_repairs():
+    assert guard(learned=True).decide(NAN, 0.5) == ("rolled back", 0.5)
+    assert guard().decide(NAN, 0.5) == ("started again", 0.5)
+    assert guard(learned=True).decide(DEAD, 0.5) == ("reopened", 1.0)
+    assert guard(learned=True).decide(DEAD, 0.01) == ("rolled back", 0.5)
+    everything = Trouble("dead-class", "x", tuple(range(10)))
+    assert guard(learned=True).decide(everything, 0.5) == ("rolled back", 0.5)
+    assert guard().decide(everything, 0.5) == ("started again", 0.5)
+    assert guard(steps=PATIENCE).decide(Trouble("nothing-learned", "x"), 0.5) == ("started again", 0.5)
+
+
+def test_what_did_not_help_is_done_harder():
+    watcher = guard()
+    watcher.state.restarts = 1
+    assert watcher.decide(NAN, 0.5) == ("started again", 0.1)
+    watcher = guard(learned=True)
+    watcher.state.events = [event("reopened", "dead-class", (2,))]
+    assert watcher.decide(DEAD, 0.5) == ("reopened", 0.5)
+    assert watcher.decide(Trouble("dead-class", "x", (3,)), 0.5) == ("reopened", 1.0)
+    watcher.state.events = [event("rolled back", "dead-class", (2,))]
+    assert watcher.decide(DEAD, 0.0) == ("started again", 0.5)
+
+
+def test_repairs_are_bounded():
+    watcher = guard(learned=True)
+    watcher.state.events = [event("went on")] * 50 + [event("rolled back")] * (REPAIRS - 1)
+    assert watcher.decide(NAN, 0.5) is not None
+    watcher.state.events.append(event("rolled back"))
+    assert watcher.decide(NAN, 0.5) is None
+
+
+def test_a_run_of_a_few_steps_is_not_repaired_at_its_end():
+    assert guard(steps=EARLY - 1).decide(DEAD, 0.0) == ("went on", 1.0)
+
+
+def test_the_memory_survives_its_file():
+    import msgspec
+
+    state = GuardState(rate=0.5, restarts=2, good=(1, 5), events=[event("rolled back")])
+    assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(state)), GuardState) == state
+
+
+def test_the_sample_is_a_small_part_of_the_images():
+    assert sample_size(60_000, 10) == 256
+    assert sample_size(1_437, 10) == 40
+    assert sample_size(100_000, 100) == 1000
+    assert sample_size(7, 3) == 7
+
+
+def test_seeds_of_new_starts_differ():
+    assert restart_seed(5, 0) == 5
+    assert len({restart_seed(seed, count) for seed in range(20) for count in range(9)}) == 180
+    assert restart_seed(2**63 - 1, 8) < 2**63
