@@ -61,7 +61,7 @@ def run_contender(
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
-        "KERAS_BACKEND": "jax" if (job.backend if isinstance(job, Job) else "torch") == "jax" else "tensorflow",
+        "KERAS_BACKEND": "jax" if isinstance(job, Job) and job.backend == "jax" else "tensorflow",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
