@@ -40,6 +40,7 @@ def few_images(monkeypatch, tmp_path):
 
     import mlpconv.data
     import mlpconv.runs.material
+    import mlpconv.runs.session
 
     def load(name, **options):
         names = dataset_source(name).class_names if isinstance(name, str) else name.class_names

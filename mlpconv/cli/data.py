@@ -43,13 +43,12 @@ def list_(json: Json = False) -> None:
         return
     columns = [
         Column("name"), Column("train", True), Column("test", True), Column("image"), Column("classes", True),
-        Column("licence"), Column("what and where"),
+        Column("what and where"),
     ]  # fmt: skip
     rows = [
         [
             source.name, f"{source.counts[0]:,}", f"{source.counts[1]:,}", show(_channels_first(source.image_shape)),
-            str(len(source.class_names)), source.licence,
-            f"{source.title}; {_where(source.name, place)}",
+            str(len(source.class_names)), f"{source.title}; licence: {source.licence}; {_where(source.name, place)}",
         ]
         for source, place in found
     ]  # fmt: skip

@@ -168,7 +168,7 @@ def _prepare(
     if old and not recipe_name:
         recipe, name = old.config.recipe, old.config.recipe_name
     else:
-        name = recipe_name or ("own" if is_folder(changes.get("data", "")) else "quick")
+        name = recipe_name or ("own" if "data" in changes and is_folder(changes["data"]) else "quick")
         recipe = get_recipe(name)
         if "pretrained" in changes and not recipe_name:
             recipe = change(recipe, {"model": "auto"})

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlpconv.runs.files import read_tensors
@@ -282,3 +283,17 @@ def test_how_often_to_save_is_read(text, told):
     from mlpconv.cli.train import _every
 
     assert _every(text) == told
+
+
+def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, monkeypatch):
+    from mlpconv.data import ImageDataset, Splits, dataset_source
+    from mlpconv.runs import material
+
+    def load(name, **_):
+        images, labels = np.zeros((40, 28, 28, 1), np.uint8), np.arange(40) % 10
+        return Splits(*(ImageDataset(images, labels, dataset_source(name).class_names, name) for _ in range(2)))
+
+    monkeypatch.setattr(material, "load_dataset", load)
+    plan = cli("train", "--dry-run", "--json").json()
+    assert (plan["recipe_name"], plan["data"]["name"]) == ("quick", "fashion-mnist")
+    assert plan["recipe"]["model"] == "nin"
