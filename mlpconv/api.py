@@ -30,6 +30,7 @@ def train(
     device: str | None = None,
     deterministic: bool = False,
     live: bool = True,
+    force: bool = False,
     **changes: Any,
 ) -> Run:
     """Train a network and return its run.
@@ -39,7 +40,8 @@ def train(
     here on with other values of these (``{"epochs": 20}``). deterministic: only deterministic
     algorithms, in this whole process. changes: fields of the recipe to exchange (``epochs=1, optimizer={"momentum":
     0.9}``). live: in a notebook, show curves that grow and
-    then the result; elsewhere nothing is shown. Progress goes to the logger "mlpconv.api".
+    then the result; elsewhere nothing is shown. Progress goes to the logger "mlpconv.api". force: begin
+    even where the memory left will not do.
 
     Raises MlpconvError for what cannot be carried out; TrainingFailed where training does not come to an end;
     KeyboardInterrupt after Ctrl-C (a notebook's stop button), once the run is saved: a second one does not wait for it.
@@ -53,7 +55,9 @@ def train(
     session = Session(chosen, recipe_name=name, data=data, backend=backend, device=device, deterministic=deterministic)
     # Only SIGINT: to save at another signal is up to the program that this is part of.
     with Stop(signals=[signal.SIGINT]) as stop:
-        recorder = session.run(out, resume=resume, resume_with=meant, should_stop=stop.wanted, report_every=2.0)
+        recorder = session.run(
+            out, resume=resume, resume_with=meant, should_stop=stop.wanted, report_every=2.0, force=force
+        )
         for event in watch(recorder) if live and in_notebook() else recorder:
             if isinstance(event, EpochEnded):
                 _log.info(

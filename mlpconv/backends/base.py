@@ -1,7 +1,7 @@
 """What a back end can be told, and what it answers: the step plan, the optimiser, the Backend and Model protocols."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -175,6 +175,46 @@ class Backend(Protocol):
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
         """The device and precision to use where the user left them open, as the chapter's try_gpu does."""
+        ...
+
+    def training_bytes(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        plan: Callable[[int], StepPlan],
+        *,
+        optimizer: Optimizer,
+        precision: Precision,
+        device: str = "cpu",
+    ) -> Callable[[int], int]:
+        """A function from a batch's images to the most bytes of tensors that a training step has alive at once, the
+        data set not counted. source: (height, width) of the images as they are stored. plan: a step of so many."""
+        ...
+
+    def prediction_bytes(
+        self,
+        network: Network,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        *,
+        optimizer: Optimizer | None = None,
+        precision: Precision,
+        device: str = "cpu",
+    ) -> Callable[[int], int]:
+        """The same for ``Model.logits`` of so many images. optimizer: whose state is alive meanwhile."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether the framework says by it that the device's memory was not enough."""
+        ...
+
+    def available_memory(self, device: str) -> int | None:
+        """Bytes that are free on the device now; None where that cannot be known."""
+        ...
+
+    def watch_memory(self, device: str) -> Callable[[], int | None]:
+        """Begin anew to count tensors' bytes; a function that says their peak since, None where nobody counts."""
         ...
 
 

@@ -2,8 +2,10 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """What Linux calls bfloat16 arithmetic: AVX-512 and AMX on x86-64, bf16 on 64-bit Arm."""
@@ -41,14 +43,81 @@ def memory_limit() -> int | None:
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return None
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(place).read_text(encoding="utf-8").strip()
-        except OSError:  # no such control group
-            continue
-        if text.isdigit():
-            limit = min(limit, int(text))
-    return limit
+    return min([limit, *(most for most, _ in _control_groups())])
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that are free for this process now, without swapping; None where it cannot be known.
+
+    The limits of its control groups (a container's, a service's) count, and those that ``ulimit -v`` sets.
+    """
+    machine = _field(Path("/proc/meminfo"), "MemAvailable")
+    free = [max(0, most - used) for most, used in (*_control_groups(), *_process_limits())]
+    return min(free if machine is None else [machine, *free], default=None)
+
+
+class _Group(NamedTuple):
+    """What the files of a version of control groups are called; cached files give way and do not count as used."""
+
+    root: str
+    limit: str
+    used: str
+    cached: str
+    controller: str
+
+
+_GROUPS = (
+    _Group("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", ""),
+    _Group("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory"),
+)
+
+
+def _control_groups() -> Iterator[tuple[int, int]]:
+    """(limit, used) bytes of each control group with a limit that this process is in, its parents' too."""
+    own = _read(Path("/proc/self/cgroup")) or ""
+    places = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in own.splitlines() if line.count(":") >= 2}
+    for group in _GROUPS:
+        root = Path(group.root)
+        # In a container the path may be the host's: then only the root is there, and it is the container's own.
+        own_folder = root / places.get(group.controller, "/").lstrip("/")
+        for folder in (own_folder, *own_folder.parents):
+            if not folder.is_relative_to(root):
+                break
+            limit = (_read(folder / group.limit) or "").strip()
+            if limit.isdigit():
+                used = int(_read(folder / group.used) or 0)
+                yield int(limit), used - (_field(folder / "memory.stat", group.cached) or 0)
+
+
+def _process_limits() -> Iterator[tuple[int, int]]:
+    """(limit, used) bytes of what ``ulimit`` bounds for this process."""
+    try:
+        import resource
+    except ImportError:  # not Unix
+        return
+    for kind, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit, used = resource.getrlimit(kind)[0], _field(_STATUS, field)
+        if limit != resource.RLIM_INFINITY and used is not None:
+            yield limit, used
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:  # not Linux, or no such control group
+        return None
+
+
+def _field(path: Path, name: str) -> int | None:
+    """Bytes from a line such as ``MemAvailable: 12 kB`` or ``inactive_file 12288``; None where there is none."""
+    for line in (_read(path) or "").splitlines():
+        words = line.split()
+        if words and words[0].rstrip(":") == name:
+            return int(words[1]) * (1024 if words[2:] == ["kB"] else 1)
+    return None
 
 
 def peak_resident_bytes() -> int | None:
@@ -56,17 +125,9 @@ def peak_resident_bytes() -> int | None:
 
     getrusage says it too, but there a new program begins with the peak of the one that started it.
     """
-    return _resident("VmHWM")
+    return _field(_STATUS, "VmHWM")
 
 
 def resident_bytes() -> int | None:
     """The memory of this process that is resident now; None where the system does not say."""
-    return _resident("VmRSS")
-
-
-def _resident(field: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+    return _field(_STATUS, "VmRSS")

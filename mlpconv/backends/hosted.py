@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mlpconv.arch import cost
 from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
+from mlpconv.backends import hardware
 from mlpconv.backends import numpy as reference
-from mlpconv.backends.base import Floats, Images, Labels, Optimizer, State, StepPlan
+from mlpconv.backends.base import Floats, Images, Labels, Optimizer, Precision, State, StepPlan
 from mlpconv.backends.fold import can_fold, fold_axes
 from mlpconv.backends.weights import decays, weight_shapes
 from mlpconv.errors import RecipeError, WeightsError
@@ -209,3 +211,58 @@ def update(
     square = state["square"] * optimizer.beta2 + g * g * (1 - optimizer.beta2)
     root = sqrt(square / gathered[1])
     return p - mean / gathered[0] * lr / (root + optimizer.eps), {"mean": mean, "square": square}
+
+
+def training_bytes(
+    network: Network,
+    preprocess: Preprocess,
+    source: tuple[int, int],
+    plan: Callable[[int], StepPlan],
+    *,
+    optimizer: Optimizer,
+    precision: Precision,
+    device: str = "cpu",
+) -> Callable[[int], int]:
+    """As Backend.training_bytes, by the nominal ledger: what these engines keep is their compiler's choice."""
+    side, kind = plan(1).image_size, optimizer.kind
+    shape, wide = (network.input_channels, side, side), _value_bytes(precision)
+    return lambda batch: cost.training_memory(network, shape, batch=batch, optimizer=kind, value_bytes=wide).total
+
+
+def prediction_bytes(
+    network: Network,
+    preprocess: Preprocess,
+    source: tuple[int, int],
+    *,
+    optimizer: Optimizer | None = None,
+    precision: Precision,
+    device: str = "cpu",
+) -> Callable[[int], int]:
+    """As Backend.prediction_bytes, by the nominal ledger."""
+    shape, wide = (network.input_channels, preprocess.size, preprocess.size), _value_bytes(precision)
+    state = cost.WEIGHT_BYTES * len(slots(optimizer)) * cost.count(network, shape).parameters
+
+    def at(images: int) -> int:
+        return state + cost.prediction_memory(network, shape, batch=min(images, CHUNK), value_bytes=wide).total
+
+    return at
+
+
+def _value_bytes(precision: Precision) -> int:
+    return 2 if precision == "bfloat16" else 4
+
+
+def available_memory(device: str) -> int | None:
+    """Free memory of the machine; the engines do not say that of an accelerator."""
+    return hardware.available_memory() if device == "cpu" else None
+
+
+def watch_memory(device: str) -> Callable[[], int | None]:
+    """Nobody counts."""
+    return lambda: None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """TensorFlow has a kind of error for it, JAX and MXNet words in their own."""
+    told = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or told or "out of memory" in str(error).lower()

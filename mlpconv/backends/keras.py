@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.backends import hardware
+from mlpconv.backends import hardware, hosted
 from mlpconv.backends.base import Model, Optimizer, Precision, Weights
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, unknown
@@ -98,6 +98,12 @@ class KerasBackend:
             details = config.experimental.get_device_details(config.list_physical_devices("GPU")[index])
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
+
+    training_bytes = staticmethod(hosted.training_bytes)
+    prediction_bytes = staticmethod(hosted.prediction_bytes)
+    available_memory = staticmethod(hosted.available_memory)
+    watch_memory = staticmethod(hosted.watch_memory)
+    is_out_of_memory = staticmethod(hosted.is_out_of_memory)
 
     def _devices(self) -> list[str]:
         """ "cpu", then the accelerators."""

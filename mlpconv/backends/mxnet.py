@@ -11,6 +11,11 @@ import numpy as np
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Model, Optimizer, Precision, Weights
+from mlpconv.backends.hosted import available_memory as available_memory
+from mlpconv.backends.hosted import is_out_of_memory as is_out_of_memory
+from mlpconv.backends.hosted import prediction_bytes as prediction_bytes
+from mlpconv.backends.hosted import training_bytes as training_bytes
+from mlpconv.backends.hosted import watch_memory as watch_memory
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MissingDependency, MlpconvError, RecipeError, unknown
 

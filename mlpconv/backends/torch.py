@@ -41,6 +41,11 @@ from mlpconv.backends.fold import can_fold
 from mlpconv.backends.torch_fold import Fold
 from mlpconv.backends.torch_forward import Operation, operations
 from mlpconv.backends.torch_images import augment, fit
+from mlpconv.backends.torch_memory import available_memory as available_memory
+from mlpconv.backends.torch_memory import is_out_of_memory as is_out_of_memory
+from mlpconv.backends.torch_memory import prediction_bytes as prediction_bytes
+from mlpconv.backends.torch_memory import training_bytes as training_bytes
+from mlpconv.backends.torch_memory import watch_memory as watch_memory
 from mlpconv.backends.torch_steps import Steps
 from mlpconv.backends.weights import check_weights, is_statistic
 from mlpconv.data.mapped import map_of, release
@@ -193,8 +198,11 @@ class TorchModel:
         self.device = torch.device(device)
         self.classes = num_classes(network)
         self._layout = _layout(network, self.device)
-        module = native(network).to(self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
-        self.native = cast(nn.Sequential, module)
+        with self.device:
+            self.native = cast(nn.Sequential, native(network))
+        for parameter in self.native.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=self._layout)
         self._steps = Steps(self.native, optimizer) if optimizer else None
         self._generator = torch.Generator(self.device)
         self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
@@ -293,14 +301,18 @@ class TorchModel:
 
     def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
         """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
-        self.native.eval()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(images), batch):
-                pixels = _tensor(images[start : start + batch]).to(self.device).permute(0, 3, 1, 2)
-                with self._autocast():
-                    parts.append(forward(pixels).float().cpu())
+        starts = range(0, len(images), batch)
+        parts = [self._one_batch(images[start : start + batch], forward).cpu() for start in starts]
         return torch.cat(parts).contiguous().numpy()
+
+    def evaluated(self, images: Images) -> Tensor:
+        """``logits`` of one batch, as a tensor on the device."""
+        return self._one_batch(images, lambda pixels: self._forward(pixels, self.preprocess.size))
+
+    def _one_batch(self, images: Images, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        self.native.eval()
+        with torch.inference_mode(), self._autocast():
+            return forward(_tensor(images).to(self.device).permute(0, 3, 1, 2)).float()
 
     def training_state(self) -> State:
         """Weights, optimiser state and metric sums: all that a step changes."""

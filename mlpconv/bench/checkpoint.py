@@ -13,8 +13,9 @@ from typing import Any
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
 from mlpconv.runs import checkpoint
+from mlpconv.runs.recorder import CHECKPOINT_SECONDS
 from mlpconv.runs.run import environment
-from mlpconv.runs.session import CHECKPOINT_SECONDS, Session
+from mlpconv.runs.session import Session
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import change, get_recipe
 

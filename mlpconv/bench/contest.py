@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -42,8 +42,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     backend: str = "torch"
 
 
+class Threads(Protocol):
+    """A job of whatever kind: the ``Job`` of the contender's module, a msgspec.Struct."""
+
+    @property
+    def threads(self) -> int: ...
+
+
 def run_contender(
-    module: str, job: Job, *, name: str, patience: float = PATIENCE, python: str | None = None
+    module: str, job: Threads, *, name: str, patience: float = PATIENCE, python: str | None = None
 ) -> dict[str, Any]:
     """Run ``measure(job)`` of ``module`` in a new Python process and return what it returns.
 
@@ -54,7 +61,7 @@ def run_contender(
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
-        "KERAS_BACKEND": "jax" if job.backend == "jax" else "tensorflow",
+        "KERAS_BACKEND": "jax" if isinstance(job, Job) and job.backend == "jax" else "tensorflow",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }

@@ -4,8 +4,6 @@ Every number is the median over rounds. Ratios and shares are taken within each 
 whole machine for a minute does not count.
 """
 
-import shlex
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from statistics import median
@@ -15,9 +13,9 @@ import msgspec
 
 from mlpconv.bench import images, peak
 from mlpconv.bench.contest import Job, run_contender
+from mlpconv.bench.where import surroundings
 from mlpconv.errors import RecipeError
 from mlpconv.models import create_model
-from mlpconv.runs.run import environment
 
 FORMAT = 1
 SOURCE_SIZE = (28, 28)
@@ -114,8 +112,7 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
     def middle(values: list[Any]) -> float | None:
         return None if None in values else median(values)
 
-    surroundings = environment()
-    versions = {name: surroundings["versions"][name] for name in ("mlpconv", "python", "numpy", "torch")}
+    versions: dict[str, str] = {}
     for measured in first.values():
         versions |= measured.get("versions", {})
     result = {
@@ -148,10 +145,7 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
             "device": first["ours"]["device"],
             "peak_size": job.peak_size,
         },
-        "hardware": {key: surroundings[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
-        "versions": versions,
-        "date": surroundings["date"],
-        "command": shlex.join(["mlpconv", *sys.argv[1:]]),
+        **surroundings(versions),
     }
     return result | {"gates": [_judge(gate, result) for gate in GATES]}
 

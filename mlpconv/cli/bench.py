@@ -8,11 +8,12 @@ import typer
 from typer import Option
 
 from mlpconv.bench import BENCHMARKS
+from mlpconv.cli.bench_forecast import forecast, overhead
+from mlpconv.cli.measured import Out, end, make, write
 from mlpconv.cli.output import Column, Json, err, paragraph, print_json, say, table, write_file
 from mlpconv.errors import MlpconvError
 
 app = typer.Typer(help="Measure on this machine, ours beside its peers. Without a name: all benchmarks.")
-Out = Annotated[Path | None, Option(help="Also write the result into this directory, as JSON and as Markdown.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -60,16 +61,13 @@ def train(
         threads=threads or hardware.cpu_count(), device=device, peak_size=peak_size,
     )  # fmt: skip
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
 
     result = benchmark.measure(job, rounds, keras=keras, progress=progress)
-    if out is not None:
-        text = dumps(result, indent=1, ensure_ascii=False) + "\n"
-        write_file(out / "train.json", text, "--out")
-        write_file(out / "train.md", report.markdown(result), "--out")
+    write(result, report.markdown(result), out)
     if json:
         print_json(result, indent=None)
         return
@@ -77,13 +75,7 @@ def train(
     say()
     table([Column(title, right=index > 0) for index, title in enumerate(report.TITLES)], report.rows(result))
     say()
-    for line in report.facts(result):
-        paragraph(line)
-    say()
-    for line in report.gates(result):
-        say(line)
-    if out is not None:
-        say(f"\nwritten: {out / 'train.json'} and {out / 'train.md'}")
+    end(result, report.facts(result), out)
 
 
 @app.command()
@@ -101,7 +93,7 @@ def recipe(
     from mlpconv.bench import recipe as benchmark
 
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -139,7 +131,7 @@ def explain(
     from mlpconv.runs.run import Run
 
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -222,7 +214,7 @@ def checkpoint(
     if folder is not None and not folder.is_dir():
         raise MlpconvError(f"--folder {folder}: there is no such directory")
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -273,7 +265,7 @@ def frameworks(
         threads=threads or hardware.cpu_count(), device=device,
     )  # fmt: skip
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -301,7 +293,7 @@ def _to_stderr(line: str) -> None:
 def _show(result: dict[str, Any], benchmark: Any, stem: str, out: Path | None, json: bool) -> None:
     """Write and print the result of a benchmark that has TITLES, rows and markdown."""
     if out is not None:
-        _make(out)
+        make(out)
         write_file(out / f"{stem}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
         write_file(out / f"{stem}.md", benchmark.markdown(result), "--out")
     if json:
@@ -328,7 +320,7 @@ def folder(
     from mlpconv.bench import folder as benchmark
 
     if out is not None:
-        _make(out)
+        make(out)
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -345,16 +337,10 @@ def folder(
     say(f"training: {training['all']['images_per_second']:,.0f} images/s, {training['ratio']:.3f} of the small set's")
 
 
+app.command()(forecast)
+app.command()(overhead)
 _COMMANDS: dict[str, Any] = {
-    "train": train, "recipe": recipe, "accuracy": accuracy, "guard": guard, "explain": explain,
+    "train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe, "accuracy": accuracy,
+    "guard": guard, "explain": explain,
     "checkpoint": checkpoint, "folder": folder, "frameworks": frameworks,
 }  # fmt: skip
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpconvError(
-            f"--out {directory}: cannot be made: {error.strerror or error}; give another place"
-        ) from None

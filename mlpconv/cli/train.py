@@ -11,9 +11,11 @@ from mlpconv.cli.output import Download, Json, amount, duration, err, next_steps
 from mlpconv.errors import RecipeError
 
 if TYPE_CHECKING:
+    from mlpconv.runs.recorder import Recorder
     from mlpconv.runs.run import Result, Run
-    from mlpconv.runs.session import Recorder, Session
+    from mlpconv.runs.session import Session
     from mlpconv.runs.stop import Stop
+    from mlpconv.training.forecast import Fit
 
 
 def train(
@@ -81,6 +83,7 @@ def train(
     follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the whole plan and stop.")] = False,
     max_time: Annotated[str | None, Option(help="Stop in good order after this time, such as 90s, 30m or 2h.")] = None,
+    force: Annotated[bool, Option("--force", help="Begin even where the memory left will not do.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network and leave a run directory with everything needed to know, use and repeat it.
@@ -120,9 +123,11 @@ def train(
         _dry_run(session, json)
         return
     stop = Stop(limit, patience=PATIENCE)
-    recorder = session.run(out, resume=resume, resume_with=meant, should_stop=stop.wanted, **every)
-    if not json:
-        _announce(session, recorder.run)
+    recorder = session.run(out, resume=resume, resume_with=meant, should_stop=stop.wanted, force=force, **every)
+    if json:
+        recorder.forecast()
+    else:
+        _announce(session, recorder)
     ended = _follow(session, recorder, stop, quiet=json)
     if ended:
         _report(recorder.run, recorder.run.result, json)
@@ -225,7 +230,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     """Carry the run out and show it; whether it came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from mlpconv.runs.session import Resumed
+    from mlpconv.runs.recorder import Resumed
     from mlpconv.training.trainer import EpochEnded, Repaired, Stopped
     from mlpconv.training.trainer import Progress as Step
 
@@ -235,7 +240,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
         TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     epochs = session.recipe.epochs
-    with stop, Progress(*columns, console=err(), disable=not live, transient=True) as bar:
+    with stop, Progress(*columns, console=err(), disable=not live, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task(f"epoch 1/{epochs}", total=None, text="")
         for event in recorder:
             match event:
@@ -264,28 +269,22 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     return True
 
 
-def _announce(session: "Session", run: "Run") -> None:
+def _announce(session: "Session", recorder: "Recorder") -> None:
     """What will happen, before it does."""
     for line in _lines(session):
         say(line)
-    say(f"  into      {run.path}")
-    ahead = session.forecast()
+    say(f"  into      {recorder.run.path}")
+    ahead = recorder.forecast()
     say(f"  forecast  {duration(ahead.seconds)} at {ahead.images_per_second:,.0f} images/s; Ctrl-C stops and saves\n")
 
 
 def _lines(session: "Session") -> list[str]:
-    from mlpconv.arch.cost import count, training_memory
+    from mlpconv.arch.cost import count
     from mlpconv.arch.shapes import show
     from mlpconv.training.recipe import describe
 
     config, (train_set, test_set) = session.config, session.data
-    costs = count(session.network)
-    memory = training_memory(
-        session.network,
-        batch=config.recipe.batch_size,
-        optimizer=config.recipe.optimizer.kind,
-        value_bytes=2 if config.precision == "bfloat16" else 4,
-    )
+    costs, room = count(session.network), session.fit()
     height, width, channels = train_set.image_shape
     shape = show((channels, height, width))
     held = f", {len(session.validation):,} validation" if session.validation else ""
@@ -297,9 +296,16 @@ def _lines(session: "Session") -> list[str]:
         f"{train_set.num_classes} classes",
         *_about_folder(session),
         f"  recipe    {describe(config.recipe, config.recipe_name)}",
-        f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}; "
-        f"about {size(memory.total)} of tensors",
+        f"  runs on   {config.backend}, {session.backend.describe_device(config.device)}, {config.precision}",
+        f"  memory    {_memory(room)}",
     ]
+
+
+def _memory(room: "Fit") -> str:
+    tensors = f"about {size(room.tensor_bytes)} of tensors at the peak"
+    if room.available_bytes is None:
+        return tensors
+    return f"{tensors}, {size(room.available_bytes)} available; room for batches of up to {room.largest_batch:,}"
 
 
 def _about_folder(session: "Session") -> list[str]:
@@ -333,11 +339,12 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     if json:
         keys = (
             "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
-            "validation_accuracy", "dead_classes",
+            "validation_accuracy", "dead_classes", "peak_resident_bytes", "peak_tensor_bytes",
         )  # fmt: skip
         repairs = [event for line in run.history for event in line.get("repairs", ())]
         values = {key: getattr(result, key) for key in keys}
-        print_json({"run": str(run.path), **values, "repairs": repairs}, indent=None)
+        forecast = run.forecast._asdict() if run.forecast else None
+        print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
         return
     config = run.config
     from mlpconv.backends.base import get_backend

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.page import Html, element, page
-from mlpconv.runs.session import Event, Recorder, Resumed
+from mlpconv.runs.recorder import Event, Recorder, Resumed
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
 from mlpconv.training.watch import Repaired

@@ -64,6 +64,12 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def place(directory: Path) -> tuple[int, int]:
+    """(epoch, step) of the newest checkpoint, as its name says; (0, 0) where there is none."""
+    match = _NAME.fullmatch(found[-1].name) if (found := _list(directory)) else None
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
 def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
     """The epoch, from 1, whose model is the best so far, None before the first: by the accuracy on validation images
     where the history has it, else by the training loss, since the test set chooses nothing. The first of equals."""

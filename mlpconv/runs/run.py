@@ -100,7 +100,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it. Where there are
     validation images, the run's weights, and what is said of the test set, are of best_epoch (from 1), their best.
     examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
-    most memory that the process ever had, the framework and the data set counted; None where it is not known.
+    most memory that the process ever had, the framework and the data set counted; peak_tensor_bytes: of tensors
+    on the device, the data set counted, where its allocator says so (CUDA); None where they are not known.
     dead_classes: names; None where no class can die. repairs: how often the guard intervened."""
 
     loss: float
@@ -113,6 +114,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
     peak_resident_bytes: int | None = None
+    peak_tensor_bytes: int | None = None
     best_epoch: int | None = None
     validation_accuracy: float | None = None
     dead_classes: list[str] | None = None
@@ -133,6 +135,9 @@ class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     seconds: float
     images_per_second: float
+    tensor_bytes: int | None = None
+    available_bytes: int | None = None
+    largest_batch: int | None = None
     format: int = FORMAT
 
 
@@ -213,7 +218,7 @@ class Run:
         if not path.exists():
             return None
         expected = _read(path, _Expected, "damaged")
-        return Forecast(expected.seconds, expected.images_per_second)
+        return Forecast(*(getattr(expected, name) for name in Forecast._fields))
 
     def write_forecast(self, forecast: Forecast) -> None:
         write_atomic(self.path / FORECAST, msgspec.json.encode(_Expected(**forecast._asdict())) + b"\n")

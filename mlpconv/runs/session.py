@@ -1,53 +1,37 @@
 """A training run from recipe to run directory: prepared first, so that every mistake is found before any work."""
 
-import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Backend, Model, Precision, State, Weights, get_backend
+from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, Weights, get_backend
 from mlpconv.backends.weights import check_weights, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import NetworkError, RecipeError, RunError, TrainingFailed
+from mlpconv.errors import MlpconvError, NetworkError, RecipeError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
-from mlpconv.runs import class_maps, material, mistakes, pretrained
-from mlpconv.runs.checkpoint import GOOD
-from mlpconv.runs.place import claim, locked, make_directory, refuse_other, refuse_taken
-from mlpconv.runs.run import FAILED, WEIGHTS, Config, DataInfo, Failure, Result, Run
+from mlpconv.runs import material, pretrained
+from mlpconv.runs.files import write_tensors
+from mlpconv.runs.recorder import CHECKPOINT_SECONDS, Recorder
+from mlpconv.runs.run import Config, DataInfo, Run
 from mlpconv.runs.stored import read_classifier
-from mlpconv.training import trainer
-from mlpconv.training.forecast import Forecast, forecast
+from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast, smaller
 from mlpconv.training.guard import GuardState, sample_size
-from mlpconv.training.metrics import Evaluation, evaluate
-from mlpconv.training.plan import epochs_of, steps_per_epoch
+from mlpconv.training.plan import epochs_of, plan_step
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Watch
+from mlpconv.words import size as in_words
 
-CHECKPOINT_SECONDS = 300.0
-SLOW_STEP = 10.0
-"""Seconds: a step that takes longer is saved at once, since it may be too long to be waited for at a signal."""
-
-_log = logging.getLogger(__name__)
-
-
-class Resumed(NamedTuple):
-    """The run goes on behind ``step`` steps of ``epoch`` (both from 0)."""
-
-    epoch: int
-    step: int
-
-
-Event = trainer.Event | Resumed
+REPORT_SECONDS = 1.5
+"""For the pictures and the report at the end, as measured on one core."""
 
 
 class Session:
@@ -100,6 +84,8 @@ class Session:
         size = recipe.image_size or max(network.input_size)
         self.network = network.replace(input_size=(size, size))
         _check_size(self.network, size, train.num_classes, max(network.input_size))
+        if not weight_shapes(self.network):
+            raise RecipeError(f"model {recipe.model}: the network has no weights, so there is nothing to train")
         for _, each in recipe.image_sizes:
             _check_size(self.network, each, train.num_classes, size)
         values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
@@ -169,12 +155,66 @@ class Session:
             first_weights=self.first_weights, class_names=train.class_names, state=state, good=good,
         )  # fmt: skip
 
-    def forecast(self) -> Forecast:
-        """Time for the whole run, from a few steps carried out."""
+    @cached_property
+    def _tensor_bytes(self) -> Callable[[int], int]:
+        """From a batch size to the most bytes of a step at the largest image size, and of an evaluation."""
+        recipe, config, (train, test) = self.recipe, self.config, self.data
+        size = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
+        side = train.image_shape[:2]
+
+        def plan(batch: int) -> StepPlan:
+            smaller = msgspec.structs.replace(recipe, batch_size=batch)
+            return plan_step(smaller, batch, side, size, 0, 0).at_size(size)
+
+        given = (self.network, config.preprocess, side)
+        about: dict[str, Any] = {
+            "optimizer": recipe.optimizer, "precision": config.precision, "device": config.device
+        }  # fmt: skip
+        step = self.backend.training_bytes(*given, plan, **about)
+        evaluation = self.backend.prediction_bytes(*given, **about)(len(test))
+        return lambda batch: max(step(min(batch, len(train))), evaluation)
+
+    def fit(self) -> Fit:
+        """Whether the run has room on the device now, and the largest batch that has; nothing is carried out."""
+        train = self.data.train.images
+        available = self.backend.available_memory(self.config.device)
+        batch, most = self.recipe.batch_size, len(train)
+        if self.config.device == "cpu":  # where the images stay where they are already
+            return fit(self._tensor_bytes, batch, most, available, allowance=CPU_ALLOWANCE)
+        return fit(self._tensor_bytes, batch, most, available, allowance=DEVICE_ALLOWANCE, apart=train.nbytes)
+
+    def check_memory(self) -> Fit:
+        """Raise MlpconvError, with the batch that would fit, where the run has no room on the device."""
+        room = self.fit()
+        if room.available_bytes is not None and not room.fits:
+            raise MlpconvError(
+                f"batch size {self.recipe.batch_size}: {self.network.name} needs about {in_words(room.needed_bytes)} "
+                f"of memory in training, and {self.config.device} has {in_words(room.available_bytes)} left; "
+                f"{smaller(room.largest_batch)}; --force (force=True) begins all the same"
+            )
+        return room
+
+    def forecast(self, epoch: int = 0, step: int = 0, folder: Path | None = None) -> Forecast:
+        """Time from behind ``step`` steps of ``epoch`` on, from a few steps carried out and a save in ``folder``, and
+        memory."""
         train, test = self.data
-        size = self.config.preprocess.size
+        size, room = self.config.preprocess.size, self.fit()
         evaluated = len(test) + self.config.data.validation
-        self.expected = forecast(self.make_model, self.recipe, train.images, train.labels, evaluated, size)
+
+        def save(model: Model) -> None:
+            with TemporaryDirectory(prefix=".forecast-", dir=folder) as place:
+                empty = checkpoints.Checkpoint(0, 0, [], [], 0.0, model.training_state())
+                checkpoints.save(Path(place), empty)
+                write_tensors(Path(place) / "weights", model.weights(), {})
+
+        found = forecast(
+            self.make_model, self.recipe, train.images, train.labels, evaluated, size, epoch=epoch, step=step,
+            save=save, save_every=CHECKPOINT_SECONDS,
+        )  # fmt: skip
+        self.expected = found._replace(
+            seconds=found.seconds + REPORT_SECONDS, tensor_bytes=room.tensor_bytes,
+            available_bytes=room.available_bytes, largest_batch=room.largest_batch,
+        )  # fmt: skip
         return self.expected
 
     def run(
@@ -187,319 +227,19 @@ class Session:
         checkpoint_steps: int | None = None,
         resume_with: Collection[str] = (),
         report_every: float = 0.5,
-    ) -> "Recorder":
+        force: bool = False,
+    ) -> Recorder:
         """Open the run directory (a new one under ./runs where ``out`` is None); iterate over what it returns to train.
 
         checkpoint_every: seconds between two checkpoints within an epoch. checkpoint_steps: one comes after each so
         many steps of an epoch too. resume_with: what of the recipe, or "device", is meant to differ from what the run
-        was told. Raises RunError where the directory is not empty, in use, not writable, or of a run with other
-        settings.
+        was told. force: begin even where the memory left will not do. Raises MlpconvError where it will not, RunError
+        where the directory is not empty, in use, not writable, or of a run with other settings.
         """
+        room = self.fit() if force else self.check_memory()
         return Recorder(
-            self, out, resume, should_stop, checkpoint_every, checkpoint_steps, resume_with, report_every
+            self, out, resume, should_stop, checkpoint_every, checkpoint_steps, resume_with, report_every, room
         )  # fmt: skip
-
-
-class Recorder:
-    """Carries a session out and writes it down; iterating yields its events. ``run`` is the run directory."""
-
-    run: Run
-    watch: Watch
-
-    def __init__(
-        self,
-        session: Session,
-        out: str | Path | None,
-        resume: bool,
-        should_stop: Callable[[], bool],
-        checkpoint_every: float,
-        checkpoint_steps: int | None,
-        resume_with: Collection[str],
-        report_every: float,
-    ) -> None:
-        self.session, self.should_stop = session, should_stop
-        self.checkpoint_every, self.checkpoint_steps = checkpoint_every, checkpoint_steps
-        self.report_every = report_every
-        self._changes: list[str] = []
-        path = Path(out) if out is not None else claim(session.config.recipe_name, session.recipe.model)
-        self.history: list[dict[str, Any]] = []
-        self.curve: list[list[float]] = []
-        self.seconds = 0.0
-        if resume:
-            self.run = Run(path)
-            self._changes = refuse_other(self.run, session.config, resume_with)
-        else:
-            refuse_taken(path)
-            make_directory(path)
-            with locked(path):
-                refuse_taken(path)  # again: another process may have been quicker
-                self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
-            if session.material.loaded is not None:
-                with self._writing():
-                    material.keep(path, session.material.loaded)
-
-    def __iter__(self) -> Iterator[Event]:
-        with locked(self.run.path):
-            (self.run.path / FAILED).unlink(missing_ok=True)
-            try:
-                yield from self._train()
-            except TrainingFailed as error:
-                raise TrainingFailed(self._fail(str(error))) from None
-
-    def _train(self) -> Iterator[Event]:
-        if self.run.result is not None and not self._changes:
-            return
-        session, began = self.session, time.perf_counter() - self.session.seconds
-        train, test = session.data
-        model = session.make_model()
-        model.attach(train.images, train.labels)
-        epoch, step = self._restore(model)
-        if session.expected is not None:
-            with self._writing():
-                self.run.write_forecast(session.expected)
-        if epoch or step:
-            yield Resumed(epoch, step)
-        if self._ended():  # by its target accuracy, and only the result was left to write
-            return
-        held = session.validation
-        saved = heard = time.perf_counter()
-        spent = self.seconds
-        for event in trainer.train(
-            model,
-            session.recipe,
-            train.images,
-            train.labels,
-            test.images,
-            test.labels,
-            image_size=session.config.preprocess.size,
-            epoch=epoch,
-            step=step,
-            validation=trainer.LabelledImages(held.images, held.labels) if held else None,
-            watch=self.watch,
-            should_stop=self.should_stop,
-            report_every=self.report_every,
-            report_steps=self.checkpoint_steps,
-        ):
-            now = time.perf_counter()
-            slow, heard = now - heard >= SLOW_STEP, now
-            self.seconds = spent + now - began
-            match event:
-                case trainer.Progress(mark=mark):
-                    if mark:
-                        place = event.epoch + event.step / event.steps
-                        self.curve.append([place, event.loss, event.accuracy])
-                    due = now - saved >= self.checkpoint_every
-                    due = due or bool(self.checkpoint_steps and event.step % self.checkpoint_steps == 0)
-                    # Behind the last step, the end of the epoch saves.
-                    if slow or (due and event.step < event.steps):
-                        self._save(model, event.epoch, event.step)
-                        saved = heard = time.perf_counter()
-                case trainer.EpochEnded():
-                    self._end_epoch(model, event)
-                    saved = heard = time.perf_counter()
-                case trainer.Stopped():
-                    self._save(model, event.epoch, event.step)
-                case trainer.Repaired(moved=True):
-                    self._go_back(*event.to)
-            yield event
-
-    def _go_back(self, epoch: int, step: int) -> None:
-        """Forget what was written down of steps that are done anew."""
-        self.history = self.history[:epoch]
-        place = epoch + step / steps_per_epoch(self.session.recipe, len(self.session.data.train))
-        self.curve = [point for point in self.curve if epoch < point[0] <= place]
-
-    def _fail(self, message: str) -> str:
-        """Write down that training failed; in words what happened, and where the best weights are."""
-        good = self.watch.good
-        with self._writing():
-            if not self.history and good is not None and self.watch.guard.state.good != (0, 0):
-                model = self.watch.model
-                model.load_training_state(good)
-                self.run.write_weights(model.weights())
-            if (self.run.path / WEIGHTS).exists():
-                message += f"; the best weights are kept in {self.run.path / WEIGHTS}"
-            self.run.write_failure(Failure(message, self._new_repairs()))
-        self._draw()
-        return message
-
-    def _new_repairs(self) -> list[dict[str, Any]]:
-        """What the guard met since the last line of the history."""
-        known = sum(len(line["repairs"]) for line in self.history)
-        return [msgspec.to_builtins(event) for event in self.watch.guard.state.events[known:]]
-
-    def _restore(self, model: Model) -> tuple[int, int]:
-        with self._writing():
-            found = checkpoints.load_newest(self.run.path / "checkpoint", _log.warning)
-        if found is None:
-            self._take_changes(0, 0)
-            self.watch = self.session.watch(model)
-            return 0, 0
-        state, good = _without_good(found.state)
-        model.load_training_state(state)
-        guard = msgspec.convert(found.guard or {}, GuardState)
-        if guard.good == (found.epoch, found.step):
-            good = model.training_state()
-        found = found._replace(step=self._take_changes(found.epoch, found.step))
-        if self._changes:  # what was good under other settings stands at another step
-            guard.good, good, guard.tally.step = None, None, found.step
-        self.watch = self.session.watch(model, guard, good)
-        self.history, self.curve, self.seconds = found.history, found.curve, found.seconds
-        with self._writing():
-            self.run.write_history(self.history)
-            if found.step == 0 and self.history:
-                self._write_epoch(model, None)
-        return found.epoch, found.step
-
-    def _take_changes(self, epoch: int, step: int) -> int:
-        """Write down what is meant to differ from here on; the step of the epoch, which another batch size moves."""
-        if not self._changes:
-            return step
-        config, old = self.session.config, self.run.config.recipe
-        new, images = config.recipe, len(self.session.data.train)
-        if epoch > new.epochs or (epoch == new.epochs and step):
-            raise RecipeError(f"epochs {new.epochs}: {epoch} are done already; give more")
-        place = f"epoch {epoch}, step {step}"
-        said = (*self.run.config.resumed_with, *(f"{place}: {change}" for change in self._changes))
-        with self._writing():
-            self.run.change(msgspec.structs.replace(config, resumed_with=said))
-        if step == steps_per_epoch(old, images):
-            return steps_per_epoch(new, images)
-        return min(step * old.batch_size // new.batch_size, steps_per_epoch(new, images))
-
-    def _save(self, model: Model, epoch: int, step: int) -> None:
-        state, watch = model.training_state(), self.watch
-        if watch.good is not None and watch.guard.state.good != (epoch, step):
-            state |= {checkpoints.GOOD + name: value for name, value in watch.good.items()}
-        guard = msgspec.to_builtins(watch.guard.state)
-        place = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state, guard)
-        with self._writing():
-            checkpoints.save(self.run.path / "checkpoint", place)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self.run.path}: cannot be written: {error.strerror or error}; what was written before is whole: "
-                f"make room, then mlpconv train --out {self.run.path} --resume"
-            ) from None
-
-    def _end_epoch(self, model: Model, event: trainer.EpochEnded) -> None:
-        names = self.session.config.data.class_names
-        self.history.append(
-            {
-                "epoch": event.epoch + 1,
-                "loss": event.loss,
-                "train_accuracy": event.accuracy,
-                "test_loss": event.test.loss,
-                "test_accuracy": event.test.accuracy,
-                "class_accuracy": _by_class(names, event.test.class_accuracy),
-                "validation_loss": event.validation and event.validation.loss,
-                "validation_accuracy": event.validation and event.validation.accuracy,
-                "dead_classes": None if event.dead_classes is None else [names[k] for k in event.dead_classes],
-                "learning_rate": event.learning_rate,
-                "image_size": event.image_size,
-                "skipped": event.skipped,
-                "repairs": self._new_repairs(),
-                "curve": self.curve,
-                "seconds": event.seconds,
-                "evaluation_seconds": event.evaluation_seconds,
-                "examples_per_second": event.images_per_second,
-            }
-        )
-        self.curve = []
-        # First of all the checkpoint: from it, a resume writes the rest if this process ends here.
-        self._save(model, event.epoch + 1, 0)
-        with self._writing():
-            self._write_epoch(model, event.test)
-
-    def _write_epoch(self, model: Model, test: Evaluation | None) -> None:
-        """Everything that is there after an epoch, and after the last one the result. test: None where another process
-        measured it; what the result needs is measured anew."""
-        self.run.write_history(self.history)
-        best = self.history[best_epoch(self.history) - 1]
-        if best is self.history[-1]:
-            self.run.write_weights(model.weights())
-        ended = self._ended()
-        data = self.session.data.test
-        if ended and best is not self.history[-1]:
-            model.load_weights(self.run.weights())
-            test = None
-        if test is None and ended:
-            test = evaluate(model.logits(data.images), data.labels)
-        if test is not None:
-            mistakes.save(self.run.path, len(self.history), test, data)
-            if ended:
-                class_maps.save(self.run.path, model, self.session.network, self.session.config.preprocess, data)
-                self._finish(test)
-
-    def _ended(self) -> bool:
-        """Whether the last epoch is over, or the target accuracy reached."""
-        recipe = self.session.recipe
-        if not self.history or recipe.target_accuracy is None:
-            return len(self.history) == recipe.epochs
-        return len(self.history) == recipe.epochs or self.history[-1]["validation_accuracy"] >= recipe.target_accuracy
-
-    def _finish(self, test: Evaluation) -> None:
-        last, best = self.history[-1], self.history[best_epoch(self.history) - 1]
-        held = best["validation_accuracy"]
-        # Of an epoch that was interrupted, only the part behind the interruption was timed.
-        timed = sum(line["seconds"] for line in self.history)
-        images = sum(line["seconds"] * line["examples_per_second"] for line in self.history)
-        self.run.write_result(
-            Result(
-                loss=last["loss"],
-                train_accuracy=last["train_accuracy"],
-                test_accuracy=best["test_accuracy"],
-                test_loss=best["test_loss"],
-                examples_per_second=images / timed,
-                seconds=self.seconds,
-                epochs=len(self.history),
-                class_accuracy=best["class_accuracy"],
-                confusion=test.confusion.tolist(),
-                peak_resident_bytes=hardware.peak_resident_bytes(),
-                best_epoch=None if held is None else best["epoch"],
-                validation_accuracy=held,
-                dead_classes=best["dead_classes"],
-                repairs=self.watch.guard.state.repairs,
-            )
-        )
-        self._draw()
-
-    def _draw(self) -> None:
-        """What people look at. The run is complete without it, so a full disk is no failure here."""
-        from mlpconv.runs.plots import save_curves
-        from mlpconv.runs.report import write_report
-
-        try:
-            if self.history:
-                save_curves(self.history, self.run.path / "curves.png", self.run.name)
-            write_report(self.run)
-        except OSError as error:
-            _log.warning(
-                "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
-                self.run.path, error.strerror or error, self.run.path,
-            )  # fmt: skip
-
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int:
-    """The epoch, from 1, whose weights are the run's: the best on the validation images, the first of equals; without
-    them the last, since the test set chooses nothing."""
-    if history[-1].get("validation_accuracy") is None:
-        return len(history)
-    return max(history, key=lambda line: line["validation_accuracy"])["epoch"]
-
-
-def _without_good(state: State) -> tuple[State, State | None]:
-    """The model's state of a checkpoint, and the one that the guard would go back to."""
-    good = {name.removeprefix(GOOD): value for name, value in state.items() if name.startswith(GOOD)}
-    return {name: value for name, value in state.items() if not name.startswith(GOOD)}, good or None
-
-
-def _by_class(names: tuple[str, ...], accuracies: np.ndarray) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(names, accuracies, strict=True)}
 
 
 def _weights(start: str | Path, network: Network) -> Weights:

@@ -1,50 +1,184 @@
-"""What a run will take, from a few real steps on a model that is thrown away."""
+"""What a run will take: its time from a few real steps on a model that is thrown away, and whether it has room.
+
+Steps that would take too long are timed on smaller batches, so a forecast takes a few seconds whatever the network.
+"""
 
 import time
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
+
+import msgspec
 
 from mlpconv.backends.base import Images, Labels, Model
 from mlpconv.training.plan import plan_step, steps_per_epoch
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.schedules import image_size
 
+STEPS_SECONDS, EVALUATION_SECONDS = 3.0, 1.0
+"""About how long a forecast times steps, and evaluation."""
+FEW = 8
+"""Images of the first, small step; it and one of twice as many say how large a step can be afforded."""
+CPU_ALLOWANCE, DEVICE_ALLOWANCE = 1.75, 1.2
+"""Memory taken for each byte of tensors, as measured (docs/costs.md): what lies idle between them in the C library's
+heap, or in the pool of an accelerator's allocator."""
+SCRATCH_BYTES = 128 * 2**20
+"""For what is no tensor: threads, compiled kernels and their work space."""
+
+
+class Fit(NamedTuple):
+    """Whether a run has room. tensor_bytes: alive at the peak, as predicted. needed_bytes: resident for them.
+    available_bytes: what the device has left, None where that is not known. largest_batch: the most images a step that
+    fit, at most the whole training set; 0 where not even one does, None where it is not known."""
+
+    tensor_bytes: int
+    needed_bytes: int
+    available_bytes: int | None
+    largest_batch: int | None
+
+    @property
+    def fits(self) -> bool:
+        return self.available_bytes is None or self.needed_bytes <= self.available_bytes
+
 
 class Forecast(NamedTuple):
-    """seconds: of the whole run, evaluations included. images_per_second: of training, at the last epoch's image
-    size."""
+    """seconds: of the whole run, or of what is left of it; evaluations, checkpoints and the report included.
+    images_per_second: of training, at the last epoch's image size. The others are Fit's; None in a run of an earlier
+    version."""
 
     seconds: float
     images_per_second: float
+    tensor_bytes: int | None = None
+    available_bytes: int | None = None
+    largest_batch: int | None = None
+
+
+def fit(
+    tensor_bytes: Callable[[int], int],
+    batch: int,
+    most: int,
+    available: int | None,
+    *,
+    allowance: float = CPU_ALLOWANCE,
+    apart: int = 0,
+) -> Fit:
+    """Whether steps of ``batch`` images fit, and how many would.
+
+    tensor_bytes: the peak for a batch, never less for a larger one. most: images there are. allowance: bytes taken for
+    each byte of tensors. apart: bytes of the data set, where it takes room on the device too.
+    """
+
+    def needed(size: int) -> int:
+        return int(allowance * tensor_bytes(size)) + SCRATCH_BYTES + apart
+
+    largest = None
+    if available is not None:
+        low, high = 0, most  # low fits, or is 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if needed(middle) <= available else (low, middle - 1)
+        largest = low
+    return Fit(tensor_bytes(batch), needed(batch), available, largest)
+
+
+def smaller(batch: int | None) -> str:
+    """What to do where a step needs too much memory."""
+    if not batch:
+        return "not even one image a step fits: take a smaller network or --image-size"
+    return f"the largest batch that fits is about {batch}: --batch-size {batch}"
 
 
 def forecast(
-    make_model: Callable[[], Model], recipe: Recipe, images: Images, labels: Labels, test_count: int, size: int
+    make_model: Callable[[], Model],
+    recipe: Recipe,
+    images: Images,
+    labels: Labels,
+    test_count: int,
+    size: int,
+    *,
+    epoch: int = 0,
+    step: int = 0,
+    save: Callable[[Model], object] = lambda model: None,
+    save_every: float = inf,
 ) -> Forecast:
-    """Time three steps at each image size that the recipe uses (the first not counted), and one evaluation batch."""
+    """Time some steps at each image size that the recipe uses (the first not counted), an evaluation batch, and a save.
+
+    epoch, step: what is done already (both from 0); the rest is what is forecast. save: what happens after every epoch,
+    and every ``save_every`` seconds.
+    """
     model = make_model()
-    seen = min(len(images), 4 * recipe.batch_size)
-    model.attach(images[:seen], labels[:seen])
+    batch = min(recipe.batch_size, len(images))
+    model.attach(images[:batch], labels[:batch])
     steps, side = steps_per_epoch(recipe, len(images)), (images.shape[1], images.shape[2])
-    sizes = [image_size(recipe, step / steps, size) for step in range(steps * recipe.epochs)]
-    cost = {each: _seconds_per_step(model, recipe, seen, side, each) for each in dict.fromkeys(sizes)}
-    few = images[: min(seen, 256)]
-    model.logits(few)
+    sizes = [image_size(recipe, each / steps, size) for each in range(steps * recipe.epochs)]
+    first = min(steps * epoch + step, len(sizes))
+    different = list(dict.fromkeys(sizes[first:] or sizes[-1:]))
+    seconds = STEPS_SECONDS / len(different)
+    cost = {each: _seconds_per_image(model, recipe, batch, side, each, seconds) for each in different}
+    last = len(images) - (steps - 1) * batch
+    training = sum(
+        cost[each] * (last if (place + 1) % steps == 0 else batch) for place, each in enumerate(sizes[first:], first)
+    )
+    epochs = recipe.epochs - epoch
+    evaluation = _seconds_per_evaluated(model, images) * test_count
+    saves = epochs + training // save_every
+    return Forecast(training + epochs * evaluation + saves * _seconds_of(lambda: save(model)), 1 / cost[sizes[-1]])
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    model.logits(few)
-    evaluation = (time.perf_counter() - began) / len(few) * test_count
-    seconds = sum(cost[each] for each in sizes) + recipe.epochs * evaluation
-    return Forecast(seconds, min(recipe.batch_size, len(images)) / cost[sizes[-1]])
+    work()
+    return time.perf_counter() - began
 
 
-def _seconds_per_step(model: Model, recipe: Recipe, count: int, side: tuple[int, int], size: int) -> float:
-    full = [step for step in range(steps_per_epoch(recipe, count)) if (step + 1) * recipe.batch_size <= count] or [0]
-    times = []
-    for index in range(3):
-        plan = plan_step(recipe, count, side, size, 0, full[index % len(full)])
-        model.read_metrics()
-        began = time.perf_counter()
-        model.train_step(plan.at_size(size))
-        model.read_metrics()
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+def _seconds_per_image(
+    model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, seconds: float
+) -> float:
+    """Of steps of ``batch`` images, found in about ``seconds``."""
+
+    def step(images: int) -> float:
+        smaller = msgspec.structs.replace(recipe, batch_size=images)
+
+        def work() -> None:
+            model.train_step(plan_step(smaller, batch, side, size, 0, 0).at_size(size))
+            model.read_metrics()
+
+        return _seconds_of(work)
+
+    def timed(images: int) -> float:
+        # The first of a size fills caches, and touches memory for the first time.
+        first = step(images)
+        return first if first > seconds / 6 else min(step(images), step(images))
+
+    def line(few: int, small: float, many: int, large: float) -> tuple[float, float]:
+        """What a step costs by itself, such as its update, and what by the image."""
+        each = min(max((large - small) / (many - few), 0.0), large / many) if many > few else large / many
+        return large - each * many, each
+
+    few, twice = min(batch, FEW), min(batch, 2 * FEW)
+    small = timed(few)
+    large = timed(twice) if twice > few else small
+    fixed, each = line(few, small, twice, large)
+    affordable = (seconds / 4 - fixed) / each if each else batch
+    taken = int(max(twice, min(batch, affordable)))
+    if taken > twice:
+        spent, times = step(taken), []
+        while spent < seconds and len(times) < 20 and (len(times) < 3 or spent < seconds / 2):
+            times.append(step(taken))
+            spent += times[-1]
+        mean = sum(times) / len(times) if times else spent
+        fixed, each = line(twice, large, taken, mean)
+    return fixed / batch + each
+
+
+def _seconds_per_evaluated(model: Model, images: Images) -> float:
+    def seconds(count: int) -> float:
+        return _seconds_of(lambda: model.logits(images[:count]))
+
+    few = min(len(images), 4 * FEW)
+    seconds(few)
+    small = min(seconds(few), seconds(few))
+    taken = max(few, min(len(images), 32 * FEW, int(few * EVALUATION_SECONDS / (2 * small))))
+    if taken > few:
+        seconds(taken)
+    return seconds(taken) / taken

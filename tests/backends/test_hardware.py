@@ -1,6 +1,7 @@
 """What the machine is said to be, on this machine and on others that are made up."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,3 +84,76 @@ def test_a_containers_limit_counts_where_it_is_lower(monkeypatch, limit, expecte
     monkeypatch.setattr(Path, "read_text", read)
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert hardware.memory_limit() == (expected or whole)
+
+
+LIMITED = {
+    "/proc/meminfo": "MemTotal: 900 kB\nMemAvailable:    800 kB\n",
+    "/proc/self/cgroup": "0::/user/service\n",
+    "/sys/fs/cgroup/user/memory.max": "500000\n",
+    "/sys/fs/cgroup/user/memory.current": "300000\n",
+    "/sys/fs/cgroup/user/memory.stat": "anon 1\ninactive_file 100000\n",
+    "/sys/fs/cgroup/user/service/memory.max": "max\n",
+}
+"""Version 2: what files give way for counts as free, and a limit stands on the group above."""
+OLD = {
+    "/proc/meminfo": "MemAvailable: 800 kB\n",
+    "/proc/self/cgroup": "4:memory:/of/the/host\n1:cpu:/\n",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "400000\n",
+    "/sys/fs/cgroup/memory/memory.usage_in_bytes": "150000\n",
+    "/sys/fs/cgroup/memory/memory.stat": "cache 9\ntotal_inactive_file 50000\n",
+}
+"""Version 1 in a container, where the group's path is the host's."""
+FULL = LIMITED | {"/sys/fs/cgroup/user/memory.current": "700000\n"}
+
+
+@pytest.mark.parametrize(("files", "limit", "left"), [
+    (LIMITED, 500000, 300000),
+    (OLD, 400000, 300000),
+    (FULL, 500000, 0),
+    ({"/proc/meminfo": "MemAvailable: 800 kB\n"}, None, 800 * 1024),
+    ({}, None, None),
+])  # fmt: skip
+def test_what_a_container_has_left(monkeypatch, files, limit, left):
+    def read(path: Path, **_: object) -> str:
+        try:
+            return files[str(path)]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(hardware, "_process_limits", lambda: [])
+    assert hardware.available_memory() == left
+    if limit:
+        assert hardware.memory_limit() == limit
+
+
+MEASURE = "from mlpconv.backends.hardware import available_memory; print(available_memory())"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the files are Linux's")
+def test_ulimit_counts():
+    free = int(subprocess.check_output([sys.executable, "-c", MEASURE]))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29)); "
+    limited = int(subprocess.check_output([sys.executable, "-c", limit + MEASURE]))
+    assert 0 < limited < 2**29 < free
+
+
+@pytest.fixture
+def control_group():
+    """A memory control group of version 1 below our own, which takes a process by a line in ``cgroup.procs``."""
+    own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    place = Path(f"/sys/fs/cgroup/memory{own.get('memory', '/')}", f"mlpconv-test-{os.getpid()}")
+    try:
+        place.mkdir()
+        (place / "memory.limit_in_bytes").write_text(str(2**28))
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error.strerror}")
+    yield place
+    place.rmdir()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_a_real_control_group_counts(control_group):
+    enter = f"open('{control_group}/cgroup.procs', 'w').write('0'); "
+    left = int(subprocess.check_output([sys.executable, "-c", enter + MEASURE]))
+    assert 2**27 < left <= 2**28

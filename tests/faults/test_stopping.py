@@ -221,7 +221,7 @@ def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path)
 
     assert PATIENCE < 30 - 5
     path = tmp_path / "run"
-    slow = "import mlpconv.runs.session; mlpconv.runs.session.SLOW_STEP = 0.2\n" + impatient()
+    slow = "import mlpconv.runs.recorder; mlpconv.runs.recorder.SLOW_STEP = 0.2\n" + impatient()
     # A step that takes a while is saved, so that of one that takes for ever only itself is lost.
     slow += at_step(6, SLEEP, before="time.sleep(0.3)")
     process = world.start(*command, "--out", path, program=slow)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from softmax_regression import SoftmaxRegression
 
 from mlpconv.training import forecast as module
-from mlpconv.training.forecast import forecast
+from mlpconv.training.forecast import fit, forecast
 from mlpconv.training.recipe import Augmentation, Recipe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
@@ -14,7 +16,8 @@ LABELS = np.arange(50) % 3
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when a model works: a step costs its size in seconds, an evaluation 0.5 an image."""
+    """A clock that only moves when a model works: a step costs an eighth of its size for each image and what the test
+    says for itself, an evaluation 0.5 an image."""
 
     class Clock:
         now = 0.0
@@ -28,15 +31,13 @@ def clock(monkeypatch):
 
 
 class Costly(SoftmaxRegression):
-    def __init__(self, clock):
+    def __init__(self, clock, own=0.0):
         super().__init__()
-        self.clock = clock
+        self.clock, self.own = clock, own
 
     def train_step(self, plan):
         super().train_step(plan)
-        # The first step of a size compiles, or fills a cache.
-        first = sum(other.image_size == plan.image_size for other in self.plans) == 1
-        self.clock.now += plan.image_size * (100 if first else 1)
+        self.clock.now += self.own + plan.image_size * len(plan.indices) / 8
 
     def logits(self, images):
         self.clock.now += 0.5 * len(images)
@@ -46,32 +47,87 @@ class Costly(SoftmaxRegression):
 def test_every_step_of_every_size_is_counted_once(clock):
     recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
     found = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4)
-    # Three steps an epoch; the third epoch begins at 16 and takes 32 from its middle on, which is its third step.
-    assert found.seconds == pytest.approx(3 * 8 + 3 * 16 + (2 * 16 + 32) + 3 * 100 * 0.5)
-    assert found.images_per_second == pytest.approx(20 / 32)
+    # Three steps an epoch, of 20, 20 and 10 images; the third epoch takes 32 from its middle on: its third step.
+    assert found.seconds == pytest.approx(50 * 1 + 50 * 2 + (40 * 2 + 10 * 4) + 3 * 100 * 0.5)
+    assert found.images_per_second == pytest.approx(1 / 4)
 
 
 def test_without_sizes_it_is_the_models(clock):
     found = forecast(lambda: Costly(clock), Recipe(epochs=2, batch_size=25), IMAGES, LABELS, 10, 4)
-    assert found.seconds == pytest.approx(2 * (2 * 4 + 5))
-    assert found.images_per_second == pytest.approx(25 / 4)
+    assert found.seconds == pytest.approx(2 * (50 * 0.5 + 5))
+    assert found.images_per_second == pytest.approx(2)
 
 
-def test_a_batch_is_never_more_than_all_images(clock):
-    found = forecast(lambda: Costly(clock), Recipe(epochs=1, batch_size=512), IMAGES, LABELS, 10, 4)
-    assert found.images_per_second == pytest.approx(50 / 4)
+def test_what_is_done_already_is_not_forecast(clock):
+    recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
+    found = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=1, step=2)
+    # The last step of the second epoch, and the third epoch as above.
+    assert found.seconds == pytest.approx(10 * 2 + (40 * 2 + 10 * 4) + 2 * 100 * 0.5)
+    # All steps are done, and the result is not written yet.
+    over = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=3, step=0)
+    assert over.seconds == 0
+    assert over.images_per_second == found.images_per_second == pytest.approx(1 / 4)
 
 
-def test_only_whole_batches_are_timed(clock):
+def test_checkpoints_take_time_after_every_epoch_and_by_the_clock(clock):
+    def save(model):
+        clock.now += 7
+
+    def seconds(**options):
+        return forecast(
+            lambda: Costly(clock), Recipe(epochs=2, batch_size=25), IMAGES, LABELS, 10, 4, **options
+        ).seconds
+
+    bare = seconds()
+    assert seconds(save=save) - bare == pytest.approx(2 * 7)
+    # Training is 2·50·0.5 = 50 s.
+    assert seconds(save=save, save_every=15.0) - bare == pytest.approx((2 + 3) * 7)
+
+
+def test_what_a_step_costs_by_itself_is_not_taken_for_its_images(clock):
+    found = forecast(lambda: Costly(clock, own=100.0), Recipe(epochs=1, batch_size=50), IMAGES, LABELS, 10, 4)
+    assert found.seconds == pytest.approx(100 + 50 * 0.5 + 5)
+
+
+def test_slow_steps_are_timed_on_few_images_and_quick_ones_on_whole_batches(clock):
     models = []
 
     def make():
         models.append(Costly(clock))
         return models[-1]
 
-    forecast(make, Recipe(epochs=1, batch_size=20), IMAGES, LABELS, 10, 4)
-    assert {len(plan.indices) for plan in models[0].plans} == {20}
-    assert len(models) == 1
+    forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 400)
+    assert {len(plan.indices) for plan in models[0].plans} == {8, 16}
+    forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 0.01)
+    assert max(len(plan.indices) for plan in models[1].plans) == 40
+    # A warm-up and two for the small ones, and never without end.
+    assert len(models[1].plans) <= 6 + 21
+
+
+def test_a_batch_is_never_more_than_all_images(clock):
+    found = forecast(lambda: Costly(clock), Recipe(epochs=1, batch_size=512), IMAGES, LABELS, 10, 4)
+    assert found.images_per_second == pytest.approx(2)
+
+
+@given(st.integers(1, 500), st.integers(1, 300), st.integers(0, 10**9), st.integers(1, 10**6))
+def test_the_largest_batch_fits_and_the_next_does_not(batch, most, available, each):
+    room = fit(lambda size: 10**6 + size * each, batch, most, available, apart=1000)
+
+    def fits(size):
+        return fit(lambda size: 10**6 + size * each, size, most, available, apart=1000).fits
+
+    assert room.tensor_bytes == 10**6 + batch * each
+    assert room.needed_bytes > room.tensor_bytes
+    assert 0 <= room.largest_batch <= most
+    assert room.largest_batch == 0 or fits(room.largest_batch)
+    assert room.largest_batch == most or not fits(room.largest_batch + 1)
+    assert room.fits == fits(batch)
+
+
+def test_where_memory_is_not_known_everything_fits():
+    room = fit(lambda size: 10**15, 1, 10, None)
+    assert room.fits
+    assert room.largest_batch is None
 
 
 def test_the_real_model_is_what_it_would_have_been():

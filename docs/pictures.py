@@ -1,0 +1,67 @@
+"""The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`.
+
+The notebook is carried out in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
+Jupyter itself makes of a notebook, beside what `make dev` installs.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+WIDTH, HEIGHT = 1100, 1500
+CELLS = (6, 7, 10, 11)
+"""What the picture shows of the notebook: the shape of every block, training with its curves."""
+
+
+def take(page_address: str, picture: Path, height: int) -> None:
+    """The first ``height`` pixels of a page, in light colours."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not work for root, as whom containers run.
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"] if os.getuid() == 0 else []
+        )
+        page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
+        page.goto(page_address)
+        page.wait_for_load_state("load")
+        page.screenshot(path=picture)
+        browser.close()
+
+
+def report(run: str) -> None:
+    """Of the report that training left in ``run``."""
+    take(Path(run, "report.html").resolve().as_uri(), IMAGES / "report.png", HEIGHT)
+
+
+def notebook() -> None:
+    """Of the chapter's notebook, carried out."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbconvert import HTMLExporter  # pyright: ignore[reportMissingImports]
+
+    book = nbformat.read(ROOT / "notebooks" / "chapter.ipynb", as_version=4)
+    book.cells = book.cells[: max(CELLS) + 1]
+    with TemporaryDirectory() as folder:
+        NotebookClient(book, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        book.cells = [book.cells[index] for index in CELLS]
+        # MathJax and the like come from foreign hosts; nothing here needs them.
+        exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="")
+        page = Path(folder, "chapter.html")
+        page.write_text(exporter.from_notebook_node(book)[0], encoding="utf-8")
+        take(page.as_uri(), IMAGES / "notebook.png", HEIGHT)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["report", run]:
+            report(run)
+        case ["notebook"]:
+            notebook()
+        case _:
+            sys.exit(__doc__)

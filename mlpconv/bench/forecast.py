@@ -1,0 +1,94 @@
+"""`mlpconv bench forecast`: what the forecast says of time and memory, and what it then is.
+
+Memory: the peak of tensors in a training step and in prediction. Time: short real runs, each forecast in the process
+that carries it out, on a part of Fashion-MNIST.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlpconv.bench import images
+from mlpconv.bench.contest import Job as Contest
+from mlpconv.bench.contest import run_contender
+from mlpconv.bench.forecast_case import Job
+from mlpconv.bench.where import surroundings
+from mlpconv.models import model_entry
+
+FORMAT = 1
+MODULE = "mlpconv.bench.forecast_case"
+RUN_IMAGES = {"nin": 1536, "alexnet": 1024, "lenet": 60_000, "nin_28": 7680}
+"""Training images of a timed run: several seconds on two cores."""
+OTHER_IMAGES, TEST_IMAGES = 1024, 512
+BATCH_SIZES = (32, 128, 256)
+PRECISIONS = ("float32", "bfloat16")
+TIME_BOUND, MEMORY_BOUND = 0.25, 0.15
+
+
+def measure(
+    networks: Sequence[str] = tuple(RUN_IMAGES),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    *,
+    threads: int,
+    most_images: int | None = None,
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Every network at every batch size; the result as docs/json/bench-forecast.schema.json describes it.
+
+    most_images: a bound on the training images of a timed run. Raises NetworkError for an unknown network,
+    BenchmarkFailed where a process ends early.
+    """
+    for name in networks:
+        model_entry(name)
+    sizes = tuple(sorted(batch_sizes))
+    job = Contest(batch_size=1, image_size=1, steps=1, warmup=1, threads=threads)
+    data = run_contender("mlpconv.bench.images", job, name="data")["data"]
+    times, memory = [], []
+    for name in networks:
+        count = min(RUN_IMAGES.get(name, OTHER_IMAGES), most_images or images.COUNT)
+        found = _run(Job(what="time", network=name, batch_sizes=sizes, threads=threads, images=count,
+                         test_images=min(TEST_IMAGES, count), data=data, device=device))  # fmt: skip
+        times += found
+        for case in found:
+            progress(f"{name}, batch {case['batch_size']}: {_seconds(case)}")
+    for name in networks:
+        for precision in PRECISIONS:
+            memory += _run(Job(what="memory", network=name, batch_sizes=sizes, threads=threads, precision=precision,
+                               device=device))  # fmt: skip
+            progress(f"{name}, {precision}: memory, off by at most {_worst(memory[-len(sizes) :]):.1%}")
+    settings = {"networks": list(networks), "batch_sizes": list(sizes), "threads": threads, "data": data}
+    return summarize(times, memory, settings)
+
+
+def _run(job: Job) -> list[dict[str, Any]]:
+    return run_contender(MODULE, job, name=f"{job.network}, {job.what}")["cases"]
+
+
+def _seconds(case: dict[str, Any]) -> str:
+    seconds = case["seconds"]
+    return f"{seconds['predicted']:.1f} s predicted, {seconds['measured']:.1f} s measured"
+
+
+def error(pair: dict[str, float]) -> float:
+    """How far a prediction is from what was measured, as a share of it; below 0 where it is too low."""
+    return pair["predicted"] / pair["measured"] - 1
+
+
+def _worst(cases: list[dict[str, Any]]) -> float:
+    return max(abs(error(case[kind])) for case in cases for kind in ("training", "prediction"))
+
+
+def summarize(times: list[dict[str, Any]], memory: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """The result: all cases, and the largest errors against their bounds."""
+    worst = (
+        ("time of a run: largest error", max(abs(error(case["seconds"])) for case in times), TIME_BOUND),
+        ("tensor bytes, training: largest error", max(abs(error(case["training"])) for case in memory), MEMORY_BOUND),
+        ("tensor bytes, prediction: largest error", max(abs(error(c["prediction"])) for c in memory), MEMORY_BOUND),
+    )
+    gates = [
+        {"name": name, "value": value, "bound": bound, "below": True, "passed": value < bound}
+        for name, value, bound in worst
+    ]
+    place = surroundings()
+    about = {"format": FORMAT, "benchmark": "forecast", "time": times, "memory": memory, "gates": gates}
+    return about | {"settings": settings} | place

@@ -1,0 +1,102 @@
+"""Results of `mlpconv bench forecast` and `mlpconv bench overhead` for people."""
+
+from typing import Any
+
+from mlpconv.bench import report
+from mlpconv.bench.forecast import error
+
+TIME_TITLES = ("network", "batch", "precision", "images", "predicted s", "measured s", "error", "forecast took s")
+MEMORY_TITLES = (
+    "network", "precision", "batch", "training MiB", "measured", "error", "prediction MiB", "measured", "error",
+    "resident MiB",
+)  # fmt: skip
+
+
+def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each timed run, as TIME_TITLES says."""
+    return [
+        (
+            case["network"], str(case["batch_size"]), case["precision"], f"{case['images']:,}",
+            f"{case['seconds']['predicted']:.2f}", f"{case['seconds']['measured']:.2f}",
+            f"{error(case['seconds']):+.1%}", f"{case['forecast_seconds']:.1f}",
+        )
+        for case in result["time"]
+    ]  # fmt: skip
+
+
+def memory_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each memory case, as MEMORY_TITLES says."""
+    return [
+        (
+            case["network"], case["precision"], str(case["batch_size"]),
+            *(text for kind in ("training", "prediction") for text in (
+                _mebibytes(case[kind]["predicted"]), _mebibytes(case[kind]["measured"]), f"{error(case[kind]):+.1%}"
+            )),
+            _mebibytes(case["resident_bytes"]),
+        )
+        for case in result["memory"]
+    ]  # fmt: skip
+
+
+def _mebibytes(count: int | None) -> str:
+    return "–" if count is None else f"{count / 2**20:,.1f}"
+
+
+NOTES = (
+    "time: short real runs on a part of the images, evaluation included; the forecast is made in the same process "
+    "before the first step",
+    "memory: tensors alive at the peak, by PyTorch's own account, without the data set; resident is the most that the "
+    "process had by then, PyTorch itself and smaller batches before included, with memory kept for later use",
+)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The whole result of `bench forecast` as a page."""
+    lines = ["# Forecast", "", "What was predicted before the first step, and what it then was.", ""]
+    for titles, rows in ((TIME_TITLES, time_rows(result)), (MEMORY_TITLES, memory_rows(result))):
+        lines += [_line(titles), _line(["---:" if index > 2 else "---" for index in range(len(titles))])]
+        lines += [*map(_line, rows), ""]
+    lines += [f"- {note}" for note in NOTES]
+    return "\n".join([*lines, "", *_ending(result)])
+
+
+def overhead_facts(result: dict[str, Any]) -> list[str]:
+    """What `bench overhead` measured, a sentence a line."""
+    has = result["settings"]
+    return [
+        f"the recipe quick, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "
+        f"{has['rounds']} rounds: a run's steps take {result['overhead_share']:+.2%} more time (median of the rounds)",
+        f"plans, progress and the points of the curve take {result['outside_share']:.3%} of a run's training time, "
+        "timed within it; where a notebook draws the curves instead of a bar in a terminal, they take "
+        f"{result['notebook_share']:.3%}",
+        f"curves and report are written in {result['report_seconds']:.2f} s; the recipe takes about "
+        f"{result['recipe_seconds']:.0f} s",
+    ]
+
+
+def overhead_markdown(result: dict[str, Any]) -> str:
+    """The whole result of `bench overhead` as a page."""
+    facts = [f"- {fact}" for fact in overhead_facts(result)]
+    return "\n".join(["# What progress, plan, notebook and report cost", "", *facts, "", *_ending(result)])
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ending(result: dict[str, Any]) -> list[str]:
+    hardware, versions = result["hardware"], result["versions"]
+    memory = f", {hardware['memory_bytes'] / 2**30:.0f} GiB" if hardware["memory_bytes"] else ""
+    bfloat16 = "with" if hardware["bfloat16"] else "without"
+    return [
+        "Gates:",
+        "",
+        *(f"- {line}" for line in report.gates(result)),
+        "",
+        f"- command: `{result['command']}`",
+        f"- hardware: {hardware['processor']}, {hardware['cpus']} processors {bfloat16} bfloat16{memory}; "
+        f"{hardware['platform']}",
+        f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        f"- date: {result['date']}",
+        "",
+    ]

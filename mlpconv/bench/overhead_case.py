@@ -1,0 +1,143 @@
+"""The same steps bare and as a whole run, with its progress bar or in a notebook, in turn, in one process."""
+
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from mlpconv.backends import allocator
+from mlpconv.backends.base import Model
+from mlpconv.bench.contest import DataName
+from mlpconv.bench.forecast_case import first_images
+from mlpconv.bench.images import splits
+from mlpconv.data import Splits
+from mlpconv.notebook.live import watch
+from mlpconv.runs.plots import save_curves
+from mlpconv.runs.recorder import Recorder
+from mlpconv.runs.report import write_report
+from mlpconv.runs.session import Session
+from mlpconv.training import trainer
+from mlpconv.training.forecast import forecast
+from mlpconv.training.plan import plan_step
+from mlpconv.training.recipe import change, get_recipe
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to measure: rounds of ``steps`` steps, each bare and as a run."""
+
+    batch_size: int
+    steps: int
+    rounds: int
+    threads: int
+    image_size: int | None = None
+    data: DataName = "generated"
+    device: str | None = None
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Seconds of the steps, bare and whole, by round; the seconds that a run spends outside of them; of its report."""
+    allocator.keep_memory()
+    whole = splits(job.data)
+    data = Splits(first_images(whole.train, job.steps * job.batch_size), first_images(whole.test, job.batch_size))
+    size = {"image_size": job.image_size} if job.image_size else {}
+    recipe = change(get_recipe("quick"), {"batch_size": job.batch_size, "epochs": 1, **size})
+    session = Session(recipe, recipe_name="quick", data=data, device=job.device)
+    found: dict[str, list[float]] = {name: [] for name in ("bare", "whole", "outside", "report", "notebook")}
+    _bare(session)  # caches and memory
+    for number in range(job.rounds):
+        # The order changes, so that a machine that slows down harms both alike.
+        for bare in (True, False) if number % 2 == 0 else (False, True):
+            if bare:
+                found["bare"].append(_bare(session))
+            else:
+                for name, seconds in _whole(session, _in_terminal).items():
+                    found[name].append(seconds)
+        shown = _whole(session, _in_notebook)
+        found["notebook"].append(shown["outside"] / shown["whole"])
+    full = change(get_recipe("quick"), {"batch_size": job.batch_size, **size})
+    train, test = whole
+    ahead = forecast(
+        session.make_model, full, train.images, train.labels, len(test), session.config.preprocess.size
+    ).seconds
+    return found | {"recipe_seconds": ahead, "precision": session.config.precision}
+
+
+def _bare(session: Session) -> float:
+    model, train, size = session.make_model(), session.data.train, session.config.preprocess.size
+    model.attach(train.images, train.labels)
+    side, steps = train.image_shape[:2], len(train) // session.recipe.batch_size
+    plans = [plan_step(session.recipe, len(train), side, size, 0, step) for step in range(steps)]
+    began = time.perf_counter()
+    for plan in plans:
+        model.train_step(plan)
+    model.read_metrics()
+    return time.perf_counter() - began
+
+
+class _Timed:
+    """A Model before the true one, with a clock on its steps."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self.seconds = model, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def train_step(self, plan: Any) -> None:
+        began = time.perf_counter()
+        self._model.train_step(plan)
+        self.seconds += time.perf_counter() - began
+
+
+def _in_terminal(recorder: Recorder) -> None:
+    """As `mlpconv train` shows a run."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
+               TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True))  # fmt: skip
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Progress(*columns, console=screen, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("epoch 1", total=None, text="")
+        for event in recorder:
+            if isinstance(event, trainer.Progress):
+                text = f"loss {event.loss:.3f} {event.images_per_second:,.0f} images/s"
+                bar.update(task, completed=event.step, total=event.steps, text=text)
+
+
+def _in_notebook(recorder: Recorder) -> None:
+    """As a notebook's kernel shows it: curves drawn anew, and written down for the page."""
+    sent = io.StringIO()
+    with redirect_stdout(sent):
+        for _ in watch(recorder, lambda html, text: json.dump({"text/html": str(html), "text/plain": text}, sent)):
+            pass
+
+
+def _whole(session: Session, show: Callable[[Recorder], None]) -> dict[str, float]:
+    """A run with everything that it shows; the seconds of its steps, of what is not the model's within them, and of
+    its pictures and report."""
+    timed: list[_Timed] = []
+    make = session.make_model
+
+    def make_timed() -> Model:
+        timed.append(_Timed(make()))
+        return cast(Model, timed[-1])
+
+    session.make_model = make_timed
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
+            recorder = session.run(Path(folder) / "run", force=True)
+            show(recorder)
+            (line,) = recorder.history
+            began = time.perf_counter()
+            save_curves(recorder.history, recorder.run.path / "curves.png", recorder.run.name)
+            write_report(recorder.run)
+            report = time.perf_counter() - began
+    finally:
+        session.make_model = make
+    return {"whole": line["seconds"], "outside": line["seconds"] - timed[0].seconds, "report": report}

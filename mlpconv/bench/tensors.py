@@ -1,0 +1,28 @@
+"""The most bytes of tensors that were alive at once, as PyTorch itself counts them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+def peak_tensor_bytes(work: Callable[[], object], device: str = "cpu") -> int:
+    """Of all tensors that ``work`` makes on ``device``, by the profiler's account of allocations, or by the statistics
+    of CUDA's allocator. What existed before does not count."""
+    if device.startswith("cuda"):
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        kept = work()  # until the profiler has ended, or its end would count as freed
+    assert profiled.profiler is not None
+    assert profiled.profiler.kineto_results is not None
+    events: list[Any] = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    alive = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    del kept
+    return peak
