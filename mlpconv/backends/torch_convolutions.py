@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlpconv.backends import torch_fir
+
 Parameters = Callable[[], tuple[Tensor, Tensor | None]]
 Size = tuple[int, int]
 
@@ -37,17 +39,29 @@ class Convolutions:
         if torch.is_grad_enabled() and is_fused(x):
             return _Fused.apply(x, self.convolutions, *(each for pair in parameters for each in pair))  # pyright: ignore[reportReturnType]
         for convolution, (weight, bias) in zip(self.convolutions, parameters, strict=True):
-            x = _convolve(x, convolution, weight.to(x.dtype), bias if bias is None else bias.to(x.dtype))
+            x = _convolve(x, convolution, weight, bias if bias is None else bias.to(x.dtype))
         return x
 
 
 def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor | None) -> Tensor:
     _, stride, padding, relu = convolution
-    if is_fused(x):
-        after = "relu" if relu else "none"
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, (1, 1), 1, after, [], "")
-    x = F.conv2d(x, weight, bias, stride, padding)
-    return F.relu_(x) if relu else x
+    if not is_fused(x):
+        x = F.conv2d(x, weight.to(x.dtype), bias, stride, padding)
+        return F.relu_(x) if relu else x
+
+    def direct(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, after: str = "none") -> Tensor:
+        padded, weight = (rows, padding[1]), weight.to(x.dtype)
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padded, stride, (1, 1), 1, after, [], "")
+
+    if _is_fast(x, convolution, weight):
+        x = torch_fir.convolve(x, weight, bias, padding[0], direct)
+        return F.relu_(x) if relu else x
+    return direct(x, weight, bias, padding[0], "relu" if relu else "none")
+
+
+def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
+    rows = x.shape[2] + 2 * convolution.padding[0] - weight.shape[2] + 1
+    return torch_fir.suits(tuple(weight.shape), convolution.stride, rows)
 
 
 def is_fused(x: Tensor) -> bool:
@@ -60,11 +74,13 @@ def is_fused(x: Tensor) -> bool:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, convolutions: Sequence[Convolution], *parameters: Tensor | None) -> Tensor:
-        weights = [weight.to(x.dtype) for weight in parameters[::2] if weight is not None]
+        weights = [weight for weight in parameters[::2] if weight is not None]
         biases = [bias if bias is None else bias.to(x.dtype) for bias in parameters[1::2]]
         maps = [x]
-        for each, weight, bias in zip(convolutions, weights, biases, strict=True):
-            x = _convolve(x, each, weight, bias)
+        for index, (each, bias) in enumerate(zip(convolutions, biases, strict=True)):
+            if not _is_fast(x, each, weights[index]):
+                weights[index] = weights[index].to(x.dtype)
+            x = _convolve(x, each, weights[index], bias)
             maps.append(x)
         if not convolutions[-1].relu:
             maps.pop()
@@ -97,28 +113,43 @@ def _gradients(
     gradient: Tensor, before: Tensor, weight: Tensor, bias: bool, each: Convolution, below: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Of a convolution's input (if ``below``), weight and bias, by the gradient of its output."""
+    if not _is_fast(before, each, weight):
+        return _direct_gradients(gradient, before, weight, bias, each, below)
+    rowless = each._replace(padding=(0, each.padding[1]))
 
+    def direct(gradient: Tensor, before: Tensor, weight: Tensor, bias: bool) -> torch_fir.Gradients:
+        found, of_weight, of_bias = _direct_gradients(gradient, before, weight.to(before.dtype), bias, rowless, True)
+        assert found is not None
+        return found, of_weight, of_bias
+
+    return torch_fir.gradients(gradient, before, weight, bias, each.padding[0], direct)
+
+
+def _direct_gradients(
+    gradient: Tensor, before: Tensor, weight: Tensor, bias: bool, each: Convolution, below: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
     def backward(output: Tensor, x: Tensor, *asked: bool) -> list[Tensor]:
         sizes = [len(weight)] if asked[2] else None
         return torch.ops.aten.convolution_backward(
             output, x, weight, sizes, each.stride, each.padding, (1, 1), False, (0, 0), 1, asked
         )
 
-    if gradient.dtype != torch.float32:
-        found, of_weight, of_bias = backward(gradient, before, below, True, bias)
-        return found, of_weight, of_bias
-    # In float32, oneDNN needs up to twice the time for a weight's gradient where it also sums the bias's, and again
-    # where a map's size has few divisors, as 53 has: one long map for each thread suits it.
-    of_bias = gradient.sum((0, 2, 3)) if bias else None
     found = backward(gradient, before, True, False, False)[0] if below else None
+    # In float32, oneDNN needs up to twice the time for a weight's gradient where it also sums the bias's.
+    apart = bias and gradient.dtype == torch.float32
+    of_bias = gradient.sum((0, 2, 3)) if apart else None
     if weight.shape[2:] == each.stride == (1, 1) and each.padding == (0, 0):
         gradient, before = _flat(gradient), _flat(before)
-    return found, backward(gradient, before, False, True, False)[1], of_bias
+    _, of_weight, summed = backward(gradient, before, False, True, bias and not apart)
+    return found, of_weight, of_bias if apart else summed
 
 
 def _flat(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (maps, C, 1, positions), without a copy: one map for each thread, or one in all."""
-    maps = torch.get_num_threads()
+    """(B, C, H, W) as (maps, C, 1, positions), without a copy: as many maps as suits oneDNN's gradient of a weight.
+
+    It is up to twice as slow on maps whose size has few divisors, as 53 has.
+    """
+    maps = torch.get_num_threads() if x.dtype == torch.float32 else len(x)
     maps = maps if len(x) % maps == 0 else 1
     rows = x.permute(0, 2, 3, 1).contiguous()
     return rows.view(maps, 1, -1, x.shape[1]).permute(0, 3, 1, 2)

@@ -36,9 +36,11 @@ class Dropout:
         share = self.module.p
         if not self.module.training or share == 0:
             return x
-        # Drawn in the order in which the map lies in memory: channels last.
-        drawn = torch.rand(x.permute(_last(x)).shape, generator=self.generator, device=x.device).permute(_first(x))
-        return x * (drawn >= share).to(x.dtype) / (1 - share)
+        # 16 bits for each value, in the order in which the map lies in memory: channels last.
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+        drawn = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)[: x.numel()]
+        drawn = drawn.view(x.permute(_last(x)).shape).permute(_first(x))
+        return x * (drawn >= round(share * 2**16) - 2**15).to(x.dtype) / (1 - share)
 
 
 def operations(

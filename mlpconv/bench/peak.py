@@ -2,7 +2,8 @@
 
 The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
 convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones leave
-out what is folded away (mlpconv.backends.fold) and what nobody reads (mlpconv.backends.extents).
+out what is folded away (mlpconv.backends.fold), what nobody reads (mlpconv.backends.extents) and the products that the
+fast FIR algorithm saves (mlpconv.backends.torch_fir).
 """
 
 import time
@@ -11,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import Conv2d
+from mlpconv.arch.layers import Conv2d, pair
 from mlpconv.arch.network import Network
 from mlpconv.backends import allocator
 from mlpconv.backends.extents import computed_extents
@@ -30,17 +31,25 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     """FLOPs of forward and backward for one image of ``source`` (height, width) enlarged to ``size``², as executed by
     our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
     """
+    from mlpconv.backends.torch_fir import row_products, suits
+
     shape = (network.input_channels, size, size)
     folded = can_fold(network, source, size)
     extents = computed_extents(network, shape, folded)
+    convolutions = {name: layer for name, layer in network.walk() if isinstance(layer, Conv2d)}
     total = 0
     for index, layer in enumerate(layer for layer in count(network, shape).layers if layer.macs):
         macs, backward = layer.macs, layer.backward_macs
         if index == 0 and folded:
             macs = backward = _folded_macs(network, source, size, extents[layer.name].size)
         elif layer.name in extents:
-            computed, whole = prod(extents[layer.name].size), prod(layer.output_shape[1:])
+            rows, columns = extents[layer.name].size
+            computed, whole = rows * columns, prod(layer.output_shape[1:])
             macs, backward = macs // whole * computed, backward // whole * computed
+            kernel, stride = (pair(getattr(convolutions[layer.name], what)) for what in ("kernel_size", "stride"))
+            if suits((layer.output_shape[0], layer.input_shape[0], *kernel), stride, rows):
+                done, direct = row_products(kernel[0], rows), kernel[0] * rows
+                macs, backward = macs // direct * done, backward // direct * done
         total += 2 * (macs + backward)
     return total
 

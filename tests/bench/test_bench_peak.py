@@ -31,6 +31,7 @@ def executed_in_a_step(source, size):
     [
         pytest.param((28, 28), 112, id="folded"),
         pytest.param((14, 28), 112, id="folded-by-two-factors"),
+        pytest.param((28, 28), 192, id="fast-convolution"),
         pytest.param((28, 28), 80, id="not-folded"),
     ],
 )
@@ -56,8 +57,10 @@ def test_the_chapters_network_at_its_own_size():
     # Pooling reads 53 × 53 of block 1's 54 × 54 positions, 25 × 25 of block 2's 26 × 26, 11 × 11 of block 3's 12 × 12.
     block1 = 6 * 96 * (54 * 54 - 53 * 53) * (96 + 96)
     block2 = 6 * 256 * (26 * 26 - 25 * 25) * (96 * 25 + 256 + 256)
+    # 13 even and 12 odd rows of the 5 × 5 convolution, from 13 · 3 + 13 · 2 + 12 · 3 rows of products, not 125.
+    fast = 6 * 256 * 25 * 96 * 5 * (125 - 101)
     block3 = 6 * 384 * (12 * 12 - 11 * 11) * (256 * 9 + 384 + 384)
-    assert nominal - executed == folded + block1 + block2 + block3
+    assert nominal - executed == folded + block1 + block2 + block3 + fast
 
 
 def test_share_of_peak():
