@@ -33,7 +33,7 @@ def test_output_and_gradients_are_the_convolutions(kernel_rows, rows, padding, s
         for shape in ((2, 3, height, 4), (5, 3, kernel_rows, 2), (5,))
     )
     leaves = [each.clone().requires_grad_() for each in (x, weight, bias)]
-    expected = F.conv2d(*leaves, padding=(padding, 0))
+    expected = F.conv2d(leaves[0], leaves[1], leaves[2], padding=(padding, 0))
     gradient = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
     expected.backward(gradient)
     torch.testing.assert_close(torch_fir.convolve(x, weight, bias, padding, direct), expected.detach())
@@ -71,7 +71,7 @@ def test_it_is_as_exact_in_a_block(dtype, monkeypatch):
         leaves = [x.detach().to(dtype).requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()]
         y = Convolutions([Convolution(lambda: (leaves[1], leaves[2]), (1, 1), (1, 2), True)])(leaves[0])
         (y.float() * torch.arange(y.numel()).view_as(y).cos()).sum().backward()
-        return [y.detach().double(), *(leaf.grad.double() for leaf in leaves)]
+        return [y.detach().double(), *(torch.Tensor(leaf.grad).double() for leaf in leaves)]
 
     calls = []
     original = torch_fir.convolve
