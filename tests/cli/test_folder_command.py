@@ -1,8 +1,12 @@
 """Images of one's own on the command line: check, train, evaluate, predict, clean."""
 
 import csv
+import html
 import json
+import tarfile
+import zipfile
 
+import images
 import jsonschema
 import numpy as np
 import pytest
@@ -89,6 +93,34 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
 
 
+def test_a_folder_with_every_oddity_trains_and_the_report_lists_what_was_skipped(cli, tmp_path):
+    expected = images.odd_folder(tmp_path / "odd")
+    names = ("<script>alert(1)<script>", "кошка", "new\nline")
+    images.classes(tmp_path / "odd", dict.fromkeys(names, 12), 100)
+    count = images.odd_images(tmp_path / "odd" / names[0])
+    said = cli("train", "--data", "odd", *QUICK, "--out", "run")
+    assert said.code == 0, said.err
+    skipped = {row["path"]: row["reason"] for row in lines_of(tmp_path / "run" / "skipped.csv")}
+    assert skipped.keys() == expected.keys()
+    assert len(lines_of(tmp_path / "run" / "split.csv")) == 5 * 12 + count
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<script>alert" not in page
+    for text in (
+        "&lt;script&gt;alert(1)&lt;script&gt;",
+        "кошка",
+        "new\\nline",
+        f"{len(expected)} things in the folder could",
+    ):
+        assert text in page
+    for path, reason in skipped.items():
+        assert expected[path] in reason
+        assert f'">{path}</th><td class="wrap">{reason}</td>' in html.unescape(page)
+    said = cli("train", "--data", "odd", "--strict")
+    assert said.code == 2
+    # What only decoding finds is told where nothing else is wrong.
+    assert all(f"{path}: {reason}" in said.err for path, reason in skipped.items() if path != "b/cut.jpg")
+
+
 @pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
 def test_strict_refuses(cli, photos, command):
     said = cli(*command, "photos", "--strict")
@@ -117,10 +149,17 @@ def test_check_warns(cli, tmp_path):
         (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),
+        (("train", "--data", "none"), "one's own: a folder of images or a CSV file"),
+        (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and give the folder"),
+        (("data", "check", "p.tar"), "p.tar: an archive; unpack it, and give the folder"),
+        (("data", "check", "photos/across/0.png"), "0.png: an image; give the folder that holds the classes' folders"),
         (("train", "--data", "photos", "--data-dir", "x"), "is a folder itself"),
     ],
 )
-def test_mistakes(cli, photos, digits_run, arguments, message):
+def test_mistakes(cli, photos, digits_run, tmp_path, arguments, message):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as packed, tarfile.open(tmp_path / "p.tar", "w") as tar:
+        packed.write(photos / "across" / "0.png")
+        tar.add(photos / "across" / "0.png")
     said = cli(*(digits_run if each == "RUN" else each for each in arguments))
     assert said.code == 2
     assert message in said.err
