@@ -154,8 +154,8 @@ def warnings(
         )
     if passed:
         said.append(
-            f"{len(passed):,} thing{'s' * (len(passed) > 1)} in the folder could not be used; the plan lists them, with "
-            "reasons."
+            f"{len(passed):,} thing{'s' * (len(passed) > 1)} in the folder could not be used; the plan lists them "
+            "with reasons."
         )
     skipped = sum(line["skipped"] for line in history)
     if skipped:
