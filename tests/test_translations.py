@@ -1,4 +1,4 @@
-"""README in Chinese and Japanese says what the English one says: the same commands, code, networks, recipes, numbers."""
+"""README in Chinese and Japanese says what the English one says: commands, code, networks, recipes, numbers."""
 
 import re
 

@@ -1,12 +1,10 @@
 """Images of one's own on the command line: check, train, evaluate, predict, clean."""
 
 import csv
-import html
 import json
 import tarfile
 import zipfile
 
-import images
 import jsonschema
 import numpy as np
 import pytest
@@ -91,34 +89,6 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert value["bytes"] > 0
     assert check("data-clean", cli("data", "clean", "--json").json())["removed"]
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
-
-
-def test_a_folder_with_every_oddity_trains_and_the_report_lists_what_was_skipped(cli, tmp_path):
-    expected = images.odd_folder(tmp_path / "odd")
-    names = ("<script>alert(1)<script>", "кошка", "new\nline")
-    images.classes(tmp_path / "odd", dict.fromkeys(names, 12), 100)
-    count = images.odd_images(tmp_path / "odd" / names[0])
-    said = cli("train", "--data", "odd", *QUICK, "--out", "run")
-    assert said.code == 0, said.err
-    skipped = {row["path"]: row["reason"] for row in lines_of(tmp_path / "run" / "skipped.csv")}
-    assert skipped.keys() == expected.keys()
-    assert len(lines_of(tmp_path / "run" / "split.csv")) == 5 * 12 + count
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert "<script>alert" not in page
-    for text in (
-        "&lt;script&gt;alert(1)&lt;script&gt;",
-        "кошка",
-        "new\\nline",
-        f"{len(expected)} things in the folder could",
-    ):
-        assert text in page
-    for path, reason in skipped.items():
-        assert expected[path] in reason
-        assert f'">{path}</th><td class="wrap">{reason}</td>' in html.unescape(page)
-    said = cli("train", "--data", "odd", "--strict")
-    assert said.code == 2
-    # What only decoding finds is told where nothing else is wrong.
-    assert all(f"{path}: {reason}" in said.err for path, reason in skipped.items() if path != "b/cut.jpg")
 
 
 @pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
