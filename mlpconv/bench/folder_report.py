@@ -13,7 +13,8 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"random batches from the cache: {result['cached_per_second']:,.0f} images/s, {result['speedup']:,.0f} times "
         f"as fast as decoding ({result['decoded_per_second']:,.0f} images/s)",
         f"training nin_32, {trained['steps']} steps: {all_['images_per_second']:,.0f} images/s on {all_['images']:,} "
-        f"images, {few['images_per_second']:,.0f} on {few['images']:,}; ratio {trained['ratio']:.3f}",
+        f"images, of which none is in memory at first, {few['images_per_second']:,.0f} on {few['images']:,} that are; "
+        f"ratio {trained['ratio']:.3f}",
     ]
     if all_["peak_bytes"] is not None:
         said.append(
