@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from test_json import check
 
+from mlpconv.cli import output
+
 QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
 
 
@@ -96,6 +98,18 @@ def test_strict_refuses(cli, photos, command):
     said = cli(*command, "photos", "--strict")
     assert said.code == 2
     assert "across/notes.txt: not an image" in said.err
+
+
+def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, monkeypatch):
+    def stop(self, name, done, total):
+        update(self, name, done, total)
+        raise KeyboardInterrupt
+
+    update = output.Download._update
+    monkeypatch.setattr(output.Download, "_update", stop)
+    said = cli("train", "--data", "photos")
+    assert said.code == 130
+    assert said.err == "stopped; what was read and decoded is kept: the same command goes on from there\n"
 
 
 def test_check_warns(cli, tmp_path):
