@@ -41,11 +41,12 @@ class MaxPooling(layers.Layer):
 
     def __init__(self, name: str, kernel: tuple[int, int], strides: tuple[int, int], sides: Sides, dtype: str) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.kernel, self.strides, self.sides, self.built = kernel, strides, sides, True
+        self.kernel, self.strides = (kernel[0], kernel[1]), (strides[0], strides[1])  # JAX keys its cache by them
+        self.sides, self.built = sides, True
 
     def call(self, x: Any) -> Any:
         x = jnp.pad(x, ((0, 0), *self.sides, (0, 0)), constant_values=-jnp.inf)
-        return max_pool(x, tuple(self.kernel), tuple(self.strides))
+        return max_pool(x, self.kernel, self.strides)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -83,7 +84,7 @@ def _backward(kernel: tuple[int, int], strides: tuple[int, int], kept: tuple[Any
     return (whole,)
 
 
-max_pool.defvjp(_forward, _backward)
+max_pool.defvjp(_forward, _backward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _taken(

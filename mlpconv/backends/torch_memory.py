@@ -101,6 +101,7 @@ def training_bytes(
     device: str = "cpu",
 ) -> Callable[[int], int]:
     """As Backend.training_bytes says: the step itself is carried out, on tensors without values."""
+
     def step(batch: int) -> object:
         model = TorchModel(network, preprocess, optimizer, precision, device)
         model.attach(_blank(network, source, batch), np.zeros(batch, np.int64))
@@ -120,6 +121,7 @@ def prediction_bytes(
     device: str = "cpu",
 ) -> Callable[[int], int]:
     """As Backend.prediction_bytes says, for at most EVALUATION_BATCH images at once."""
+
     def predict(batch: int) -> object:
         model = TorchModel(network, preprocess, optimizer, precision, device)
         model.evaluated(_blank(network, source, batch))
