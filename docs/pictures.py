@@ -74,8 +74,8 @@ def own(run: str) -> None:
         take(Path(run, "report.html").resolve().as_uri(), Path(folder, "report.png"), 900)
         (figure,) = maps.glob("*.png")
         for picture, name in (
-            (samples, "own-samples"), (Path(run, "curves.png"), "own-curves"), (Path(folder, "report.png"), "own-report"),
-            (figure, "own-maps"),
+            (samples, "own-samples"), (Path(run, "curves.png"), "own-curves"),
+            (Path(folder, "report.png"), "own-report"), (figure, "own-maps"),
         ):  # fmt: skip
             with Image.open(picture) as image:
                 # A page is read over the network: 128 colours do, and are a third of the bytes.

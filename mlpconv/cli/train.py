@@ -75,10 +75,15 @@ def train(
     ] = None,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
     weights: Annotated[
-        str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
+        str | None,
+        Option(metavar="RUN", help="Begin with all weights of a run or .safetensors file: same network, same classes."),
     ] = None,
     pretrained: Annotated[
-        str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
+        str | None,
+        Option(
+            metavar="RUN",
+            help="Begin with those weights but for the last block: for other classes (docs/how-to/start-weights.md).",
+        ),
     ] = None,
     strict: Annotated[
         bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")
@@ -202,8 +207,8 @@ def _prepare(
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, start=weights, options=Options(strict, follow_links),
-            progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, goes_on=resume_from,
+            options=Options(strict, follow_links), progress=progress,
         )  # fmt: skip
     return session, None
 

@@ -82,7 +82,8 @@ class Recorder:
             make_directory(path)
             with locked(path):
                 refuse_taken(path)  # again: another process may have been quicker
-                self.run = Run.create(path, session.config, session.backend.describe_device(session.config.device))
+                device = session.backend.describe_device(session.config.device)
+                self.run = Run.create(path, session.config, device, session.began_with)
             if session.material.loaded is not None:
                 with self._writing():
                     material.keep(path, session.material.loaded)
