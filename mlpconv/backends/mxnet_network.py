@@ -44,9 +44,7 @@ def build(network: Network, shape: Shape) -> Any:
     return whole
 
 
-def lean(
-    network: Network, native: Any, shape: Shape, *, behind: str | None = None, output: str | None = None
-) -> Any:
+def lean(network: Network, native: Any, shape: Shape, *, behind: str | None = None, output: str | None = None) -> Any:
     """The layers of ``native`` for images of ``shape``, pooled first; behind, output: as in ``placed.place``.
 
     What nobody reads is computed: it would take padding of its own before a convolution, which takes longer.
