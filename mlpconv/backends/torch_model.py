@@ -128,9 +128,7 @@ class TorchModel:
         """float32 (N, classes) for uint8 (N, H, W, C), in evaluation mode, in batches."""
         if not len(images):
             return np.empty((0, self.classes), np.float32)
-        found = self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
-        release(images)
-        return found
+        return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
         """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
@@ -151,7 +149,10 @@ class TorchModel:
     def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
         """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
         starts = range(0, len(images), batch)
-        parts = [self._one_batch(images[start : start + batch], forward).cpu() for start in starts]
+        parts = []
+        for start in starts:
+            parts.append(self._one_batch(images[start : start + batch], forward).cpu())
+            release(images)
         return torch.cat(parts).contiguous().numpy()
 
     def evaluated(self, images: Images) -> Tensor:

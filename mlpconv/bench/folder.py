@@ -192,6 +192,10 @@ def child(told: str) -> dict[str, Any]:
         seen += len(plan.indices) if number >= warmup else 0
     model.read_metrics()
     seconds = time.perf_counter() - began
+    for step in range(per_epoch):  # a whole pass, or the peak would be that of a few steps
+        indices = step_indices(recipe, len(images), 0, step)
+        ahead.want(indices)
+        images.take(indices, axis=0)
     return {
         "images": len(images),
         "images_per_second": seen / seconds,
