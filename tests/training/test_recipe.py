@@ -12,17 +12,8 @@ from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
 from mlpconv.models import create_model, list_models
-from mlpconv.training.recipe import (
-    RECIPES,
-    Augmentation,
-    Recipe,
-    change,
-    differences,
-    get_recipe,
-    parse_settings,
-    read_recipe,
-    to_toml,
-)
+from mlpconv.training.recipe import Augmentation, Recipe, change, differences, parse_settings, to_toml
+from mlpconv.training.recipes import RECIPES, get_recipe, read_recipe
 
 rates = st.floats(1e-12, 1e12)
 shares = st.floats(0, 0.99)
