@@ -58,6 +58,18 @@ def test_named_recipes_stand_on_their_own(name):
     assert named.expect
 
 
+@pytest.mark.parametrize("name", [name for name, named in RECIPES.items() if named.target is not None])
+def test_a_recipe_with_a_target_trains_a_small_nin(name):
+    named = RECIPES[name]
+    network = create_model(named.recipe.model)
+    assert count(network).parameters <= 2_000_000
+    assert [type(layer) for layer in list(network.layers.values())[-2:]] == [GlobalAvgPool2d, Flatten]
+    assert not any(isinstance(layer, Linear) for _, layer in network.walk())
+    (reached, *_) = re.findall(r"0\.\d+", named.expect)
+    assert float(reached) >= named.target
+    assert "two CPU cores" in named.expect
+
+
 def test_the_chapters_recipe_is_the_chapters():
     recipe = get_recipe("d2l")
     assert (recipe.model, recipe.epochs, recipe.batch_size, recipe.learning_rate) == ("nin", 10, 128, 0.1)
