@@ -73,6 +73,14 @@ RECIPES: dict[str, Named] = {
         expect="",
         target=0.92,
     ),
+    "fast-935": Named(
+        msgspec.structs.replace(
+            _FAST, model="nin_lean", epochs=9, learning_rate=4e-3, augmentation=Augmentation(flip=True, shift=2)
+        ),
+        source="mlpconv; finer maps than `fast`, flips and shifts",
+        expect="",
+        target=0.935,
+    ),
     "own": Named(
         Recipe(
             model="auto",

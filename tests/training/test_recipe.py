@@ -1,6 +1,7 @@
 """Recipes: the named ones, files, changes, and what is refused with which words."""
 
 import math
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, Linear
 from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
