@@ -3,7 +3,7 @@ ARGS ?=
 # The address of an index that has CPU builds of PyTorch: smaller by gigabytes, and all that a machine without a GPU uses.
 TORCH_INDEX ?=
 
-# What test-frameworks tries, each in an environment of its own.
+# What test-frameworks tries, each in an environment of its own: FRAMEWORKS='jax' tries one.
 FRAMEWORKS ?= tensorflow jax mxnet
 MXNET_PYTHON ?= $(PYTHON)
 
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test test-long test-frameworks mxnet lint docs wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,19 @@ test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a
 
 mxnet: .venv-mxnet/.installed ## install mlpconv with MXNet into .venv-mxnet: it needs an older NumPy
 
-# One back end a process, each in its environment; PyTorch's gradients, which all are compared with, come from .venv.
-test-frameworks: $(DEV) $(FRAMEWORKS:%=.venv-%/.installed) ## every network on TensorFlow, JAX and MXNet; FRAMEWORKS='jax'
-	@for name in $(FRAMEWORKS); do echo "conformance: $$name"; \
-		PYTHONPATH=. TF_CPP_MIN_LOG_LEVEL=2 .venv-$$name/bin/python -m pytest -p no:cacheprovider -q tests/conformance \
-			--backend $$name --torch-python $(BIN)/python $(ARGS) || exit 1; done
+test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX and MXNet; -j2 -O runs two at once
+
+# What `make test` leaves out where the framework is not installed.
+PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
+ALSO_tensorflow := tests/backends/test_keras.py '$(PAGE)[how-to/keras.md]'
+ALSO_jax := tests/backends/test_keras.py
+ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
+
+# One back end a process, each in its environment; what PyTorch computes, with which all are compared, comes from .venv.
+$(FRAMEWORKS:%=test-on-%): test-on-%: $(DEV) .venv-%/.installed
+	PYTHONPATH=. KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=2 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
+		.venv-$*/bin/python -m pytest -p no:cacheprovider -q tests/conformance $(ALSO_$*) \
+		--backend $* --torch-python $(BIN)/python $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports
 	$(BIN)/ruff check

@@ -27,6 +27,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     resume_with: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
     backend: str = "torch",
     device: str | None = None,
     deterministic: bool = False,
@@ -38,7 +39,8 @@ def train(
 
     recipe: a name, a TOML file or a Recipe. data: images of one's own; by default the data set that the recipe names.
     out: the run directory, by default a new one under ./runs. resume: go on with the run in ``out``; resume_with: from
-    here on with other values of these (``{"epochs": 20}``). deterministic: only deterministic
+    here on with other values of these (``{"epochs": 20}``). weights: a run or classifier, of any back end, with whose
+    weights to begin. deterministic: only deterministic
     algorithms, in this whole process. changes: fields of the recipe to exchange (``epochs=1, optimizer={"momentum":
     0.9}``). live: in a notebook, show curves that grow and
     then the result; elsewhere nothing is shown. Progress goes to the logger "mlpconv.api". force: begin
@@ -53,7 +55,13 @@ def train(
     device = meant.get("device", device)
     chosen = change(chosen, {key: value for key, value in meant.items() if key != "device"}, "resume_with")
     check(Path(out) if out is not None else None, resume=resume)
-    session = Session(chosen, recipe_name=name, data=data, backend=backend, device=device, deterministic=deterministic)
+    goes_on = Path(out) if resume and out is not None else None
+    if goes_on is not None:
+        weights = weights or Run(goes_on).config.start
+    session = Session(
+        chosen, recipe_name=name, data=data, backend=backend, device=device, deterministic=deterministic,
+        start=weights, goes_on=goes_on,
+    )  # fmt: skip
     # Only SIGINT: to save at another signal is up to the program that this is part of.
     with Stop(signals=[signal.SIGINT]) as stop:
         recorder = session.run(

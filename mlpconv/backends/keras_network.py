@@ -1,10 +1,11 @@
 """A network as a functional Keras model, and canonical weights in and out of it."""
 
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
-from keras import Input, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
+from keras import Input, config, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import (
     AnyLayer,
@@ -29,6 +30,8 @@ from mlpconv.backends.placed import Placed, place
 from mlpconv.backends.weights import weight_shapes
 
 LAST = "channels_last"
+LARGEST_POOL = 16
+"""Values in a window, up to which pooling is written out value by value."""
 _ATTRIBUTES = {
     Conv2d: {"weight": "kernel", "bias": "bias"},
     Linear: {"weight": "kernel", "bias": "bias"},
@@ -58,13 +61,16 @@ def build(
     behind: the first layer, where the model is to take its output instead of images. output: the layer to end with.
     """
     lean = lean and not any(map(_lone_column, layer_shapes(network, shape)))
-    placed = place(network, shape, lean=lean, behind=behind, output=output)
+    placed = place(network, shape, lean=lean, pooled_first=lean, behind=behind, output=output)
     first = placed[0].before
     kind = "bfloat16" if behind is not None and policy == "mixed_bfloat16" else "float32"
     # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
     image = x = Input((*first[1:], first[0]), name="image-input", dtype=kind)
     for each in placed:
         row = each.row
+        if like is not None and (quick := _quick(each, like, policy)):
+            x = quick(x)
+            continue
         x = _padded(each, x)
         if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
             x = like.get_layer(row.name)(x)
@@ -77,6 +83,20 @@ def build(
     # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
     name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
     return models.Model(image, x, name=name or "network")
+
+
+def _quick(each: Placed, like: Any, policy: str) -> Any:
+    """The layer, its padding included, where the engine computes one of ours faster than Keras' own."""
+    if config.backend() != "jax":
+        return None
+    from mlpconv.backends import keras_jax
+
+    match each.row.layer:
+        case Conv2d():
+            return keras_jax.Convolution(like.get_layer(each.row.name), each.sides, policy)
+        case MaxPool2d(kernel_size=kernel, stride=stride) if prod(pair(kernel)) <= LARGEST_POOL:
+            return keras_jax.MaxPooling(each.row.name, pair(kernel), pair(stride), each.sides, policy)
+    return None
 
 
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:

@@ -71,8 +71,9 @@ class MxnetModel(hosted.Predictions):
             loss = -(nd.log_softmax(logits, axis=1) * self._sent(targets)).sum(axis=1).mean()
         loss.backward()
         gradients = {name: each.grad(self._context) for name, each in self._parameters.items()}
-        arrays = [loss, *gradients.values()]
-        finite = nd.multi_all_finite(*arrays, num_arrays=len(arrays), init_output=True)
+        # NaN where a value is not finite. nd.multi_all_finite takes longer than all that is done to the weights.
+        flat = [each.reshape(-1) for each in (loss, *gradients.values())]
+        finite = nd.add_n(*(nd.dot(each, each * 0) for each in flat)) == 0
         self._update(gradients, finite, plan.learning_rate)
         self._correct(before, finite, plan.image_size, len(labels))
         hits = (logits.argmax(axis=1) == self._sent(labels.astype(np.float32))).sum()
@@ -153,11 +154,14 @@ class MxnetModel(hosted.Predictions):
         if key not in self._compiled:
             if use == "train":
                 hosted.check_size(self.network, self._shape, size[0])
-            matrices = hosted.resize(self.preprocess, source, size)
-            whole = _Path(mxnet_network.lean(self.network, self.native, (self._shape[0], *size), output))
-            whole.hybridize(static_alloc=True)
+            front = hosted.front(self.network, self.preprocess, source, size, output)
+            behind = front.fold.name if front.fold else None
+            shape = (self._shape[0], *size)
+            layers = mxnet_network.lean(self.network, self.native, shape, behind=behind, output=output)
+            whole = _Path(layers, front, mxnet_network.child(self.native, behind) if behind else None)
+            whole.hybridize(static_alloc=True, static_shape=True)
             # Gluon's own constants enter a registry of the whole process, so ours are inputs.
-            constants = [self._sent(value) for value in _constants(self.preprocess, matrices)]
+            constants = [self._sent(value) for value in _constants(self.preprocess, front)]
             self._compiled[key] = lambda pixels: whole(pixels, *constants)
         return self._compiled[key]
 
@@ -167,27 +171,45 @@ def _first(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def _constants(preprocess: Preprocess, resize: hosted.Resize | None) -> list[np.ndarray]:
+def _constants(preprocess: Preprocess, front: hosted.Front) -> list[np.ndarray]:
     """What ``_Path`` computes with, beside pixels and weights: scale and offset of the channels, and matrices."""
     mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (preprocess.mean, preprocess.std))
-    matrices = [] if resize is None else [np.ascontiguousarray(each.T) for each in resize]
-    return [1 / (255 * std), mean / std, *matrices]
+    matrices = [*(front.resize or ()), *([front.fold.matrix] if front.fold else [])]
+    return [1 / (255 * std), mean / std, *(np.ascontiguousarray(each.T) for each in matrices)]
 
 
 class _Path(gluon.HybridBlock):
-    """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers.
+    """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers; or resized to knots, then
+    ``first``, the layer with which that is folded, and the others."""
 
-    Nothing is folded into the first convolution: the fold was slower where it still had to sort its outputs, and on
-    knots it has not been tried here.
-    """
-
-    def __init__(self, layers: Any) -> None:
+    def __init__(self, layers: Any, front: hosted.Front, first: Any = None) -> None:
         super().__init__(prefix="path_")
-        self.layers = layers
+        self.layers, self.front = layers, front
+        if first is not None:
+            self.params.update(first.params)
+            self.weight, self.bias = first.weight, first.bias
 
-    def hybrid_forward(self, F: Any, x: Any, scale: Any, offset: Any, *matrices: Any) -> Any:
-        x = F.broadcast_sub(F.broadcast_mul(F.cast(x, "float32"), scale), offset)
-        if matrices:
-            down, across = matrices
-            x = F.dot(F.dot(x, across).swapaxes(2, 3), down).swapaxes(2, 3)
+    def hybrid_forward(
+        self, F: Any, x: Any, scale: Any, offset: Any, *matrices: Any, weight: Any = None, bias: Any = None
+    ) -> Any:
+        x = F.cast(x, "float32")
+        if self.front.fold is None:
+            x = F.broadcast_sub(F.broadcast_mul(x, scale), offset)
+        if self.front.resize is not None:
+            # The axes are exchanged while the image is small.
+            x = F.dot(F.dot(x.swapaxes(2, 3), matrices[0]).swapaxes(2, 3), matrices[1])
+        if self.front.fold is not None:
+            x = self._folded(F, x, scale, offset, matrices[-1], weight, bias)
         return self.layers(x)
+
+    def _folded(self, F: Any, knots: Any, scale: Any, offset: Any, matrix: Any, weight: Any, bias: Any) -> Any:
+        """The first layer's output, normalisation included, from knots of values 0..255."""
+        fold = self.front.fold
+        assert fold is not None
+        channels = self.front.shape[0]
+        kernel = F.dot(weight.reshape((0, 0, -1)), matrix).reshape((0, 0, *fold.kernel))
+        shift = -F.broadcast_mul(weight, offset).sum(axis=(1, 2, 3))
+        return F.Convolution(
+            knots, F.broadcast_mul(kernel, scale), shift if bias is None else shift + bias, kernel=fold.kernel,
+            stride=(fold.stride, fold.stride), num_filter=channels,
+        )  # fmt: skip

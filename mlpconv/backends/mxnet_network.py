@@ -44,10 +44,13 @@ def build(network: Network, shape: Shape) -> Any:
     return whole
 
 
-def lean(network: Network, native: Any, shape: Shape, output: str | None) -> Any:
-    """The layers of ``native`` for images of ``shape``, without what nobody reads: see ``placed.place``."""
+def lean(network: Network, native: Any, shape: Shape, *, behind: str | None = None, output: str | None = None) -> Any:
+    """The layers of ``native`` for images of ``shape``, pooled first; behind, output: as in ``placed.place``.
+
+    What nobody reads is computed: it would take padding of its own before a convolution, which takes longer.
+    """
     sequence = nn.HybridSequential(prefix="")
-    for each in place(network, shape, lean=output is None, output=output):
+    for each in place(network, shape, pooled_first=output is None, behind=behind, output=output):
         sequence.add(layer(each, child(native, each.row.name)))
     return sequence
 

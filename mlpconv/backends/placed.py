@@ -27,12 +27,18 @@ class Placed(NamedTuple):
 
 
 def place(
-    network: Network, shape: Shape, *, lean: bool = False, behind: str | None = None, output: str | None = None
+    network: Network,
+    shape: Shape,
+    *,
+    lean: bool = False,
+    pooled_first: bool = False,
+    behind: str | None = None,
+    output: str | None = None,
 ) -> list[Placed]:
     """The layers in order for images of ``shape`` (C, H, W).
 
-    lean: leave out what nobody reads (mlpconv.backends.extents), and put a ReLU behind the max pooling that follows it.
-    behind: the first layer, which is left out. output: the layer to end with.
+    lean: leave out what nobody reads (mlpconv.backends.extents). pooled_first: put a ReLU behind the max pooling that
+    follows it. behind: the first layer, which is left out. output: the layer to end with.
     """
     rows = layer_shapes(network, shape)
     extents = computed_extents(network, shape) if lean else {}
@@ -43,7 +49,7 @@ def place(
         assert rows[0].name == behind
         before, rows = rows[0].output_shape, rows[1:]
     found = []
-    for row in _pooled_first(rows) if lean else rows:
+    for row in _pooled_first(rows) if pooled_first else rows:
         layer = row.layer
         if not isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):
             after = before if isinstance(layer, ReLU) else row.output_shape

@@ -94,5 +94,5 @@ def measure(job: Job) -> dict[str, Any]:
         "loss": loss_sum / seen,
         "accuracy": correct / seen,
         "device": str(device),
-        "versions": {"pillow": PIL.__version__},
+        "versions": {"pillow": PIL.__version__, "torch": torch.__version__},
     }

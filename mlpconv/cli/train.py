@@ -47,6 +47,9 @@ def train(
     target_accuracy: Annotated[
         float | None, Option(help="Stop once the validation images are recognised so well; holds out 0.1 of them.")
     ] = None,
+    patience: Annotated[
+        int | None, Option(help="Stop after so many epochs without a better validation accuracy; holds out 0.1 too.")
+    ] = None,
     set_: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
@@ -72,10 +75,15 @@ def train(
     ] = None,
     from_: Annotated[str | None, Option("--from", metavar="RUN", help="Repeat a run: take its recipe.")] = None,
     weights: Annotated[
-        str | None, Option(metavar="RUN", help="Begin with the weights of this run or .safetensors file.")
+        str | None,
+        Option(metavar="RUN", help="Begin with all weights of a run or .safetensors file: same network, same classes."),
     ] = None,
     pretrained: Annotated[
-        str | None, Option(metavar="RUN", help="Begin with the weights of a run, but a new last block.")
+        str | None,
+        Option(
+            metavar="RUN",
+            help="Begin with those weights but for the last block: for other classes (docs/how-to/start-weights.md).",
+        ),
     ] = None,
     strict: Annotated[
         bool, Option("--strict", help="Refuse a folder with anything in it that cannot be used.")
@@ -103,7 +111,7 @@ def train(
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
         "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
-        "pretrained": pretrained,
+        "patience": patience, "pretrained": pretrained,
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
@@ -176,7 +184,8 @@ def _prepare(
     more = parse_settings(settings)
     if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": more.pop("model")}, "--set")
-    if "target_accuracy" in changes and not (recipe.validation or "validation" in changes or "validation" in more):
+    needing = changes.get("target_accuracy") or changes.get("patience")
+    if needing and not (recipe.validation or "validation" in changes or "validation" in more):
         changes = {**changes, "validation": 0.1}
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, more, "--set")
@@ -199,8 +208,8 @@ def _prepare(
     with Download() as progress:
         session = Session(
             recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, start=weights, options=Options(strict, follow_links),
-            progress=progress,
+            precision=precision, deterministic=deterministic, start=weights, goes_on=resume_from,
+            options=Options(strict, follow_links), progress=progress,
         )  # fmt: skip
     return session, None
 
@@ -336,7 +345,11 @@ def _dry_run(session: "Session", json: bool) -> None:
 
 def _report(run: "Run", result: "Result | None", json: bool) -> None:
     """How the run ended, and what to do next."""
+    from mlpconv.runs.history import validation_accuracies
+    from mlpconv.training.ending import ending, ending_words
+
     assert result is not None
+    held = validation_accuracies(run.history)
     if json:
         keys = (
             "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
@@ -345,6 +358,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
         repairs = [event for line in run.history for event in line.get("repairs", ())]
         values = {key: getattr(result, key) for key in keys}
         forecast = run.forecast._asdict() if run.forecast else None
+        values["ended_by"] = ending(run.config.recipe, held)
         print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
         return
     config = run.config
@@ -353,6 +367,8 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
     if result.validation_accuracy is not None:
         say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+    if why := ending_words(config.recipe, held):
+        say(why)
     if result.repairs:
         times = "once" if result.repairs == 1 else f"{result.repairs} times"
         say(f"the guard intervened {times}; report.html says where")

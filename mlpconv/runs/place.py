@@ -14,7 +14,7 @@ import msgspec
 from mlpconv.arch.network import Network
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.runs.files import is_part, sweep
-from mlpconv.runs.run import CONFIG, ENVIRONMENT, Config, Run, new_path
+from mlpconv.runs.run import CONFIG, ENVIRONMENT, START, Config, Run, new_path
 from mlpconv.training.recipe import as_text, differences, fields
 
 LOCK = ".lock"
@@ -77,7 +77,8 @@ def refuse_taken(path: Path) -> None:
 
 
 def _is_beginning(path: Path) -> bool:
-    return path.name in (LOCK, ENVIRONMENT) or is_part(path) or (path.name == "checkpoint" and not any(path.iterdir()))
+    known = path.name in (LOCK, ENVIRONMENT, START) or is_part(path)
+    return known or (path.name == "checkpoint" and not any(path.iterdir()))
 
 
 def _check_writable(path: Path) -> None:

@@ -10,14 +10,19 @@ from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.models import list_models
 from mlpconv.runs.classifier import is_file
-from mlpconv.runs.run import Run
+from mlpconv.runs.run import START, Run
 from mlpconv.runs.stored import Stored, read_classifier
 from mlpconv.training.automatic import AUTO
 from mlpconv.training.recipe import Recipe
 
 
-def read(source: str) -> tuple[Stored, str]:
-    """A run's or a file's classifier, and the model that it can be made anew by; empty where that is not known."""
+def read(source: str, goes_on: Path | None = None) -> tuple[Stored, str]:
+    """A run's or a file's classifier, and the model that it can be made anew by; empty where that is not known.
+
+    goes_on: the directory of a run that began with it and may have it still.
+    """
+    if goes_on and (kept := goes_on / START).exists():
+        return read_classifier(kept), Run(goes_on).config.recipe.model
     if is_file(source):
         stored = read_classifier(Path(source))
         return stored, stored.network.name if stored.network.name in list_models() else ""
@@ -56,11 +61,14 @@ def _before(network: Network, last: str) -> list[tuple[str, object]]:
     return found
 
 
-def prepare(recipe: Recipe) -> tuple[Recipe, Stored | None]:
-    """What a recipe starts from, and the recipe with that one's network and image size where it leaves them open."""
+def prepare(recipe: Recipe, goes_on: Path | None = None) -> tuple[Recipe, Stored | None]:
+    """The recipe with the network and image size of what it starts from, where it leaves them open, and the latter.
+
+    goes_on: as in ``read``.
+    """
     if not recipe.pretrained:
         return recipe, None
-    stored, model = read(recipe.pretrained)
+    stored, model = read(recipe.pretrained, goes_on)
     if recipe.model == AUTO:
         if not model:
             raise RecipeError(f"--pretrained {recipe.pretrained}: of no registered network; name it with --model")

@@ -5,6 +5,7 @@ environment.json        versions, hardware, command line, date
 history.jsonl           a line an epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
+start.safetensors       the classifier that it began with, where it began with another's weights
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
 class_maps.safetensors  the class maps of a few test images
 forecast.json           what the run was expected to take
@@ -40,9 +41,9 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, RESULT, FORECAST, REPORT, FAILED = (
-    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "result.json", "forecast.json",
-    "report.html", "failed.json",
+CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
+    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "start.safetensors", "result.json",
+    "forecast.json", "report.html", "failed.json",
 )  # fmt: skip
 
 
@@ -154,8 +155,9 @@ class Run:
         self.config = _read(self.path / CONFIG, Config, "not a run directory")
 
     @classmethod
-    def create(cls, path: Path, config: Config, device_name: str | None = None) -> Self:
-        """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)".
+    def create(cls, path: Path, config: Config, device_name: str | None = None, start: Stored | None = None) -> Self:
+        """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)". start:
+        the classifier with which it begins.
 
         Raises RunError where it cannot be written.
         """
@@ -164,6 +166,11 @@ class Run:
             (path / "checkpoint").mkdir(exist_ok=True)
             sync_directory(path.parent)
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
+            if start is not None:
+                write_classifier(
+                    path / START, start.weights, start.network, start.preprocess, start.class_names, data=start.data,
+                    background=start.background,
+                )  # fmt: skip
             # The last: what has a config is a run.
             write_atomic(path / CONFIG, _config_text(config))
         except OSError as error:

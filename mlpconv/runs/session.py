@@ -21,8 +21,8 @@ from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import material, pretrained
 from mlpconv.runs.files import write_tensors
 from mlpconv.runs.recorder import CHECKPOINT_SECONDS, Recorder
-from mlpconv.runs.run import Config, DataInfo, Run
-from mlpconv.runs.stored import read_classifier
+from mlpconv.runs.run import Config, DataInfo
+from mlpconv.runs.stored import Stored
 from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, fit, forecast, smaller
 from mlpconv.training.guard import GuardState, sample_size
 from mlpconv.training.plan import epochs_of, plan_step
@@ -30,7 +30,7 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Watch
 from mlpconv.words import size as in_words
 
-REPORT_SECONDS = 1.5
+REPORT_SECONDS = 1.0
 """For the pictures and the report at the end, as measured on one core."""
 
 
@@ -41,7 +41,9 @@ class Session:
     name. precision: what to take where the recipe leaves it open, else the device's fastest. deterministic: only
     deterministic algorithms, in this whole process. start: a run or classifier, of any back end, with whose weights to
     begin instead of the recipe's initialiser. Raises MlpconvErrors for everything that cannot be carried out, before
-    anything is written. seconds: what preparing took, reading the data included; the run's time begins with it.
+    anything is written. goes_on: the directory of a run that is to go on; what it began with is read there, so that
+    where it came from may be gone, or be trained further. seconds: what preparing took, reading the data included; the
+    run's time begins with it.
     """
 
     config: Config
@@ -62,6 +64,7 @@ class Session:
         precision: Precision | None = None,
         deterministic: bool = False,
         start: str | Path | None = None,
+        goes_on: Path | None = None,
         options: material.Options = material.USUAL,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
@@ -70,11 +73,17 @@ class Session:
         device, precision = self.backend.choose(device, recipe.precision or precision)
         if deterministic:
             self.backend.set_deterministic(device)
-        recipe, self.pretrained = pretrained.prepare(recipe)
+        if start is not None and recipe.pretrained:
+            raise RecipeError(
+                f"--weights {start} and --pretrained {recipe.pretrained}: both say with what to begin; give one"
+            )
+        recipe, self.pretrained = pretrained.prepare(recipe, goes_on)
         self.material = material.gather(recipe, data, data_directory, options, progress)
         self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
         whole = self.data.train
-        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)), min_steps=0)
+        epochs = epochs_of(recipe, len(whole))
+        patience = -(-recipe.patience * epochs // recipe.epochs)
+        recipe = msgspec.structs.replace(recipe, epochs=epochs, patience=patience, min_steps=0)
         if recipe.validation and self.validation is None:
             # The same images for every seed: runs are compared on them.
             rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)
@@ -114,7 +123,7 @@ class Session:
             deterministic=deterministic,
             start=str(start) if start is not None else None,
         )
-        self._start = _weights(start, self.network) if start is not None else None
+        self._start = _start(start, goes_on, self.network) if start is not None else None
         if self.pretrained is not None:
             self.first_weights(recipe.seed)  # what does not fit is said before anything is written
         self.seconds = time.perf_counter() - began
@@ -139,10 +148,15 @@ class Session:
     def first_weights(self, seed: int) -> Weights:
         """The weights with which training begins."""
         if self._start is not None:
-            return self._start
+            return self._start.weights
         biases = self.backend.framework_biases
         first = initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
         return first if self.pretrained is None else pretrained.start_from(self.pretrained, self.network, first)
+
+    @property
+    def began_with(self) -> Stored | None:
+        """The run or classifier that gave weights to begin with."""
+        return self._start or self.pretrained
 
     def watch(self, model: Model, state: GuardState | None = None, good: State | None = None) -> Watch:
         """The guard at work on a model of this session. state, good: of a checkpoint."""
@@ -242,12 +256,11 @@ class Session:
         )  # fmt: skip
 
 
-def _weights(start: str | Path, network: Network) -> Weights:
-    """The weights of a run or classifier, which must be of the same network; images may have another size."""
-    path = Path(start)
-    stored = read_classifier(path) if path.is_file() else Run(start).stored()
+def _start(start: str | Path, goes_on: Path | None, network: Network) -> Stored:
+    """What to begin with, which must be of the same network; images may have another size."""
+    stored, _ = pretrained.read(str(start), goes_on)
     check_weights(network, stored.weights, f"--weights {start}")
-    return stored.weights
+    return stored
 
 
 def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:

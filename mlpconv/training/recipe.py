@@ -44,8 +44,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     on_trouble: what happens when training diverges, learns nothing or loses a class: "repair" it, "stop" with
     TrainingFailed, or "ignore" it but for the record. validation: the share of the training images that is held out,
     the same ones for every seed; the run's weights are of the epoch that does best on them, else of the last.
-    target_accuracy: training ends with the epoch that reaches it on the validation images. min_steps: where the images
-    are so few that ``epochs`` have fewer steps, there are more epochs.
+    target_accuracy: training ends with the epoch that reaches it on the validation images. patience: it ends after so
+    many epochs without a better accuracy on them; 0 waits for ever. min_steps: where the images are so few that
+    ``epochs`` have fewer steps, there are more epochs, and ``patience`` grows with them.
     """
 
     model: str = "nin"
@@ -71,10 +72,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     on_trouble: Literal["repair", "stop", "ignore"] = "repair"
     validation: float = 0.0
     target_accuracy: float | None = None
+    patience: int = 0
     min_steps: int = 0
 
     def __post_init__(self) -> None:
-        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("min_steps", 0)):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 0), ("min_steps", 0)):
             if getattr(self, field) < least:
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
         if self.image_size is not None and self.image_size < 1:
@@ -93,12 +95,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
             raise RecipeError(
                 f"validation is a share of the training images, at least 0 and below 1, not {self.validation}"
             )
-        if self.target_accuracy is not None:
-            if not 0 < self.target_accuracy <= 1:
-                raise RecipeError(f"target_accuracy must be above 0 and at most 1, not {self.target_accuracy}")
-            if not self.validation:
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+            raise RecipeError(f"target_accuracy must be above 0 and at most 1, not {self.target_accuracy}")
+        for field in ("target_accuracy", "patience"):
+            if getattr(self, field) and not self.validation:
                 raise RecipeError(
-                    "target_accuracy needs validation images, since the test set chooses nothing; add validation = 0.1"
+                    f"{field} needs validation images, since the test set chooses nothing; add validation = 0.1"
                 )
         starts = [start for start, _ in self.image_sizes]
         if starts != sorted(set(starts)) or any(not start >= 0 or size < 1 for start, size in self.image_sizes):
@@ -110,7 +112,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
 
     ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
     drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before. Epochs
-    that are given are meant: ``min_steps`` no longer adds to them.
+    that are given are meant: ``min_steps`` no longer adds to them. No validation images, no ``patience``.
     """
     # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
     values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
@@ -119,6 +121,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
             values.pop(key, None)
     if "epochs" in changes:
         values.pop("min_steps", None)
+    if "validation" in changes and not changes["validation"]:
+        values.pop("patience", None)
     _merge(values, changes, Recipe, place)
     try:
         return msgspec.convert(values, Recipe)
@@ -192,11 +196,11 @@ def describe(recipe: Recipe, name: str) -> str:
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
+    patience = [f"ends {recipe.patience} epochs behind the best"] * bool(recipe.patience)
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
         f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
-        *smoothing,
-        f"seed {recipe.seed}",
+        *smoothing, *patience, f"seed {recipe.seed}",
     ]  # fmt: skip
     return f"{name}: {', '.join(parts)}"
 

@@ -61,7 +61,7 @@ RECIPES: dict[str, Named] = {
         target=0.90,
     ),
     "fast-92": Named(
-        msgspec.structs.replace(_FAST, epochs=4, learning_rate=4e-3, augmentation=Augmentation(flip=True)),
+        msgspec.structs.replace(_FAST, epochs=8, learning_rate=4e-3, augmentation=Augmentation(flip=True)),
         source="mlpconv; the network `nin_fast` for longer, with flips",
         expect="",
         target=0.92,
@@ -88,6 +88,7 @@ RECIPES: dict[str, Named] = {
             balance=0.5,
             min_steps=1500,
             validation=0.1,
+            patience=10,
         ),
         source="mlpconv; what --data DIR takes: a network that fits the images, rare classes shown more often",
         expect="depends on the images",

@@ -34,14 +34,25 @@ def backend(backend_name):
 
 
 @pytest.fixture(scope="session")
-def oracle(pytestconfig, tmp_path_factory) -> dict[str, np.ndarray]:
-    path = tmp_path_factory.mktemp("oracle") / "oracle.npz"
+def run_on_torch(pytestconfig):
+    """Runs a program of this folder where PyTorch is; gives what it prints."""
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     python = pytestconfig.getoption("--torch-python", sys.executable)
-    ran = subprocess.run(
-        [python, str(HERE / "torch_oracle.py"), str(path)], env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
+
+    def run(program: str, *arguments: str) -> str:
+        ran = subprocess.run(
+            [python, str(HERE / program), *arguments], env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def oracle(run_on_torch, tmp_path_factory) -> dict[str, np.ndarray]:
+    path = tmp_path_factory.mktemp("oracle") / "oracle.npz"
+    run_on_torch("torch_oracle.py", str(path))
     with np.load(path) as file:
         return dict(file)

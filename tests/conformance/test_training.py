@@ -9,6 +9,7 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Metrics, Optimizer, StepPlan
 from mlpconv.backends.weights import Initializer, initialize
+from mlpconv.data.mapped import open_images
 from mlpconv.errors import NetworkError, RecipeError, WeightsError
 
 DROPPING = Network(
@@ -48,6 +49,18 @@ def test_fifty_steps_lose_what_pytorch_loses(backend, oracle):
         losses.append(model.read_metrics(reset=True).loss / len(plan.indices))
     assert oracle["fifty"][-5:].mean() < 0.8 * oracle["fifty"][:5].mean()
     assert np.abs(losses - oracle["fifty"]).max() <= 1e-2
+
+
+def test_images_larger_than_memory_stay_where_they_are_mapped(backend, tmp_path):
+    shape = (360_000, 1000, 1000, 3)  # A terabyte that no file system has to keep: nothing is written.
+    with (tmp_path / "images").open("wb") as file:
+        file.truncate(int(np.prod(shape)))
+    model = backend.build(cases.SMALL, cases.preprocess(cases.SMALL), optimizer=Optimizer())
+    model.load_weights(cases.start(cases.SMALL))
+    images = open_images(tmp_path / "images", shape)
+    model.attach(images, np.arange(len(images)) % 5)
+    model.train_step(StepPlan(np.array([7, 359_999]), 10, 0.1, 0))
+    assert model.read_metrics().examples == 2
 
 
 def test_logits_of_several_chunks_and_of_none(backend):
