@@ -134,26 +134,14 @@ def _native(num_classes: int, input_channels: int, size: int) -> Network:
     )  # fmt: skip
 
 
-_SPARING = (
-    "mlpconv's own, after the paper: NiN for training fast on a processor, with batch normalisation (arXiv:1502.03167)"
+@register_model(
+    source="mlpconv's own, after the paper: NiN for training fast on a processor, with batch normalisation "
+    "(arXiv:1502.03167)"
 )
-
-
-@register_model(source=_SPARING)
 def nin_fast(num_classes: int = 10, input_channels: int = 1) -> Network:
     """A NiN that learns most of what it can in one epoch: it halves the images at once."""
-    return _sparing(nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True), num_classes, input_channels)
-
-
-@register_model(source=_SPARING)
-def nin_lean(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """A NiN that sees 28×28 images as they are through few channels, and has many where maps are small."""
-    return _sparing(nin_block(32, kernel_size=3, padding=1, mlp=1, norm=True), num_classes, input_channels)
-
-
-def _sparing(first: Block, num_classes: int, input_channels: int) -> Network:
     return Network(
-        first, MaxPool2d(3, stride=2, padding=1),
+        nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True), MaxPool2d(3, stride=2, padding=1),
         nin_block(128, kernel_size=3, padding=1, mlp=1, norm=True), MaxPool2d(3, stride=2, padding=1),
         nin_block(256, kernel_size=3, padding=1, mlp=1, norm=True),
         Block(conv=Conv2d(num_classes, 1)),
