@@ -101,7 +101,7 @@ def test_differences_say_both_values():
     recipe = get_recipe("quick")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
     assert differences(recipe, changed) == {
-        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "80, now 28",
+        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "70, now 28",
         "precision": 'none, now "float32"',
     }  # fmt: skip
 
