@@ -5,7 +5,7 @@ import re
 import pytest
 from documentation import DOCS
 
-from mlpconv.training.recipe import RECIPES
+from mlpconv.training.recipes import RECIPES
 
 ROOT = DOCS.parent
 

@@ -155,7 +155,8 @@ def child(told: str) -> dict[str, Any]:
     from mlpconv.data.image import fitting_preprocess
     from mlpconv.models import create_model
     from mlpconv.training.plan import plan_step, step_indices
-    from mlpconv.training.recipe import change, get_recipe
+    from mlpconv.training.recipe import change
+    from mlpconv.training.recipes import get_recipe
 
     path, cache, most, steps, memory_gb = json.loads(told)
     # Of what is the process's own; a map of a file can be taken away by the system at any time.

@@ -168,7 +168,7 @@ def accuracy(
     Example: mlpconv bench accuracy quick --seeds 5
     """
     from mlpconv.bench import accuracy as benchmark
-    from mlpconv.training.recipe import RECIPES, get_recipe
+    from mlpconv.training.recipes import RECIPES, get_recipe
 
     names = recipes or [name for name, each in RECIPES.items() if each.target is not None]
     for name in names:

@@ -168,7 +168,8 @@ def _prepare(
     from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
-    from mlpconv.training.recipe import change, get_recipe, parse_settings
+    from mlpconv.training.recipe import change, parse_settings
+    from mlpconv.training.recipes import get_recipe
 
     if from_ and recipe_name:
         raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")

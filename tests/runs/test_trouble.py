@@ -174,6 +174,32 @@ def test_classes_that_are_shut_after_they_were_learned_cost_a_rollback(tmp_path)
     assert run.result.test_accuracy > 0.9
 
 
+def test_a_state_that_was_opened_at_the_end_of_an_epoch_and_fails_its_evaluation_is_not_gone_back_to(tmp_path):
+    prepared = session()
+    Put(prepared, shut(118, 1))
+    make = prepared.make_model
+
+    def made():
+        model = make()
+        logits, bad = model.logits, []
+
+        def failing(images):
+            bias = model.weights()["block2.conv.bias"].tolist()
+            if not bad and bias[1] == np.float32(0.1):
+                bad.append(bias)
+            return logits(images) * np.float32(np.nan if bias in bad else 1)
+
+        model.logits = failing
+        return model
+
+    prepared.make_model = made
+    run, met = go(tmp_path / "run", prepared)
+    assert [(each.trouble, each.action) for each in met] == [("dead-class", "reopened"), ("not-finite", "rolled back")]
+    assert (met[0].epoch, met[0].step) == (2, STEPS)
+    assert 1 <= met[1].back_to < 2
+    assert run.result.test_accuracy > 0.9
+
+
 def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
     prepared = session()
     recorder = prepared.run(tmp_path / "run")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mlpconv.errors import RecipeError
 from mlpconv.training.ending import ending, ending_words
-from mlpconv.training.recipe import Recipe, change, get_recipe
+from mlpconv.training.recipe import Recipe, change
+from mlpconv.training.recipes import get_recipe
 
 ACCURACIES = st.lists(st.integers(0, 10).map(lambda tenths: tenths / 10), max_size=20)
 
