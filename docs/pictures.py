@@ -66,12 +66,15 @@ def own(run: str) -> None:
 
     with TemporaryDirectory() as folder:
         samples, maps = Path(folder, "samples.png"), Path(folder, "maps")
-        data = mlpconv.load(run).stored.data
+        data, run = Path(mlpconv.load(run).stored.data), str(Path(run).resolve())
         for command in (
-            ("data", "check", data, "--out", samples), ("explain", run, "--figure", "--out", maps),
+            ("data", "check", data.name, "--out", samples), ("explain", run, "--figure", "--out", maps),
         ):  # fmt: skip
-            subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True)
-        take(Path(run, "report.html").resolve().as_uri(), Path(folder, "report.png"), 900)
+            subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True, cwd=data.parent)
+        # Where the folder lies on this machine is nobody's business.
+        page, shown = Path(folder, "report.html"), Path(run, "report.html").read_text(encoding="utf-8")
+        page.write_text(shown.replace(f"{data.parent}/", ""), encoding="utf-8")
+        take(page.as_uri(), Path(folder, "report.png"), 900)
         (figure,) = maps.glob("*.png")
         for picture, name in (
             (samples, "own-samples"), (Path(run, "curves.png"), "own-curves"),

@@ -68,6 +68,11 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     trained = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value["accuracy"] == pytest.approx(trained["test_accuracy"])
 
+    said = cli("explain", "run", "--figure")
+    assert said.code == 0, said.err
+    with Image.open(tmp_path / "class-maps" / "figure.png") as figure:
+        assert figure.format == "PNG"
+
     said = check("predict-out", cli("predict", "run", "photos", "--out", "p.csv", "--json").json())
     assert said == {"out": "p.csv", "images": 83, "skipped": 1}
     rows = lines_of(tmp_path / "p.csv")
