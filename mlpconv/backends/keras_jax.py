@@ -45,7 +45,7 @@ class MaxPooling(layers.Layer):
 
     def call(self, x: Any) -> Any:
         x = jnp.pad(x, ((0, 0), *self.sides, (0, 0)), constant_values=-jnp.inf)
-        return max_pool(x, tuple(self.kernel), tuple(self.strides))
+        return max_pool(x, self.kernel, self.strides)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -83,7 +83,7 @@ def _backward(kernel: tuple[int, int], strides: tuple[int, int], kept: tuple[Any
     return (whole,)
 
 
-max_pool.defvjp(_forward, _backward)
+max_pool.defvjp(_forward, _backward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _taken(
