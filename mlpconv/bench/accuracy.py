@@ -72,7 +72,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Accuracy and time of the recipes",
         "",
-        "Medians over seeds; the test set is used once, after training.",
+        "Medians over seeds; in each run, the test set is read once, after training.",
         "",
         "| " + " | ".join(TITLES) + " |",
         "|" + " --- |" * len(TITLES),
