@@ -1,4 +1,5 @@
-"""The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`.
+"""The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`;
+and those of docs/your-own-images.md, of a run that was trained on a folder: `python docs/pictures.py own RUN`.
 
 The notebook is carried out in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
 Jupyter itself makes of a notebook, beside what `make dev` installs.
@@ -6,10 +7,12 @@ Jupyter itself makes of a notebook, beside what `make dev` installs.
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -57,10 +60,37 @@ def notebook() -> None:
         take(page.as_uri(), IMAGES / "notebook.png", HEIGHT)
 
 
+def own(run: str) -> None:
+    """Of a folder and of the run that was trained on it: samples, curves, report, what the network sees."""
+    import mlpconv
+
+    with TemporaryDirectory() as folder:
+        samples, maps = Path(folder, "samples.png"), Path(folder, "maps")
+        data, run = Path(mlpconv.load(run).stored.data), str(Path(run).resolve())
+        for command in (
+            ("data", "check", data.name, "--out", samples), ("explain", run, "--figure", "--out", maps),
+        ):  # fmt: skip
+            subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True, cwd=data.parent)
+        # Where the folder lies on this machine is nobody's business.
+        page, shown = Path(folder, "report.html"), Path(run, "report.html").read_text(encoding="utf-8")
+        page.write_text(shown.replace(f"{data.parent}/", ""), encoding="utf-8")
+        take(page.as_uri(), Path(folder, "report.png"), 900)
+        (figure,) = maps.glob("*.png")
+        for picture, name in (
+            (samples, "own-samples"), (Path(run, "curves.png"), "own-curves"),
+            (Path(folder, "report.png"), "own-report"), (figure, "own-maps"),
+        ):  # fmt: skip
+            with Image.open(picture) as image:
+                # A page is read over the network: 128 colours do, and are a third of the bytes.
+                image.convert("RGB").quantize(128).save(IMAGES / f"{name}.png", optimize=True)
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["report", run]:
             report(run)
+        case ["own", run]:
+            own(run)
         case ["notebook"]:
             notebook()
         case _:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mlpconv.models import create_model, list_models, nin_block, register_model
     from mlpconv.runs.classifier import Classifier
     from mlpconv.runs.run import Run
-    from mlpconv.training.recipe import Recipe, get_recipe
+    from mlpconv.training.recipe import Recipe
+    from mlpconv.training.recipes import get_recipe
 
 _PLACES = {
     "api": ("load", "train"),
@@ -39,7 +40,8 @@ _PLACES = {
     "models": ("create_model", "list_models", "nin_block", "register_model"),
     "runs.classifier": ("Classifier",),
     "runs.run": ("Run",),
-    "training.recipe": ("Recipe", "get_recipe"),
+    "training.recipe": ("Recipe",),
+    "training.recipes": ("get_recipe",),
 }
 _HOMES = {name: place for place, names in _PLACES.items() for name in names}
 

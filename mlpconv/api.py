@@ -13,7 +13,8 @@ from mlpconv.runs.place import check
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import Session
 from mlpconv.runs.stop import Stop
-from mlpconv.training.recipe import Recipe, change, get_recipe
+from mlpconv.training.recipe import Recipe, change
+from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded, Repaired
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from documentation import DOCS, BuiltPage
 
 import mlpconv
 from mlpconv.models import list_models
-from mlpconv.training.recipe import RECIPES
+from mlpconv.training.recipes import RECIPES
 
 pytest.importorskip("sphinx", reason="sphinx is not installed")
 pytest.importorskip("furo", reason="furo is not installed")

@@ -23,7 +23,8 @@ from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.cli import app as typer_app
 from mlpconv.data import dataset_source, list_datasets
 from mlpconv.models import create_model, list_models, model_entry
-from mlpconv.training.recipe import RECIPES, describe, to_toml
+from mlpconv.training.recipe import describe, to_toml
+from mlpconv.training.recipes import RECIPES
 
 SCHEMAS = Path(__file__).parents[1] / "json"
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)

@@ -22,6 +22,7 @@ from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Floats, Images, Labels, Optimizer, Precision, State, StepPlan
 from mlpconv.backends.fold import can_fold, fold_axes
 from mlpconv.backends.weights import decays, weight_shapes
+from mlpconv.data.mapped import release
 from mlpconv.errors import RecipeError, WeightsError
 
 CHUNK = 128
@@ -121,6 +122,7 @@ def in_chunks(images: Images, function: Callable[[Images], Floats]) -> Floats:
         if start and count < CHUNK:
             pixels = np.concatenate([pixels, np.zeros((CHUNK - count, *pixels.shape[1:]), np.uint8)])
         found.append(function(pixels)[:count])
+        release(images)
     return np.concatenate(found)
 
 

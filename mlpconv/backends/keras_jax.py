@@ -41,7 +41,8 @@ class MaxPooling(layers.Layer):
 
     def __init__(self, name: str, kernel: tuple[int, int], strides: tuple[int, int], sides: Sides, dtype: str) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.kernel, self.strides, self.sides, self.built = kernel, strides, sides, True
+        self.kernel, self.strides = (kernel[0], kernel[1]), (strides[0], strides[1])  # JAX keys its cache by them
+        self.sides, self.built = sides, True
 
     def call(self, x: Any) -> Any:
         x = jnp.pad(x, ((0, 0), *self.sides, (0, 0)), constant_values=-jnp.inf)

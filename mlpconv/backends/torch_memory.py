@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_iter
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Images, Optimizer, Precision, StepPlan
+from mlpconv.backends.torch_model import EVALUATION_BATCH, TorchModel
 
 FEW, MORE = 4, 8
 """Images in the two batches that are carried out; in a batch of one, PyTorch takes some layouts for others."""
@@ -100,10 +101,9 @@ def training_bytes(
     device: str = "cpu",
 ) -> Callable[[int], int]:
     """As Backend.training_bytes says: the step itself is carried out, on tensors without values."""
-    from mlpconv.backends import torch as torch_backend
 
     def step(batch: int) -> object:
-        model = torch_backend.build(network, preprocess, optimizer=optimizer, precision=precision, device=device)
+        model = TorchModel(network, preprocess, optimizer, precision, device)
         model.attach(_blank(network, source, batch), np.zeros(batch, np.int64))
         model.train_step(plan(batch))
         return model
@@ -121,14 +121,13 @@ def prediction_bytes(
     device: str = "cpu",
 ) -> Callable[[int], int]:
     """As Backend.prediction_bytes says, for at most EVALUATION_BATCH images at once."""
-    from mlpconv.backends import torch as torch_backend
 
     def predict(batch: int) -> object:
-        model = torch_backend.build(network, preprocess, optimizer=optimizer, precision=precision, device=device)
+        model = TorchModel(network, preprocess, optimizer, precision, device)
         model.evaluated(_blank(network, source, batch))
         return model
 
-    most, at = torch_backend.EVALUATION_BATCH, peak_bytes(predict)
+    most, at = EVALUATION_BATCH, peak_bytes(predict)
     return lambda images: at(min(images, most))
 
 

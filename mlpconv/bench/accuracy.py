@@ -7,7 +7,7 @@ from typing import Any
 from mlpconv.arch.cost import count
 from mlpconv.bench import recipe as benchmark
 from mlpconv.runs.run import Run
-from mlpconv.training.recipe import RECIPES
+from mlpconv.training.recipes import RECIPES
 
 TITLES = ("recipe", "network", "parameters", "target", "test accuracy", "lowest", "seconds", "seeds", "repairs", "gate")
 

@@ -17,7 +17,8 @@ from mlpconv.runs.recorder import CHECKPOINT_SECONDS
 from mlpconv.runs.run import environment
 from mlpconv.runs.session import Session
 from mlpconv.training.plan import plan_step
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 FORMAT = 1
 EPOCHS = 10

@@ -20,7 +20,8 @@ from mlpconv.runs.run import Run, environment
 from mlpconv.runs.session import Session
 from mlpconv.studies.runner import summarize
 from mlpconv.training.metrics import softmax
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 BOUND = 1.1
 """What class maps may cost, as a multiple of plain prediction."""

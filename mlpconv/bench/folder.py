@@ -2,10 +2,12 @@
 
 Three questions: how long the first reading of a folder takes; how much faster batches come from the cache than from
 decoding each time; whether a folder whose images are more than the memory trains as fast as a small part of it, in a
-process that may not have more than ``memory_gb``.
+process that may not have more than ``memory_gb``. The small part lies in memory; of all images nothing does when
+training begins: the system is told to forget the file, so that each is read from the disk.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,59 +20,85 @@ from typing import Any
 import numpy as np
 
 from mlpconv.backends import hardware
+from mlpconv.bench.where import surroundings
 from mlpconv.data.folder import Folder, Loaded, scan_folder
-from mlpconv.data.mapped import Ahead
-from mlpconv.errors import BenchmarkFailed
-from mlpconv.runs.run import environment
+from mlpconv.data.mapped import Ahead, release
+from mlpconv.data.store import IMAGES
+from mlpconv.errors import BenchmarkFailed, DataError
 
 FORMAT = 1
 BATCH = 128
 SMALL = 10_000
 CLASSES = 10
+LEAST_DECODED = 60_000 / 25
+"""Images of 32×32 a second, read and decoded into the cache by two processors."""
+LEAST_SPEEDUP, LEAST_RATIO = 100, 0.9
 
 
 def measure(
-    path: Path | None, *, generate: int, steps: int, memory_gb: float, progress: Callable[[str], None]
+    path: Path | None, *, generate: int | None, steps: int, memory_gb: float, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """The result as docs/json/bench-folder.schema.json describes it.
 
-    path: a folder of one's own; None generates ``generate`` JPEG images of 32×32 in a temporary directory. steps: of
-    training that are timed. Raises BenchmarkFailed where the training's process does not come to its end.
+    path: a folder of images; None is a temporary one. generate: so many JPEG images of 32×32 are made there first,
+    those that are there already are kept; None makes none. steps: of training that are timed. Raises BenchmarkFailed
+    where the training's process does not come to its end, DataError for a folder of other images.
     """
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as place:
         cache = Path(place) / "cache"
-        folder = path or _generate(Path(place) / "images", generate, progress)
+        folder = path or Path(place) / "images"
+        if generate is not None:
+            make_images(folder, generate, progress)
         first = _first(folder, cache, progress)
         trained = {name: _train(folder, cache, most, steps, memory_gb) for name, most in (("small", SMALL), ("all", 0))}
         speeds = {name: f"{each['images_per_second']:,.0f}" for name, each in trained.items()}
         progress(f"training: {speeds['all']} images/s, of a few of them {speeds['small']}")
-    surroundings = environment()
+    ratio = trained["all"]["images_per_second"] / trained["small"]["images_per_second"]
+    gates = [
+        ("images read and decoded a second", first["images"] / first["seconds"], LEAST_DECODED, False),
+        ("batches from the cache against decoding, times", first["speedup"], LEAST_SPEEDUP, False),
+        (f"training on all images against {SMALL:,} of them", ratio, LEAST_RATIO, False),
+        ("GB of memory in training at the peak", (trained["all"]["peak_bytes"] or 0) / 1e9, memory_gb, True),
+    ]
     return {
         "format": FORMAT,
         "benchmark": "folder",
-        "generated": generate if path is None else 0,
+        "generated": generate or 0,
         **first,
-        "training": trained
-        | {"ratio": trained["all"]["images_per_second"] / trained["small"]["images_per_second"], "steps": steps},
+        "training": trained | {"ratio": ratio, "steps": steps},
         "memory_gb": memory_gb,
-        "hardware": {key: surroundings[key] for key in ("processor", "cpus", "memory_bytes", "platform")},
-        "versions": surroundings["versions"],
-        "date": surroundings["date"],
-    }
+        "gates": [
+            {"name": name, "value": value, "bound": bound, "below": below,
+             "passed": value <= bound if below else value >= bound}
+            for name, value, bound, below in gates
+        ],
+        **surroundings(),
+    }  # fmt: skip
 
 
-def _generate(root: Path, count: int, progress: Callable[[str], None]) -> Path:
+def make_images(root: Path, count: int, progress: Callable[[str], None]) -> None:
+    """Write ``root/0`` to ``root/9`` with ``count`` JPEG images of 32×32 in all; those that are there stay. Raises
+    DataError where the directory holds anything else."""
     from PIL import Image
 
-    draw = np.random.default_rng(0)
+    others = (
+        sorted({each.name for each in root.iterdir()} - {str(label) for label in range(CLASSES)})
+        if root.exists()
+        else []
+    )
+    if others:
+        raise DataError(f"{root}: holds {others[0]}, so no images are generated there; give an empty directory")
+    made = 0
     for label in range(CLASSES):
-        (root / str(label)).mkdir(parents=True)
-    for index in range(count):
-        pixels = draw.integers(0, 256, (8, 8, 3), np.uint8)
-        image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
-        image.save(root / str(index % CLASSES) / f"{index:07}.jpg", quality=85)
-    progress(f"generated {count:,} images")
-    return root
+        (root / str(label)).mkdir(parents=True, exist_ok=True)
+        there = {path.name for path in (root / str(label)).iterdir()}
+        for index in range(label, count, CLASSES):
+            if (name := f"{index:07}.jpg") not in there:
+                pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8)
+                image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
+                image.save(root / str(label) / name, quality=85)
+                made += 1
+    progress(f"generated {made:,} images, {count - made:,} are there already")
 
 
 def _first(path: Path, cache: Path, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -127,14 +155,16 @@ def child(told: str) -> dict[str, Any]:
     from mlpconv.data.image import fitting_preprocess
     from mlpconv.models import create_model
     from mlpconv.training.plan import plan_step, step_indices
-    from mlpconv.training.recipe import change, get_recipe
+    from mlpconv.training.recipe import change
+    from mlpconv.training.recipes import get_recipe
 
     path, cache, most, steps, memory_gb = json.loads(told)
     # Of what is the process's own; a map of a file can be taken away by the system at any time.
     limit = int(memory_gb * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     folder = scan_folder(path, cache=cache)
-    train = folder.load(_preprocess(folder)).splits.train
+    loaded = folder.load(_preprocess(folder))
+    train = loaded.splits.train
     images, labels = train.images, train.labels
     if most:
         chosen = np.random.default_rng(0).permutation(len(images))[:most]
@@ -148,6 +178,7 @@ def child(told: str) -> dict[str, Any]:
     )
     model.load_weights(initialize(network, recipe.initializer, 0, framework_biases=backend.framework_biases))
     model.attach(images, labels)
+    _forget(loaded)
     ahead, per_epoch = Ahead(images), -(-len(images) // BATCH)
     began, seen = 0.0, 0
     warmup = 3
@@ -162,11 +193,23 @@ def child(told: str) -> dict[str, Any]:
         seen += len(plan.indices) if number >= warmup else 0
     model.read_metrics()
     seconds = time.perf_counter() - began
+    for step in range(per_epoch):  # a whole pass, or the peak would be that of a few steps
+        indices = step_indices(recipe, len(images), 0, step)
+        ahead.want(indices)
+        images.take(indices, axis=0)
     return {
         "images": len(images),
         "images_per_second": seen / seconds,
         "peak_bytes": hardware.peak_resident_bytes(),
     }
+
+
+def _forget(loaded: Loaded) -> None:
+    """Have the system drop the pages of the decoded images."""
+    release(loaded.splits.train.images)
+    with (loaded.place / IMAGES).open("rb") as file:
+        os.fsync(file.fileno())  # what is not on the disk yet is not dropped
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,12 @@ def measure(
     times, memory = [], []
     for name in networks:
         count = min(RUN_IMAGES.get(name, OTHER_IMAGES), most_images or images.COUNT)
-        found = _run(Job(what="time", network=name, batch_sizes=sizes, threads=threads, images=count,
-                         test_images=min(TEST_IMAGES, count), data=data, device=device))  # fmt: skip
+        # Each in a process of its own, as a user's run is: the first report of a process takes longer than the next.
+        found = [
+            case for size in sizes
+            for case in _run(Job(what="time", network=name, batch_sizes=(size,), threads=threads, images=count,
+                                 test_images=min(TEST_IMAGES, count), data=data, device=device))
+        ]  # fmt: skip
         times += found
         for case in found:
             progress(f"{name}, batch {case['batch_size']}: {_seconds(case)}")

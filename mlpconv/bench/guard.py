@@ -7,7 +7,8 @@ from typing import Any
 
 from mlpconv.runs.run import environment
 from mlpconv.runs.session import Session
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
 
 BOUND = 0.01

@@ -10,7 +10,8 @@ from mlpconv.bench.images import splits
 from mlpconv.data import ImageDataset
 from mlpconv.runs.session import Session
 from mlpconv.training import trainer
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 
 def measure(job: Job, **changes: Any) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from mlpconv.runs.session import Session
 from mlpconv.training import trainer
 from mlpconv.training.forecast import forecast
 from mlpconv.training.plan import plan_step
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

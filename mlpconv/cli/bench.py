@@ -168,7 +168,7 @@ def accuracy(
     Example: mlpconv bench accuracy quick --seeds 5
     """
     from mlpconv.bench import accuracy as benchmark
-    from mlpconv.training.recipe import RECIPES, get_recipe
+    from mlpconv.training.recipes import RECIPES, get_recipe
 
     names = recipes or [name for name, each in RECIPES.items() if each.target is not None]
     for name in names:
@@ -307,7 +307,14 @@ def folder(
     directory: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="A folder of images; by default one is generated.")
     ] = None,
-    generate: Annotated[int, Option(min=1000, help="How many small images to generate without DIR.")] = 20_000,
+    generate: Annotated[
+        int | None,
+        Option(
+            min=1000,
+            show_default=False,
+            help="Generate so many small images, in DIR if it is given, and keep those.  [default: 20000 without DIR]",
+        ),
+    ] = None,
     steps: Annotated[int, Option(min=1, help="Timed training steps.")] = 50,
     memory_gb: Annotated[float, Option(min=0.5, help="Gigabytes of its own that training may have.")] = 2.0,
     out: Out = None,
@@ -318,6 +325,7 @@ def folder(
     Example: mlpconv bench folder photos
     """
     from mlpconv.bench import folder as benchmark
+    from mlpconv.bench import folder_report as report
 
     if out is not None:
         make(out)
@@ -325,16 +333,20 @@ def folder(
     def progress(line: str) -> None:
         err().print(line, markup=False)
 
+    if directory is None and generate is None:
+        generate = 20_000
     result = benchmark.measure(directory, generate=generate, steps=steps, memory_gb=memory_gb, progress=progress)
     if out is not None:
-        write_file(out / "folder.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        name = "folder-generated" if result["generated"] else "folder"
+        write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        write_file(out / f"{name}.md", report.markdown(result), "--out")
     if json:
         print_json(result, indent=None)
         return
-    training = result["training"]
-    say(f"{result['images']:,} images decoded into the cache in {result['seconds']:.1f} s")
-    say(f"batches: {result['speedup']:,.0f} times as fast as decoding ({result['cached_per_second']:,.0f} images/s)")
-    say(f"training: {training['all']['images_per_second']:,.0f} images/s, {training['ratio']:.3f} of the small set's")
+    for line in report.lines(result):
+        paragraph(line)
+    for line in report.gates(result):
+        say(line)
 
 
 app.command()(forecast)

@@ -148,8 +148,8 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
     """The paper's figure, and whether its maps have one position only."""
     import numpy as np
 
-    from mlpconv.data import load_dataset
     from mlpconv.explain.figures import paper_figure
+    from mlpconv.runs.material import load_again
     from mlpconv.runs.plots import png
 
     name = classifier.stored.data
@@ -158,7 +158,7 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
             f"{classifier.path}: does not say what it was trained on, so there are no test images; give some"
         )
     with Download() as progress:
-        test = load_dataset(name, directory=data_dir, progress=progress).test
+        test = load_again(name, classifier, directory=data_dir, progress=progress).test
     firsts = [np.flatnonzero(test.labels == label)[:1] for label in range(min(test.num_classes, 10))]
     chosen = test.subset(np.concatenate(firsts))
     maps = classifier.class_maps(chosen.images)

@@ -170,9 +170,11 @@ class Download:
     def __enter__(self) -> Callable[[str, int, int], None]:
         return self._update
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for bar in self._bars.values():
             bar.stop()
+        if kind is KeyboardInterrupt and {"reading", "decoding"} & self._tasks.keys():
+            warn("stopped; what was read and decoded is kept: the same command goes on from there")
 
     def _update(self, name: str, done: int, total: int) -> None:
         images = name in IMAGES

@@ -10,7 +10,8 @@ def recipes(json: Json = False) -> None:
     """
     import msgspec
 
-    from mlpconv.training.recipe import RECIPES, describe
+    from mlpconv.training.recipe import describe
+    from mlpconv.training.recipes import RECIPES
 
     if json:
         print_json(

@@ -47,6 +47,9 @@ def train(
     target_accuracy: Annotated[
         float | None, Option(help="Stop once the validation images are recognised so well; holds out 0.1 of them.")
     ] = None,
+    patience: Annotated[
+        int | None, Option(help="Stop after so many epochs without a better validation accuracy; holds out 0.1 too.")
+    ] = None,
     set_: Annotated[
         list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field, such as optimizer.momentum=0.9.")
     ] = None,
@@ -108,7 +111,7 @@ def train(
         "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
         "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
         "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
-        "pretrained": pretrained,
+        "patience": patience, "pretrained": pretrained,
     }  # fmt: skip
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
@@ -165,7 +168,8 @@ def _prepare(
     from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
-    from mlpconv.training.recipe import change, get_recipe, parse_settings
+    from mlpconv.training.recipe import change, parse_settings
+    from mlpconv.training.recipes import get_recipe
 
     if from_ and recipe_name:
         raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")
@@ -180,7 +184,8 @@ def _prepare(
     more = parse_settings(settings)
     if "model" in more:  # first of all: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": more.pop("model")}, "--set")
-    if "target_accuracy" in changes and not (recipe.validation or "validation" in changes or "validation" in more):
+    needing = changes.get("target_accuracy") or changes.get("patience")
+    if needing and not (recipe.validation or "validation" in changes or "validation" in more):
         changes = {**changes, "validation": 0.1}
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, more, "--set")
@@ -340,7 +345,11 @@ def _dry_run(session: "Session", json: bool) -> None:
 
 def _report(run: "Run", result: "Result | None", json: bool) -> None:
     """How the run ended, and what to do next."""
+    from mlpconv.runs.history import validation_accuracies
+    from mlpconv.training.ending import ending, ending_words
+
     assert result is not None
+    held = validation_accuracies(run.history)
     if json:
         keys = (
             "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
@@ -349,6 +358,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
         repairs = [event for line in run.history for event in line.get("repairs", ())]
         values = {key: getattr(result, key) for key in keys}
         forecast = run.forecast._asdict() if run.forecast else None
+        values["ended_by"] = ending(run.config.recipe, held)
         print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
         return
     config = run.config
@@ -357,6 +367,8 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
     if result.validation_accuracy is not None:
         say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+    if why := ending_words(config.recipe, held):
+        say(why)
     if result.repairs:
         times = "once" if result.repairs == 1 else f"{result.repairs} times"
         say(f"the guard intervened {times}; report.html says where")

@@ -44,7 +44,8 @@ def tune(
     from mlpconv.data.dataset import hold_out
     from mlpconv.runs.stop import Stop
     from mlpconv.studies import search
-    from mlpconv.training.recipe import change, get_recipe, parse_settings, to_toml
+    from mlpconv.training.recipe import change, parse_settings, to_toml
+    from mlpconv.training.recipes import get_recipe
 
     search.load()
     allocator.keep_memory()

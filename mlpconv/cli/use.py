@@ -172,6 +172,7 @@ def runs(
 
     Example: mlpconv runs
     """
+    from mlpconv.runs.history import best_epoch
     from mlpconv.runs.run import list_runs
 
     rows = []
@@ -181,7 +182,7 @@ def runs(
             {
                 "run": str(run.path), "model": recipe.model, "data": recipe.data, "recipe": run.config.recipe_name,
                 "seed": recipe.seed, "epochs": len(history), "of": recipe.epochs, "finished": result is not None,
-                "test_accuracy": history[-1]["test_accuracy"] if history else None,
+                "test_accuracy": history[best_epoch(history) - 1]["test_accuracy"] if history else None,
                 "seconds": result.seconds if result else None,
             }
         )  # fmt: skip

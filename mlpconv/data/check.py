@@ -115,13 +115,13 @@ def warnings(report: dict[str, Any], twins: list[Twins]) -> list[str]:
     if leaks:
         first = leaks[0]
         said.append(
-            f"{_pictures(len(leaks))} stand in training and again in what training is measured on, so accuracy will "
+            f"{_pictures(len(leaks))} in training and again in what training is measured on, so accuracy will "
             f"look better than it is; the first: {' = '.join(first.files[:2])}"
         )
     contradictions = [each for each in twins if each.contradicts]
     if contradictions:
         first = contradictions[0]
-        said.append(f"{_pictures(len(contradictions))} stand in more than one class; the first: "
+        said.append(f"{_pictures(len(contradictions))} in more than one class; the first: "
                     f"{' = '.join(first.files[:2])}")  # fmt: skip
     if report["imbalance"] >= IMBALANCE:
         classes = report["classes"]
@@ -142,4 +142,4 @@ def warnings(report: dict[str, Any], twins: list[Twins]) -> list[str]:
 
 
 def _pictures(count: int) -> str:
-    return f"{count:,} picture{'s' * (count != 1)}"
+    return f"{count:,} pictures stand" if count > 1 else "1 picture stands"

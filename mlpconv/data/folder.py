@@ -165,7 +165,7 @@ def scan_folder(
     kept = np.flatnonzero(good)
     numbers = {each: number for number, each in enumerate(names)}
     labels = np.array([numbers[each] for each in classes[kept]], np.int64)
-    parts = _split(name, labels, splits[kept], len(names), test, validation, seed, notes)
+    parts = _split(name, labels, splits[kept], len(names), test, validation, seed, notes, problems)
     files = [listing.files[index] for index in kept]
     order = np.lexsort((np.arange(len(files)), parts))  # files are in order already
     kept = kept[order]
@@ -212,7 +212,7 @@ def _check_classes(name: str, names: tuple[str, ...], problems: list[Problem]) -
 
 def _split(
     name: str, labels: np.ndarray, parts: np.ndarray, classes: int, test: float, validation: float, seed: int,
-    notes: list[str],
+    notes: list[str], problems: list[Problem],
 ) -> np.ndarray:  # fmt: skip
     """int8: 0 train, 1 validation, 2 test, with what the layout does not have held out of the training images."""
     parts = np.maximum(parts, 0)
@@ -222,7 +222,10 @@ def _split(
             continue
         count = round(share * len(train))
         if not 1 <= count < len(train):
-            raise DataError(f"{name}: {len(train):,} images are too few to hold {share:.0%} of them out for {what}")
+            raise DataError(
+                f"{name}: {len(train):,} images are too few to hold {share:.0%} of them out for {what}; add images, or "
+                f"say which are for {what}: train/CLASS beside test/CLASS and val/CLASS{_first(problems)}"
+            )
         # Another seed than the test set's: the same draw over the rest would favour the same places.
         held = held_out(labels[train], classes, count, seed + number)
         parts[train[held]] = number

@@ -2,12 +2,15 @@
 
 import csv
 import os
+import tarfile
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from mlpconv.data.image import read_header
 from mlpconv.errors import DataError
 from mlpconv.words import shown
 
@@ -55,6 +58,7 @@ def list_folder(path: str | os.PathLike[str], *, follow_links: bool = False) -> 
     """
     path = Path(path).expanduser()
     if path.is_file():
+        _refuse_other_files(path)
         return _from_csv(path)
     if not path.is_dir():
         raise DataError(f"{shown(path)}: there is no such folder of images, and no such CSV file")
@@ -183,6 +187,28 @@ def _classes(walk: _Walk, folder: str, split: str, folders: list[os.DirEntry[str
             listing.splits.append(split)
         if len(listing.files) == before:
             listing.empty.append(f"{shown(walk.relative(entry.path))}")
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise DataError for what is sometimes given in place of a CSV list."""
+    try:
+        packed = zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+        with path.open("rb") as file:
+            picture = _is_image(file)
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror or error}; check its rights") from None
+    if packed:
+        raise DataError(f"{shown(path)}: an archive; unpack it, and give the folder")
+    if picture:
+        raise DataError(f"{shown(path)}: an image; give the folder that holds the classes' folders")
+
+
+def _is_image(file: BinaryIO) -> bool:
+    try:
+        read_header(file, "")
+    except DataError:
+        return False
+    return True
 
 
 def _from_csv(path: Path) -> Listing:

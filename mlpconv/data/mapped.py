@@ -77,7 +77,7 @@ def _spacious() -> Path:
 
 
 class Ahead:
-    """Has the system read mapped images before they are needed, and lets pages go so that few stay resident.
+    """Has the system read mapped images before they are needed, and lets go of those before, so that few are resident.
 
     Nothing happens for images in memory.
     """
@@ -85,7 +85,6 @@ class Ahead:
     def __init__(self, images: np.ndarray) -> None:
         self._images, self._view = images, map_of(images)
         self._row = int(np.prod(images.shape[1:]))
-        self._seen = 0
         self._start = 0
         if self._view is not None:
             base = np.frombuffer(self._view, np.uint8)
@@ -95,10 +94,8 @@ class Ahead:
         """The images at ``indices`` are needed soon."""
         if self._view is None:
             return
-        self._seen += len(indices) * self._row
-        if self._seen > RELEASE_BYTES:
-            release(self._images)
-            self._seen = 0
+        # Each time: with one page the system maps those around it that it has in memory, up to 2 MiB.
+        release(self._images)
         if hasattr(mmap, "MADV_WILLNEED"):
             for index in indices.tolist():
                 begin = self._start + index * self._row

@@ -29,7 +29,7 @@ def list_datasets() -> list[str]:
 def dataset_source(name: str) -> Source:
     """What is known of a data set. Raises DataError for an unknown name, with the nearest."""
     if name not in _SOURCES:
-        raise DataError(unknown("data set", name, _SOURCES))
+        raise DataError(f"{unknown('data set', name, _SOURCES)}; one's own: a folder of images or a CSV file")
     return _SOURCES[name]
 
 

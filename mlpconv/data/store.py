@@ -26,6 +26,7 @@ from mlpconv.data.workers import CHUNK, Decode, run
 from mlpconv.errors import DataError
 from mlpconv.words import size as bytes_as_said
 
+IMAGES = "images.u8"
 LIMIT_VARIABLE = "MLPCONV_CACHE_GB"
 _LIMIT_GB = 50.0
 _RULES = 1
@@ -98,7 +99,7 @@ def _open(place: Path, count: int, shape: tuple[int, ...]) -> Decoded | None:
         height, width, channels = shape
         if not len(kept):
             return Decoded(np.empty((0, *shape), np.uint8), kept, errors, place)
-        return Decoded(open_images(place / "images.u8", (len(kept), height, width, channels)), kept, errors, place)
+        return Decoded(open_images(place / IMAGES, (len(kept), height, width, channels)), kept, errors, place)
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
@@ -123,7 +124,7 @@ def _fill(
 ) -> None:
     part = place.with_name(f"{place.name}.part")
     part.mkdir(parents=True, exist_ok=True)
-    raw, journal = part / "images.u8", part / "journal.jsonl"
+    raw, journal = part / IMAGES, part / "journal.jsonl"
     raw.touch()
     os.truncate(raw, len(files) * int(np.prod(shape)))
     errors = _journal(journal)

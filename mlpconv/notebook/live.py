@@ -8,7 +8,9 @@ from typing import Any
 
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.page import Html, element, page
+from mlpconv.runs.history import validation_accuracies
 from mlpconv.runs.recorder import Event, Recorder, Resumed
+from mlpconv.training.ending import ending_words
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
 from mlpconv.training.watch import Repaired
@@ -48,6 +50,8 @@ def watch(recorder: Recorder, publish: Publish | None = None) -> Iterator[Event]
         print(f"loss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
         device = session.backend.describe_device(session.config.device)
         print(f"{result.examples_per_second:.1f} examples/sec on {device}")
+        if why := ending_words(session.recipe, validation_accuracies(recorder.run.history)):
+            print(why)
 
 
 def _status(event: Event, recipe: Recipe) -> str:

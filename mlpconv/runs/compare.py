@@ -8,6 +8,7 @@ from mlpconv.arch.cost import count
 from mlpconv.arch.shapes import show
 from mlpconv.errors import RunError
 from mlpconv.runs.chart import Line, line_chart
+from mlpconv.runs.history import best_epoch
 from mlpconv.runs.page import language, render
 from mlpconv.runs.plots import compared_curves, panel_lines, png
 from mlpconv.runs.run import Run
@@ -93,11 +94,12 @@ def _told(run: Run) -> dict[str, str]:
 def _reached(run: Run) -> dict[str, Any]:
     result, history = run.result, run.history
     last = history[-1] if history else {}
+    best = history[best_epoch(history) - 1] if history else {}
     return {
         "epochs": len(history),
         "finished": result is not None,
-        "test_accuracy": last.get("test_accuracy"),
-        "test_loss": last.get("test_loss"),
+        "test_accuracy": best.get("test_accuracy"),
+        "test_loss": best.get("test_loss"),
         "train_accuracy": last.get("train_accuracy"),
         "loss": last.get("loss"),
         "examples_per_second": result.examples_per_second if result else last.get("examples_per_second"),

@@ -51,7 +51,7 @@ def is_folder(data: str) -> bool:
     if data in list_datasets():
         return False
     path = Path(data).expanduser()
-    return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.is_dir()
+    return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.exists()
 
 
 def gather(

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +16,11 @@ from mlpconv.errors import RecipeError, RunError, TrainingFailed
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import class_maps, material, mistakes
 from mlpconv.runs.checkpoint import GOOD
+from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.place import claim, locked, make_directory, refuse_other, refuse_taken
 from mlpconv.runs.run import FAILED, WEIGHTS, Failure, Result, Run
 from mlpconv.training import trainer
+from mlpconv.training.ending import ending
 from mlpconv.training.forecast import Fit, Forecast, smaller
 from mlpconv.training.guard import GuardState
 from mlpconv.training.metrics import Evaluation, evaluate
@@ -125,7 +127,7 @@ class Recorder:
                 self.run.write_forecast(session.expected)
         if epoch or step:
             yield Resumed(epoch, step)
-        if self._ended():  # by its target accuracy, and only the result was left to write
+        if self._ended():  # before its last epoch, and only the result was left to write
             return
         held = session.validation
         saved = heard = time.perf_counter()
@@ -141,6 +143,7 @@ class Recorder:
             epoch=epoch,
             step=step,
             validation=trainer.LabelledImages(held.images, held.labels) if held else None,
+            held=validation_accuracies(self.history),
             watch=self.watch,
             should_stop=self.should_stop,
             report_every=self.report_every,
@@ -302,11 +305,8 @@ class Recorder:
                 self._finish(test)
 
     def _ended(self) -> bool:
-        """Whether the last epoch is over, or the target accuracy reached."""
-        recipe = self.session.recipe
-        if not self.history or recipe.target_accuracy is None:
-            return len(self.history) == recipe.epochs
-        return len(self.history) == recipe.epochs or self.history[-1]["validation_accuracy"] >= recipe.target_accuracy
+        """Whether training is over with the last epoch of the history."""
+        return bool(ending(self.session.recipe, validation_accuracies(self.history)))
 
     def _finish(self, test: Evaluation) -> None:
         last, best = self.history[-1], self.history[best_epoch(self.history) - 1]
@@ -349,14 +349,6 @@ class Recorder:
                 "%s: the pictures and the report could not be written: %s; make room, then: mlpconv report %s",
                 self.run.path, error.strerror or error, self.run.path,
             )  # fmt: skip
-
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int:
-    """The epoch, from 1, whose weights are the run's: the best on the validation images, the first of equals; without
-    them the last, since the test set chooses nothing."""
-    if history[-1].get("validation_accuracy") is None:
-        return len(history)
-    return max(history, key=lambda line: line["validation_accuracy"])["epoch"]
 
 
 def _without_good(state: State) -> tuple[State, State | None]:

@@ -14,14 +14,18 @@ from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.runs import class_maps, material, mistakes
 from mlpconv.runs.chart import Line, Note, line_chart
 from mlpconv.runs.files import write_atomic
+from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.page import language, picture, render
 from mlpconv.runs.plots import panel_lines
 from mlpconv.runs.run import REPORT, Config, Result, Run
+from mlpconv.training.ending import ending_words
 from mlpconv.training.recipe import describe, fields, to_toml
 from mlpconv.version import __version__
 
 MOST_CLASSES = 100
 """Classes up to which the whole confusion matrix is shown."""
+MOST_PASSED = 500
+"""So many things that were passed over are listed; skipped.csv has all."""
 CHARTS = (("wide", 952, 400), ("narrow", 358, 300))
 """The same chart for two widths of page, in pixels: text that shrinks with its chart cannot be read."""
 
@@ -71,6 +75,8 @@ def report_html(run: Run) -> str:
     environment = run.environment
     repairs = [event for line in history for event in line.get("repairs", ())]
     repairs += run.failure.repairs if run.failure else []
+    best = history[best_epoch(history) - 1] if history else None
+    passed = material.skipped(run)
     return render(
         "report.html.j2",
         run=run,
@@ -78,10 +84,14 @@ def report_html(run: Run) -> str:
         result=result,
         history=history,
         last=history[-1] if history else None,
+        best=best,
+        epochs_said=_epochs_said(run, best),
         device=environment.get("device") or config.device,
         date=_date(environment.get("date")),
         lang=language(config.data.class_names),
-        warnings=warnings(run, result, history, classes),
+        warnings=warnings(run, result, history, classes, passed),
+        passed=passed[:MOST_PASSED],
+        passed_more=max(len(passed) - MOST_PASSED, 0),
         recipe_words=describe(config.recipe, config.recipe_name).partition(": ")[2],
         recipe_fields=fields(config.recipe),
         recipe_toml=to_toml(config.recipe),
@@ -111,7 +121,25 @@ def report_html(run: Run) -> str:
     )
 
 
-def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], classes: list[Class]) -> list[str]:
+def _epochs_said(run: Run, best: dict[str, Any] | None) -> str:
+    """Which epoch's weights a run has and why it ended before its last, in a sentence; empty where both are plain."""
+    held = best and best.get("validation_accuracy")
+    said = []
+    if best and held is not None:
+        said.append(f"the weights are of epoch {best['epoch']}, the best on the validation images ({held:.3f})")
+    if run.result and (why := ending_words(run.config.recipe, validation_accuracies(run.history))):
+        said.append(f"training {why}")
+    text = "; ".join(said)
+    return text and f"{text[0].upper()}{text[1:]}."
+
+
+def warnings(
+    run: Run,
+    result: Result | None,
+    history: list[dict[str, Any]],
+    classes: list[Class],
+    passed: list[tuple[str, str]],
+) -> list[str]:
     """What the reader of a report has to know before its numbers, a sentence each."""
     said = []
     done, planned = len(history), run.config.recipe.epochs
@@ -124,11 +152,11 @@ def warnings(run: Run, result: Result | None, history: list[dict[str, Any]], cla
             f"This run is not finished: {done} of {planned} epochs are done; {then}. "
             f"To go on: mlpconv train --out {shlex.quote(str(run.path))} --resume"
         )
-    passed = material.skipped(run)
     if passed:
-        listed = "; ".join(f"{path}: {reason}" for path, reason in passed[:10])
-        more = f"; and {len(passed) - 10:,} more" if len(passed) > 10 else ""
-        said.append(f"{len(passed):,} things in the folder were passed over (skipped.csv): {listed}{more}.")
+        said.append(
+            f"{len(passed):,} thing{'s' * (len(passed) > 1)} in the folder could not be used; the plan lists them "
+            "with reasons."
+        )
     skipped = sum(line["skipped"] for line in history)
     if skipped:
         said.append(

@@ -30,7 +30,7 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Watch
 from mlpconv.words import size as in_words
 
-REPORT_SECONDS = 1.5
+REPORT_SECONDS = 1.0
 """For the pictures and the report at the end, as measured on one core."""
 
 
@@ -81,7 +81,9 @@ class Session:
         self.material = material.gather(recipe, data, data_directory, options, progress)
         self.data, self.validation, recipe = self.material.splits, self.material.validation, self.material.recipe
         whole = self.data.train
-        recipe = msgspec.structs.replace(recipe, epochs=epochs_of(recipe, len(whole)), min_steps=0)
+        epochs = epochs_of(recipe, len(whole))
+        patience = -(-recipe.patience * epochs // recipe.epochs)
+        recipe = msgspec.structs.replace(recipe, epochs=epochs, patience=patience, min_steps=0)
         if recipe.validation and self.validation is None:
             # The same images for every seed: runs are compared on them.
             rest, self.validation = hold_out(whole, max(round(recipe.validation * len(whole)), 1), seed=0)

@@ -11,7 +11,8 @@ from mlpconv.runs.run import Run
 from mlpconv.studies import answers, measures, resources, runner
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
 from mlpconv.studies.runner import Arm
-from mlpconv.training.recipe import Recipe, change, get_recipe
+from mlpconv.training.recipe import Recipe, change
+from mlpconv.training.recipes import get_recipe
 
 HEADLINE = "test_accuracy"
 

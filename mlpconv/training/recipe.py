@@ -1,8 +1,7 @@
-"""A recipe is everything that a training run is told. The named ones say where they come from and what to expect."""
+"""A recipe is everything that a training run is told."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -45,8 +44,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     on_trouble: what happens when training diverges, learns nothing or loses a class: "repair" it, "stop" with
     TrainingFailed, or "ignore" it but for the record. validation: the share of the training images that is held out,
     the same ones for every seed; the run's weights are of the epoch that does best on them, else of the last.
-    target_accuracy: training ends with the epoch that reaches it on the validation images. min_steps: where the images
-    are so few that ``epochs`` have fewer steps, there are more epochs.
+    target_accuracy: training ends with the epoch that reaches it on the validation images. patience: it ends after so
+    many epochs without a better accuracy on them; 0 waits for ever. min_steps: where the images are so few that
+    ``epochs`` have fewer steps, there are more epochs, and ``patience`` grows with them.
     """
 
     model: str = "nin"
@@ -72,10 +72,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     on_trouble: Literal["repair", "stop", "ignore"] = "repair"
     validation: float = 0.0
     target_accuracy: float | None = None
+    patience: int = 0
     min_steps: int = 0
 
     def __post_init__(self) -> None:
-        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("min_steps", 0)):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 0), ("min_steps", 0)):
             if getattr(self, field) < least:
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
         if self.image_size is not None and self.image_size < 1:
@@ -94,145 +95,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
             raise RecipeError(
                 f"validation is a share of the training images, at least 0 and below 1, not {self.validation}"
             )
-        if self.target_accuracy is not None:
-            if not 0 < self.target_accuracy <= 1:
-                raise RecipeError(f"target_accuracy must be above 0 and at most 1, not {self.target_accuracy}")
-            if not self.validation:
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+            raise RecipeError(f"target_accuracy must be above 0 and at most 1, not {self.target_accuracy}")
+        for field in ("target_accuracy", "patience"):
+            if getattr(self, field) and not self.validation:
                 raise RecipeError(
-                    "target_accuracy needs validation images, since the test set chooses nothing; add validation = 0.1"
+                    f"{field} needs validation images, since the test set chooses nothing; add validation = 0.1"
                 )
         starts = [start for start, _ in self.image_sizes]
         if starts != sorted(set(starts)) or any(not start >= 0 or size < 1 for start, size in self.image_sizes):
             raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {self.image_sizes}")
-
-
-class Named(msgspec.Struct, frozen=True):
-    """A recipe with what one should know of it: source, and expected result, time and hardware. target: the test
-    accuracy that the median of its seeds is meant to reach, where there is one."""
-
-    recipe: Recipe
-    source: str
-    expect: str
-    target: float | None = None
-
-
-_CHAPTER = Recipe(epochs=10, batch_size=128, learning_rate=0.1, initializer=INITIALIZERS["xavier"])
-_COLLAPSE = "published runs end between 0.41 and 0.89: the network often collapses"
-
-RECIPES: dict[str, Named] = {
-    "quick": Named(
-        Recipe(
-            epochs=3,
-            optimizer=Optimizer("adamw", weight_decay=0.05),
-            learning_rate=2e-3,
-            schedule="one-cycle",
-            image_size=80,
-            normalize="data",
-            initializer=INITIALIZERS["open"],
-            augmentation=Augmentation(flip=True),
-            label_smoothing=0.05,
-            min_steps=300,
-        ),
-        source="mlpconv; the chapter's network at 80×80, with a start that keeps every class alive",
-        expect="0.905 test accuracy (median of five seeds, lowest 0.903) in 2 minutes on two CPU cores with bfloat16",
-        target=0.90,
-    ),
-    "own": Named(
-        Recipe(
-            model="auto",
-            epochs=30,
-            optimizer=Optimizer("adamw", weight_decay=0.05),
-            learning_rate=2e-3,
-            schedule="one-cycle",
-            normalize="data",
-            initializer=INITIALIZERS["he"],
-            augmentation=Augmentation(flip=True, shift=4),
-            label_smoothing=0.1,
-            balance=0.5,
-            min_steps=1500,
-            validation=0.1,
-        ),
-        source="mlpconv; what --data DIR takes: a network that fits the images, rare classes shown more often",
-        expect="depends on the images",
-    ),
-    "modern": Named(
-        Recipe(
-            model="nin_32",
-            data="cifar10",
-            epochs=60,
-            optimizer=Optimizer("adamw", weight_decay=0.05),
-            learning_rate=3e-3,
-            schedule="one-cycle",
-            normalize="data",
-            initializer=INITIALIZERS["he"],
-            augmentation=Augmentation(flip=True, shift=4, erase=8),
-            label_smoothing=0.1,
-        ),
-        source="mlpconv; the paper's idea with batch normalisation, AdamW and one cycle (arXiv:1803.09820)",
-        expect="not measured yet",
-    ),
-    "paper": Named(
-        Recipe(
-            model="nin_cifar10",
-            data="cifar10",
-            epochs=200,
-            optimizer=Optimizer("sgd", momentum=0.9, weight_decay=1e-4),
-            learning_rate=0.1,
-            schedule="steps",
-            normalize="data",
-            initializer=INITIALIZERS["he"],
-            augmentation=Augmentation(flip=True, shift=4),
-        ),
-        source=(
-            "after Lin, Chen, Yan 2013 (arXiv:1312.4400): dropout, weight decay, batches of 128, a rate that falls "
-            "twice to a tenth, shifts and flips; unlike it, each channel is normalised where the paper normalises "
-            "contrast and whitens by ZCA, and the rate falls at fixed steps, not by hand"
-        ),
-        expect="not measured here; the paper: 0.912 test accuracy with augmentation on CIFAR-10",
-    ),
-    "d2l": Named(_CHAPTER, "Dive into Deep Learning, NiN, PyTorch and MXNet: SGD 0.1, 10 epochs", _COLLAPSE),
-    "d2l-2023": Named(
-        msgspec.structs.replace(_CHAPTER, learning_rate=0.05),
-        "Dive into Deep Learning, 2023 edition: SGD 0.05, 10 epochs",
-        "0.85 to 0.89 test accuracy where it does not collapse",
-    ),
-    "gluonbook": Named(
-        msgspec.structs.replace(_CHAPTER, epochs=3),
-        "the chapter's first edition in Gluon: SGD 0.1 and Xavier, 3 epochs",
-        "well below the ten epochs of d2l; " + _COLLAPSE,
-    ),
-    "d2lzh": Named(
-        Recipe(
-            epochs=5,
-            batch_size=32,
-            optimizer=Optimizer("adam"),
-            learning_rate=0.002,
-            initializer=INITIALIZERS["torch"],
-        ),
-        "the chapter as the Chinese edition's readers train it in PyTorch: Adam 0.002, batch 32, 5 epochs",
-        "depends on the seed; " + _COLLAPSE,
-    ),
-}
-
-
-def get_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a TOML file (a path that ends in .toml). Raises RecipeError naming the nearest."""
-    if name.endswith(".toml"):
-        return read_recipe(Path(name))
-    if name not in RECIPES:
-        raise RecipeError(f"{unknown('recipe', name, RECIPES)}; one's own: a TOML file (recipe.toml)")
-    return RECIPES[name].recipe
-
-
-def read_recipe(path: Path) -> Recipe:
-    """A recipe from TOML: the fields of Recipe, and ``base`` for the named recipe that it changes."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from None
-    base = table.pop("base", None)
-    start = Recipe() if base is None else get_recipe(str(base))
-    return change(start, table, place=str(path))
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:
@@ -240,7 +112,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
 
     ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
     drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before. Epochs
-    that are given are meant: ``min_steps`` no longer adds to them.
+    that are given are meant: ``min_steps`` no longer adds to them. No validation images, no ``patience``.
     """
     # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
     values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
@@ -249,6 +121,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
             values.pop(key, None)
     if "epochs" in changes:
         values.pop("min_steps", None)
+    if "validation" in changes and not changes["validation"]:
+        values.pop("patience", None)
     _merge(values, changes, Recipe, place)
     try:
         return msgspec.convert(values, Recipe)
@@ -322,11 +196,11 @@ def describe(recipe: Recipe, name: str) -> str:
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
+    patience = [f"ends {recipe.patience} epochs behind the best"] * bool(recipe.patience)
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
         f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
-        *smoothing,
-        f"seed {recipe.seed}",
+        *smoothing, *patience, f"seed {recipe.seed}",
     ]  # fmt: skip
     return f"{name}: {', '.join(parts)}"
 

@@ -1,7 +1,7 @@
 """The only training loop. It tells a model one step plan after the other and yields what happens."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
 from mlpconv.data.mapped import Ahead
+from mlpconv.training.ending import ending
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import Recipe
@@ -79,16 +80,18 @@ def train(
     epoch: int = 0,
     step: int = 0,
     validation: LabelledImages | None = None,
+    held: Sequence[float | None] = (),
     watch: Watch | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 0.5,
     report_steps: int | None = None,
 ) -> Iterator[Event]:
-    """Train from ``step`` of ``epoch`` on (both from 0) to the end of the recipe, or to its target accuracy.
+    """Train from ``step`` of ``epoch`` on (both from 0) to where the recipe ends it (see ``ending``).
 
     From behind an epoch's last step on, it begins with the evaluation of that epoch.
 
-    The model must have been given the training images. watch: the guard at work, by default one that knows nothing of
+    The model must have been given the training images. held: the validation accuracy after each of the ``epoch`` epochs
+    that are done, None where it is not known. watch: the guard at work, by default one that knows nothing of
     class maps. report_every: seconds between two Progress events; report_steps: one comes after each so many steps of
     an epoch too. Raises TrainingFailed where the guard gives the run up.
     """
@@ -99,6 +102,7 @@ def train(
     ahead = Ahead(images)
     began = reported = time.perf_counter()
     executed, plan = 0, None
+    accuracies = [*held, *[None] * (epoch - len(held))]
     while epoch < recipe.epochs:
         if step < steps:
             if should_stop():
@@ -139,8 +143,8 @@ def train(
                     # The sums were read; a resume reads them again.
                     yield Stopped(epoch, steps)
                     return
-                test, held = found[0], found[1] if validation else None
-                finite = isfinite(test.loss) and (held is None or isfinite(held.loss))
+                test, seen = found[0], found[1] if validation else None
+                finite = isfinite(test.loss) and (seen is None or isfinite(seen.loss))
                 repaired = None if finite else watch.grown(epoch, steps)
                 if repaired is None:
                     model.read_metrics(reset=True)
@@ -155,12 +159,13 @@ def train(
                         seconds,
                         time.perf_counter() - looked,
                         executed / seconds,
-                        held,
+                        seen,
                         watch.guard.state.tally.dead,
                     )
                     epoch, step = epoch + 1, 0
                     began, executed = time.perf_counter(), 0
-                    if recipe.target_accuracy is not None and held and held.accuracy >= recipe.target_accuracy:
+                    accuracies.append(seen and seen.accuracy)
+                    if ending(recipe, accuracies):
                         return
         if repaired:
             yield repaired
@@ -168,6 +173,7 @@ def train(
                 if repaired.to[0] != epoch:
                     began, executed = time.perf_counter(), 0
                 epoch, step = repaired.to
+                del accuracies[epoch:]
 
 
 def _logits(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:

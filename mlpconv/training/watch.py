@@ -161,7 +161,7 @@ class Watch:
         if decision.action == "started again" and self.first_weights is None:
             decision = Decision("rolled back", decision.rate)
         state.rate *= decision.rate
-        to, words = self._carry_out(decision, trouble, (epoch, step))
+        to, words = self._carry_out(decision, trouble, (epoch, step), ended=step == steps)
         event = Event(
             epoch=epoch + 1, step=step, place=round(done / steps, 4), trouble=trouble.kind, what=what,
             classes=trouble.classes, action=decision.action, done=words, back_to=round(to[0] + to[1] / steps, 4),
@@ -170,7 +170,9 @@ class Watch:
         state.events.append(event)
         return Repaired(event, to, decision.action in ("rolled back", "started again"))
 
-    def _carry_out(self, decision: Decision, trouble: Trouble, place: tuple[int, int]) -> tuple[tuple[int, int], str]:
+    def _carry_out(
+        self, decision: Decision, trouble: Trouble, place: tuple[int, int], *, ended: bool
+    ) -> tuple[tuple[int, int], str]:
         """Where training goes on, and what was done."""
         state = self.guard.state
         slower = f"; learning rate × {state.rate:g}" if decision.rate != 1 else ""
@@ -188,7 +190,8 @@ class Watch:
                 opened, words = reopen(self.model.training_state(), self.network, trouble.classes, self._outputs, draw)
                 self.model.load_training_state(opened)
                 state.tally.dead = []
-                self._keep(*place)
+                if not ended:  # the evaluation, which comes now, may find that there is nothing to go back to here
+                    self._keep(*place)
                 return place, words + slower
             case "started again":
                 assert self.first_weights is not None

@@ -103,7 +103,7 @@ def test_every_layer_is_the_references(backend, network: Network):
 @needs_keras
 @pytest.mark.parametrize(("name", "size"), [
     ("nin", 224), ("nin_imagenet", 224), ("nin_cifar10", 32), ("nin_cifar100", 32), ("nin_svhn", 32), ("nin_28", 28),
-    ("nin_32", 32), ("lenet", 28), ("alexnet", 96), ("vgg11", 32),
+    ("nin_32", 32), ("nin_fast", 28), ("lenet", 28), ("alexnet", 96), ("vgg11", 32),
 ])  # fmt: skip
 def test_registered_networks(backend, name: str, size: int):
     compare(backend, create_model(name, num_classes=7).replace(input_size=size), batch=1)

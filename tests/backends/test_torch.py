@@ -226,7 +226,7 @@ def fold_always(monkeypatch):
     """Also where it saves nothing; a switch back for the plain path."""
 
     def switch(on):
-        monkeypatch.setattr("mlpconv.backends.torch.can_fold", lambda *_: on)
+        monkeypatch.setattr("mlpconv.backends.torch_model.can_fold", lambda *_: on)
 
     return switch
 

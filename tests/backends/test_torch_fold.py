@@ -9,7 +9,9 @@ from random_values import random_weights
 import mlpconv.backends.torch as backend
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Network, Preprocess
+from mlpconv.backends import torch_model
 from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.fold import can_fold
 
 BATCH = 3
 WIDTH = 16  # with fewer channels, oneDNN 3.12 writes beyond the weight gradient of a strided 1×1 convolution
@@ -29,7 +31,7 @@ def trained(network, size, side, folds):
     """Weights and logits after two training steps."""
     with pytest.MonkeyPatch.context() as patch:
         if not folds:
-            patch.setattr(backend, "can_fold", lambda *_: False)
+            patch.setattr(torch_model, "can_fold", lambda *_: False)
         model = backend.build(network, Preprocess(size=size, mean=(0.3,), std=(0.5,)), optimizer=Optimizer())
         model.load_weights(random_weights(network, dtype=np.float32))
         draw = np.random.default_rng(0)
@@ -52,7 +54,7 @@ def test_training_is_the_same_folded_and_plain(behind, side, factor, kernel, str
     size = side * factor
     ending = [] if any(isinstance(layer, Flatten) for layer in behind) else [GlobalAvgPool2d(), Flatten()]
     network = Network(Conv2d(WIDTH, kernel, stride), *behind, *ending, input_size=size)
-    assume(backend.can_fold(network, (side, side), size))
+    assume(can_fold(network, (side, side), size))
     plain, folded = (trained(network, size, side, folds) for folds in (False, True))
     for name, expected in plain.items():
         np.testing.assert_allclose(folded[name], expected, rtol=1e-3, atol=2e-4, err_msg=name)

@@ -6,7 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mlpconv.bench import folder
+from mlpconv.bench import folder, folder_report
+from mlpconv.errors import DataError
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "json" / "bench-folder.schema.json").read_text())
 
@@ -35,3 +36,28 @@ def test_the_result_is_as_its_schema_says(told):
     assert result["training"]["ratio"] == pytest.approx(100 / 90)
     assert told == [(folder.SMALL, 7, 1.5), (0, 7, 1.5)]
     assert len(lines) == 3
+    assert [gate["passed"] for gate in result["gates"]] == [
+        result["images"] / result["seconds"] >= 2400, result["speedup"] >= 100, True, True,
+    ]  # fmt: skip
+    page = folder_report.markdown(result)
+    for line in (*folder_report.lines(result), *folder_report.gates(result)):
+        assert line in page
+    slow = {**result["gates"][2], "value": 0.89, "passed": False}
+    assert folder_report.gates({"gates": [slow]})[0].startswith("FAIL  training on all images")
+
+
+def test_generated_images_are_kept_and_nothing_is_made_beside_others(told, tmp_path):
+    lines = []
+    folder.make_images(tmp_path / "made", 30, lines.append)
+    before = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
+    folder.make_images(tmp_path / "made", 40, lines.append)
+    assert lines == ["generated 30 images, 0 are there already", "generated 10 images, 30 are there already"]
+    after = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
+    assert len(after) == 40
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == 40
+    result = folder.measure(tmp_path / "made", generate=None, steps=7, memory_gb=2, progress=lines.append)
+    assert (result["images"], result["generated"]) == (40, 0)
+    (tmp_path / "made" / "cat").mkdir()
+    with pytest.raises(DataError, match="made: holds cat, so no images are generated there"):
+        folder.make_images(tmp_path / "made", 40, lines.append)

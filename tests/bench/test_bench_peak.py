@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from mlpconv.arch.cost import count
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends.base import Optimizer, StepPlan
-from mlpconv.backends.torch import TorchModel
+from mlpconv.backends.torch_model import TorchModel
 from mlpconv.bench import peak
 from mlpconv.bench.contest import Job
 from mlpconv.models import create_model

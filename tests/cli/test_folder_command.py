@@ -2,12 +2,16 @@
 
 import csv
 import json
+import tarfile
+import zipfile
 
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from test_json import check
+
+from mlpconv.cli import output
 
 QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
 
@@ -64,6 +68,11 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     trained = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value["accuracy"] == pytest.approx(trained["test_accuracy"])
 
+    said = cli("explain", "run", "--figure")
+    assert said.code == 0, said.err
+    with Image.open(tmp_path / "class-maps" / "figure.png") as figure:
+        assert figure.format == "PNG"
+
     said = check("predict-out", cli("predict", "run", "photos", "--out", "p.csv", "--json").json())
     assert said == {"out": "p.csv", "images": 83, "skipped": 1}
     rows = lines_of(tmp_path / "p.csv")
@@ -96,6 +105,18 @@ def test_strict_refuses(cli, photos, command):
     assert "across/notes.txt: not an image" in said.err
 
 
+def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, monkeypatch):
+    def stop(self, name, done, total):
+        update(self, name, done, total)
+        raise KeyboardInterrupt
+
+    update = output.Download._update
+    monkeypatch.setattr(output.Download, "_update", stop)
+    said = cli("train", "--data", "photos")
+    assert said.code == 130
+    assert said.err == "stopped; what was read and decoded is kept: the same command goes on from there\n"
+
+
 def test_check_warns(cli, tmp_path):
     root = stripes(tmp_path / "d" / "train", {"a": 40, "b": 10})
     stripes(tmp_path / "d" / "test", {"a": 2, "b": 2}, 1)
@@ -117,10 +138,17 @@ def test_check_warns(cli, tmp_path):
         (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),
+        (("train", "--data", "none"), "one's own: a folder of images or a CSV file"),
+        (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and give the folder"),
+        (("data", "check", "p.tar"), "p.tar: an archive; unpack it, and give the folder"),
+        (("data", "check", "photos/across/0.png"), "0.png: an image; give the folder that holds the classes' folders"),
         (("train", "--data", "photos", "--data-dir", "x"), "is a folder itself"),
     ],
 )
-def test_mistakes(cli, photos, digits_run, arguments, message):
+def test_mistakes(cli, photos, digits_run, tmp_path, arguments, message):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as packed, tarfile.open(tmp_path / "p.tar", "w") as tar:
+        packed.write(photos / "across" / "0.png")
+        tar.add(photos / "across" / "0.png")
     said = cli(*(digits_run if each == "RUN" else each for each in arguments))
     assert said.code == 2
     assert message in said.err

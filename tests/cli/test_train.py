@@ -193,7 +193,7 @@ def test_another_model_takes_its_own_image_size(cli):
     def size(*arguments):
         return cli("train", "--data", "digits", "--dry-run", "--json", *arguments).json()["preprocess"]["size"]
 
-    assert size() == 80  # the quick recipe's, for the chapter's network
+    assert size() == 70  # the quick recipe's, for the chapter's network
     assert size("--model", "nin_28") == 28
     assert size("--set", "model=nin_28") == 28
     assert size("--model", "nin_28", "--image-size", "14") == 14

@@ -12,7 +12,8 @@ from mlpconv.training.recipe import Augmentation, Recipe
 
 SIZES = {
     "nin": 224, "nin_imagenet": 224, "nin_cifar10": 32, "nin_cifar100": 32, "nin_svhn": 32, "nin_28": 28,
-    "nin_32": 32, "nin11": 64, "nin16": 64, "nin19": 64, "lenet": 28, "alexnet": 96, "vgg11": 32,
+    "nin_32": 32, "nin_fast": 28, "nin11": 64, "nin16": 64, "nin19": 64,
+    "lenet": 28, "alexnet": 96, "vgg11": 32,
 }  # fmt: skip
 """Every registered network with the side of the images that it is tried on."""
 

@@ -10,7 +10,8 @@ import msgspec
 
 from mlpconv.data import Splits, load_dataset
 from mlpconv.runs.session import Session
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 CHANGES = {
     "model": str(Path(__file__).parents[2] / "benchmarks" / "small.json"),

@@ -133,45 +133,8 @@ def test_a_folder_without_classes(tmp_path, make):
 # Faults 27 to 32.
 
 
-def odd_folder(root):
-    """A folder with every oddity in it, and the reason that is given for each that cannot be used."""
-    images.classes(root, {"a": 12, "b": 12})
-    (root / "a" / "notes.txt").write_text("not an image")
-    (root / "a" / "empty.jpg").touch()
-    whole = images.put(root / "whole.jpg", images.pixels(7, 64, 64)).read_bytes()
-    (root / "whole.jpg").unlink()
-    (root / "b" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (root / "nothing").mkdir()
-    (root / "text only").mkdir()
-    (root / "text only" / "a.txt").write_text("x")
-    (root / "b" / "loop").symlink_to("loop")
-    (root / "b" / "back").symlink_to(root / "b", target_is_directory=True)
-    (root / "b" / "gone.png").symlink_to("nowhere.png")
-    outside = images.put(root.parent / "outside.png", 1000)
-    (root / "b" / "out.png").symlink_to(outside)
-    os.mkfifo(root / "b" / "pipe.png")
-    images.put(root / "stray.png", 1001)
-    # Far more pixels than are safe, in a few bytes.
-    Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
-    return {
-        "a/notes.txt": "not an image",
-        "a/empty.jpg": "an empty file",
-        "a/bomb.png": "refused before decoding",
-        "b/cut.jpg": "cannot be decoded",
-        "nothing": "without files",
-        "text only/a.txt": "not an image",
-        "text only": "an empty class",
-        "b/loop": "a link in a circle",
-        "b/back": "a link to a folder that is read already",
-        "b/gone.png": "a link to nothing",
-        "b/out.png": "a link out of the folder",
-        "b/pipe.png": "a pipe",
-        "stray.png": "beside the classes' folders",
-    }
-
-
 def test_every_oddity_is_passed_over_and_named(tmp_path):
-    expected = odd_folder(tmp_path / "d")
+    expected = images.odd_folder(tmp_path / "d")
     loaded = load(tmp_path / "d")
     found = reasons(loaded)
     assert found.keys() == expected.keys()
@@ -185,7 +148,7 @@ def test_every_oddity_is_passed_over_and_named(tmp_path):
 
 
 def test_strict_refuses_and_names(tmp_path):
-    odd_folder(tmp_path / "d")
+    images.odd_folder(tmp_path / "d")
     with pytest.raises(DataError, match=r"(?s)--strict, and 12 things in it cannot be used:\n.*notes\.txt"):
         scan_folder(tmp_path / "d", strict=True)
 

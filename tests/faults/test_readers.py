@@ -24,7 +24,8 @@ from mlpconv.runs.checkpoint import Checkpoint, load, save
 from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.run import Run
 from mlpconv.runs.stored import read_classifier, write_classifier
-from mlpconv.training.recipe import Recipe, read_recipe, to_toml
+from mlpconv.training.recipe import Recipe, to_toml
+from mlpconv.training.recipes import read_recipe
 
 SECONDS = 10
 FACTOR, ALWAYS = 40, 2 << 20

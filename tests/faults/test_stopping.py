@@ -240,7 +240,7 @@ def test_04_sigterm_while_it_evaluates(world, command, whole, tmp_path):
     path = tmp_path / "run"
     slow = """
 import sys, time
-from mlpconv.backends.torch import TorchModel
+from mlpconv.backends.torch_model import TorchModel
 real = TorchModel.logits
 def logits(self, images):
     print("evaluating", len(images), file=sys.stderr, flush=True)

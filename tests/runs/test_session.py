@@ -22,7 +22,8 @@ from mlpconv.runs.recorder import Resumed
 from mlpconv.runs.run import Run
 from mlpconv.runs.session import REPORT_SECONDS, Session
 from mlpconv.training.forecast import Fit, Forecast
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
 
 pytest.importorskip("torch")

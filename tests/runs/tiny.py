@@ -7,7 +7,8 @@ from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.runs.session import Session
-from mlpconv.training.recipe import change, get_recipe
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 NAMES = ("across", "down", "plain")
 

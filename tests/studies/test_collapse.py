@@ -8,7 +8,7 @@ from mlpconv.runs.plots import png
 from mlpconv.studies import pages
 from mlpconv.studies.catalogue import STUDIES, Budget
 from mlpconv.studies.perform import perform
-from mlpconv.training.recipe import get_recipe
+from mlpconv.training.recipes import get_recipe
 
 pytest.importorskip("torch")
 LABELS = np.arange(330) % 3

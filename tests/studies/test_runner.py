@@ -10,6 +10,7 @@ from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.runs import session as sessions
+from mlpconv.runs.run import Run
 from mlpconv.studies.runner import Arm, carry_out, study, summarize, table
 from mlpconv.training.recipe import Recipe
 
@@ -49,7 +50,7 @@ def test_each_arm_has_each_seed(whole):
     assert [arm["name"] for arm in result["arms"]] == ["slow", "fast"]
     for arm in result["arms"]:
         assert [row["seed"] for row in arm["seeds"]] == [0, 1]
-        runs = [sessions.Run(path / arm["name"] / f"seed-{seed}") for seed in (0, 1)]
+        runs = [Run(path / arm["name"] / f"seed-{seed}") for seed in (0, 1)]
         assert [row["test_accuracy"] for row in arm["seeds"]] == [run.result.test_accuracy for run in runs]
         assert {run.config.recipe.learning_rate for run in runs} == {arm["changes"].get("learning_rate", 0.01)}
         assert arm["summary"]["loss"]["mean"] == pytest.approx(statistics.fmean(row["loss"] for row in arm["seeds"]))

@@ -14,7 +14,8 @@ from mlpconv.errors import MissingDependency, RecipeError, RunError
 from mlpconv.runs.run import Run
 from mlpconv.studies import search
 from mlpconv.studies.search import Field, candidate, parse_space
-from mlpconv.training.recipe import Recipe, get_recipe, read_recipe
+from mlpconv.training.recipe import Recipe
+from mlpconv.training.recipes import get_recipe, read_recipe
 
 LABELS = np.arange(48) % 2
 IMAGES = np.random.default_rng(0).integers(0, 60, (48, 4, 4, 1), dtype=np.uint8)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from mlpconv.models import create_model
 from mlpconv.training.automatic import RULE, choose_model, resolve
 from mlpconv.training.plan import plan_step, steps_per_epoch
-from mlpconv.training.recipe import Recipe, get_recipe
+from mlpconv.training.recipe import Recipe
+from mlpconv.training.recipes import get_recipe
 from mlpconv.training.schedules import learning_rate
 
 

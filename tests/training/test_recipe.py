@@ -1,6 +1,7 @@
 """Recipes: the named ones, files, changes, and what is refused with which words."""
 
 import math
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,21 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, Linear
 from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
 from mlpconv.models import create_model, list_models
-from mlpconv.training.recipe import (
-    RECIPES,
-    Augmentation,
-    Recipe,
-    change,
-    differences,
-    get_recipe,
-    parse_settings,
-    read_recipe,
-    to_toml,
-)
+from mlpconv.training.recipe import Augmentation, Recipe, change, differences, parse_settings, to_toml
+from mlpconv.training.recipes import RECIPES, get_recipe, read_recipe
 
 rates = st.floats(1e-12, 1e12)
 shares = st.floats(0, 0.99)
@@ -67,6 +61,18 @@ def test_named_recipes_stand_on_their_own(name):
     assert named.expect
 
 
+@pytest.mark.parametrize("name", [name for name, named in RECIPES.items() if named.target is not None])
+def test_a_recipe_with_a_target_trains_a_small_nin(name):
+    named = RECIPES[name]
+    network = create_model(named.recipe.model)
+    assert count(network).parameters <= 2_000_000
+    assert [type(layer) for layer in list(network.layers.values())[-2:]] == [GlobalAvgPool2d, Flatten]
+    assert not any(isinstance(layer, Linear) for _, layer in network.walk())
+    (reached, *_) = re.findall(r"0\.\d+", named.expect)
+    assert float(reached) >= named.target
+    assert "two CPU cores" in named.expect
+
+
 def test_the_chapters_recipe_is_the_chapters():
     recipe = get_recipe("d2l")
     assert (recipe.model, recipe.epochs, recipe.batch_size, recipe.learning_rate) == ("nin", 10, 128, 0.1)
@@ -95,7 +101,7 @@ def test_differences_say_both_values():
     recipe = get_recipe("quick")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
     assert differences(recipe, changed) == {
-        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "80, now 28",
+        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "70, now 28",
         "precision": 'none, now "float32"',
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import evaluate
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.trainer import EpochEnded, Progress, Repaired, Stopped, train
+from mlpconv.training.trainer import EpochEnded, LabelledImages, Progress, Repaired, Stopped, train
 
 LABELS = np.arange(46) % 3
 # A class is a bright row.
@@ -101,9 +101,32 @@ def test_it_stops_where_it_is_told_and_goes_on_as_if_it_had_not(at):
     assert [timeless(event) for event in found[:-1] + rest] == [timeless(event) for event in expected]
 
 
+@given(st.integers(0, 4 * STEPS))
+def test_patience_counts_the_epochs_before_a_resume(at):
+    recipe = Recipe(epochs=50, batch_size=4, learning_rate=0.5, validation=0.1, patience=3)
+    options = {"recipe": recipe, "validation": (LabelledImages(IMAGES[:9], LABELS[:9]))}
+    expected = [event for event in events(SoftmaxRegression(), **options) if isinstance(event, EpochEnded)]
+    accuracies = [event.validation.accuracy for event in expected]
+    assert accuracies.index(max(accuracies)) == len(accuracies) - 1 - 3
+    assert len(expected) < 50
+
+    model = SoftmaxRegression()
+    first = list(events(model, should_stop=lambda: len(model.plans) == at, **options))
+    stopped = first[-1]
+    if not isinstance(stopped, Stopped):
+        return
+    second = SoftmaxRegression()
+    second.load_training_state(model.training_state())
+    held = accuracies[: stopped.epoch]
+    rest = list(events(second, epoch=stopped.epoch, step=stopped.step, held=held, **options))
+    ended = [event for event in first + rest if isinstance(event, EpochEnded)]
+    assert [timeless(event) for event in ended] == [timeless(event) for event in expected]
+
+
 def timeless(event):
     event = event._asdict()
     test = event.pop("test", None)
+    event.pop("validation", None)
     for name in ("seconds", "evaluation_seconds", "images_per_second"):
         event.pop(name, None)
     return event, test and (test.loss, test.accuracy, test.confusion.tolist())

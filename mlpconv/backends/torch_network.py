@@ -1,0 +1,106 @@
+"""Networks as PyTorch modules."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpconv.arch.layers import (
+    AnyLayer,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Shape,
+    Sigmoid,
+    pair,
+)
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.shapes import layer_shapes
+from mlpconv.backends.base import Weights
+from mlpconv.backends.weights import check_weights
+
+
+def native(network: Network, weights: Weights | None = None) -> nn.Module:
+    """The network as an ``nn.Sequential`` for one's own training loop; its ``state_dict`` has the canonical names.
+
+    weights: canonical; without them PyTorch's own start. Input: float (B, C, H, W).
+    """
+    modules = {}
+    previous: AnyLayer | None = None
+    for row in layer_shapes(network):
+        # What the layer before needs for its own gradient must not be overwritten, nor the caller's images.
+        overwrite = isinstance(previous, Conv2d | Linear | BatchNorm2d)
+        modules[row.name] = _module(row.layer, row.input_shape, overwrite)
+        previous = row.layer
+    module = nn.Sequential(
+        OrderedDict(
+            (
+                name,
+                nn.Sequential(OrderedDict((part, modules[f"{name}.{part}"]) for part in layer.layers))
+                if isinstance(layer, Block)
+                else modules[name],
+            )
+            for name, layer in network.layers.items()
+        )
+    )
+    if weights is not None:
+        put(module, network, weights, "weights")
+    return module
+
+
+def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
+    match layer:
+        case Conv2d():
+            kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
+            return nn.Conv2d(before[0], layer.out_channels, kernel, stride, padding, bias=layer.bias)
+        case BatchNorm2d():
+            return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
+        case ReLU():
+            return nn.ReLU(inplace=overwrite)
+        case Sigmoid():
+            return nn.Sigmoid()
+        case MaxPool2d():
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
+        case AvgPool2d():
+            return nn.AvgPool2d(
+                layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad
+            )
+        case Dropout():
+            return nn.Dropout(layer.p)
+        case GlobalAvgPool2d():
+            return nn.AdaptiveAvgPool2d(1)
+        case Flatten():
+            return nn.Flatten()
+        case Linear():
+            return nn.Linear(before[0], layer.out_features, bias=layer.bias)
+
+
+def named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The canonical weights of a module, as they live in it."""
+    return ((name, value) for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked"))
+
+
+def put(module: nn.Module, network: Network, weights: Weights, place: str) -> None:
+    check_weights(network, weights, place)
+    with torch.no_grad():
+        for name, value in named(module):
+            value.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def layout(network: Network, device: torch.device) -> torch.memory_format:
+    """Channels last, which is fastest, where it is safe."""
+    for row in layer_shapes(network):
+        if isinstance(row.layer, Conv2d) and device.type == "cpu" and row.input_shape[0] < 16:
+            kernel, stride = pair(row.layer.kernel_size), pair(row.layer.stride)
+            # Its gradient in channels last writes past its memory: oneDNN issue 6035.
+            if kernel == (1, 1) and stride != (1, 1):
+                return torch.contiguous_format
+    return torch.channels_last

@@ -1,0 +1,56 @@
+"""A result of `mlpconv bench folder` for people."""
+
+from typing import Any
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """What was measured, a sentence a line."""
+    trained = result["training"]
+    few, all_ = trained["small"], trained["all"]
+    said = [
+        f"{result['images']:,} images: read in {result['scan_seconds']:.1f} s, decoded into the cache in "
+        f"{result['decode_seconds']:.1f} s, together {result['seconds']:.1f} s",
+        f"random batches from the cache: {result['cached_per_second']:,.0f} images/s, {result['speedup']:,.0f} times "
+        f"as fast as decoding ({result['decoded_per_second']:,.0f} images/s)",
+        f"training nin_32, {trained['steps']} steps: {all_['images_per_second']:,.0f} images/s on {all_['images']:,} "
+        f"images, of which none is in memory at first, {few['images_per_second']:,.0f} on {few['images']:,} that are; "
+        f"ratio {trained['ratio']:.3f}",
+    ]
+    if all_["peak_bytes"] is not None:
+        said.append(
+            f"training has {all_['peak_bytes'] / 1e9:.2f} GB resident at the peak, mapped pages counted "
+            f"({few['peak_bytes'] / 1e9:.2f} on few images); of its own it may have {result['memory_gb']:g} GB, a "
+            "limit that the system holds (RLIMIT_DATA)"
+        )
+    return said
+
+
+def gates(result: dict[str, Any]) -> list[str]:
+    """A line for each gate with its mark."""
+    return [
+        f"{'pass' if gate['passed'] else 'FAIL'}  {gate['name']}: {gate['value']:,.4g} "
+        f"({'≤' if gate['below'] else '≥'} {gate['bound']:,g})"
+        for gate in result["gates"]
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a page."""
+    has = result["hardware"]
+    made = f", {result['generated']:,} generated JPEG files of 32×32" if result["generated"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return "\n".join(
+        [
+            f"# A folder of images{made}",
+            "",
+            *(f"- {line}" for line in lines(result)),
+            "",
+            "Gates:",
+            "",
+            *(f"- {line}" for line in gates(result)),
+            "",
+            f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs; "
+            f"{has['platform']}; {versions}.",
+            "",
+        ]
+    )

@@ -1,0 +1,49 @@
+"""Images in a mapped file: few of them resident, however many are read, and in whatever order."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpconv.data import mapped
+from mlpconv.data.mapped import Ahead, choose, open_images
+
+SMAPS = Path("/proc/self/smaps")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """24 MiB of images of 3 KiB, mapped; all of the file is in the system's memory, as behind a decoding."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8192, 32, 32, 3), np.uint8)
+    (tmp_path / "images.u8").write_bytes(pixels.tobytes())
+    return open_images(tmp_path / "images.u8", pixels.shape)
+
+
+def resident(images):
+    """Bytes of the file's map that this process has in memory."""
+    start = images.__array_interface__["data"][0]
+    entry = SMAPS.read_text().split(f"\n{start:x}-")[1]
+    return int(re.search(r"^Rss:\s+(\d+) kB", entry, re.MULTILINE)[1]) << 10
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="this system does not say what is resident")
+def test_a_batch_is_let_go_when_the_next_is_asked_for(images):
+    order = np.random.default_rng(1).permutation(len(images))
+    ahead = Ahead(images[100:])
+    for start in range(0, 256, 16):
+        ahead.want(order[start : start + 16] % (len(images) - 100))
+        assert resident(images) == 0
+        images.take(order[start : start + 16], axis=0)
+        assert resident(images) > 0
+
+
+def test_a_choice_of_many_is_mapped_too(images, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    indices = np.random.default_rng(2).permutation(len(images))[:500]
+    monkeypatch.setattr(mapped, "COPY_BYTES", 500 * 3072)
+    assert mapped.map_of(choose(images, indices)) is None
+    monkeypatch.setattr(mapped, "COPY_BYTES", 500 * 3072 - 1)
+    chosen = choose(images, indices)
+    assert mapped.map_of(chosen) is not None
+    np.testing.assert_array_equal(chosen, images[indices])

@@ -1,0 +1,168 @@
+"""Cases 27 to 33: whatever lies in a folder of one's own images, or in an archive, is converted, named or refused."""
+
+import csv
+import html
+import io
+import json
+import os
+import tarfile
+import zipfile
+
+import images
+import numpy as np
+import pytest
+from PIL import Image
+from world import training
+
+from mlpconv.arch.network import Preprocess
+from mlpconv.data import dataset_source
+from mlpconv.data.folder import scan_folder
+
+LITTLE_MEMORY = """
+import resource
+has = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINITY))
+"""
+
+
+def checked(world, root, **options):
+    """What `data check` says of a folder: the reasons for what is passed over, by path."""
+    done = world.run("data", "check", root, "--json", "--out", root.parent / "sheet.png", **options)
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    return {each["path"]: each["reason"] for each in report["skipped"]}, report
+
+
+def refused(world, *arguments):
+    done = world.run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    return done.err
+
+
+def test_27_no_image_or_an_empty_file(world, tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    (root / "a" / "notes.txt").write_text("hello")
+    (root / "a" / "empty.png").touch()
+    (root / "b" / "half.png").write_bytes((root / "b" / "000.png").read_bytes()[:-40])
+    said, report = checked(world, root)
+    assert said.keys() == {"a/notes.txt", "a/empty.png", "b/half.png"}
+    assert sum(report["images"].values()) == 18
+    (root / "b" / "half.png").unlink()
+    for command in (("data", "check"), ("train", "--data")):
+        error = refused(world, *command, root, "--strict")
+        assert "a/notes.txt: not an image" in error
+        assert "a/empty.png: an empty file" in error
+
+
+def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
+    expected = images.odd_folder(tmp_path / "odd")
+    images.odd_images(tmp_path / "odd" / "a")
+    done = world.run(*training(tmp_path, data=tmp_path / "odd", model="nin_28", epochs=1), "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    with (tmp_path / "run" / "skipped.csv").open(newline="") as file:
+        skipped = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert skipped.keys() == expected.keys()
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    for path, reason in skipped.items():
+        assert expected[path] in reason
+        assert f'">{path}</th><td class="wrap">{reason}</td>' in page
+
+
+def test_28_a_bomb_is_refused_before_it_is_decoded(world, tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
+    assert (root / "a" / "bomb.png").stat().st_size < 1 << 20
+    said, _ = checked(world, root, program=LITTLE_MEMORY)
+    assert said["a/bomb.png"].startswith("refused before decoding: Image size (900000000 pixels)")
+
+
+def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path):
+    colours = images.pixels(7, 8, 8)
+    grey = colours[..., 0]
+    cyan = np.full((8, 8, 4), (255, 0, 0, 0), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the first row is seen at the right
+    palette = Image.fromarray(colours).quantize(16)
+    alpha = np.dstack([colours, np.full((8, 8), 255, np.uint8)])
+    alpha[:4, :, 3] = 0
+    made = {
+        "alpha.png": (Image.fromarray(alpha), {}, np.where(alpha[..., 3:] > 0, colours, 255)),
+        "cmyk.tif": (Image.fromarray(cyan, "CMYK"), {}, np.full((8, 8, 3), (0, 255, 255))),
+        "deep.png": (Image.fromarray(grey.astype(np.uint16) << 8 | 0xAB), {}, grey[..., None].repeat(3, 2)),
+        "grey.png": (Image.fromarray(grey), {}, grey[..., None].repeat(3, 2)),
+        "moving.png": (
+            Image.fromarray(colours), {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}, colours,
+        ),
+        "palette.png": (palette, {}, np.asarray(palette.convert("RGB"))),
+        "turned.png": (Image.fromarray(colours), {"exif": turned}, np.rot90(colours, -1)),
+    }  # fmt: skip
+    for name, (image, options, _) in made.items():
+        images.put(tmp_path / "d" / "train" / "a" / name, image, **options)
+    images.classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
+    folder = scan_folder(tmp_path / "d")
+    found = folder.load(Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8)))
+    assert not found.problems
+    for (name, (_, _, expected)), pixels in zip(made.items(), found.splits.train.images, strict=False):
+        np.testing.assert_array_equal(pixels, expected, name)
+
+
+def test_30_an_empty_class_and_a_single_one(world, tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    (root / "c").mkdir()
+    assert checked(world, root)[0] == {"c": "a class's folder without files"}
+    images.classes(tmp_path / "one", {"only": 9})
+    assert "has a single class, only; to tell apart" in refused(world, "train", "--data", tmp_path / "one")
+
+
+def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
+    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    (root / "a" / "circle").symlink_to("circle")
+    (root / "a" / "up").symlink_to(root, target_is_directory=True)
+    (root / "a" / "out.png").symlink_to(images.put(tmp_path / "outside.png", 50))
+    os.mkfifo(root / "b" / "pipe.png")
+    said, report = checked(world, root)
+    assert {path: reason.partition(",")[0] for path, reason in said.items()} == {
+        "a/circle": "a link in a circle", "a/up": "a link to a folder that is read already: the folder itself",
+        "a/out.png": "a link out of the folder", "b/pipe.png": "not a file: a pipe",
+    }  # fmt: skip
+    assert sum(report["images"].values()) == 18
+
+
+def test_32_names_of_every_kind(world, tmp_path):
+    names = ("<script>alert(1)<script>", "кошка", "new\nline", "a,b\"c'&amp;")
+    root = images.classes(tmp_path / "d", dict.fromkeys(names, 9))
+    for name in ("<img src=x>.txt", os.fsdecode(b"\xff.txt")):
+        (root / names[0] / name).write_text("x")
+    done = world.run(*training(tmp_path, data=root, model="nin_28", epochs=1), "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "<img src=x>" not in page
+    for text in ("&lt;script&gt;alert(1)&lt;script&gt;", "кошка", "new\\nline", "&amp;amp;", "&lt;img src=x&gt;.txt"):
+        assert text in page
+    with (tmp_path / "run" / "split.csv").open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert all(os.path.exists(row["path"]) for row in rows)  # noqa: PTH110
+
+
+@pytest.mark.parametrize("kind", ["tar up", "tar link", "zip up"])
+def test_33_an_archive_that_leads_out_is_refused(world, tmp_path, kind):
+    source = dataset_source("cifar10")
+    path = tmp_path / source.archive.name
+    if kind == "zip up":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("../out.bin", b"x")
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            info = tarfile.TarInfo("../out.bin" if kind == "tar up" else f"{source.archive.prefix}/x")
+            info.type, info.linkname = (tarfile.SYMTYPE, "/etc/passwd") if kind == "tar link" else (tarfile.REGTYPE, "")
+            tar.addfile(info, io.BytesIO())
+    # As if it were the published one.
+    trusting = "import mlpconv.data.fetch as fetch\nfetch.verify_archive = lambda archive, path: None\n"
+    done = world.run("data", "show", "cifar10", "--data-dir", tmp_path, program=trusting)
+    assert done.code == 2
+    assert f"{path}: refused: " in done.err
+    assert not list(tmp_path.parent.rglob("out.bin"))
