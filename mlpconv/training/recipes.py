@@ -51,7 +51,7 @@ RECIPES: dict[str, Named] = {
             min_steps=300,
         ),
         source="mlpconv; the chapter's network at 70×70, with a start that keeps every class alive",
-        expect="0.904 test accuracy (both of two seeds) in under 2 minutes on two CPU cores with bfloat16",
+        expect="0.904 test accuracy (median of five seeds, lowest 0.903) in 112 seconds on two CPU cores with bfloat16",
         target=0.90,
     ),
     "fast": Named(
