@@ -30,8 +30,8 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.training.watch import Watch
 from mlpconv.words import size as in_words
 
-REPORT_SECONDS = 1.0
-"""For the pictures and the report at the end, as measured on one core."""
+REPORT_SECONDS = 0.5
+"""For the pictures and the report at the end, as measured (`mlpconv bench forecast`)."""
 
 
 class Session:
