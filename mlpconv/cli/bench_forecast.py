@@ -47,7 +47,7 @@ def forecast(
 
 def overhead(
     batch_size: Annotated[int, Option(min=1, help="Images a step.")] = 128,
-    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 60,
+    steps: Annotated[int, Option(min=1, help="Steps of each measurement.")] = 300,
     rounds: Annotated[int, Option(min=1, help="Times that each is measured.")] = 4,
     image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the recipe's by default.")] = None,
     threads: Annotated[int | None, Option(min=1, help="All processors by default.")] = None,
