@@ -72,7 +72,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Accuracy and time of the recipes",
         "",
-        "Medians over seeds; in each run, the test set is read once, after training.",
+        "Medians over seeds. Training looks at no test image; a run's test accuracy is that after its last epoch.",
         "",
         "| " + " | ".join(TITLES) + " |",
         "|" + " --- |" * len(TITLES),

@@ -37,6 +37,8 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
     first = Run(place(runs, recipe, 0))
     surroundings = first.environment
     middle = {key: median(row[key] for row in rows) for key in ("test_accuracy", "seconds", "examples_per_second")}
+    held = [row["validation_accuracy"] for row in rows]
+    middle["validation_accuracy"] = None if None in held else median(held)
     return {
         "format": 1,
         "recipe": recipe,
@@ -71,6 +73,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "seed": run.config.recipe.seed,
         "test_accuracy": result.test_accuracy,
+        "validation_accuracy": result.validation_accuracy,
         "train_accuracy": result.train_accuracy,
         "loss": result.loss,
         "seconds": result.seconds,
@@ -81,7 +84,8 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-TITLES = ("seed", "test accuracy", "train accuracy", "loss", "seconds", "examples/s", "lost classes")
+TITLES = ("seed", "test accuracy", "held out", "train accuracy", "loss", "seconds", "examples/s", "lost classes")
+"""held out: accuracy on the validation images, where the recipe has some; with them alone a recipe is chosen."""
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -90,6 +94,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         (
             str(row["seed"]),
             f"{row['test_accuracy']:.4f}",
+            "–" if row["validation_accuracy"] is None else f"{row['validation_accuracy']:.4f}",
             f"{row['train_accuracy']:.4f}",
             f"{row['loss']:.3f}",
             f"{row['seconds']:.0f}",
@@ -103,10 +108,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 def summary(result: dict[str, Any]) -> str:
     """The result in one sentence."""
     middle = result["median"]
-    return (
-        f"{result['recipe']}, {len(result['seeds'])} seeds: median test accuracy {middle['test_accuracy']:.4f}, "
-        f"lowest {result['lowest_test_accuracy']:.4f}, median {middle['seconds']:.0f} s"
-    )
+    held = middle["validation_accuracy"]
+    said = f"{result['recipe']}, {len(result['seeds'])} seeds: median test accuracy {middle['test_accuracy']:.4f}, "
+    said += "" if held is None else f"on held-out images {held:.4f}, "
+    return f"{said}lowest {result['lowest_test_accuracy']:.4f}, median {middle['seconds']:.0f} s"
 
 
 def markdown(result: dict[str, Any]) -> str:

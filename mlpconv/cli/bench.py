@@ -106,7 +106,7 @@ def recipe(
     if json:
         print_json(result, indent=None)
         return
-    table([Column(title, right=index < 6) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
+    table([Column(title, right=index < 7) for index, title in enumerate(benchmark.TITLES)], benchmark.rows(result))
     say()
     paragraph(benchmark.summary(result))
 
