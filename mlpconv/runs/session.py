@@ -12,7 +12,7 @@ import msgspec
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, Weights, get_backend
-from mlpconv.backends.weights import check_weights, initialize, weight_shapes
+from mlpconv.backends.weights import Initializer, check_weights, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import MlpconvError, NetworkError, RecipeError
@@ -145,12 +145,12 @@ class Session:
         model.load_weights(self.first_weights(self.recipe.seed))
         return model
 
-    def first_weights(self, seed: int) -> Weights:
-        """The weights with which training begins."""
+    def first_weights(self, seed: int, initializer: Initializer | None = None) -> Weights:
+        """The weights with which training begins; a new start may take another initialiser than the recipe's."""
         if self._start is not None:
             return self._start.weights
         biases = self.backend.framework_biases
-        first = initialize(self.network, self.recipe.initializer, seed, framework_biases=biases)
+        first = initialize(self.network, initializer or self.recipe.initializer, seed, framework_biases=biases)
         return first if self.pretrained is None else pretrained.start_from(self.pretrained, self.network, first)
 
     @property
@@ -166,7 +166,8 @@ class Session:
         sample = hold_out(seen, count, seed=0)[1] if count < len(seen) else seen
         return Watch(
             model, self.recipe, train.labels, network=self.network, sample=sample.images,
-            first_weights=self.first_weights, class_names=train.class_names, state=state, good=good,
+            first_weights=None if self._start else self.first_weights, class_names=train.class_names,
+            state=state, good=good,
         )  # fmt: skip
 
     @cached_property

@@ -130,6 +130,8 @@ class Guard:
         # equally frequent.
         self.chance = float(-(shares * np.log(shares)).sum())
         self.classes, self.policy = classes, recipe.on_trouble
+        # A new start has what the recipe's own may lack.
+        self.opens = maps and not recipe.initializer.open_last
         self.maps, self.sample = maps, sample
         self.state = GuardState()
 
@@ -227,15 +229,19 @@ class Guard:
         if trouble.kind == "dead-class":
             again = before is not None and before.trouble == trouble.kind and before.action == "rolled back"
             if len(trouble.classes) < len(self.present) - 1 and remaining >= LATE:
-                known = {k for event in state.events if event.action == "reopened" for k in event.classes}
+                known: set[int] = set()
+                for event in state.events:
+                    known = set() if event.action == "started again" else known
+                    known.update(event.classes if event.action == "reopened" else ())
                 return Decision("reopened", 0.5 if known & set(trouble.classes) else 1.0)
             # Too late to learn them anew: back to where they were open, unless they were shut there too.
             if not again and (state.tally.learned or remaining < LATE):
                 return Decision("rolled back", 0.5)
         elif state.tally.learned:
             return Decision("rolled back", 0.5)
-        # Little is lost by new weights. Where they end alike, the rate is to blame.
-        return Decision("started again", 0.1 if state.restarts else 0.5)
+        # Little is lost by new weights. Where those with every class open end alike, the rate is to blame.
+        rates = (1.0, 0.5, 0.1) if self.opens and trouble.kind == "nothing-learned" else (0.5, 0.1)
+        return Decision("started again", rates[min(state.restarts, len(rates) - 1)])
 
     def begin_epoch(self) -> None:
         """The sums of the next epoch begin at nothing."""

@@ -11,6 +11,7 @@ import numpy as np
 from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
+from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import NetworkError, TrainingFailed
 from mlpconv.training.guard import Decision, Event, Guard, GuardState, Tally, Trouble, restart_seed
 from mlpconv.training.plan import plan_step, step_indices
@@ -43,7 +44,7 @@ class Watch:
 
     labels: of the training images. network, sample: what class maps need: the network and uint8 (N, H, W, C) images;
     without them, or where no class can die, classes are not looked at. first_weights: makes the weights that training
-    begins with, by seed; without it a run cannot be started again. state, good: of a checkpoint.
+    begins with, by seed and initialiser; without it a run cannot be started again. state, good: of a checkpoint.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Watch:
         *,
         network: Network | None = None,
         sample: Images | None = None,
-        first_weights: Callable[[int], Weights] | None = None,
+        first_weights: Callable[[int, Initializer], Weights] | None = None,
         class_names: tuple[str, ...] = (),
         state: GuardState | None = None,
         good: State | None = None,
@@ -197,10 +198,14 @@ class Watch:
                 assert self.first_weights is not None
                 state.restarts += 1
                 seed = restart_seed(self.recipe.seed, state.restarts)
-                self.model.load_training_state(_fresh(self.model.training_state(), self.first_weights(seed)))
+                start, kind = self.recipe.initializer, "new weights"
+                if self.guard.opens:
+                    start, kind = INITIALIZERS["open"], "new weights with every class open"
+                fresh = _fresh(self.model.training_state(), self.first_weights(seed, start))
+                self.model.load_training_state(fresh)
                 state.tally = Tally()
                 self._keep(0, 0)
-                return (0, 0), f"from new weights, seed {seed}{slower}"
+                return (0, 0), f"from {kind}, seed {seed}{slower}"
             case "rolled back":
                 assert self.good is not None
                 assert state.good is not None

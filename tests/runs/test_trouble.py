@@ -227,8 +227,8 @@ def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
 def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
     prepared = session()
 
-    def weights(self, seed):
-        found = initialize(self.network, self.recipe.initializer, seed)
+    def weights(self, seed, initializer=None):
+        found = initialize(self.network, initializer or self.recipe.initializer, seed)
         if seed == self.recipe.seed:
             found["block2.conv.bias"] = np.full(3, -100, np.float32)
         return found
@@ -239,6 +239,24 @@ def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
     assert met.done == "from new weights, seed 1000003; learning rate × 0.5"
     assert met.back_to == 0
     assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert run.result.test_accuracy > 0.9
+
+
+def test_a_run_that_learns_nothing_begins_anew_with_open_classes(tmp_path, monkeypatch):
+    """Each class is open, but the layers before say the same of every image."""
+
+    def weights(self, seed, initializer=None):
+        found = initialize(self.network, initializer or self.recipe.initializer, seed)
+        if seed == self.recipe.seed:
+            found["block1.conv.weight"] = np.zeros_like(found["block1.conv.weight"])
+            found["block1.conv.bias"] = np.full_like(found["block1.conv.bias"], -1)
+            found["block2.conv.bias"] = np.full(3, 0.1, np.float32)
+        return found
+
+    monkeypatch.setattr(Session, "first_weights", weights)
+    run, (met,) = go(tmp_path / "run", session(epochs=20, initializer="xavier"))
+    assert (met.trouble, met.action, met.rate, met.back_to) == ("nothing-learned", "started again", 1.0, 0)
+    assert met.done == "from new weights with every class open, seed 1000003"
     assert run.result.test_accuracy > 0.9
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpconv.backends.base import Metrics
+from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.training.guard import (
     EARLY,
     PATIENCE,
@@ -24,8 +25,9 @@ from mlpconv.training.recipe import Recipe
 LABELS = np.arange(1000) % 10
 
 
-def guard(policy="repair", *, maps=False, labels=LABELS, **tally):
-    found = Guard(Recipe(on_trouble=policy), labels, 10, maps=maps, sample=20)
+def guard(policy="repair", *, maps=False, labels=LABELS, start="xavier", **tally):
+    recipe = Recipe(on_trouble=policy, initializer=INITIALIZERS[start])
+    found = Guard(recipe, labels, 10, maps=maps, sample=20)
     found.state.tally = Tally(**{"image_size": 8, "steps": 1000, **tally})
     return found
 
@@ -176,6 +178,23 @@ def test_what_did_not_help_is_done_harder():
     assert watcher.decide(Trouble("dead-class", "x", (3,)), 0.5) == ("reopened", 1.0)
     watcher.state.events = [event("rolled back", "dead-class", (2,))]
     assert watcher.decide(DEAD, 0.0) == ("started again", 0.5)
+
+
+def test_a_class_that_was_opened_before_a_new_start_is_new_to_it():
+    watcher = guard(learned=True)
+    watcher.state.events = [event("reopened", "dead-class", (2,)), event("started again")]
+    assert watcher.decide(DEAD, 0.5) == ("reopened", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("maps", "start", "rates"),
+    [(True, "xavier", [1, 0.5, 0.1, 0.1]), (True, "open", [0.5, 0.1, 0.1]), (False, "xavier", [0.5, 0.1, 0.1])],
+)
+def test_where_nothing_was_learned_the_start_is_to_blame_before_the_rate(maps, start, rates):
+    watcher = guard(maps=maps, start=start)
+    for restarts, rate in enumerate(rates):
+        watcher.state.restarts = restarts
+        assert watcher.decide(Trouble("nothing-learned", "x"), 0.5) == ("started again", rate)
 
 
 def test_repairs_are_bounded():
