@@ -11,13 +11,15 @@ from mlpconv.studies.runner import Arm
 
 class Budget(NamedTuple):
     """How much a study may cost. images, test_images: of the data set, chosen in proportion to its classes; None is all
-    of them. image_size: side in pixels of the network's input."""
+    of them. image_size: side in pixels of the network's input. batch_size: None is the recipe's; of part of the images,
+    smaller batches give as many steps to learn by."""
 
     seeds: int
     images: int | None
     test_images: int | None
     epochs: int
     image_size: int
+    batch_size: int | None = None
 
 
 class Study(NamedTuple):
@@ -202,7 +204,7 @@ _study(
     collapse.ARMS,
     {
         "small": Budget(2, 400, 200, 1, 80),
-        "laptop": Budget(6, None, None, 3, 80),
+        "laptop": Budget(20, 20_000, 5000, 2, 70, batch_size=32),
         "gpu": Budget(20, None, None, 10, 224),
     },
     pairs=collapse.PAIRS,

@@ -117,6 +117,7 @@ def _words(budget: Mapping[str, Any]) -> str:
     parts = [f"{budget['images']:,} training images" if budget["images"] else "all training images"]
     parts += [f"{budget['test_images']:,} test images" if budget["test_images"] else "all test images"]
     parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}", f"{budget['image_size']} pixels"]
+    parts += [f"batches of {budget['batch_size']}"] if budget["batch_size"] else []
     return ", ".join(parts)
 
 

@@ -79,6 +79,8 @@ def base(study: Study, budget: Budget) -> Recipe:
     """The recipe that all arms of a study change."""
     # A study shows what happens: nothing is repaired in it, but where an arm says so.
     changes = {"epochs": budget.epochs, "image_size": budget.image_size, "on_trouble": "ignore", **study.base}
+    if budget.batch_size is not None:
+        changes["batch_size"] = budget.batch_size
     return change(get_recipe(study.recipe), changes)
 
 

@@ -7,7 +7,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.runs.plots import png
 from mlpconv.studies import pages
 from mlpconv.studies.catalogue import STUDIES, Budget
-from mlpconv.studies.perform import perform
+from mlpconv.studies.perform import base, perform
 from mlpconv.training.recipes import get_recipe
 
 pytest.importorskip("torch")
@@ -71,3 +71,5 @@ def test_the_arms_are_the_chapter_and_its_remedies():
     assert get_recipe("d2l").on_trouble == "repair"
     assert [arm.changes["on_trouble"] for arm in collapse.arms].count("repair") == 1
     assert collapse.budgets["gpu"] == Budget(20, None, None, 10, 224)
+    assert base(collapse, collapse.budgets["gpu"]).batch_size == get_recipe("d2l").batch_size == 128
+    assert base(collapse, collapse.budgets["laptop"]).batch_size == 32
