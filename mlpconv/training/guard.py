@@ -226,9 +226,11 @@ class Guard:
         if self.policy == "stop" or state.repairs >= REPAIRS:
             return None
         before = state.events[-1] if state.events else None
+        # Weights that have learned nothing are worth less than those with every class open.
+        better = self.opens and not state.restarts and not state.tally.learned
         if trouble.kind == "dead-class":
             again = before is not None and before.trouble == trouble.kind and before.action == "rolled back"
-            if len(trouble.classes) < len(self.present) - 1 and remaining >= LATE:
+            if len(trouble.classes) < len(self.present) - 1 and remaining >= LATE and not better:
                 known: set[int] = set()
                 for event in state.events:
                     known = set() if event.action == "started again" else known
@@ -239,8 +241,8 @@ class Guard:
                 return Decision("rolled back", 0.5)
         elif state.tally.learned:
             return Decision("rolled back", 0.5)
-        # Little is lost by new weights. Where those with every class open end alike, the rate is to blame.
-        rates = (1.0, 0.5, 0.1) if self.opens and trouble.kind == "nothing-learned" else (0.5, 0.1)
+        # Where those end alike, the rate is to blame.
+        rates = (1.0, 0.5, 0.1) if self.opens and trouble.kind != "not-finite" else (0.5, 0.1)
         return Decision("started again", rates[min(state.restarts, len(rates) - 1)])
 
     def begin_epoch(self) -> None:

@@ -197,6 +197,15 @@ def test_where_nothing_was_learned_the_start_is_to_blame_before_the_rate(maps, s
         assert watcher.decide(Trouble("nothing-learned", "x"), 0.5) == ("started again", rate)
 
 
+def test_classes_that_are_dead_before_anything_was_learned_get_a_better_start_once():
+    watcher = guard(maps=True)
+    assert watcher.decide(DEAD, 0.5) == ("started again", 1.0)
+    watcher.state.restarts = 1
+    assert watcher.decide(DEAD, 0.5) == ("reopened", 1.0)
+    assert guard(maps=True, learned=True).decide(DEAD, 0.5) == ("reopened", 1.0)
+    assert guard(maps=True, start="open").decide(DEAD, 0.5) == ("reopened", 1.0)
+
+
 def test_repairs_are_bounded():
     watcher = guard(learned=True)
     watcher.state.events = [event("went on")] * 50 + [event("rolled back")] * (REPAIRS - 1)
