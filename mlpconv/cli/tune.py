@@ -13,7 +13,16 @@ from mlpconv.errors import DataError, MlpconvError
 
 
 def tune(
-    recipe: Annotated[str, Option(help="The recipe to begin from: a name or a TOML file.")] = "quick",
+    recipe: Annotated[
+        str | None,
+        Option(
+            help="The recipe to begin from: a name or a TOML file.  [default: quick; own for a folder]",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name, a folder of images, or a CSV file of path and label.")
+    ] = None,
     space: Annotated[
         list[str] | None,
         Option(metavar="FIELD=…", help="A field to search: 'learning_rate=1e-4..1e-2 log', 'batch_size=64|128'."),
@@ -40,8 +49,8 @@ def tune(
     Example: mlpconv tune --trials 20 --set epochs=1 --space 'learning_rate=5e-4..8e-3 log'
     """
     from mlpconv.backends import allocator
-    from mlpconv.data import load_dataset
     from mlpconv.data.dataset import hold_out
+    from mlpconv.runs.material import USUAL, gather, is_folder
     from mlpconv.runs.stop import Stop
     from mlpconv.studies import search
     from mlpconv.training.recipe import change, parse_settings, to_toml
@@ -49,14 +58,19 @@ def tune(
 
     search.load()
     allocator.keep_memory()
-    base = change(get_recipe(recipe), parse_settings(set_ or []), "--set")
+    changes = parse_settings(set_ or []) | ({} if data is None else {"data": data})
+    name_of_recipe = recipe or ("own" if "data" in changes and is_folder(str(changes["data"])) else "quick")
+    asked = change(get_recipe(name_of_recipe), changes, "--set")
+    # The images that judge are the same for all trials, and the last epoch's weights are judged.
+    base = change(asked, {"validation": 0.0, "target_accuracy": None})
     fields = search.parse_space(space or search.SPACE)
     with Download() as download:
-        data = load_dataset(base.data, directory=data_dir, progress=download)
+        material = gather(base, None, data_dir, USUAL, download)
+    splits, base = material.splits, material.recipe
     if images is not None:
-        if images >= len(data.train):
-            raise DataError(f"--images {images}: {data.train.name} has {len(data.train):,}; leave it out for all")
-        data = data._replace(train=hold_out(data.train, images, seed=0)[1])
+        if images >= len(splits.train):
+            raise DataError(f"--images {images}: {splits.train.name} has {len(splits.train):,}; leave it out for all")
+        splits = splits._replace(train=hold_out(splits.train, images, seed=0)[1])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,10 +84,12 @@ def tune(
     stop = Stop()
     with stop:
         found = search.search(
-            base, fields, data, trials=trials, name=name, storage=address,
-            held_out=max(1, round(held_out * len(data.train))), seed=seed, backend=backend, device=device,
+            base, fields, splits, trials=trials, name=name, storage=address,
+            held_out=max(1, round(held_out * len(splits.train))), seed=seed, backend=backend, device=device,
             directory=out, progress=progress, should_stop=stop.wanted,
         )  # fmt: skip
+    kept = {"validation": asked.validation, "patience": asked.patience, "target_accuracy": asked.target_accuracy}
+    found = found._replace(recipe=change(found.recipe, kept))
     best, page = out / "best.toml", out / "report.md"
     write_file(best, to_toml(found.recipe), "--out")
     write_file(page, search.report(found, base, shlex.join(["mlpconv", *sys.argv[1:]])), "--out")

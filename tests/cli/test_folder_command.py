@@ -3,6 +3,7 @@
 import csv
 import json
 import tarfile
+import tomllib
 import zipfile
 
 import jsonschema
@@ -96,6 +97,19 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert value["bytes"] > 0
     assert check("data-clean", cli("data", "clean", "--json").json())["removed"]
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
+
+
+def test_a_recipe_is_searched_for_a_folder(cli, photos, tmp_path):
+    pytest.importorskip("optuna")
+    space = ("--space", "learning_rate=1e-3..1e-2 log")
+    few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
+    value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json").json()
+    assert value["trials"] == 2
+    recipe = tomllib.loads((tmp_path / "runs" / "tune" / "best.toml").read_text())
+    assert (recipe["data"], recipe["model"]) == (str(photos), "nin_28")
+    assert (recipe["validation"], recipe["patience"]) == (0.1, 10)
+    said = cli("train", "--recipe", "runs/tune/best.toml", "--out", "best", "--json")
+    assert said.code == 0, said.err
 
 
 @pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
