@@ -164,7 +164,7 @@ def _prepare(
     weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
     """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
-    from mlpconv.runs.material import Options, is_folder
+    from mlpconv.runs.material import Options, usual_recipe
     from mlpconv.runs.place import check
     from mlpconv.runs.run import Run
     from mlpconv.runs.session import Session
@@ -177,7 +177,7 @@ def _prepare(
     if old and not recipe_name:
         recipe, name = old.config.recipe, old.config.recipe_name
     else:
-        name = recipe_name or ("own" if "data" in changes and is_folder(changes["data"]) else "quick")
+        name = recipe_name or usual_recipe(changes.get("data"))
         recipe = get_recipe(name)
         if "pretrained" in changes and not recipe_name:
             recipe = change(recipe, {"model": "auto"})

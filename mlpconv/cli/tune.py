@@ -50,7 +50,7 @@ def tune(
     """
     from mlpconv.backends import allocator
     from mlpconv.data.dataset import hold_out
-    from mlpconv.runs.material import USUAL, gather, is_folder
+    from mlpconv.runs.material import USUAL, gather, usual_recipe
     from mlpconv.runs.stop import Stop
     from mlpconv.studies import search
     from mlpconv.training.recipe import change, parse_settings, to_toml
@@ -59,8 +59,8 @@ def tune(
     search.load()
     allocator.keep_memory()
     changes = parse_settings(set_ or []) | ({} if data is None else {"data": data})
-    name_of_recipe = recipe or ("own" if "data" in changes and is_folder(str(changes["data"])) else "quick")
-    asked = change(get_recipe(name_of_recipe), changes, "--set")
+    named = str(changes["data"]) if "data" in changes else None
+    asked = change(get_recipe(recipe or usual_recipe(named)), changes, "--set")
     # The images that judge are the same for all trials, and the last epoch's weights are judged.
     base = change(asked, {"validation": 0.0, "target_accuracy": None})
     fields = search.parse_space(space or search.SPACE)

@@ -54,6 +54,11 @@ def is_folder(data: str) -> bool:
     return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.exists()
 
 
+def usual_recipe(data: str | None) -> str:
+    """The name of the recipe that is meant where none is given. data: as is_folder's; None where that is not said."""
+    return "own" if data is not None and is_folder(data) else "quick"
+
+
 def gather(
     recipe: Recipe,
     data: Splits | None,

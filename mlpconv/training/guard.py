@@ -241,7 +241,7 @@ class Guard:
                 return Decision("rolled back", 0.5)
         elif state.tally.learned:
             return Decision("rolled back", 0.5)
-        # Where those end alike, the rate is to blame.
+        # Where new weights end alike, the rate is to blame.
         rates = (1.0, 0.5, 0.1) if self.opens and trouble.kind != "not-finite" else (0.5, 0.1)
         return Decision("started again", rates[min(state.restarts, len(rates) - 1)])
 
