@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,20 @@ LEAST_SPEEDUP, LEAST_RATIO = 100, 0.9
 
 
 def measure(
-    path: Path | None, *, generate: int | None, steps: int, memory_gb: float, progress: Callable[[str], None]
+    path: Path | None,
+    *,
+    generate: int | None,
+    steps: int,
+    rounds: int,
+    memory_gb: float,
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """The result as docs/json/bench-folder.schema.json describes it.
 
     path: a folder of images; None is a temporary one. generate: so many JPEG images of 32×32 are made there first,
-    those that are there already are kept; None makes none. steps: of training that are timed. Raises BenchmarkFailed
-    where the training's process does not come to its end, DataError for a folder of other images.
+    those that are there already are kept; None makes none. steps: of training that are timed, in each of so many
+    rounds, which train on the small part and on all in turn. Raises BenchmarkFailed where the training's process does
+    not come to its end, DataError for a folder of other images.
     """
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as place:
         cache = Path(place) / "cache"
@@ -50,10 +58,17 @@ def measure(
         if generate is not None:
             make_images(folder, generate, progress)
         first = _first(folder, cache, progress)
-        trained = {name: _train(folder, cache, most, steps, memory_gb) for name, most in (("small", SMALL), ("all", 0))}
-        speeds = {name: f"{each['images_per_second']:,.0f}" for name, each in trained.items()}
-        progress(f"training: {speeds['all']} images/s, of a few of them {speeds['small']}")
-    ratio = trained["all"]["images_per_second"] / trained["small"]["images_per_second"]
+        runs: dict[str, list[dict[str, Any]]] = {"small": [], "all": []}
+        for number in range(rounds):
+            for name, most in (("small", SMALL), ("all", 0)):
+                runs[name].append(_train(folder, cache, most, steps, memory_gb))
+            speeds = {name: f"{each[-1]['images_per_second']:,.0f}" for name, each in runs.items()}
+            progress(f"round {number + 1}: training {speeds['all']} images/s, on a few of them {speeds['small']}")
+    ratios = [
+        of_all["images_per_second"] / of_few["images_per_second"]
+        for of_few, of_all in zip(runs["small"], runs["all"], strict=True)
+    ]
+    ratio, trained = median(ratios), {name: _summary(each) for name, each in runs.items()}
     gates = [
         ("images read and decoded a second", first["images"] / first["seconds"], LEAST_DECODED, False),
         ("batches from the cache against decoding, times", first["speedup"], LEAST_SPEEDUP, False),
@@ -65,7 +80,7 @@ def measure(
         "benchmark": "folder",
         "generated": generate or 0,
         **first,
-        "training": trained | {"ratio": ratio, "steps": steps},
+        "training": trained | {"ratio": ratio, "ratios": ratios, "steps": steps, "rounds": rounds},
         "memory_gb": memory_gb,
         "gates": [
             {"name": name, "value": value, "bound": bound, "below": below,
@@ -74,6 +89,16 @@ def measure(
         ],
         **surroundings(),
     }  # fmt: skip
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several rounds: the median speed, the highest peak."""
+    peaks = [each["peak_bytes"] for each in runs]
+    return {
+        "images": runs[0]["images"],
+        "images_per_second": median(each["images_per_second"] for each in runs),
+        "peak_bytes": None if None in peaks else max(peaks),
+    }
 
 
 def make_images(root: Path, count: int, progress: Callable[[str], None]) -> None:

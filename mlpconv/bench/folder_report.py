@@ -14,7 +14,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"as fast as decoding ({result['decoded_per_second']:,.0f} images/s)",
         f"training nin_32, {trained['steps']} steps: {all_['images_per_second']:,.0f} images/s on {all_['images']:,} "
         f"images, of which none is in memory at first, {few['images_per_second']:,.0f} on {few['images']:,} that are; "
-        f"ratio {trained['ratio']:.3f}",
+        f"ratio {trained['ratio']:.3f} (medians; rounds: {', '.join(f'{each:.3f}' for each in trained['ratios'])})",
     ]
     if all_["peak_bytes"] is not None:
         said.append(

@@ -316,6 +316,7 @@ def folder(
         ),
     ] = None,
     steps: Annotated[int, Option(min=1, help="Timed training steps.")] = 50,
+    rounds: Annotated[int, Option(min=1, help="Times that training on few and on all images is timed.")] = 3,
     memory_gb: Annotated[float, Option(min=0.5, help="Gigabytes of its own that training may have.")] = 2.0,
     out: Out = None,
     json: Json = False,
@@ -335,7 +336,9 @@ def folder(
 
     if directory is None and generate is None:
         generate = 20_000
-    result = benchmark.measure(directory, generate=generate, steps=steps, memory_gb=memory_gb, progress=progress)
+    result = benchmark.measure(
+        directory, generate=generate, steps=steps, rounds=rounds, memory_gb=memory_gb, progress=progress
+    )
     if out is not None:
         name = "folder-generated" if result["generated"] else "folder"
         write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")

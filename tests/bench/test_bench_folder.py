@@ -17,10 +17,11 @@ def told(monkeypatch, tmp_path):
     """What each training's process is told; it is not started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     seen = []
+    speeds = iter([90.0, 100.0, 100.0, 80.0, 100.0, 95.0])  # few, all; few, all; few, all
 
     def train(path, cache, most, steps, memory_gb):
         seen.append((most, steps, memory_gb))
-        return {"images": 10, "images_per_second": 90.0 if most else 100.0, "peak_bytes": None}
+        return {"images": 10, "images_per_second": next(speeds), "peak_bytes": len(seen)}
 
     monkeypatch.setattr(folder, "_train", train)
     return seen
@@ -28,14 +29,18 @@ def told(monkeypatch, tmp_path):
 
 def test_the_result_is_as_its_schema_says(told):
     lines = []
-    result = folder.measure(None, generate=40, steps=7, memory_gb=1.5, progress=lines.append)
+    result = folder.measure(None, generate=40, steps=7, rounds=3, memory_gb=1.5, progress=lines.append)
     jsonschema.validate(result, SCHEMA)
     assert (result["images"], result["generated"]) == (40, 40)
     assert result["seconds"] == pytest.approx(result["scan_seconds"] + result["decode_seconds"])
     assert result["speedup"] == pytest.approx(result["cached_per_second"] / result["decoded_per_second"])
-    assert result["training"]["ratio"] == pytest.approx(100 / 90)
-    assert told == [(folder.SMALL, 7, 1.5), (0, 7, 1.5)]
-    assert len(lines) == 3
+    trained = result["training"]
+    assert trained["ratios"] == pytest.approx([100 / 90, 0.8, 0.95])
+    assert trained["ratio"] == pytest.approx(0.95)
+    assert (trained["small"]["images_per_second"], trained["all"]["images_per_second"]) == (100, 95)
+    assert (trained["small"]["peak_bytes"], trained["all"]["peak_bytes"]) == (5, 6)
+    assert told == [(folder.SMALL, 7, 1.5), (0, 7, 1.5)] * 3
+    assert len(lines) == 5
     assert [gate["passed"] for gate in result["gates"]] == [
         result["images"] / result["seconds"] >= 2400, result["speedup"] >= 100, True, True,
     ]  # fmt: skip
@@ -56,7 +61,7 @@ def test_generated_images_are_kept_and_nothing_is_made_beside_others(told, tmp_p
     assert len(after) == 40
     assert before.items() <= after.items()
     assert len(set(after.values())) == 40
-    result = folder.measure(tmp_path / "made", generate=None, steps=7, memory_gb=2, progress=lines.append)
+    result = folder.measure(tmp_path / "made", generate=None, steps=7, rounds=1, memory_gb=2, progress=lines.append)
     assert (result["images"], result["generated"]) == (40, 0)
     (tmp_path / "made" / "cat").mkdir()
     with pytest.raises(DataError, match="made: holds cat, so no images are generated there"):
