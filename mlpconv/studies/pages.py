@@ -23,7 +23,7 @@ def titles(result: Mapping[str, Any]) -> list[str]:
     ended = ["how the seeds ended"] if result["kind"] == "map" else []
     return [
         "arm", "what it is", "test accuracy", "95 % interval", "range", "seeds", *result["columns"].values(), *ended,
-        "parameters", "FLOPs", "training memory", "time of a run",
+        "parameters", "FLOPs", "training memory", "time of a run (median)",
     ]  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
         f"- command: `{command}`",
         f"- seeds: {', '.join(map(str, numbers))}; budget: {_words(budget)}",
-        f"- hardware: {has.get('device')}, {has.get('cpus')} processors, {result['precision']}; "
+        f"- hardware: {has.get('device')}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
+        f"{result['precision']}; "
         f"{has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
         f"- date: {result['date']}", "",
