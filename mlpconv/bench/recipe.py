@@ -9,6 +9,7 @@ from typing import Any
 
 from mlpconv.errors import BenchmarkFailed, RunError
 from mlpconv.runs.run import Run
+from mlpconv.training.recipes import get_recipe
 
 DEAD = 0.01
 """A class of which fewer test images than this share are recognised counts as lost."""
@@ -17,8 +18,9 @@ DEAD = 0.01
 def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     """Train ``recipe`` with the seeds 0 to ``seeds`` − 1 into ``runs``; a finished run there is taken as it is.
 
-    Raises BenchmarkFailed naming the seed whose training did not end.
+    Raises RecipeError for a recipe that there is not, BenchmarkFailed naming the seed whose training did not end.
     """
+    get_recipe(recipe)
     rows = []
     for seed in range(seeds):
         path = place(runs, recipe, seed)

@@ -35,6 +35,7 @@ MISTAKES = {
     "negative seed": (["data", "show", "digits", "--seed", "-1"], "--seed"),
     "picture nowhere": (["data", "show", "digits", "--out", "nowhere/x.png"], "--out nowhere/x.png: cannot be written"),
     "misspelt recipe": (["train", "--recipe", "quik"], "did you mean 'quick'?"),
+    "misspelt recipe to measure": (["bench", "recipe", "quik"], "did you mean 'quick'?"),
     "misspelt data set to train": (["train", "--data", "fashion-mnst"], "fashion-mnist"),
     "misspelt key": (["train", "--data", "digits", "--set", "learning_rat=1"], "did you mean 'learning_rate'?"),
     "wrong value": (["train", "--data", "digits", "--set", "epochs=many"], "epochs"),
