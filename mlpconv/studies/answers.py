@@ -79,6 +79,11 @@ def verdict(comparison: Comparison) -> str:
     return "higher" if comparison.difference > 0 else "lower"
 
 
+def chance(p: float) -> str:
+    """A p value in words; of a very small one only that it is."""
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+
+
 def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what: str) -> list[str]:
     """A sentence for each comparison, with what the arm costs against the other, and one for what failed."""
     arms = {arm["name"]: arm for arm in result["arms"]}
@@ -86,7 +91,7 @@ def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what
     for each in comparisons:
         numbers = (
             f"{each.difference:+.4f}, 95 % interval {each.low:+.4f} to {each.high:+.4f}, "
-            f"p = {each.adjusted:.2g}, {each.seeds} seeds"
+            f"{chance(each.adjusted)}, {each.seeds} seeds"
         )
         words = verdict(each)
         cost = _costs(arms[each.arm], arms[each.other])
@@ -116,9 +121,16 @@ def _costs(arm: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return f", at {', '.join(parts)}" if parts else ""
 
 
+def all_learn(result: Mapping[str, Any]) -> bool:
+    """Whether every run learned, with no class lost."""
+    return all(row.get("outcome") == "learns" for arm in result["arms"] for row in arm["seeds"])
+
+
 def outcomes(result: Mapping[str, Any]) -> list[str]:
-    """Of a study that maps where training learns: how each arm ended, by how many of its seeds."""
-    said = []
+    """How each arm ended, by how many of its seeds; nothing where all learned."""
+    said: list[str] = []
+    if all_learn(result):
+        return said
     for kind in ("learns", "loses classes", "stalls", "diverges"):
         found = []
         for arm in result["arms"]:

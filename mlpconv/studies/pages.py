@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlpconv.studies.answers import all_learn
 from mlpconv.words import amount, duration, size
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def titles(result: Mapping[str, Any]) -> list[str]:
             "network", "images", "parameters", "FLOPs of an image", "training memory: predicted", "measured",
             "prediction memory: predicted", "measured", "seconds a step", "seconds a prediction",
         ]  # fmt: skip
-    ended = ["how the seeds ended"] if result["kind"] == "map" else []
+    ended = [] if all_learn(result) else ["how the seeds ended"]
     return [
         "arm", "what it is", "test accuracy", "95 % interval", "range", "seeds", *result["columns"].values(), *ended,
         "parameters", "FLOPs", "training memory", "time of a run (median)",
@@ -45,7 +46,7 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
         f"{found['least']:.4f} to {found['most']:.4f}" if found else "–",
         str(len(arm["seeds"])),
         *(_interval(arm["summary"].get(key)) for key in result["columns"]),
-        *([", ".join(kinds)] if result["kind"] == "map" else []),
+        *([] if all_learn(result) else [", ".join(kinds)]),
         f"{arm['parameters']:,}" if arm["parameters"] else "–",
         amount(arm["flops"]) if arm["flops"] else "–",
         size(arm["training_memory_bytes"]) if arm["training_memory_bytes"] else "–",

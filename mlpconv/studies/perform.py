@@ -118,9 +118,9 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
     """What the numbers allow to be said, a sentence each."""
     if study.kind == "resources":
         return resources.sentences(result)
-    said = []
+    said = answers.outcomes(result)
     if study.kind == "map":
-        said += [*answers.outcomes(result), *answers.best(result, HEADLINE, "test accuracy")]
+        said += answers.best(result, HEADLINE, "test accuracy")
     said += answers.sentences(result, comparisons, "test accuracy")
     for key, title in study.columns.items():
         tests = answers.compare(result, study.pairs, key)
@@ -128,7 +128,8 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
         for each in told:
             said.append(
                 f"{title[0].upper()}{title[1:]}: {each.arm} is {answers.verdict(each)} than {each.other} "
-                f"({each.difference:+.3g}, 95 % interval {each.low:+.3g} to {each.high:+.3g}, p = {each.adjusted:.2g})."
+                f"({each.difference:+.3g}, 95 % interval {each.low:+.3g} to {each.high:+.3g}, "
+                f"{answers.chance(each.adjusted)})."
             )
         if tests and not told:
             said.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be told apart.")

@@ -114,6 +114,13 @@ def test_a_map_in_words():
     kinds = {"a": ["learns", "learns"], "b": ["learns", "diverges"], "c": ["stalls", "stalls"]}
     found = {"arms": [{"name": name, "seeds": [{"outcome": kind} for kind in ended]} for name, ended in kinds.items()]}
     assert answers.outcomes(found) == ["learns: a, b (1 of 2).", "stalls: c.", "diverges: b (1 of 2)."]
+    assert answers.outcomes({"arms": found["arms"][:1]}) == []
+
+
+def test_a_very_small_chance_is_not_said_to_be_none():
+    assert [answers.chance(p) for p in (0.5, 0.000123, 0.00001, 0.0)] == [
+        "p = 0.5", "p = 0.00012", "p < 0.0001", "p < 0.0001",
+    ]  # fmt: skip
 
 
 def test_the_best_names_those_it_cannot_be_told_apart_from():
