@@ -26,6 +26,11 @@ def processor() -> str:
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
+def describe_processor(threads: int) -> str:
+    """The processor as a device, as one reads it: "cpu (AMD EPYC 9R14, 2 threads)"."""
+    return f"cpu ({processor()}, {threads} thread{'s' * (threads != 1)})"
+
+
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16; where it does not, bfloat16 is slower than float32."""
     info = _cpuinfo()

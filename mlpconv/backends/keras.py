@@ -89,7 +89,7 @@ class KerasBackend:
         """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
         name, _ = self.choose(device, "float32")
         if name == "cpu":
-            return f"cpu ({hardware.processor()}, {hardware.cpu_count()} threads)"
+            return hardware.describe_processor(hardware.cpu_count())
         index = int(name.partition(":")[2])
         if self.engine == "jax":
             model = importlib.import_module("jax").devices()[index].device_kind

@@ -84,7 +84,7 @@ def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
 
 def describe_device(device: str) -> str:
     """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0"."""
-    return f"cpu ({hardware.processor()}, {hardware.cpu_count()} threads)" if device == "cpu" else device
+    return hardware.describe_processor(hardware.cpu_count()) if device == "cpu" else device
 
 
 def set_deterministic(device: str) -> None:

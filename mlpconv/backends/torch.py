@@ -54,7 +54,7 @@ def describe_device(device: str) -> str:
     """A device as one reads it: "cuda:0 (NVIDIA H100)", "cpu (AMD EPYC 9R14, 2 threads)"."""
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({hardware.processor()}, {torch.get_num_threads()} threads)" if device == "cpu" else device
+    return hardware.describe_processor(torch.get_num_threads()) if device == "cpu" else device
 
 
 def list_gpus() -> list[tuple[str, str, int]]:

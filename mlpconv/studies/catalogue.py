@@ -24,7 +24,8 @@ class Budget(NamedTuple):
 
 class Study(NamedTuple):
     """A question and its experiment. base: changes of the recipe ``recipe`` for all arms. pairs: which arm is compared
-    with which. columns: further measures to show, by title. kind: what the picture is: "bars", "curves" or "map"."""
+    with which. columns: further measures to show, by title; only_shown: those of them that arms are not compared by.
+    kind: what the picture is: "bars", "curves" or "map"."""
 
     name: str
     question: str
@@ -35,6 +36,7 @@ class Study(NamedTuple):
     base: Mapping[str, Any] = MappingProxyType({})
     extra: measures.Extra | None = None
     columns: Mapping[str, str] = MappingProxyType({})
+    only_shown: tuple[str, ...] = ()
     kind: str = "bars"
     about: str = ""
 
@@ -211,6 +213,7 @@ _study(
     recipe="d2l",
     extra=collapse.first_attempt,
     columns=collapse.COLUMNS,
+    only_shown=collapse.ONLY_SHOWN,
     about=collapse.ABOUT,
 )
 

@@ -23,6 +23,7 @@ ARMS = (
     ),
 )
 PAIRS = tuple((arm.name, ARMS[0].name) for arm in ARMS[1:])
+ONLY_SHOWN = ("first_dead_classes", "repairs")
 COLUMNS = {
     "dead_classes": "dead classes in the end",
     "first_dead_classes": "in the first attempt",

@@ -80,11 +80,12 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     has, budget = result["hardware"], result["budget"]
     table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
     shown = {
-        "bars": "test accuracy and costs",
+        "bars": "test accuracy and costs" if len({arm["flops"] for arm in result["arms"]}) > 1 else "each arm's seeds",
         "curves": "test accuracy over the epochs",
         "map": "a map of the outcomes",
     }
     numbers = [row["seed"] for row in result["arms"][0]["seeds"]]
+    machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
     about = result["about"]
     lines = [
         f"# {result['study'].capitalize().replace('-', ' ')}", "", f"*{result['question']}*", "",
@@ -96,10 +97,9 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
         "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
         f"- command: `{command}`",
-        f"- seeds: {', '.join(map(str, numbers))}; budget: {_words(budget)}",
-        f"- hardware: {has.get('device')}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
-        f"{result['precision']}; "
-        f"{has.get('platform')}",
+        f"- seeds: {numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}; budget: {_words(budget)}",
+        f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
+        f"{result['precision']}; {has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
         f"- date: {result['date']}", "",
     ]  # fmt: skip
@@ -130,39 +130,50 @@ def figure(result: Mapping[str, Any]) -> "Figure":
 
 
 def _bars(result: Mapping[str, Any]) -> "Figure":
-    """Each arm with its interval and its seeds; and against what it computes."""
+    """Each arm with its interval and its seeds; beside it against what it computes, or, where all compute the same, the
+    study's first own measure."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     drawn = Figure(figsize=(11, 4), layout="constrained")
-    left, right = drawn.subplots(1, 2, sharey=True)
-    for index, arm in enumerate(result["arms"]):
-        _arm(left, arm, index, index)
-        if arm["flops"]:
-            _arm(right, arm, arm["flops"], index)
-    left.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
-    left.set(ylabel="test accuracy", title="mean, 95 % interval, each seed")
     flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
-    scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
-    right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
-    if scale == "linear":
-        right.xaxis.set_major_formatter(lambda value, _: amount(value))
-        right.xaxis.set_major_locator(MaxNLocator(5))
+    alike = len(set(flops)) < 2 and bool(result["columns"])
+    left, right = drawn.subplots(1, 2, sharey=not alike)
+    _side_by_side(left, result, "test_accuracy", "test accuracy")
+    if alike:
+        _side_by_side(right, result, *next(iter(result["columns"].items())))
+    else:
+        for index, arm in enumerate(result["arms"]):
+            if arm["flops"]:
+                _arm(right, arm, arm["flops"], index)
+        scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
+        right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
+        if scale == "linear":
+            right.xaxis.set_major_formatter(lambda value, _: amount(value))
+            right.xaxis.set_major_locator(MaxNLocator(5))
+        handles, names = right.get_legend_handles_labels()
+        if handles:
+            right.legend(handles, names)
     for axes in (left, right):
         axes.grid(alpha=0.4)
-    handles, names = right.get_legend_handles_labels()
-    if handles:
-        right.legend(handles, names)
     return drawn
 
 
-def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int) -> None:
-    values = [row["test_accuracy"] for row in arm["seeds"] if row["test_accuracy"] is not None]
+def _side_by_side(axes: "Axes", result: Mapping[str, Any], key: str, title: str) -> None:
+    """One measure of every arm."""
+    for index, arm in enumerate(result["arms"]):
+        _arm(axes, arm, index, index, key)
+    axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
+    axes.set(ylabel=title, title="mean, 95 % interval, each seed")
+
+
+def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int, key: str = "test_accuracy") -> None:
+    values = [row[key] for row in arm["seeds"] if row.get(key) is not None]
     if not values:
         return
     colour = f"C{index % 10}"
     axes.plot([x] * len(values), values, ".", color=colour, alpha=0.45)
-    found = arm["summary"].get("test_accuracy")
+    found = arm["summary"].get(key)
     if found:
         error = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
         axes.errorbar([x], [found["mean"]], error, fmt="o", color=colour, capsize=5, label=arm["name"])
@@ -175,14 +186,12 @@ def _curves(result: Mapping[str, Any]) -> "Figure":
 
     drawn = Figure(figsize=(11, 4), layout="constrained")
     left, right = drawn.subplots(1, 2)
+    _side_by_side(left, result, "test_accuracy", "test accuracy")
     for index, arm in enumerate(result["arms"]):
-        _arm(left, arm, index, index)
         for place, row in enumerate(arm["seeds"]):
             points = row.get("test_accuracies") or []
             label = None if place else arm["name"]
             right.plot(range(1, len(points) + 1), points, ".-", color=f"C{index % 10}", alpha=0.6, label=label)
-    left.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
-    left.set(ylabel="test accuracy", title="mean, 95 % interval, each seed")
     right.set(xlabel="epoch", ylabel="test accuracy", title="over the epochs, each seed")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):

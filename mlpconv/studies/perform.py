@@ -123,6 +123,8 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
         said += answers.best(result, HEADLINE, "test accuracy")
     said += answers.sentences(result, comparisons, "test accuracy")
     for key, title in study.columns.items():
+        if key in study.only_shown:
+            continue
         tests = answers.compare(result, study.pairs, key)
         told = [each for each in tests if answers.verdict(each) != "not told apart"]
         for each in told:

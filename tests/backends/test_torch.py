@@ -537,7 +537,7 @@ def test_a_device_and_a_precision_are_chosen_as_asked_or_as_the_machine_is():
     assert backend.choose("cpu:0", "float32") == ("cpu", "float32")
     assert backend.choose("cpu", None)[1] == ("bfloat16" if hardware.has_bfloat16() else "float32")
     assert backend.choose(None, "float32")[0] == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert backend.describe_device("cpu") == f"cpu ({hardware.processor()}, 1 threads)"
+    assert backend.describe_device("cpu") == f"cpu ({hardware.processor()}, 1 thread)"
 
 
 @pytest.mark.parametrize(("device", "message"), [

@@ -109,7 +109,7 @@ def test_the_page_says_how_it_was_done(whole):
     assert page.count("| narrow | a narrow one |") == 1
     for part in (
         "mlpconv study widths --budget small",
-        "seeds: 0, 1",
+        "seeds: 0 to 1",
         "24 training images",
         "torch",
         "widths.png",
