@@ -50,11 +50,18 @@ def _against(first: str, arms: tuple[Arm, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _budgets(
-    seeds: int, images: int, epochs: int, size: int = 80, *, gpu_epochs: int = 5, gpu_size: int = 224
+    seeds: int,
+    images: int,
+    epochs: int,
+    size: int = 80,
+    *,
+    batch: int | None = 32,
+    gpu_epochs: int = 5,
+    gpu_size: int = 224,
 ) -> dict[str, Budget]:
     return {
-        "small": Budget(2, 400, 200, 1, size),
-        "laptop": Budget(seeds, images, 5000, epochs, size),
+        "small": Budget(2, 400, 200, 1, size, batch),
+        "laptop": Budget(seeds, images, 5000, epochs, size, batch),
         "gpu": Budget(5, None, None, gpu_epochs, gpu_size),
     }
 
@@ -150,12 +157,10 @@ _study(
     ),
     _budgets(3, 12_000, 3),
     recipe="d2l",
-    base={"batch_size": 32},
     pairs=(),
     extra=measures.lost_classes,
     columns={"lost_classes": "classes lost"},
     kind="map",
-    about="Batches are of 32 images: the chapter's 128 would give a part of the images too few steps to learn by.",
 )
 
 _BATCHES = (16, 64, 256, 1024)
@@ -166,7 +171,7 @@ _study(
         Arm(f"batch-{size}-{rate:g}", {"learning_rate": rate, "batch_size": size}, f"batches of {size}, SGD {rate:g}")
         for size, rate in product(_BATCHES, (0.01, 0.03, 0.1, 0.3))
     ),
-    _budgets(3, 12_000, 3),
+    _budgets(3, 12_000, 3, batch=None),
     recipe="d2l",
     pairs=(),
     extra=measures.lost_classes,
@@ -185,7 +190,7 @@ _study(
     "How does NiN compare with LeNet, AlexNet and VGG at an equal budget of images?",
     _CLASSICS,
     _budgets(3, 6_000, 4),
-    base={"learning_rate": 1e-3, "batch_size": 64},
+    base={"learning_rate": 1e-3},
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images"},
     about="All see the same images as often, with one recipe; it was not tuned for any of them.",

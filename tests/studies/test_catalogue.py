@@ -12,6 +12,7 @@ from mlpconv.models import create_model
 from mlpconv.studies import networks
 from mlpconv.studies.catalogue import STUDIES
 from mlpconv.studies.perform import arms, base, find, part
+from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import change
 
 EVERY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
@@ -49,6 +50,17 @@ def test_only_what_a_study_asks_for_differs(study):
         made = change(start, arm.changes)
         differing = {name for name in start.__struct_fields__ if getattr(start, name) != getattr(made, name)}
         assert differing <= asked
+
+
+@pytest.mark.parametrize(
+    "study", [each for each in STUDIES.values() if each.kind not in ("map", "resources")], ids=lambda each: each.name
+)
+def test_a_part_of_the_images_gives_steps_enough_to_learn_by(study):
+    size = study.budgets["laptop"]
+    for arm in arms(study, size):
+        recipe = change(base(study, size), arm.changes)
+        # `quick` has learned next to nothing after 200 of them.
+        assert recipe.epochs * steps_per_epoch(recipe, size.images) >= 300
 
 
 def test_the_chapters_network_is_among_its_variants():
