@@ -80,7 +80,7 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     has, budget = result["hardware"], result["budget"]
     table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
     shown = {
-        "bars": "test accuracy and costs" if len({arm["flops"] for arm in result["arms"]}) > 1 else "each arm's seeds",
+        "bars": "each arm's seeds" if _cost_alike(result) else "test accuracy and costs",
         "curves": "test accuracy over the epochs",
         "map": "a map of the outcomes",
     }
@@ -136,8 +136,7 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     drawn = Figure(figsize=(11, 4), layout="constrained")
-    flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
-    alike = len(set(flops)) < 2 and bool(result["columns"])
+    alike = _cost_alike(result) and bool(result["columns"])
     left, right = drawn.subplots(1, 2, sharey=not alike)
     _side_by_side(left, result, "test_accuracy", "test accuracy")
     if alike:
@@ -146,6 +145,7 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
         for index, arm in enumerate(result["arms"]):
             if arm["flops"]:
                 _arm(right, arm, arm["flops"], index)
+        flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
         scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
         right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
         if scale == "linear":
@@ -159,12 +159,20 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
     return drawn
 
 
+def _cost_alike(result: Mapping[str, Any]) -> bool:
+    """Whether the arms compute the same, to a fiftieth."""
+    flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
+    return not flops or max(flops) <= 1.02 * min(flops)
+
+
 def _side_by_side(axes: "Axes", result: Mapping[str, Any], key: str, title: str) -> None:
     """One measure of every arm."""
     for index, arm in enumerate(result["arms"]):
         _arm(axes, arm, index, index, key)
     axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
     axes.set(ylabel=title, title="mean, 95 % interval, each seed")
+    if key == "test_accuracy" and axes.get_ylim()[1] > 1:
+        axes.set_ylim(top=1)
 
 
 def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int, key: str = "test_accuracy") -> None:
