@@ -75,7 +75,8 @@ def _study(name: str, question: str, arms: tuple[Arm, ...], budgets: dict[str, B
 
 
 _EPOCHS = tuple(
-    Arm(f"epochs-{count}", {"epochs": count}, f"{count} times through the images") for count in (1, 2, 4, 8)
+    Arm(f"epochs-{count}", {"epochs": count}, f"{word} through the images")
+    for count, word in ((1, "once"), (2, "twice"), (4, "four times"), (8, "eight times"))
 )
 _study(
     "epochs",

@@ -77,7 +77,7 @@ def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], command: str) -> str:
     """The result as a page, whose picture is NAME.png beside it. command: what made it."""
-    has, budget = result["hardware"], result["budget"]
+    has = result["hardware"]
     table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
     shown = {
         "bars": "each arm's seeds" if _cost_alike(result) else "test accuracy and costs",
@@ -97,7 +97,7 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
         "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
         f"- command: `{command}`",
-        f"- seeds: {numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}; budget: {_words(budget)}",
+        f"- seeds: {numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}; budget: {_words(result)}",
         f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
         f"{result['precision']}; {has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
@@ -115,11 +115,18 @@ def _setting(result: Mapping[str, Any]) -> str:
     )
 
 
-def _words(budget: Mapping[str, Any]) -> str:
+def _words(result: Mapping[str, Any]) -> str:
+    """The budget, without what every arm has a value of its own for."""
+    budget = result["budget"]
+
+    def common(key: str) -> bool:
+        return bool(budget[key]) and not all(key in arm["changes"] for arm in result["arms"])
+
     parts = [f"{budget['images']:,} training images" if budget["images"] else "all training images"]
     parts += [f"{budget['test_images']:,} test images" if budget["test_images"] else "all test images"]
-    parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}", f"{budget['image_size']} pixels"]
-    parts += [f"batches of {budget['batch_size']}"] if budget["batch_size"] else []
+    parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}"] if common("epochs") else []
+    parts += [f"{budget['image_size']} pixels"]
+    parts += [f"batches of {budget['batch_size']}"] if common("batch_size") else []
     return ", ".join(parts)
 
 
