@@ -134,7 +134,8 @@ class Predictions:
     classes: int
 
     def _predict(self, size: tuple[int, int], output: str | None, pixels: Images) -> Floats:
-        """The output of the layer ``output``, or the logits, of images resized to ``size``; maps as (N, C, h, w)."""
+        """The output of the layer ``output``, or the logits, of images resized to ``size``; maps as (N, C, h, w).
+        Each back end has its own."""
         raise NotImplementedError
 
     def logits(self, images: Images) -> Floats:

@@ -69,13 +69,9 @@ def measure(
         for of_few, of_all in zip(runs["small"], runs["all"], strict=True)
     ]
     ratio, trained = median(ratios), {name: _summary(each) for name, each in runs.items()}
-    # How fast files are decoded is asked of real ones: generated ones are smaller and smoother.
-    reading = [
+    gates = [
         ("images read and decoded a second", first["images"] / first["seconds"], LEAST_DECODED, False),
         ("batches from the cache against decoding, times", first["speedup"], LEAST_SPEEDUP, False),
-    ]
-    gates = [
-        *(reading if generate is None else ()),
         (f"training on all images against {SMALL:,} of them", ratio, LEAST_RATIO, False),
         ("GB of memory in training at the peak", (trained["all"]["peak_bytes"] or 0) / 1e9, memory_gb, True),
     ]

@@ -41,7 +41,7 @@ def write_atomic(path: Path, content: bytes | bytearray | str) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no half file behind
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)

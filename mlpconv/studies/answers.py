@@ -128,9 +128,9 @@ def all_learn(result: Mapping[str, Any]) -> bool:
 
 def outcomes(result: Mapping[str, Any]) -> list[str]:
     """How each arm ended, by how many of its seeds; nothing where all learned."""
-    said: list[str] = []
     if all_learn(result):
-        return said
+        return []
+    said = []
     for kind in ("learns", "loses classes", "stalls", "diverges"):
         found = []
         for arm in result["arms"]:

@@ -80,7 +80,7 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     has = result["hardware"]
     table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
     shown = {
-        "bars": "each arm's seeds" if _cost_alike(result) else "test accuracy and costs",
+        "bars": "each arm's seeds" if _shows_own(result) else "test accuracy and costs",
         "curves": "test accuracy over the epochs",
         "map": "a map of the outcomes",
     }
@@ -143,10 +143,10 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     drawn = Figure(figsize=(11, 4), layout="constrained")
-    alike = _cost_alike(result) and bool(result["columns"])
-    left, right = drawn.subplots(1, 2, sharey=not alike)
+    own = _shows_own(result)
+    left, right = drawn.subplots(1, 2, sharey=not own)
     _side_by_side(left, result, "test_accuracy", "test accuracy")
-    if alike:
+    if own:
         _side_by_side(right, result, *next(iter(result["columns"].items())))
     else:
         for index, arm in enumerate(result["arms"]):
@@ -166,10 +166,10 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
     return drawn
 
 
-def _cost_alike(result: Mapping[str, Any]) -> bool:
-    """Whether the arms compute the same, to a fiftieth."""
+def _shows_own(result: Mapping[str, Any]) -> bool:
+    """Whether bars show the study's first own measure: there is one, and the arms compute the same, to a fiftieth."""
     flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
-    return not flops or max(flops) <= 1.02 * min(flops)
+    return bool(result["columns"]) and (not flops or max(flops) <= 1.02 * min(flops))
 
 
 def _side_by_side(axes: "Axes", result: Mapping[str, Any], key: str, title: str) -> None:

@@ -43,7 +43,7 @@ def child(order):
         code = 0
     except SystemExit as ended:
         code = ended.code or 0
-    except BaseException:
+    except BaseException:  # as the interpreter does with whatever ends a program
         traceback.print_exc()
     finally:
         sys.stdout.flush()
