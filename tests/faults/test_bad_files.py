@@ -178,7 +178,7 @@ def test_14_a_flipped_bit_of_the_weights(world, run, digit):
 
 
 def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):
-    from test_stopping import begin
+    from stopped import begin
 
     path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
     older, newest = sorted((path / "checkpoint").iterdir())

@@ -11,6 +11,7 @@ from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 
 NAMES = ("across", "down", "plain")
+STEPS = 9  # of an epoch: 70 images in batches of 8
 
 
 def splits(train=70, test=30, channels=1, names=NAMES, seed=0):

@@ -1,0 +1,12 @@
+"""What the tests of sessions share."""
+
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing has interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    _, events = tiny.run(path)
+    return path, events

@@ -1,0 +1,135 @@
+"""A session and its run directory: the session's alone; a full or damaged disk loses nothing older."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+import tiny
+from tiny import STEPS, names
+
+from mlpconv.errors import RunError, TrainingFailed
+from mlpconv.runs import place
+from mlpconv.runs.recorder import Resumed
+from mlpconv.runs.run import Run
+
+pytest.importorskip("torch")
+
+
+def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
+    with pytest.raises(RunError, match="holds a run; --resume goes on with it; choose another --out"):
+        tiny.run(whole[0])
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match="own: is not empty; choose another --out"):
+        tiny.run(tmp_path / "own")
+    with pytest.raises(RunError, match=r"thesis\.tex: is a file; choose another --out"):
+        tiny.run(tmp_path / "own" / "thesis.tex")
+    with pytest.raises(RunError, match="cannot be written: Not a directory; choose another --out"):
+        tiny.run(tmp_path / "own" / "thesis.tex" / "run")
+    assert names(tmp_path / "own") == ["thesis.tex"]
+    with pytest.raises(RunError, match=r"own: not a run directory: it has no config\.json"):
+        tiny.run(tmp_path / "own", resume=True)
+    with pytest.raises(RunError, match="there is no such directory"):
+        tiny.run(tmp_path / "nowhere", resume=True)
+
+
+def test_an_empty_directory_is_taken(tmp_path):
+    run, _ = tiny.run(tmp_path, stop_after=0)
+    assert run.path == tmp_path
+
+
+def test_two_recorders_never_write_into_one_directory(tmp_path, whole):
+    path = tmp_path / "run"
+    first = tiny.session().run(path)
+    events = iter(first)
+    next(events)
+    second = tiny.session().run(path, resume=True)
+    with pytest.raises(RunError, match=r"process .* is training in it; wait for it, or choose another --out"):
+        next(iter(second))
+    program = """
+import sys, tiny
+from mlpconv.errors import RunError
+try:
+    tiny.run(__import__("pathlib").Path(sys.argv[1]), resume=True)
+except RunError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert f"process {os.getpid()} on " in done.stdout, done.stderr
+    list(events)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert not (path / ".lock").exists()
+
+
+def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Both look before either has begun, as two processes may.
+    real, seen = place.new_path, []
+
+    def look(*arguments):
+        seen.append(real(*arguments))
+        return seen[0] if len(seen) < 3 else seen[-1]
+
+    monkeypatch.setattr(place, "new_path", look)
+    paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
+    assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow past 2 KiB: the kernel refuses as on a full disk. Configs are smaller, tensors larger."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=3)
+    small_files()
+    with pytest.raises(RunError, match=f"cannot be written: File too large; .*mlpconv train --out {path} --resume"):
+        tiny.run(path, resume=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert names(path / "checkpoint") == ["epoch-0000-step-000003.safetensors"]
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(0, 3)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+@pytest.mark.parametrize("what", ["write_history", "write_weights", "write_result"])
+def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, what):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Run, what, full)
+    with pytest.raises(RunError, match=r"cannot be written: No space left on device; .*--resume"):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=STEPS)
+    newest = tiny.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(1, 0)
+    assert f"{newest}: damaged" in caplog.text
+    assert "set aside as epoch-0001-step-000002.safetensors.damaged, going on from epoch-0001-step-0000" in caplog.text
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+def test_training_that_fails_leaves_what_it_had(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(TrainingFailed, match="not finite") as caught:
+        tiny.run(path, session=tiny.session(learning_rate=1e30, optimizer="sgd", schedule="constant"))
+    assert caught.value.exit_code == 3
+    assert not (path / "result.json").exists()
+    for line in Run(path).history:
+        json.dumps(line, allow_nan=False)

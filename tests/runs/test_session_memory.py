@@ -1,0 +1,152 @@
+"""A session knows ahead how long it takes and whether it fits, and says which batch to try where it does not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny
+from tiny import STEPS, names
+
+import mlpconv
+from mlpconv.errors import MlpconvError, TrainingFailed
+from mlpconv.runs.session import REPORT_SECONDS
+from mlpconv.training.forecast import Fit, Forecast
+
+pytest.importorskip("torch")
+
+
+def test_a_forecast_changes_nothing(whole, tmp_path):
+    session = tiny.session()
+    recorder = session.run(tmp_path / "run")
+    ahead = recorder.forecast()
+    assert isinstance(ahead, Forecast)
+    assert 0 < ahead.seconds < 60
+    assert set(names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
+    for _ in recorder:
+        pass
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+    assert recorder.run.forecast == ahead
+
+
+def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_path, monkeypatch):
+    asked = []
+
+    def forecast(*given, epoch, step, **options):
+        asked.append((epoch, step))
+        return Forecast(float(len(asked)), 1.0)
+
+    monkeypatch.setattr("mlpconv.runs.session.forecast", forecast)
+    tiny.run(tmp_path / "run", session=(session := tiny.session()), stop_after=0)
+    recorder = session.run(tmp_path / "run", resume=True, should_stop=iter([False] * (STEPS + 4) + [True]).__next__)
+    recorder.forecast()
+    for _ in recorder:
+        pass
+    left = tiny.session().run(tmp_path / "run", resume=True)
+    left.forecast()
+    for _ in left:
+        pass
+    assert asked == [(0, 0), (1, 4)]
+    assert left.run.forecast.seconds == 1.0 + REPORT_SECONDS
+
+
+def has_left(monkeypatch, available):
+    monkeypatch.setattr("mlpconv.backends.hardware.available_memory", lambda: available)
+
+
+def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch_that_has(tmp_path, monkeypatch):
+    needed = {batch: tiny.session(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
+    assert needed[8] < needed[20] < needed[21] < needed[64]
+    has_left(monkeypatch, needed[20])
+    with pytest.raises(
+        MlpconvError, match=r"batch size 64: tiny needs about .* of memory .*--batch-size 20; --force"
+    ) as told:
+        tiny.session(batch_size=64).run(tmp_path / "run")
+    assert told.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+    tiny.run(tmp_path / "fits", session=tiny.session(batch_size=20, epochs=1))
+    tiny.run(tmp_path / "forced", session=tiny.session(batch_size=64, epochs=1), force=True)
+    has_left(monkeypatch, 1000)
+    with pytest.raises(MlpconvError, match="not even one image a step fits"):
+        tiny.session().run(tmp_path / "none")
+    has_left(monkeypatch, None)
+    assert tiny.session().fit().largest_batch is None
+
+
+def test_python_programs_can_force_too(tmp_path, monkeypatch):
+    has_left(monkeypatch, 1000)
+    with pytest.raises(MlpconvError, match="force=True"):
+        mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1)
+    run = mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1, force=True)
+    assert run.result.epochs == 1
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+import tiny
+from mlpconv.backends import hardware
+from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import MlpconvError
+from mlpconv.training.trainer import EpochEnded
+
+limited = sys.argv[2] == "limited"
+session = tiny.session(epochs=2, batch_size=64, image_size=128)
+recorder = session.run(sys.argv[1], resume=sys.argv[3] == "resume", force=True)
+try:
+    for event in recorder:
+        if limited and isinstance(event, EpochEnded):
+            now = hardware._field(hardware._STATUS, "VmSize")
+            resource.setrlimit(resource.RLIMIT_AS, (now + 2**24, now + 2**24))
+except MlpconvError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_path):
+    def train(run, limited, how):
+        # Threads take room as they start; there is one, and it has started before the limit.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path / run), limited, how]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    failed = train("run", "limited", "new")
+    assert failed.returncode == 3, failed.stderr
+    assert "no memory left in training with batch size 64" in failed.stdout
+    assert "--batch-size 32" in failed.stdout
+    assert f"mlpconv train --out {tmp_path / 'run'} --resume" in failed.stdout
+    assert names(tmp_path / "run" / "checkpoint") == ["epoch-0001-step-000000.safetensors"]
+    for run, how in (("run", "resume"), ("other", "new")):
+        went = train(run, "free", how)
+        assert went.returncode == 0, went.stderr
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("batch", "largest", "remedy"), [
+    (64, 20, "--batch-size 20"), (64, 200, "--batch-size 32"), (64, None, "--batch-size 32"),
+    (1, 5, "not even one image"),
+])  # fmt: skip
+def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, largest, remedy):
+    session = tiny.session(batch_size=batch)
+
+    def ended(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+
+    monkeypatch.setattr(session, "fit", lambda: Fit(1, 1, 10, largest))
+    monkeypatch.setattr(session, "make_model", ended)
+    with pytest.raises(TrainingFailed, match=remedy) as told:
+        tiny.run(tmp_path / "run", session=session)
+    assert "--resume" not in str(told.value)  # there is no checkpoint
+
+
+def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
+    session = tiny.session()
+
+    def broken(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(session, "make_model", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        tiny.run(tmp_path / "run", session=session)

@@ -1,0 +1,212 @@
+"""A session that was stopped goes on without a trace, or refuses in words to go on with something else."""
+
+import msgspec
+import numpy as np
+import pytest
+import tiny
+from tiny import STEPS, names
+
+from mlpconv.errors import RecipeError, RunError, WeightsError
+from mlpconv.runs.recorder import Resumed
+from mlpconv.runs.run import Run
+from mlpconv.runs.session import Session
+from mlpconv.training.trainer import EpochEnded, Progress, Stopped
+
+pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("stops", [
+    [0], [1], [5], [STEPS], [STEPS + 4], [2 * STEPS], [3 * STEPS - 1], [3, 3, 0, 10, 2],
+])  # fmt: skip
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stops):
+    path = tmp_path / "run"
+    done = 0
+    for index, count in enumerate(stops):
+        run, events = tiny.run(path, stop_after=count, resume=index > 0)
+        assert events[-1] == Stopped((done + count) // STEPS, (done + count) % STEPS)
+        assert (isinstance(events[0], Resumed)) is (done > 0)
+        done += count
+        assert run.result is None
+        assert len(run.history) == done // STEPS
+    _, events = tiny.run(path, resume=True)
+    if done:
+        assert events[0] == Resumed(done // STEPS, done % STEPS)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert names(path) == names(whole[0])
+
+
+@pytest.mark.parametrize("settings", [
+    {"optimizer": {"name": "sgd", "momentum": 0.9}}, {"optimizer": "sgd"}, {"precision": "bfloat16"},
+    {"image_sizes": [[0, 6], [1.5, 12]]},
+])  # fmt: skip
+def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
+    tiny.run(tmp_path / "whole", session=tiny.session(**settings))
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=13)
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "whole")
+
+
+def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
+    path = tmp_path / "run"
+    recorder = tiny.session().run(path, checkpoint_every=0, report_every=0)
+    events = iter(recorder)
+    for event in events:
+        if isinstance(event, Progress) and (event.epoch, event.step) == (1, 4):
+            break
+    events.close()  # as a killed process: what was done since is lost
+    assert names(path / "checkpoint") == [
+        "epoch-0001-step-000000.safetensors",  # the best so far
+        "epoch-0001-step-000003.safetensors", "epoch-0001-step-000004.safetensors",
+    ]  # fmt: skip
+    _, events = tiny.run(path, resume=True)
+    assert events[0] == Resumed(1, 4)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+
+
+def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_every=0, report_every=0):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    steps = {int(name[16:22]) for name in seen}
+    assert steps == set(range(STEPS))
+
+
+@pytest.mark.parametrize(("epoch", "last"), [
+    (1, "write_history"), (1, "write_weights"), (3, "write_history"), (3, "write_weights"), (3, "write_result"),
+])  # fmt: skip
+def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_path, monkeypatch, epoch, last):
+    path = tmp_path / "run"
+    real = getattr(Run, last)
+
+    def die(run, *arguments):
+        if len(run.history) + (last == "write_history") >= epoch:
+            raise KeyboardInterrupt
+        real(run, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, last, die)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(path)
+    tiny.run(path, resume=True, stop_after=0)
+    assert len(Run(path).history) == epoch
+    found = Run(path).weights()
+    if epoch == 1:
+        tiny.run(tmp_path / "one", stop_after=STEPS)
+        expected = Run(tmp_path / "one").weights()
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        tiny.run(path, resume=True)
+    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert (path / "curves.png").exists()
+
+
+def test_a_finished_run_is_left_as_it_is(whole, monkeypatch):
+    path, _ = whole
+    before = {name: (path / name).stat().st_mtime_ns for name in names(path)}
+    monkeypatch.setattr(Session, "make_model", lambda *_: pytest.fail("nothing is left to train"))
+    run, events = tiny.run(path, resume=True)
+    assert events == []
+    assert run.result.epochs == 3
+    assert {name: (path / name).stat().st_mtime_ns for name in names(path) if name != ".lock"} == before
+
+
+def test_the_speed_of_an_interrupted_run_is_that_of_its_timed_images(tmp_path):
+    # 8 of 9 steps were done in another process; this one times the rest alone.
+    settings = {"epochs": 1}
+    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=8)
+    run, events = tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    end = events[-1]
+    assert isinstance(end, EpochEnded)
+    assert run.result.examples_per_second == pytest.approx((70 - 8 * 8) / end.seconds)
+
+
+# What is refused
+
+
+OTHER_DATA = tiny.splits(seed=1)
+
+
+@pytest.mark.parametrize(("other", "message"), [
+    (lambda: tiny.session(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
+    (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
+    (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
+    (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
+    (lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n'),
+    (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
+])  # fmt: skip
+def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
+    tiny.run(tmp_path / "run", stop_after=3)
+    before = names(tmp_path / "run" / "checkpoint")
+    with pytest.raises(RunError, match=f"(?s)cannot go on with other settings:.*{message}.*leave them out") as caught:
+        tiny.run(tmp_path / "run", session=other(), resume=True)
+    lines = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert len(lines) == len(set(lines))  # each is said once
+    assert names(tmp_path / "run" / "checkpoint") == before
+
+
+def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch):
+    tiny.run(tmp_path / "run", stop_after=3)
+    monkeypatch.setattr(tiny, "NETWORK", tiny.NETWORK.named({**tiny.NETWORK.layers, "dropout1": tiny.Dropout(0.4)}))
+    with pytest.raises(RunError, match=r"\n  network\.dropout1: Dropout\(p=0\.2\), now Dropout\(p=0\.4\)\n"):
+        tiny.run(tmp_path / "run", resume=True)
+    # Neither does another change that is meant let it through.
+    with pytest.raises(RunError, match=r"settings:\n  network\.dropout1: "):
+        tiny.run(tmp_path / "run", session=tiny.session(epochs=5), resume=True, resume_with=["epochs"])
+
+
+def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
+    recipe = tiny.recipe(precision=None)
+    run = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16").run(tmp_path / "run")
+    assert run.run.config.precision == "bfloat16"
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="float32")
+    with pytest.raises(RunError, match="\n  precision: bfloat16, now float32\n"):
+        other.run(tmp_path / "run", resume=True)
+    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16")
+    other.config = msgspec.structs.replace(other.config, deterministic=True)
+    with pytest.raises(RunError, match="\n  deterministic: False, now True\n"):
+        other.run(tmp_path / "run", resume=True)
+
+
+def test_checkpoints_come_by_steps_too(whole, tmp_path):
+    seen = set()
+    for _ in tiny.session().run(tmp_path / "run", checkpoint_steps=4):
+        seen.update(names(tmp_path / "run" / "checkpoint"))
+    assert {(int(name[6:10]), int(name[16:22])) for name in seen} == {
+        (epoch, step) for epoch in range(3) for step in (4, 8)
+    } | {(epoch, 0) for epoch in (1, 2, 3)}  # fmt: skip
+    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+
+
+def test_what_is_meant_may_change_and_is_written_down(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=STEPS + 3)
+    changed = tiny.session(learning_rate=0.01, epochs=2, batch_size=4)
+    with pytest.raises(RunError, match="cannot go on") as caught:
+        tiny.run(path, session=changed, resume=True, resume_with=["epochs", "batch_size"])
+    assert "epochs" not in str(caught.value)
+    assert str(caught.value).endswith("meant: --resume-with learning_rate=0.01")
+    with pytest.raises(RecipeError, match="epochs 1: 1 are done already; give more"):
+        tiny.run(path, session=tiny.session(epochs=1), resume=True, resume_with=["epochs"])
+    run, events = tiny.run(path, session=changed, resume=True, resume_with=["learning_rate", "epochs", "batch_size"])
+    assert events[0] == Resumed(1, 6)
+    assert run.result.epochs == 2
+    assert Run(path).config.resumed_with == (
+        "epoch 1, step 3: epochs: 3, now 2", "epoch 1, step 3: batch_size: 8, now 4",
+        "epoch 1, step 3: learning_rate: 0.05, now 0.01",
+    )  # fmt: skip
+    assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
+    # From here on that is what it was told.
+    tiny.run(path, session=changed, resume=True)
+    with pytest.raises(RecipeError, match="--resume-with model: a run goes on with its own; what may change: epochs, "):
+        tiny.run(path, session=changed, resume=True, resume_with=["model"])
+    longer = tiny.session(learning_rate=0.01, epochs=4, batch_size=4)
+    run, _ = tiny.run(path, session=longer, resume=True, resume_with=["epochs"])
+    assert run.result.epochs == 4
+
+
+def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
+    path = tmp_path / "run"
+    tiny.run(path, stop_after=3)
+    before = (path / "config.json").read_bytes()
+    with pytest.raises(WeightsError, match="another optimiser"):
+        tiny.run(path, session=tiny.session(optimizer="sgd"), resume=True, resume_with=["optimizer"])
+    assert (path / "config.json").read_bytes() == before
