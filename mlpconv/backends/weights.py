@@ -26,9 +26,9 @@ class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
     weights: "xavier", U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010); "he", N(0, 2/fan_in) (He et al. 2015);
     "torch", U(±√(1/fan_in)), what PyTorch starts with. biases: "zeros" or "framework", which is what the framework in
-    use starts with: U(±√(1/fan_in)) in PyTorch, zeros in the others. open_last: the last block's 1×1 convolutions of
-    equal width start as the identity plus N(0, 0.01²), and all of its biases at 0.1, so that each class begins on the
-    open side of its ReLU.
+    use starts with: U(±√(1/fan_in)) in PyTorch, zeros in the others. open_last: the last block's convolutions
+    that are 1×1 and of equal width, or lead from class maps to class maps, start as the identity plus N(0, 0.01²), and
+    all of its biases at 0.1, so that each class begins on the open side of its ReLU.
     """
 
     weights: Literal["xavier", "he", "torch"]
@@ -93,6 +93,7 @@ def initialize(
     layers = dict(network.walk())
     shapes = weight_shapes(network, input_shape)
     opened = last_block(network) if initializer.open_last else frozenset()
+    classes = next(reversed(shapes.values()), (0,))[0]
     weights: dict[str, Floats] = {}
     for index, (name, shape) in enumerate(shapes.items()):
         layer_name, _, part = name.rpartition(".")
@@ -101,8 +102,9 @@ def initialize(
             value = np.full(shape, float(part in ("weight", "running_var")))
         elif part == "weight":
             value = _kernel(initializer.weights, shape, draw)
-            if layer_name in opened and shape[0] == shape[1] and prod(shape[2:]) == 1:
-                value = np.eye(shape[0]).reshape(shape) + draw.normal(0, 0.01, shape)
+            if layer_name in opened and shape[0] == shape[1] and (prod(shape[2:]) == 1 or shape[0] == classes):
+                value = draw.normal(0, 0.01, shape)
+                value[:, :, *(side // 2 for side in shape[2:])] += np.eye(shape[0])
         elif layer_name in opened:
             value = np.full(shape, 0.1)
         elif initializer.biases == "framework" and framework_biases:

@@ -177,7 +177,7 @@ def _words(row: Mapping[str, Any]) -> str:
 
 
 def _summaries(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    keys = [key for key in (rows[0] if rows else {}) if key != "seed" and all(_is_number(row[key]) for row in rows)]
+    keys = [key for key in (rows[0] if rows else {}) if key != "seed" and all(_is_number(row.get(key)) for row in rows)]
     return {key: summarize([row[key] for row in rows])._asdict() for key in keys}
 
 

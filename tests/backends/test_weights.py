@@ -10,7 +10,7 @@ from random_values import random_weights
 from strategies import networks
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear
+from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.weights import (
     INITIALIZERS,
@@ -96,9 +96,27 @@ def test_open_begins_the_last_block_on_the_open_side():
     for name in ("block4.mlp1.weight", "block4.mlp2.weight"):
         rest = weights[name].reshape(10, 10) - np.eye(10)
         assert 0 < np.abs(rest).max() < 0.05
-    # The block's first convolution is no square 1×1 one and so begins as He's.
+    # The block's first convolution makes class maps of features and so begins as He's.
     assert weights["block4.conv.weight"].std() == pytest.approx(sqrt(2 / (384 * 9)), rel=0.03)
     assert not weights["block3.mlp2.bias"].any()
+
+
+@pytest.mark.parametrize(("kernel", "middle"), [(3, (1, 1)), ((1, 5), (0, 2)), (2, (1, 1))])
+def test_open_passes_class_maps_on_through_any_window(kernel, middle):
+    block = Block(conv=Conv2d(4, 3), relu=ReLU(), mlp1=Conv2d(4, kernel), relu1=ReLU(), mlp2=Conv2d(4, 1), relu2=ReLU())
+    layers = (Block(wide=Conv2d(4, 3), same=Conv2d(4, 3)), block, GlobalAvgPool2d(), Flatten())
+    net = Network(*layers, input_channels=3, input_size=16)
+    weights, plain = (initialize(net, INITIALIZERS[kind], 3) for kind in ("open", "he"))
+    rest = weights["block2.mlp1.weight"].copy()
+    rest[:, :, *middle] -= np.eye(4)
+    assert 0 < np.abs(rest).max() < 0.05
+    # In a block before it, maps are not of classes.
+    np.testing.assert_array_equal(weights["block1.same.weight"], plain["block1.same.weight"])
+
+
+def test_open_leaves_windows_of_features_to_he():
+    weights, plain = (initialize(create_model("nin_cifar10"), INITIALIZERS[kind], 3) for kind in ("open", "he"))
+    np.testing.assert_array_equal(weights["block3.conv.weight"], plain["block3.conv.weight"])
 
 
 def test_open_without_a_block_is_plain_he():

@@ -11,7 +11,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.runs import session as sessions
 from mlpconv.runs.run import Run
-from mlpconv.studies.runner import Arm, carry_out, study, summarize, table
+from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize, table
 from mlpconv.training.recipe import Recipe
 
 pytest.importorskip("torch")
@@ -88,6 +88,18 @@ def test_a_run_that_fails_is_an_outcome_and_not_the_end(tmp_path):
     assert slow["seeds"][0]["failed"] is None
     assert result["complete"]
     assert go(tmp_path, [Arm("wild", wild["changes"]), *ARMS], seeds=[0])["arms"][0]["seeds"] == wild["seeds"]
+
+
+def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
+    # A run that failed has no result, so a study's own measures are missing there.
+    def measured(run):
+        seed = run.config.recipe.seed
+        return measure(run) | ({} if seed == 1 else {"rank": seed}) | {"odd": seed if seed else None}
+
+    result = go(tmp_path, ARMS[:1], seeds=[0, 1, 2], measure=measured)
+    assert [row.get("rank") for row in result["arms"][0]["seeds"]] == [0, None, 2]
+    assert result["arms"][0]["summary"].keys().isdisjoint({"rank", "odd", "seed"})
+    assert result["arms"][0]["summary"]["loss"]["runs"] == 3
 
 
 def test_another_base_in_the_same_place_is_refused(whole):
