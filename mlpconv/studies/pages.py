@@ -234,6 +234,8 @@ def _map(result: Mapping[str, Any]) -> "Figure":
             axes.add_patch(Rectangle((x + place * width, y), width, 1, color=COLOURS[kind], alpha=0.75, linewidth=0))
         found = arm["summary"].get("test_accuracy")
         axes.text(x + 0.5, y + 0.5, f"{found['median']:.3f}" if found else "–", ha="center", va="center")
+    axes.vlines(range(1, len(rates)), 0, len(names), color="white", linewidth=2)
+    axes.hlines(range(1, len(names)), 0, len(rates), color="white", linewidth=2)
     axes.set(xlim=(0, len(rates)), ylim=(len(names), 0), xlabel="learning rate")
     axes.set_title("median test accuracy; each seed's outcome as a colour")
     axes.set_xticks([x + 0.5 for x in range(len(rates))], rates)
