@@ -1,6 +1,7 @@
 """The pages of docs/exercises/ say what the numbers beside them say, and the index names them all."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +17,12 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "exercises"
 SCHEMA = json.loads((ROOT / "docs" / "json" / "study.schema.json").read_text())
 DONE = sorted(path.stem for path in PLACE.glob("*.json"))
+INDICES = ("index.md", "index.zh.md", "index.ja.md")
+in_every_language = pytest.mark.parametrize("index", INDICES)
+
+
+def read(index):
+    return (PLACE / index).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", DONE)
@@ -31,22 +38,47 @@ def test_a_page_says_what_its_numbers_say(name):
     assert (PLACE / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_index_names_every_study_and_links_those_that_are_done():
-    index = (PLACE / "index.md").read_text(encoding="utf-8")
+@in_every_language
+def test_the_index_names_every_study_and_links_those_that_are_done(index):
     for name in STUDIES:
-        assert (f"[`{name}`]({name}.md)" if name in DONE else f"`{name}`") in index
-    assert {path.stem for path in PLACE.glob("*.md")} == {"index", "method", *DONE}
+        assert (f"[`{name}`]({name}.md)" if name in DONE else f"`{name}`") in read(index)
 
 
-def test_the_index_counts_as_the_ledger_does():
-    index = (PLACE / "index.md").read_text(encoding="utf-8")
+def test_every_page_is_an_index_or_a_study_that_is_done():
+    assert {path.name for path in PLACE.glob("*.md")} == {*INDICES, "method.md", *(f"{name}.md" for name in DONE)}
+
+
+@pytest.mark.parametrize("index", INDICES[1:])
+def test_the_answers_say_the_same_in_every_language(index):
+    """Answer by answer the same measured numbers and the same studies."""
+
+    def answers(text):
+        whole = re.findall(r"^\*\*.+?(?=^\*\*|\Z)", text.partition("\n## ")[2].partition("\n```")[0], re.M | re.S)
+        return [
+            (
+                sorted(re.findall(r"\d+(?:[,.]\d+)*", re.sub(r"\]\(.*?\)", "]", each))),
+                set(re.findall(r"\]\(([^)]+)\)", each)),
+            )
+            for each in whole
+        ]
+
+    ours, theirs = answers(read(INDICES[0])), answers(read(index))
+    assert [studies for _, studies in theirs] == [studies for _, studies in ours]
+    for (numbers, _), (same, _) in zip(ours, theirs, strict=True):
+        # Small counts may be words in one language and digits in another.
+        assert [number for number in same if len(number) > 1] == [number for number in numbers if len(number) > 1]
+
+
+@in_every_language
+def test_the_index_counts_as_the_ledger_does(index):
+    text = read(index)
     net = create_model("nin")
     costs = count(net)
     sums = [
         sum(getattr(layer, key) for layer in costs.layers) for key in ("multiplications", "additions", "bias_additions")
     ]
     for number in (costs.parameters, *sums, costs.flops, costs.training_flops):
-        assert f"{number:,}" in index
+        assert f"{number:,}" in text
     for memory in (prediction_memory, training_memory):
-        one, many = (size(memory(net, batch=batch).total) for batch in (1, 128))
-        assert f"{one} for one image, {many} for 128" in index
+        for batch in (1, 128):
+            assert f" {size(memory(net, batch=batch).total)}" in text
