@@ -179,8 +179,8 @@ _study(
     extra=measures.lost_classes,
     columns={"lost_classes": "classes lost"},
     kind="map",
-    about="All arms see as many images, so small batches take more steps. All begin with every class open: what Xavier's "
-    "start does, the study learning-rate shows.",
+    about="All arms see as many images, so small batches take more steps. All begin with every class open: what "
+    "Xavier's start does, the study learning-rate shows.",
 )
 
 _CLASSICS = (

@@ -87,6 +87,10 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     numbers = [row["seed"] for row in result["arms"][0]["seeds"]]
     machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
     about = result["about"]
+    tested = [
+        "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
+        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
+    ]  # fmt: skip
     lines = [
         f"# {result['study'].capitalize().replace('-', ' ')}", "", f"*{result['question']}*", "",
         *[*(f"- {sentence}" for sentence in result["conclusion"]), ""],
@@ -94,9 +98,9 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table), "",
         "## How it was done", "",
         _setting(result) + (f" {about}" if about else ""), "",
-        "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
-        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
+        *(tested if result["kind"] != "resources" else []),
         f"- command: `{command}`",
+        f"- repetitions: {len(numbers)}" if result["kind"] == "resources" else
         f"- seeds: {numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}; budget: {_words(result)}",
         f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
         f"{result['precision']}; {has.get('platform')}",
