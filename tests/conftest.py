@@ -1,10 +1,18 @@
 """Settings that all tests share. Its place puts `strategies` and `torch_reference` on the import path."""
 
+import signal
+
 from hypothesis import settings
 
 # Times vary too much on a shared machine for a deadline to mean anything.
 settings.register_profile("mlpconv", deadline=None, print_blob=True)
 settings.load_profile("mlpconv")
+
+
+def pytest_configure():
+    # A shell that starts us in the background has Ctrl-C ignored; the tests of Ctrl-C need it as a terminal gives it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):

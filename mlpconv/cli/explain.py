@@ -140,7 +140,7 @@ def _print(row: dict[str, Any]) -> None:
         x, y = each["strongest_at"]
         say(
             f"  {each['label']:{width}}  logit {each['logit']:6.2f}  for it {each['evidence_for']:.2f}, "
-            f"against it {-each['evidence_against']:.2f}; strongest at x {x:.0f}, y {y:.0f}"
+            f"against it {-each['evidence_against'] or 0:.2f}; strongest at x {x:.0f}, y {y:.0f}"
         )
 
 
