@@ -84,24 +84,16 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
         "curves": "test accuracy over the epochs",
         "map": "a map of the outcomes",
     }
-    numbers = [row["seed"] for row in result["arms"][0]["seeds"]]
     machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
-    about = result["about"]
-    tested = [
-        "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
-        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.", "",
-    ]  # fmt: skip
     lines = [
         f"# {result['study'].capitalize().replace('-', ' ')}", "", f"*{result['question']}*", "",
         *[*(f"- {sentence}" for sentence in result["conclusion"]), ""],
         f"![{shown.get(result['kind'], 'predicted and measured')}]({result['study']}.png)", "",
         *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table), "",
         "## How it was done", "",
-        _setting(result) + (f" {about}" if about else ""), "",
-        *(tested if result["kind"] != "resources" else []),
+        *(line for paragraph in _setting(result) for line in (paragraph, "")),
         f"- command: `{command}`",
-        f"- repetitions: {len(numbers)}" if result["kind"] == "resources" else
-        f"- seeds: {numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}; budget: {_words(result)}",
+        f"- {_extent(result)}",
         f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
         f"{result['precision']}; {has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
@@ -110,18 +102,25 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     return "\n".join(lines)
 
 
-def _setting(result: Mapping[str, Any]) -> str:
+def _setting(result: Mapping[str, Any]) -> list[str]:
+    """How it was done, in paragraphs."""
+    about = f" {result['about']}" if result["about"] else ""
     if result["kind"] == "resources":
-        return "Predicted is what `mlpconv summary` says of the tensors; measured is what PyTorch's process took."
-    return (
+        said = "Predicted is what `mlpconv summary` says of the tensors; measured is what PyTorch's process took."
+        return [said + about]
+    return [
         f"Each arm is trained with each seed by the recipe `{result['recipe']}` with the changes of the arm, on "
-        f"{result['data']}; the test accuracy is that after the last epoch, which nothing was chosen by."
-    )
+        f"{result['data']}; the test accuracy is that after the last epoch, which nothing was chosen by." + about,
+        "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
+        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.",
+    ]
 
 
-def _words(result: Mapping[str, Any]) -> str:
-    """The budget, without what every arm has a value of its own for."""
-    budget = result["budget"]
+def _extent(result: Mapping[str, Any]) -> str:
+    """Repetitions, or seeds and the budget, without what every arm has a value of its own for."""
+    numbers, budget = [row["seed"] for row in result["arms"][0]["seeds"]], result["budget"]
+    if result["kind"] == "resources":
+        return f"repetitions: {len(numbers)}"
 
     def common(key: str) -> bool:
         return bool(budget[key]) and not all(key in arm["changes"] for arm in result["arms"])
@@ -131,7 +130,8 @@ def _words(result: Mapping[str, Any]) -> str:
     parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}"] if common("epochs") else []
     parts += [f"{budget['image_size']} pixels"]
     parts += [f"batches of {budget['batch_size']}"] if common("batch_size") else []
-    return ", ".join(parts)
+    seeds = f"{numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}"
+    return f"seeds: {seeds}; budget: {', '.join(parts)}"
 
 
 def figure(result: Mapping[str, Any]) -> "Figure":

@@ -118,7 +118,10 @@ def measure(run: Run) -> dict[str, Any]:
         "dead_classes": None if dead is None else len(dead),
         "repairs": sum(event["action"] not in ("went on", "ignored") for event in met),
         "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
-        "failed": run.failure.message if run.failure else None,
+        # A result is read elsewhere than its runs are: files are named from the study's own directory.
+        "failed": run.failure.message.replace(f"{run.path}/", f"{'/'.join(run.path.parts[-2:])}/")
+        if run.failure
+        else None,
     }
 
 

@@ -10,7 +10,7 @@ from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.runs import session as sessions
-from mlpconv.runs.run import Run
+from mlpconv.runs.run import Failure, Run
 from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize, table
 from mlpconv.training.recipe import Recipe
 
@@ -88,6 +88,13 @@ def test_a_run_that_fails_is_an_outcome_and_not_the_end(tmp_path):
     assert slow["seeds"][0]["failed"] is None
     assert result["complete"]
     assert go(tmp_path, [Arm("wild", wild["changes"]), *ARMS], seeds=[0])["arms"][0]["seeds"] == wild["seeds"]
+
+
+def test_a_failure_names_files_from_the_studys_directory(tmp_path):
+    go(tmp_path, ARMS[:1], seeds=[0])
+    run = Run(tmp_path / "slow" / "seed-0")
+    run.write_failure(Failure(f"not finite; the best weights are kept in {run.path / 'weights.safetensors'}"))
+    assert measure(run)["failed"] == "not finite; the best weights are kept in slow/seed-0/weights.safetensors"
 
 
 def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
