@@ -119,9 +119,7 @@ def measure(run: Run) -> dict[str, Any]:
         "repairs": sum(event["action"] not in ("went on", "ignored") for event in met),
         "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
         # A result is read elsewhere than its runs are: files are named from the study's own directory.
-        "failed": run.failure.message.replace(f"{run.path}/", f"{'/'.join(run.path.parts[-2:])}/")
-        if run.failure
-        else None,
+        "failed": run.failure and run.failure.message.replace(str(run.path), "/".join(run.path.parts[-2:])),
     }
 
 
