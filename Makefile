@@ -17,10 +17,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-without-bfloat16 test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs wheel-test bench clean distclean always
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "ARGS='...' is passed on:                  make train ARGS='--epochs 3'"
 	@echo "PYTHON=... names another interpreter:     make setup PYTHON=python3.12"
@@ -36,6 +36,12 @@ train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
 # One thread a worker: the workers themselves fill the cores.
 test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
+
+# The tests in which a network is computed; the others never see the processor.
+test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on one with AVX2 only
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" \
+		tests/backends tests/bench tests/cli tests/explain tests/faults/test_going_on.py tests/notebook tests/runs \
+		tests/studies tests/training tests/test_api.py tests/test_docs_code.py --ignore tests/cli/test_process.py $(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
 	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)

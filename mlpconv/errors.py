@@ -22,6 +22,10 @@ class RecipeError(MlpconvError):
     """A recipe, or a value given for one of its fields, that cannot be carried out."""
 
 
+class PrecisionError(RecipeError):
+    """A precision in which this machine cannot compute."""
+
+
 class RunError(MlpconvError):
     """A run directory that is missing, foreign, incomplete or in use."""
 

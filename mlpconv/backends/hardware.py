@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """What Linux calls bfloat16 arithmetic: AVX-512 and AMX on x86-64, bf16 on 64-bit Arm."""
+_ISA_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from multiplying in bfloat16."""
 
 
 @cache
@@ -32,7 +34,13 @@ def describe_processor(threads: int) -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16; where it does not, bfloat16 is slower than float32."""
+    """Whether the processor multiplies in bfloat16; where it does not, bfloat16 is slower than float32.
+
+    ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions, counts.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if limit.upper() in _ISA_WITHOUT_BFLOAT16:
+        return False
     info = _cpuinfo()
     return bool(_BFLOAT16_FLAGS & set((info.get("flags") or info.get("Features") or "").split()))
 

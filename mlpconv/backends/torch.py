@@ -9,6 +9,7 @@ import torch
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Optimizer, Precision
+from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16
 from mlpconv.backends.torch_memory import available_memory as available_memory
 from mlpconv.backends.torch_memory import is_out_of_memory as is_out_of_memory
 from mlpconv.backends.torch_memory import prediction_bytes as prediction_bytes
@@ -16,7 +17,7 @@ from mlpconv.backends.torch_memory import training_bytes as training_bytes
 from mlpconv.backends.torch_memory import watch_memory as watch_memory
 from mlpconv.backends.torch_model import TorchModel
 from mlpconv.backends.torch_network import native as native
-from mlpconv.errors import MlpconvError, RecipeError, unknown
+from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, unknown
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 framework_biases = True
@@ -30,7 +31,7 @@ def select(name: str) -> Any:
 def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
     """The device and precision where the user left them open: the first GPU if there is one, as the chapter's try_gpu,
     and bfloat16 where the processor computes in it. Raises MlpconvError for what this machine does not have,
-    RecipeError for a precision that is none."""
+    RecipeError for a precision that is none, PrecisionError for one that this processor cannot compute in."""
     if precision not in (None, *get_args(Precision)):
         raise RecipeError(unknown("precision", precision, get_args(Precision)))
     if device is None:
@@ -47,6 +48,11 @@ def choose(device: str | None, precision: str | None) -> tuple[str, Precision]:
             device == "cpu" and hardware.has_bfloat16()
         )  # fmt: skip
         precision = "bfloat16" if has else "float32"
+    elif precision == "bfloat16" and device == "cpu" and not COMPUTES_BFLOAT16:
+        raise PrecisionError(
+            f"precision bfloat16: PyTorch has no fast convolutions in bfloat16 for this processor "
+            f"({hardware.processor()}); use --precision float32, or leave the precision out"
+        )
     return device, cast(Precision, precision)
 
 

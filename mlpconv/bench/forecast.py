@@ -57,9 +57,11 @@ def measure(
             progress(f"{name}, batch {case['batch_size']}: {_seconds(case)}")
     for name in networks:
         for precision in PRECISIONS:
-            memory += _run(Job(what="memory", network=name, batch_sizes=sizes, threads=threads, precision=precision,
-                               device=device))  # fmt: skip
-            progress(f"{name}, {precision}: memory, off by at most {_worst(memory[-len(sizes) :]):.1%}")
+            cases = _run(Job(what="memory", network=name, batch_sizes=sizes, threads=threads, precision=precision,
+                             device=device))  # fmt: skip
+            memory += cases
+            said = f"memory, off by at most {_worst(cases):.1%}" if cases else "not measured: the processor has none"
+            progress(f"{name}, {precision}: {said}")
     settings = {"networks": list(networks), "batch_sizes": list(sizes), "threads": threads, "data": data}
     return summarize(times, memory, settings)
 

@@ -15,6 +15,7 @@ from mlpconv.bench.contest import DataName
 from mlpconv.bench.images import splits
 from mlpconv.bench.tensors import peak_tensor_bytes
 from mlpconv.data import ImageDataset, Splits
+from mlpconv.errors import PrecisionError
 from mlpconv.models import create_model
 from mlpconv.runs.session import Session
 from mlpconv.training.plan import plan_step
@@ -39,10 +40,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """A list of cases, one for each batch size."""
+    """A list of cases, one for each batch size; empty where the processor cannot compute in the job's precision."""
     # The command line does this first too.
     allocator.keep_memory()
-    return {"cases": [(_memory if job.what == "memory" else _time)(job, size) for size in job.batch_sizes]}
+    try:
+        return {"cases": [(_memory if job.what == "memory" else _time)(job, size) for size in job.batch_sizes]}
+    except PrecisionError:
+        return {"cases": []}
 
 
 def _memory(job: Job, batch: int) -> dict[str, Any]:

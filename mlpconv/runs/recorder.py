@@ -204,6 +204,11 @@ class Recorder:
             self._take_changes(0, 0)
             self.watch = self.session.watch(model)
             return 0, 0
+        if moved := self.run.arithmetic_changes():
+            _log.warning(
+                "%s: continues with other arithmetic than it started with, so its weights will differ in rounding from "
+                "those of an uninterrupted run (%s)", self.run.path, "; ".join(moved),
+            )  # fmt: skip
         state, good = _without_good(found.state)
         model.load_training_state(state)
         guard = msgspec.convert(found.guard or {}, GuardState)

@@ -218,6 +218,18 @@ class Run:
             raise RunError(f"{self.path / ENVIRONMENT}: damaged: {error}; remove it to do without") from None
         return found if isinstance(found, dict) else {}
 
+    def arithmetic_changes(self) -> list[str]:
+        """What rounding depends on and is different here from where the run started, one "name: before, now" each.
+
+        Empty where nothing differs, or where the run's environment is not known.
+        """
+        old, new = self.environment, environment()
+        pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
+        versions = old.get("versions", {})
+        engines = ("numpy", "torch", "tensorflow", "keras", "jax", "mxnet")
+        pairs += [(name, versions.get(name), new["versions"].get(name)) for name in engines]
+        return [f"{name}: {before}, now {now}" for name, before, now in pairs if old and before != now]
+
     @property
     def forecast(self) -> Forecast | None:
         """What the whole run was expected to take; None where no forecast was made."""

@@ -15,7 +15,7 @@ from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, We
 from mlpconv.backends.weights import Initializer, check_weights, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
-from mlpconv.errors import MlpconvError, NetworkError, RecipeError
+from mlpconv.errors import MlpconvError, NetworkError, PrecisionError, RecipeError
 from mlpconv.models import create_model
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import material, pretrained
@@ -70,7 +70,15 @@ class Session:
     ) -> None:
         began = time.perf_counter()
         self.backend: Backend = get_backend(backend)
-        device, precision = self.backend.choose(device, recipe.precision or precision)
+        try:
+            device, precision = self.backend.choose(device, recipe.precision or precision)
+        except PrecisionError as error:
+            if goes_on is None:
+                raise
+            raise PrecisionError(
+                f"{goes_on}: the run computes in bfloat16, which this processor cannot, so a resume here would not be "
+                f"exact; to continue it in float32: --resume-with precision=float32 ({error})"
+            ) from None
         if deterministic:
             self.backend.set_deterministic(device)
         if start is not None and recipe.pretrained:

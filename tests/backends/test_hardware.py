@@ -25,6 +25,8 @@ CPU implementer\t: 0x41
 
 @pytest.fixture
 def cpuinfo(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
     def pretend(text: str | None) -> None:
         def read(path: Path, **_: object) -> str:
             assert path == Path("/proc/cpuinfo")
@@ -50,6 +52,15 @@ def cpuinfo(monkeypatch):
 ])  # fmt: skip
 def test_bfloat16_is_read_from_the_processors_flags(cpuinfo, text, bfloat16):
     cpuinfo(text)
+    assert hardware.has_bfloat16() is bfloat16
+
+
+@pytest.mark.parametrize(("limit", "bfloat16"), [
+    ("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("AVX512_CORE_AMX", True), ("", True),
+])  # fmt: skip
+def test_a_limit_on_onednns_instructions_counts(cpuinfo, monkeypatch, limit, bfloat16):
+    cpuinfo(X86.format(extra="avx512_bf16"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert hardware.has_bfloat16() is bfloat16
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from precision import needs_bfloat16
 from strategies import networks
 from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, every_device, make_plan, same, torch
 
@@ -11,7 +12,7 @@ from mlpconv.backends import hardware
 from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, get_backend, list_backends
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes
-from mlpconv.errors import MlpconvError, RecipeError, WeightsError
+from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
 
 # The forward pass
@@ -145,7 +146,6 @@ def test_the_back_end_has_a_name():
 
 
 def test_a_device_and_a_precision_are_chosen_as_asked_or_as_the_machine_is():
-    assert backend.choose("cpu", "bfloat16") == ("cpu", "bfloat16")
     assert backend.choose("cpu:0", "float32") == ("cpu", "float32")
     assert backend.choose("cpu", None)[1] == ("bfloat16" if hardware.has_bfloat16() else "float32")
     assert backend.choose(None, "float32")[0] == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -165,6 +165,27 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
         backend.choose(device, None)
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
+
+
+@needs_bfloat16
+def test_bfloat16_is_taken_where_the_processor_has_it():
+    assert backend.choose("cpu", "bfloat16") == ("cpu", "bfloat16")
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch):
+    monkeypatch.setattr("mlpconv.backends.torch.COMPUTES_BFLOAT16", False)
+    with pytest.raises(PrecisionError, match=r"precision bfloat16: .*use --precision float32, or leave") as caught:
+        backend.choose("cpu", "bfloat16")
+    assert hardware.processor() in str(caught.value)
+
+
+def test_a_model_in_bfloat16_computes_the_same_without_the_processors_help(monkeypatch):
+    """PyTorch's own convolutions step in, slower: nothing that is built directly ends in a RuntimeError."""
+    network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
+    here = begin(network, precision="bfloat16").logits(IMAGES)
+    monkeypatch.setattr("mlpconv.backends.torch_convolutions.COMPUTES_BFLOAT16", False)
+    without = begin(network, precision="bfloat16")
+    np.testing.assert_allclose(without.logits(IMAGES), here, atol=0.02 * np.abs(here).max())
 
 
 def test_a_precision_that_is_none_is_refused():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from precision import needs_bfloat16
 from torch.nn import functional as F
 
 from mlpconv.backends import torch_convolutions, torch_fir
@@ -61,7 +62,7 @@ def test_it_is_taken_where_it_is_faster(weight, stride, rows, expected):
     assert torch_fir.suits(weight, stride, rows) is expected
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
 def test_it_is_as_exact_in_a_block(dtype, monkeypatch):
     torch.manual_seed(0)
     x = torch.rand(2, 96, 26, 27).to(memory_format=torch.channels_last)

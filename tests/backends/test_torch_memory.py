@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import Phase, assume, given, reject, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from precision import needs_bfloat16  # noqa: E402
 from strategies import networks  # noqa: E402
 
 from mlpconv.arch.cost import count  # noqa: E402
@@ -16,6 +17,7 @@ from mlpconv.arch.network import Network, Preprocess  # noqa: E402
 from mlpconv.arch.shapes import num_classes  # noqa: E402
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend  # noqa: E402
 from mlpconv.backends.fold import can_fold  # noqa: E402
+from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
 from mlpconv.models import create_model, nin_block  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
@@ -70,7 +72,7 @@ NORMED = create_model("nin_28")
 
 
 @pytest.mark.parametrize("optimizer", [Optimizer(), Optimizer("adamw")], ids=lambda each: each.name)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 @pytest.mark.parametrize("network", [FOLDED, UNEVEN, PLAIN, NORMED], ids=["folded", "uneven", "plain", "normed"])
 def test_it_agrees_with_the_profiler(network, precision, optimizer):
     assert can_fold(network, (28, 28), network.input_size[0]) == (network in (FOLDED, UNEVEN))
@@ -92,7 +94,7 @@ def test_what_a_step_is_told_counts():
     assert mixed[1] == pytest.approx(mixed[0], rel=0.15)
 
 
-@given(networks(most_layers=4), st.integers(24, 48), st.sampled_from(["float32", "bfloat16"]))
+@given(networks(most_layers=4), st.integers(24, 48), st.sampled_from(["float32", *["bfloat16"] * COMPUTES_BFLOAT16]))
 @settings(max_examples=20, phases=[Phase.explicit, Phase.generate])
 def test_random_networks(network, batch, precision):
     side = 8 * network.input_size[0]  # so that its values are what is large

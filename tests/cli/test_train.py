@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from precision import needs_bfloat16
 
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
@@ -224,6 +225,7 @@ def test_a_finished_run_is_not_trained_again(cli):
     assert one_line.json()["test_accuracy"] == Run("runs/mine").result.test_accuracy
 
 
+@needs_bfloat16
 def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
     arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
     for has in (True, False):

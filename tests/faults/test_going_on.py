@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from precision import needs_bfloat16
 from stopped import SLEEP, begin, checkpoints, goes_on
 from world import KILLED, SIGTERM_SELF, STEPS, TERMINATED, at_step, training
 
@@ -22,7 +23,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=needs_bfloat16) if kind == "bfloat16" else kind for kind in KINDS]
+)
 def test_07_resume_in_mid_epoch(world, tmp_path, kind):
     command = training(tmp_path, **KINDS[kind])
     assert world.run(*command, "--out", tmp_path / "whole").code == 0

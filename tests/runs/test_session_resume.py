@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny
+from precision import needs_bfloat16
 from tiny import STEPS, names
 
 from mlpconv.errors import RecipeError, RunError, WeightsError
@@ -36,7 +37,8 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stop
 
 
 @pytest.mark.parametrize("settings", [
-    {"optimizer": {"name": "sgd", "momentum": 0.9}}, {"optimizer": "sgd"}, {"precision": "bfloat16"},
+    {"optimizer": {"name": "sgd", "momentum": 0.9}}, {"optimizer": "sgd"},
+    pytest.param({"precision": "bfloat16"}, marks=needs_bfloat16),
     {"image_sizes": [[0, 6], [1.5, 12]]},
 ])  # fmt: skip
 def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
@@ -130,7 +132,9 @@ OTHER_DATA = tiny.splits(seed=1)
     (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
     (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
     (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
-    (lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n'),
+    pytest.param(
+        lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n', marks=needs_bfloat16
+    ),
     (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
 ])  # fmt: skip
 def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
@@ -153,6 +157,7 @@ def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch)
         tiny.run(tmp_path / "run", session=tiny.session(epochs=5), resume=True, resume_with=["epochs"])
 
 
+@needs_bfloat16
 def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
     recipe = tiny.recipe(precision=None)
     run = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16").run(tmp_path / "run")

@@ -1,0 +1,106 @@
+"""--precision on processors with and without bfloat16: a clear error and the way out, and runs that were trained
+elsewhere stay usable."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from precision import needs_bfloat16
+
+from mlpconv.runs.run import Run
+
+REFUSED = "precision bfloat16: PyTorch has no fast convolutions in bfloat16 for this processor"
+TRAIN = (
+    "train", "--data", "digits", "--model", "lenet", "--epochs", "2", "--batch-size", "64", "--image-size", "28",
+    "--device", "cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def without_bfloat16(monkeypatch):
+    """As on a processor that has no bfloat16 at all."""
+    monkeypatch.setattr("mlpconv.backends.torch.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.torch_convolutions.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda: False)
+
+
+@pytest.fixture
+def elsewhere(cli, without_bfloat16):
+    """A finished and a stopped run, as a machine that computes in bfloat16 would have left them."""
+    assert cli(*TRAIN, "--precision", "float32", "--out", "whole").code == 0
+    assert cli(*TRAIN, "--precision", "float32", "--out", "part", "--max-time", "0").code == 0
+    for name in ("whole", "part"):
+        path = Run(name).path / "config.json"
+        config = json.loads(path.read_text())
+        config["precision"], config["recipe"]["precision"] = "bfloat16", None
+        path.write_text(json.dumps(config))
+        assert Run(name).config.precision == "bfloat16"
+
+
+def refused(said):
+    assert said.code == 2, said.err
+    assert "Traceback" not in said.err
+    assert REFUSED in said.err.replace("\n", " ")
+    assert "--precision float32" in said.err
+    return said
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--precision", "bfloat16"),
+    ("--precision", "bfloat16", "--dry-run"),
+    ("--precision", "bfloat16", "--json"),
+    ("--set", "precision=bfloat16"),
+    ("--recipe", "rounded.toml"),
+])  # fmt: skip
+def test_training_in_bfloat16_is_refused_before_anything_is_written(cli, tmp_path, without_bfloat16, arguments):
+    (tmp_path / "rounded.toml").write_text('base = "quick"\nprecision = "bfloat16"\n')
+    refused(cli(*TRAIN, *arguments, "--out", "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewhere, tmp_path):
+    image = tmp_path / "image.png"
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(image)
+    for command in (
+        ("evaluate", "whole"), ("predict", "whole", image), ("report", "whole"), ("compare", "whole", "part"),
+        ("runs",), (*TRAIN, "--from", "whole", "--out", "again"), (*TRAIN, "--weights", "whole", "--out", "further"),
+        (*TRAIN, "--pretrained", "whole", "--out", "tuned"),
+    ):  # fmt: skip
+        said = cli(*command)
+        assert said.code == 0, (command, said.err)
+    assert {Run(name).config.precision for name in ("again", "further", "tuned")} == {"float32"}
+    for command in (("evaluate", "whole"), ("predict", "whole", image)):
+        refused(cli(*command, "--precision", "bfloat16"))
+
+
+def test_an_exact_resume_is_refused_and_the_other_way_is_named(cli, elsewhere):
+    said = refused(cli("train", "--out", "part", "--resume"))
+    assert "part: the run computes in bfloat16" in said.err.replace("\n", " ")
+    assert "--resume-with precision=float32" in said.err
+    assert Run("part").config.precision == "bfloat16"
+    said = cli("train", "--out", "part", "--resume", "--resume-with", "precision=float32")
+    assert said.code == 0, said.err
+    config = Run("part").config
+    assert config.precision == "float32"
+    assert any('now "float32"' in change for change in config.resumed_with)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_where_the_processor_has_it_every_command_takes_it(cli, precision):
+    assert cli(*TRAIN, "--precision", precision, "--epochs", "1", "--out", "run").code == 0
+    assert Run("run").config.precision == precision
+    assert cli("evaluate", "run", "--precision", precision).code == 0
+
+
+def test_a_resume_on_another_processor_says_that_rounding_differs(cli, tmp_path, caplog):
+    arguments = ("--precision", "float32", "--out", "run")
+    assert cli(*TRAIN, *arguments, "--epochs", "1").code == 0
+    path = tmp_path / "run" / "environment.json"
+    assert Run("run").arithmetic_changes() == []
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processor": "Another CPU"}))
+    said = cli("train", "--out", "run", "--resume-with", "epochs=2")
+    assert said.code == 0, said.err
+    assert "run: continues with other arithmetic than it started with" in caplog.text
+    assert "processor: Another CPU, now" in caplog.text

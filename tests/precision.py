@@ -1,0 +1,11 @@
+"""Which precisions this processor computes in, for tests that need one."""
+
+import pytest
+
+from mlpconv.backends import hardware
+from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16
+
+needs_bfloat16 = pytest.mark.skipif(
+    not COMPUTES_BFLOAT16,
+    reason=f"this processor ({hardware.processor()}) has no convolutions in bfloat16, or ONEDNN_MAX_CPU_ISA hides them",
+)
