@@ -68,8 +68,9 @@ def own(run: str) -> None:
         samples, maps = Path(folder, "samples.png"), Path(folder, "maps")
         data, run = Path(mlpconv.load(run).stored.data), str(Path(run).resolve())
         for command in (
-            ("data", "check", data.name, "--out", samples), ("explain", run, "--figure", "--out", maps),
-        ):  # fmt: skip
+            ("data", "check", data.name, "--out", samples),
+            ("explain", run, "--figure", "--out", maps),
+        ):
             subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True, cwd=data.parent)
         # Where the folder lies on this machine is nobody's business.
         page, shown = Path(folder, "report.html"), Path(run, "report.html").read_text(encoding="utf-8")
@@ -77,9 +78,11 @@ def own(run: str) -> None:
         take(page.as_uri(), Path(folder, "report.png"), 900)
         (figure,) = maps.glob("*.png")
         for picture, name in (
-            (samples, "own-samples"), (Path(run, "curves.png"), "own-curves"),
-            (Path(folder, "report.png"), "own-report"), (figure, "own-maps"),
-        ):  # fmt: skip
+            (samples, "own-samples"),
+            (Path(run, "curves.png"), "own-curves"),
+            (Path(folder, "report.png"), "own-report"),
+            (figure, "own-maps"),
+        ):
             with Image.open(picture) as image:
                 # A page is read over the network: 128 colours do, and are a third of the bytes.
                 image.convert("RGB").quantize(128).save(IMAGES / f"{name}.png", optimize=True)

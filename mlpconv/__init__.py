@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mlpconv.backends.allocator import keep_memory
     from mlpconv.data import ImageDataset, Splits, load_dataset
     from mlpconv.errors import MlpconvError
+    from mlpconv.inference.classifier import Classifier
     from mlpconv.models import create_model, list_models, nin_block, register_model
-    from mlpconv.runs.classifier import Classifier
     from mlpconv.runs.run import Run
     from mlpconv.training.recipe import Recipe
     from mlpconv.training.recipes import get_recipe
@@ -38,7 +38,7 @@ _PLACES = {
     "data": ("ImageDataset", "Splits", "load_dataset"),
     "errors": ("MlpconvError",),
     "models": ("create_model", "list_models", "nin_block", "register_model"),
-    "runs.classifier": ("Classifier",),
+    "inference.classifier": ("Classifier",),
     "runs.run": ("Run",),
     "training.recipe": ("Recipe",),
     "training.recipes": ("get_recipe",),

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mlpconv.data import Splits
+from mlpconv.inference.classifier import Classifier
+from mlpconv.jobs.session import Session
+from mlpconv.jobs.stop import Stop
 from mlpconv.notebook.live import in_notebook, watch
-from mlpconv.runs.classifier import Classifier
-from mlpconv.runs.place import check
+from mlpconv.runs.directory import check_directory
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
-from mlpconv.runs.stop import Stop
 from mlpconv.training.recipe import Recipe, change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded, Repaired
@@ -54,14 +54,20 @@ def train(
     meant = dict(resume_with or {})
     device = meant.get("device", device)
     chosen = change(chosen, {key: value for key, value in meant.items() if key != "device"}, "resume_with")
-    check(Path(out) if out is not None else None, resume=resume)
+    check_directory(Path(out) if out is not None else None, resume=resume)
     goes_on = Path(out) if resume and out is not None else None
     if goes_on is not None:
         weights = weights or Run(goes_on).config.start
     session = Session(
-        chosen, recipe_name=name, data=data, backend=backend, device=device, deterministic=deterministic,
-        start=weights, goes_on=goes_on,
-    )  # fmt: skip
+        chosen,
+        recipe_name=name,
+        data=data,
+        backend=backend,
+        device=device,
+        deterministic=deterministic,
+        start=weights,
+        goes_on=goes_on,
+    )
     # Only SIGINT: to save at another signal is up to the program that this is part of.
     with Stop(signals=[signal.SIGINT]) as stop:
         recorder = session.run(
@@ -71,9 +77,13 @@ def train(
             if isinstance(event, EpochEnded):
                 _log.info(
                     "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
-                    event.epoch + 1, session.recipe.epochs, event.loss, event.accuracy, event.test.accuracy,
+                    event.epoch + 1,
+                    session.recipe.epochs,
+                    event.loss,
+                    event.accuracy,
+                    event.test.accuracy,
                     event.images_per_second,
-                )  # fmt: skip
+                )
             if isinstance(event, Repaired):
                 met = event.event
                 _log.warning("epoch %d, step %d: %s; %s: %s", met.epoch, met.step, met.what, met.action, met.done)

@@ -20,10 +20,13 @@ def linear(features, out):
 def nin_block(channels, out, kernel_size, stride, padding):
     inner = None if channels is None else out
     return nn.Sequential(
-        conv(channels, out, kernel_size, stride=stride, padding=padding), nn.ReLU(),
-        conv(inner, out, 1), nn.ReLU(),
-        conv(inner, out, 1), nn.ReLU(),
-    )  # fmt: skip
+        conv(channels, out, kernel_size, stride=stride, padding=padding),
+        nn.ReLU(),
+        conv(inner, out, 1),
+        nn.ReLU(),
+        conv(inner, out, 1),
+        nn.ReLU(),
+    )
 
 
 def nin(lazy, classes=10):
@@ -31,13 +34,17 @@ def nin(lazy, classes=10):
         return None if lazy else channels
 
     return nn.Sequential(
-        nin_block(given(1), 96, 11, 4, 0), nn.MaxPool2d(3, stride=2),
-        nin_block(given(96), 256, 5, 1, 2), nn.MaxPool2d(3, stride=2),
-        nin_block(given(256), 384, 3, 1, 1), nn.MaxPool2d(3, stride=2),
+        nin_block(given(1), 96, 11, 4, 0),
+        nn.MaxPool2d(3, stride=2),
+        nin_block(given(96), 256, 5, 1, 2),
+        nn.MaxPool2d(3, stride=2),
+        nin_block(given(256), 384, 3, 1, 1),
+        nn.MaxPool2d(3, stride=2),
         nn.Dropout(0.5),
         nin_block(given(384), classes, 3, 1, 1),
-        nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(),
-    )  # fmt: skip
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),
+    )
 
 
 def lenet(lazy, classes=10):
@@ -45,10 +52,19 @@ def lenet(lazy, classes=10):
         return None if lazy else channels
 
     return nn.Sequential(
-        conv(given(1), 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2, stride=2),
-        conv(given(6), 16, 5), nn.Sigmoid(), nn.AvgPool2d(2, stride=2), nn.Flatten(),
-        linear(given(400), 120), nn.Sigmoid(), linear(given(120), 84), nn.Sigmoid(), linear(given(84), classes),
-    )  # fmt: skip
+        conv(given(1), 6, 5, padding=2),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2, stride=2),
+        conv(given(6), 16, 5),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2, stride=2),
+        nn.Flatten(),
+        linear(given(400), 120),
+        nn.Sigmoid(),
+        linear(given(120), 84),
+        nn.Sigmoid(),
+        linear(given(84), classes),
+    )
 
 
 def alexnet(lazy, classes=10):
@@ -56,14 +72,28 @@ def alexnet(lazy, classes=10):
         return None if lazy else channels
 
     return nn.Sequential(
-        conv(given(1), 96, 11, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(3, stride=2),
-        conv(given(96), 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2),
-        conv(given(256), 384, 3, padding=1), nn.ReLU(), conv(given(384), 384, 3, padding=1), nn.ReLU(),
-        conv(given(384), 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, stride=2), nn.Flatten(),
-        linear(given(6400), 4096), nn.ReLU(), nn.Dropout(0.5),
-        linear(given(4096), 4096), nn.ReLU(), nn.Dropout(0.5),
+        conv(given(1), 96, 11, stride=4, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        conv(given(96), 256, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        conv(given(256), 384, 3, padding=1),
+        nn.ReLU(),
+        conv(given(384), 384, 3, padding=1),
+        nn.ReLU(),
+        conv(given(384), 256, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        nn.Flatten(),
+        linear(given(6400), 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        linear(given(4096), 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
         linear(given(4096), classes),
-    )  # fmt: skip
+    )
 
 
 def vgg11(lazy, classes=10, size=224):
@@ -79,11 +109,16 @@ def vgg11(lazy, classes=10, size=224):
         return None if lazy else features
 
     return nn.Sequential(
-        *blocks, nn.Flatten(),
-        linear(given(512 * (size // 32) ** 2), 4096), nn.ReLU(), nn.Dropout(0.5),
-        linear(given(4096), 4096), nn.ReLU(), nn.Dropout(0.5),
+        *blocks,
+        nn.Flatten(),
+        linear(given(512 * (size // 32) ** 2), 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        linear(given(4096), 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
         linear(given(4096), classes),
-    )  # fmt: skip
+    )
 
 
 class Classifier(nn.Module):

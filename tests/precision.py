@@ -3,7 +3,7 @@
 import pytest
 
 from mlpconv.backends import hardware
-from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16
+from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16
 
 needs_bfloat16 = pytest.mark.skipif(
     not COMPUTES_BFLOAT16,

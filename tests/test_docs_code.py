@@ -13,10 +13,12 @@ from mlpconv.data import ImageDataset, Splits, dataset_source
 
 PAGES = sorted(
     page
-    for page in [*DOCS.glob("*.md"), *(page for part in ("tutorial", "how-to", "explanation")
-                                       for page in (DOCS / part).glob("*.md"))]
+    for page in [
+        *DOCS.glob("*.md"),
+        *(page for part in ("tutorial", "how-to", "explanation") for page in (DOCS / part).glob("*.md")),
+    ]
     if code_blocks(page)
-)  # fmt: skip
+)
 
 NOT_OURS = ("make", "source", "pip", "sudo")
 """Programs that the pages name but that a test does not run: they install."""
@@ -39,8 +41,8 @@ def few_images(monkeypatch, tmp_path):
     from PIL import Image
 
     import mlpconv.data
-    import mlpconv.runs.material
-    import mlpconv.runs.session
+    import mlpconv.jobs.run_data
+    import mlpconv.jobs.session
 
     def load(name, **options):
         names = dataset_source(name).class_names if isinstance(name, str) else name.class_names
@@ -53,9 +55,9 @@ def few_images(monkeypatch, tmp_path):
     monkeypatch.setattr(mlpconv.data, "load_dataset", load)
     monkeypatch.setattr(mlpconv, "load_dataset", load, raising=False)
     monkeypatch.setattr(mlpconv.data, "get_dataset", get)
-    monkeypatch.setattr(mlpconv.runs.material, "load_dataset", load)
+    monkeypatch.setattr(mlpconv.jobs.run_data, "load_dataset", load)
     # Three epochs of few images are enough here.
-    monkeypatch.setattr(mlpconv.runs.session, "epochs_of", lambda recipe, count: recipe.epochs)
+    monkeypatch.setattr(mlpconv.jobs.session, "epochs_of", lambda recipe, count: recipe.epochs)
     for index, image in enumerate(stripes(20, 3)[0]):
         path = tmp_path / "photos" / "ab"[index % 2] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

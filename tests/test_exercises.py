@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
+from mlpconv.formatting import format_bytes
 from mlpconv.models import create_model
 from mlpconv.studies import answers, pages, perform
 from mlpconv.studies.catalogue import STUDIES
-from mlpconv.words import size
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "exercises"
@@ -83,4 +83,4 @@ def test_the_index_counts_as_the_ledger_does(index):
         assert f"{number:,}" in text
     for memory in (prediction_memory, training_memory):
         for batch in (1, 128):
-            assert f" {size(memory(net, batch=batch).total)}" in text
+            assert f" {format_bytes(memory(net, batch=batch).total)}" in text

@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.train",
         "mlpconv.load",
         "mlpconv.Classifier",
-        "mlpconv.runs.class_maps.ClassMaps",
+        "mlpconv.explain.class_maps.ClassMaps",
         "mlpconv.Run",
         "mlpconv.runs.run.Result",
         "mlpconv.keep_memory",
@@ -52,8 +52,16 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Layers": tuple(
         f"mlpconv.arch.layers.{name}"
         for name in (
-            "Conv2d", "BatchNorm2d", "ReLU", "Sigmoid", "MaxPool2d", "AvgPool2d", "Dropout", "GlobalAvgPool2d",
-            "Flatten", "Linear",
+            "Conv2d",
+            "BatchNorm2d",
+            "ReLU",
+            "Sigmoid",
+            "MaxPool2d",
+            "AvgPool2d",
+            "Dropout",
+            "GlobalAvgPool2d",
+            "Flatten",
+            "Linear",
         )
     ),
     "Shapes and costs": (
@@ -83,7 +91,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.convert.from_state_dict",
     ),
     "Errors": ("mlpconv.MlpconvError",),
-}  # fmt: skip
+}
 
 
 def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

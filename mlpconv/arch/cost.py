@@ -21,7 +21,7 @@ from mlpconv.arch.layers import (
     Sigmoid,
     pair,
 )
-from mlpconv.arch.liveness import prediction_bytes, training_bytes
+from mlpconv.arch.memory import prediction_bytes, training_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 

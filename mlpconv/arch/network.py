@@ -36,9 +36,15 @@ from mlpconv.errors import NetworkError, unknown
 FORMAT = 1
 
 _NUMBERED: dict[type[Layer], str] = {
-    Conv2d: "conv", BatchNorm2d: "norm", ReLU: "relu", Sigmoid: "sigmoid", MaxPool2d: "pool", AvgPool2d: "pool",
-    Dropout: "dropout", Linear: "fc",
-}  # fmt: skip
+    Conv2d: "conv",
+    BatchNorm2d: "norm",
+    ReLU: "relu",
+    Sigmoid: "sigmoid",
+    MaxPool2d: "pool",
+    AvgPool2d: "pool",
+    Dropout: "dropout",
+    Linear: "fc",
+}
 _KINDS: dict[str, Any] = {kind.__struct_config__.tag: kind for kind in get_args(AnyLayer)}
 _SINGLE: dict[type[Layer], str] = {GlobalAvgPool2d: "gap", Flatten: "flatten"}
 
@@ -212,8 +218,13 @@ class Network:
             for name, layer in self.layers.items()
         }
         size = list(self.input_size)
-        return {"format": FORMAT, "name": self.name, "input_channels": self.input_channels, "input_size": size,
-                "layers": layers}  # fmt: skip
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "input_channels": self.input_channels,
+            "input_size": size,
+            "layers": layers,
+        }
 
     def to_json(self) -> str:
         """The network as JSON text; ``from_json`` gives an equal network back."""
@@ -287,8 +298,10 @@ class Network:
         return tuple(self.layers.items()), self.input_channels, self.input_size, self.name
 
     def __repr__(self) -> str:
-        lines = [f"  {name}: {layer!r}" if isinstance(layer, Block) else f"  {name}: {_show(layer)}"
-                 for name, layer in self.layers.items()]  # fmt: skip
+        lines = [
+            f"  {name}: {layer!r}" if isinstance(layer, Block) else f"  {name}: {_show(layer)}"
+            for name, layer in self.layers.items()
+        ]
         title = f"Network {self.name}".rstrip()
         return "\n".join([f"{title} (input {self.input_channels}×{self.input_size[0]}×{self.input_size[1]})", *lines])
 

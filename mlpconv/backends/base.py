@@ -129,7 +129,7 @@ class Model(Protocol):
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
         """float32 (N, classes, h, w) for uint8 (N, H, W, C): what a last ReLU and the average pooling make the logits
-        of (mlpconv.arch.maps).
+        of (mlpconv.arch.class_maps).
 
         size: (height, width) that the images are resized to; the preprocess's own fit and size by default. Raises
         NetworkError where the network has no class maps, or the images are too small for it.
@@ -218,7 +218,7 @@ class Backend(Protocol):
         ...
 
 
-_MODULES = {"torch": "torch", "tensorflow": "keras", "jax": "keras", "mxnet": "mxnet"}
+_MODULES = {"torch": "pytorch", "tensorflow": "keras", "jax": "keras", "mxnet": "mxnet"}
 _OWN_ENVIRONMENT = " in an environment of its own: MXNet 1.9.1 needs NumPy below 1.24 (in the repository: make mxnet)"
 
 
@@ -233,7 +233,7 @@ def get_backend(name: str) -> Backend:
     if name not in _MODULES:
         raise MlpconvError(unknown("backend", name, _MODULES))
     try:
-        module: Any = importlib.import_module(f"mlpconv.backends.{_MODULES[name]}")
+        module: Any = importlib.import_module(f"mlpconv.backends.{_MODULES[name]}.backend")
         return module.select(name)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mlpconv"):

@@ -12,10 +12,10 @@ from typing import Any
 
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
+from mlpconv.jobs.recorder import CHECKPOINT_SECONDS
+from mlpconv.jobs.session import Session
 from mlpconv.runs import checkpoint
-from mlpconv.runs.recorder import CHECKPOINT_SECONDS
 from mlpconv.runs.run import environment
-from mlpconv.runs.session import Session
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe

@@ -39,22 +39,29 @@ class EnlargedImages(Dataset):
 def mlp_conv(inputs: int, outputs: int, **window: int) -> nn.Sequential:
     """A convolution and two 1×1 convolutions, a ReLU after each."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, **window), nn.ReLU(),  # pyright: ignore[reportArgumentType]
-        nn.Conv2d(outputs, outputs, kernel_size=1), nn.ReLU(),
-        nn.Conv2d(outputs, outputs, kernel_size=1), nn.ReLU(),
-    )  # fmt: skip
+        nn.Conv2d(inputs, outputs, **window),  # pyright: ignore[reportArgumentType]
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, kernel_size=1),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, kernel_size=1),
+        nn.ReLU(),
+    )
 
 
 def network() -> nn.Sequential:
     """The chapter's network with its Xavier start."""
     net = nn.Sequential(
-        mlp_conv(1, 96, kernel_size=11, stride=4), nn.MaxPool2d(3, stride=2),
-        mlp_conv(96, 256, kernel_size=5, padding=2), nn.MaxPool2d(3, stride=2),
-        mlp_conv(256, 384, kernel_size=3, padding=1), nn.MaxPool2d(3, stride=2),
+        mlp_conv(1, 96, kernel_size=11, stride=4),
+        nn.MaxPool2d(3, stride=2),
+        mlp_conv(96, 256, kernel_size=5, padding=2),
+        nn.MaxPool2d(3, stride=2),
+        mlp_conv(256, 384, kernel_size=3, padding=1),
+        nn.MaxPool2d(3, stride=2),
         nn.Dropout(0.5),
         mlp_conv(384, 10, kernel_size=3, padding=1),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    )  # fmt: skip
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight)

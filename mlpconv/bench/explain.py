@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from mlpconv.arch.maps import until_class_maps
+from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Block
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels
 from mlpconv.bench import saliency
 from mlpconv.data import ImageDataset, load_dataset
 from mlpconv.errors import DataError
-from mlpconv.runs.classifier import Classifier
+from mlpconv.inference.classifier import Classifier
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run, environment
-from mlpconv.runs.session import Session
 from mlpconv.studies.runner import summarize
 from mlpconv.training.metrics import softmax
 from mlpconv.training.recipe import change
@@ -106,9 +106,13 @@ def _against(values: Floats, ours: Floats) -> dict[str, float]:
     """The mean over images, and how far it is from ours on the same images, each with its 95 % interval."""
     own, apart = summarize(values.tolist()), summarize((values - ours).tolist())
     return {
-        "mean": own.mean, "low": own.low, "high": own.high,
-        "difference": apart.mean, "difference_low": apart.low, "difference_high": apart.high,
-    }  # fmt: skip
+        "mean": own.mean,
+        "low": own.low,
+        "high": own.high,
+        "difference": apart.mean,
+        "difference_low": apart.low,
+        "difference_high": apart.high,
+    }
 
 
 def cost(classifier: Classifier, images: Images, rounds: int) -> dict[str, Any]:

@@ -62,16 +62,24 @@ def markdown(result: dict[str, Any]) -> str:
     """The whole result as a page."""
     has = result["hardware"]
     lines = [
-        "# How faithful class maps are", "", setting(result) + ".", "",
-        *("| " + " | ".join(row) + " |" for row in [TITLES, ("---", *["---:"] * (len(TITLES) - 1)), *rows(result)]), "",
-        "![deletion and insertion](explain.png)", "",
-        *(f"- {sentence} Differences are theirs less ours, on the same images." for sentence in words(result)), "",
-        f"Gate: {gate(result)}", "",
+        "# How faithful class maps are",
+        "",
+        setting(result) + ".",
+        "",
+        *("| " + " | ".join(row) + " |" for row in [TITLES, ("---", *["---:"] * (len(TITLES) - 1)), *rows(result)]),
+        "",
+        "![deletion and insertion](explain.png)",
+        "",
+        *(f"- {sentence} Differences are theirs less ours, on the same images." for sentence in words(result)),
+        "",
+        f"Gate: {gate(result)}",
+        "",
         f"- command: `{result['command']}`",
         f"- hardware: {has['processor']}, {has['cpus']} processors, {result['precision']}; {has['platform']}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- date: {result['date']}", "",
-    ]  # fmt: skip
+        f"- date: {result['date']}",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -20,10 +20,13 @@ def mlp_conv(inputs: int, outputs: int, kernel: int, strides: int, padding: Any,
     """A convolution and two 1×1 convolutions, a ReLU after each."""
     start = {"kernel_init": nnx.initializers.xavier_uniform(), "rngs": rngs}
     return [
-        nnx.Conv(inputs, outputs, (kernel, kernel), strides, padding=padding, **start), nnx.relu,
-        nnx.Conv(outputs, outputs, (1, 1), **start), nnx.relu,
-        nnx.Conv(outputs, outputs, (1, 1), **start), nnx.relu,
-    ]  # fmt: skip
+        nnx.Conv(inputs, outputs, (kernel, kernel), strides, padding=padding, **start),
+        nnx.relu,
+        nnx.Conv(outputs, outputs, (1, 1), **start),
+        nnx.relu,
+        nnx.Conv(outputs, outputs, (1, 1), **start),
+        nnx.relu,
+    ]
 
 
 def pool(x: jax.Array) -> jax.Array:
@@ -34,13 +37,16 @@ def network() -> nnx.Sequential:
     """The chapter's network."""
     rngs = nnx.Rngs(0)
     return nnx.Sequential(
-        *mlp_conv(1, 96, 11, 4, "VALID", rngs), pool,
-        *mlp_conv(96, 256, 5, 1, "SAME", rngs), pool,
-        *mlp_conv(256, 384, 3, 1, "SAME", rngs), pool,
+        *mlp_conv(1, 96, 11, 4, "VALID", rngs),
+        pool,
+        *mlp_conv(96, 256, 5, 1, "SAME", rngs),
+        pool,
+        *mlp_conv(256, 384, 3, 1, "SAME", rngs),
+        pool,
         nnx.Dropout(0.5, rngs=rngs),
         *mlp_conv(384, 10, 3, 1, "SAME", rngs),
         lambda x: x.mean(axis=(1, 2)),
-    )  # fmt: skip
+    )
 
 
 def measure(job: Job) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import numpy as np
 
 from mlpconv.backends import hardware
 from mlpconv.bench.where import surroundings
-from mlpconv.data.folder import Folder, Loaded, scan_folder
-from mlpconv.data.mapped import Ahead, release
-from mlpconv.data.store import IMAGES
+from mlpconv.data.folders.cache import IMAGES
+from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
+from mlpconv.data.memory_mapped import Prefetcher, release
 from mlpconv.errors import BenchmarkFailed, DataError
 
 FORMAT = 1
@@ -83,12 +83,17 @@ def measure(
         "training": trained | {"ratio": ratio, "ratios": ratios, "steps": steps, "rounds": rounds},
         "memory_gb": memory_gb,
         "gates": [
-            {"name": name, "value": value, "bound": bound, "below": below,
-             "passed": value <= bound if below else value >= bound}
+            {
+                "name": name,
+                "value": value,
+                "bound": bound,
+                "below": below,
+                "passed": value <= bound if below else value >= bound,
+            }
             for name, value, bound, below in gates
         ],
         **surroundings(),
-    }  # fmt: skip
+    }
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -208,7 +213,7 @@ def child(told: str) -> dict[str, Any]:
     model.load_weights(initialize(network, recipe.initializer, 0, framework_biases=backend.framework_biases))
     model.attach(images, labels)
     _forget(loaded)
-    ahead, per_epoch = Ahead(images), -(-len(images) // BATCH)
+    prefetcher, per_epoch = Prefetcher(images), -(-len(images) // BATCH)
     began, seen = 0.0, 0
     warmup = 3
     for number in range(steps + warmup):
@@ -217,14 +222,14 @@ def child(told: str) -> dict[str, Any]:
             began = time.perf_counter()
         epoch, step = divmod(number, per_epoch)
         plan = plan_step(recipe, len(images), (32, 32), 32, epoch % recipe.epochs, step)
-        ahead.want(step_indices(recipe, len(images), epoch % recipe.epochs, step + 1))
+        prefetcher.prefetch(step_indices(recipe, len(images), epoch % recipe.epochs, step + 1))
         model.train_step(plan)
         seen += len(plan.indices) if number >= warmup else 0
     model.read_metrics()
     seconds = time.perf_counter() - began
     for step in range(per_epoch):  # a whole pass, or the peak would be that of a few steps
         indices = step_indices(recipe, len(images), 0, step)
-        ahead.want(indices)
+        prefetcher.prefetch(indices)
         images.take(indices, axis=0)
     return {
         "images": len(images),

@@ -48,17 +48,29 @@ def measure(
         count = min(RUN_IMAGES.get(name, OTHER_IMAGES), most_images or images.COUNT)
         # Each in a process of its own, as a user's run is: the first report of a process takes longer than the next.
         found = [
-            case for size in sizes
-            for case in _run(Job(what="time", network=name, batch_sizes=(size,), threads=threads, images=count,
-                                 test_images=min(TEST_IMAGES, count), data=data, device=device))
-        ]  # fmt: skip
+            case
+            for size in sizes
+            for case in _run(
+                Job(
+                    what="time",
+                    network=name,
+                    batch_sizes=(size,),
+                    threads=threads,
+                    images=count,
+                    test_images=min(TEST_IMAGES, count),
+                    data=data,
+                    device=device,
+                )
+            )
+        ]
         times += found
         for case in found:
             progress(f"{name}, batch {case['batch_size']}: {_seconds(case)}")
     for name in networks:
         for precision in PRECISIONS:
-            cases = _run(Job(what="memory", network=name, batch_sizes=sizes, threads=threads, precision=precision,
-                             device=device))  # fmt: skip
+            cases = _run(
+                Job(what="memory", network=name, batch_sizes=sizes, threads=threads, precision=precision, device=device)
+            )
             memory += cases
             said = f"memory, off by at most {_worst(cases):.1%}" if cases else "not measured: the processor has none"
             progress(f"{name}, {precision}: {said}")

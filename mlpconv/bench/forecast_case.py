@@ -16,8 +16,8 @@ from mlpconv.bench.images import splits
 from mlpconv.bench.tensors import peak_tensor_bytes
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import PrecisionError
+from mlpconv.jobs.session import Session
 from mlpconv.models import create_model
-from mlpconv.runs.session import Session
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 

@@ -7,35 +7,56 @@ from mlpconv.bench.forecast import error
 
 TIME_TITLES = ("network", "batch", "precision", "images", "predicted s", "measured s", "error", "forecast took s")
 MEMORY_TITLES = (
-    "network", "precision", "batch", "training MiB", "measured", "error", "prediction MiB", "measured", "error",
+    "network",
+    "precision",
+    "batch",
+    "training MiB",
+    "measured",
+    "error",
+    "prediction MiB",
+    "measured",
+    "error",
     "resident MiB",
-)  # fmt: skip
+)
 
 
 def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line for each timed run, as TIME_TITLES says."""
     return [
         (
-            case["network"], str(case["batch_size"]), case["precision"], f"{case['images']:,}",
-            f"{case['seconds']['predicted']:.2f}", f"{case['seconds']['measured']:.2f}",
-            f"{error(case['seconds']):+.1%}", f"{case['forecast_seconds']:.1f}",
+            case["network"],
+            str(case["batch_size"]),
+            case["precision"],
+            f"{case['images']:,}",
+            f"{case['seconds']['predicted']:.2f}",
+            f"{case['seconds']['measured']:.2f}",
+            f"{error(case['seconds']):+.1%}",
+            f"{case['forecast_seconds']:.1f}",
         )
         for case in result["time"]
-    ]  # fmt: skip
+    ]
 
 
 def memory_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line for each memory case, as MEMORY_TITLES says."""
     return [
         (
-            case["network"], case["precision"], str(case["batch_size"]),
-            *(text for kind in ("training", "prediction") for text in (
-                _mebibytes(case[kind]["predicted"]), _mebibytes(case[kind]["measured"]), f"{error(case[kind]):+.1%}"
-            )),
+            case["network"],
+            case["precision"],
+            str(case["batch_size"]),
+            *(
+                text
+                for kind in ("training", "prediction")
+                for text in (
+                    _mebibytes(case[kind]["predicted"]),
+                    _mebibytes(case[kind]["measured"]),
+                    f"{error(case[kind]):+.1%}",
+                )
+            ),
             _mebibytes(case["resident_bytes"]),
         )
         for case in result["memory"]
-    ]  # fmt: skip
+    ]
 
 
 def _mebibytes(count: int | None) -> str:

@@ -119,14 +119,19 @@ def summarize(
         "least": LEAST,
         "missing": dict(missing),
         "settings": {
-            "batch_size": job.batch_size, "image_size": job.image_size, "steps": job.steps, "warmup": job.warmup,
-            "rounds": rounds, "threads": job.threads, "images": data,
+            "batch_size": job.batch_size,
+            "image_size": job.image_size,
+            "steps": job.steps,
+            "warmup": job.warmup,
+            "rounds": rounds,
+            "threads": job.threads,
+            "images": data,
         },
         "hardware": {key: surroundings[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
         "versions": versions,
         "date": surroundings["date"],
         "command": shlex.join(["mlpconv", *sys.argv[1:]]),
-    }  # fmt: skip
+    }
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -39,13 +39,17 @@ def network() -> nn.Sequential:
     """The chapter's network."""
     net = nn.Sequential()
     net.add(
-        mlp_conv(96, 11, 4, 0), nn.MaxPool2D(pool_size=3, strides=2),
-        mlp_conv(256, 5, 1, 2), nn.MaxPool2D(pool_size=3, strides=2),
-        mlp_conv(384, 3, 1, 1), nn.MaxPool2D(pool_size=3, strides=2),
+        mlp_conv(96, 11, 4, 0),
+        nn.MaxPool2D(pool_size=3, strides=2),
+        mlp_conv(256, 5, 1, 2),
+        nn.MaxPool2D(pool_size=3, strides=2),
+        mlp_conv(384, 3, 1, 1),
+        nn.MaxPool2D(pool_size=3, strides=2),
         nn.Dropout(0.5),
         mlp_conv(10, 3, 1, 1),
-        nn.GlobalAvgPool2D(), nn.Flatten(),
-    )  # fmt: skip
+        nn.GlobalAvgPool2D(),
+        nn.Flatten(),
+    )
     return net
 
 

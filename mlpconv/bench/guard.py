@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import environment
-from mlpconv.runs.session import Session
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded

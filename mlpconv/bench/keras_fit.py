@@ -35,14 +35,18 @@ def network() -> keras.Sequential:
     layers = keras.layers
     return keras.Sequential(
         [
-            mlp_conv(96, kernel_size=11, strides=4), layers.MaxPool2D(3, 2),
-            mlp_conv(256, kernel_size=5, padding="same"), layers.MaxPool2D(3, 2),
-            mlp_conv(384, kernel_size=3, padding="same"), layers.MaxPool2D(3, 2),
+            mlp_conv(96, kernel_size=11, strides=4),
+            layers.MaxPool2D(3, 2),
+            mlp_conv(256, kernel_size=5, padding="same"),
+            layers.MaxPool2D(3, 2),
+            mlp_conv(384, kernel_size=3, padding="same"),
+            layers.MaxPool2D(3, 2),
             layers.Dropout(0.5),
             mlp_conv(10, kernel_size=3, padding="same"),
-            layers.GlobalAveragePooling2D(), layers.Flatten(),
+            layers.GlobalAveragePooling2D(),
+            layers.Flatten(),
         ]
-    )  # fmt: skip
+    )
 
 
 def pipeline(images: Images, labels: Labels, batch_size: int, size: int) -> tf.data.Dataset:

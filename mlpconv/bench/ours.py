@@ -8,7 +8,7 @@ from mlpconv.backends.base import Model, StepPlan
 from mlpconv.bench.contest import Job
 from mlpconv.bench.images import splits
 from mlpconv.data import ImageDataset
-from mlpconv.runs.session import Session
+from mlpconv.jobs.session import Session
 from mlpconv.training import trainer
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe

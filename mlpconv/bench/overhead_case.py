@@ -19,11 +19,11 @@ from mlpconv.bench.contest import DataName
 from mlpconv.bench.forecast_case import first_images
 from mlpconv.bench.images import splits
 from mlpconv.data import Splits
+from mlpconv.drawing.plots import save_curves
+from mlpconv.jobs.recorder import Recorder
+from mlpconv.jobs.session import Session
 from mlpconv.notebook.live import watch
-from mlpconv.runs.plots import save_curves
-from mlpconv.runs.recorder import Recorder
-from mlpconv.runs.report import write_report
-from mlpconv.runs.session import Session
+from mlpconv.reports.report import write_report
 from mlpconv.training import trainer
 from mlpconv.training.forecast import forecast
 from mlpconv.training.plan import plan_step
@@ -100,8 +100,13 @@ class _Timed:
 
 def _in_terminal(recorder: Recorder) -> None:
     """As `mlpconv train` shows a run."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
-               TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True))  # fmt: skip
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True),
+    )
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Progress(*columns, console=screen, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task("epoch 1", total=None, text="")

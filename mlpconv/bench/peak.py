@@ -2,8 +2,8 @@
 
 The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
 convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones leave
-out what is folded away (mlpconv.backends.fold), what nobody reads (mlpconv.backends.extents) and the products that the
-fast FIR algorithm saves (mlpconv.backends.torch_fir).
+out what is folded away (common/resize_folding.py), outputs that no later layer reads (common/required_outputs.py) and
+the products that the fast FIR algorithm saves (pytorch/fast_fir.py).
 """
 
 import time
@@ -15,8 +15,8 @@ from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, pair
 from mlpconv.arch.network import Network
 from mlpconv.backends import allocator
-from mlpconv.backends.extents import computed_extents
-from mlpconv.backends.fold import can_fold, fold_axes
+from mlpconv.backends.common.required_outputs import required_outputs
+from mlpconv.backends.common.resize_folding import can_fold, fold_axes
 from mlpconv.bench.contest import Job
 
 REPEATS = 5
@@ -31,11 +31,11 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
     """FLOPs of forward and backward for one image of ``source`` (height, width) enlarged to ``size``², as executed by
     our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
     """
-    from mlpconv.backends.torch_fir import row_products, suits
+    from mlpconv.backends.pytorch.fast_fir import row_products, suits
 
     shape = (network.input_channels, size, size)
     folded = can_fold(network, source, size)
-    extents = computed_extents(network, shape, folded)
+    extents = required_outputs(network, shape, folded)
     convolutions = {name: layer for name, layer in network.walk() if isinstance(layer, Conv2d)}
     total = 0
     for index, layer in enumerate(layer for layer in count(network, shape).layers if layer.macs):
@@ -72,7 +72,7 @@ def measure(job: Job) -> dict[str, Any]:
     allocator.keep_memory()
     import torch
 
-    import mlpconv.backends.torch as backend
+    import mlpconv.backends.pytorch.backend as backend
 
     device, precision = backend.choose(job.device, None)
     side = job.peak_size

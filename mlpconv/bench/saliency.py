@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpconv.arch.maps import grid
-from mlpconv.backends import numpy as reference
+from mlpconv.arch.class_maps import grid
 from mlpconv.backends.base import Floats, Images, Labels
-from mlpconv.runs.class_maps import interpolation, place_on_image
-from mlpconv.runs.classifier import Classifier
+from mlpconv.backends.reference import numpy as reference
+from mlpconv.explain.class_maps import interpolation, place_on_image
+from mlpconv.inference.classifier import Classifier
 
 BATCH = 64
 

@@ -57,9 +57,14 @@ def train(
     from mlpconv.bench.contest import Job
 
     job = Job(
-        batch_size=batch_size, image_size=image_size, steps=steps, warmup=warmup,
-        threads=threads or hardware.cpu_count(), device=device, peak_size=peak_size,
-    )  # fmt: skip
+        batch_size=batch_size,
+        image_size=image_size,
+        steps=steps,
+        warmup=warmup,
+        threads=threads or hardware.cpu_count(),
+        device=device,
+        peak_size=peak_size,
+    )
     if out is not None:
         make(out)
 
@@ -127,7 +132,7 @@ def explain(
     """
     from mlpconv.bench import explain as benchmark
     from mlpconv.bench import explain_report as report
-    from mlpconv.runs.plots import png
+    from mlpconv.drawing.plots import png
     from mlpconv.runs.run import Run
 
     if out is not None:
@@ -261,9 +266,13 @@ def frameworks(
 
     pythons = benchmark.interpreters(python or [])
     job = Job(
-        batch_size=batch_size, image_size=image_size, steps=steps, warmup=warmup,
-        threads=threads or hardware.cpu_count(), device=device,
-    )  # fmt: skip
+        batch_size=batch_size,
+        image_size=image_size,
+        steps=steps,
+        warmup=warmup,
+        threads=threads or hardware.cpu_count(),
+        device=device,
+    )
     if out is not None:
         make(out)
 
@@ -355,7 +364,14 @@ def folder(
 app.command()(forecast)
 app.command()(overhead)
 _COMMANDS: dict[str, Any] = {
-    "train": train, "forecast": forecast, "overhead": overhead, "recipe": recipe, "accuracy": accuracy,
-    "guard": guard, "explain": explain,
-    "checkpoint": checkpoint, "folder": folder, "frameworks": frameworks,
-}  # fmt: skip
+    "train": train,
+    "forecast": forecast,
+    "overhead": overhead,
+    "recipe": recipe,
+    "accuracy": accuracy,
+    "guard": guard,
+    "explain": explain,
+    "checkpoint": checkpoint,
+    "folder": folder,
+    "frameworks": frameworks,
+}

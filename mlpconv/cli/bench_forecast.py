@@ -31,9 +31,13 @@ def forecast(
     if out is not None:
         make(out)
     result = benchmark.measure(
-        network or tuple(benchmark.RUN_IMAGES), batch_size or benchmark.BATCH_SIZES, most_images=most_images,
-        threads=threads or hardware.cpu_count(), device=device, progress=lambda line: err().print(line, markup=False),
-    )  # fmt: skip
+        network or tuple(benchmark.RUN_IMAGES),
+        batch_size or benchmark.BATCH_SIZES,
+        most_images=most_images,
+        threads=threads or hardware.cpu_count(),
+        device=device,
+        progress=lambda line: err().print(line, markup=False),
+    )
     write(result, told.markdown(result), out)
     if json:
         print_json(result, indent=None)
@@ -69,9 +73,13 @@ def overhead(
     if out is not None:
         make(out)
     job = Job(
-        batch_size=batch_size, steps=steps, rounds=rounds, image_size=image_size,
-        threads=threads or hardware.cpu_count(), device=device,
-    )  # fmt: skip
+        batch_size=batch_size,
+        steps=steps,
+        rounds=rounds,
+        image_size=image_size,
+        threads=threads or hardware.cpu_count(),
+        device=device,
+    )
     result = benchmark.measure(job)
     write(result, told.overhead_markdown(result), out)
     if json:

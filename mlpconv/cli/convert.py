@@ -9,7 +9,7 @@ from mlpconv.cli.output import Json, next_steps, print_json, say
 from mlpconv.errors import NetworkError, RunError
 
 if TYPE_CHECKING:
-    from mlpconv.runs.stored import Stored
+    from mlpconv.runs.classifier_file import StoredClassifier
 
 
 def convert(
@@ -52,7 +52,7 @@ def convert(
     """
     from mlpconv.arch.shapes import show
     from mlpconv.convert import WRITTEN, write_weights
-    from mlpconv.runs.stored import SUFFIX, write_classifier
+    from mlpconv.runs.classifier_file import SUFFIX, write_classifier
 
     if out.suffix not in (SUFFIX, *WRITTEN):
         raise RunError(f"--out {out}: give a name that ends in {SUFFIX}, or in {', '.join(WRITTEN)} for weights alone")
@@ -75,10 +75,14 @@ def convert(
     if json:
         print_json(
             {
-                "file": str(out), "network": network.name, "digest": network.digest, "input_shape": network.input_shape,
-                "class_names": names, "data": stored.data or None,
+                "file": str(out),
+                "network": network.name,
+                "digest": network.digest,
+                "input_shape": network.input_shape,
+                "class_names": names,
+                "data": stored.data or None,
             }
-        )  # fmt: skip
+        )
         return
     say(f"{out}: {network.name} for images of {show(network.input_shape)}, {parameters:,} values, {len(names)} classes")
     if out.suffix == SUFFIX:
@@ -88,10 +92,10 @@ def convert(
         )
 
 
-def _stored(source: Path) -> "Stored":
+def _stored(source: Path) -> "StoredClassifier":
     """A run or a classifier."""
+    from mlpconv.runs.classifier_file import SUFFIX, read_classifier
     from mlpconv.runs.run import Run
-    from mlpconv.runs.stored import SUFFIX, read_classifier
 
     if source.is_dir() or str(source) == "latest":
         return Run(source).stored()
@@ -100,14 +104,16 @@ def _stored(source: Path) -> "Stored":
     return read_classifier(source)
 
 
-def _read(source: Path, model: str, data: str | None, class_names: str | None, image_size: int | None) -> "Stored":
+def _read(
+    source: Path, model: str, data: str | None, class_names: str | None, image_size: int | None
+) -> "StoredClassifier":
     """Weights from elsewhere, with what the options say of them."""
     from mlpconv.arch.network import Preprocess
     from mlpconv.arch.shapes import num_classes
     from mlpconv.convert import read_weights
     from mlpconv.data import dataset_source
     from mlpconv.models import create_model
-    from mlpconv.runs.stored import Stored
+    from mlpconv.runs.classifier_file import StoredClassifier
 
     known = dataset_source(data) if data else None
     names = tuple(name.strip() for name in class_names.split(",")) if class_names else known and known.class_names
@@ -129,4 +135,4 @@ def _read(source: Path, model: str, data: str | None, class_names: str | None, i
         std=(1.0,) * network.input_channels,
         source_size=known.image_shape[:2] if known else None,
     )
-    return Stored(source, network, preprocess, names, weights, data or "")
+    return StoredClassifier(source, network, preprocess, names, weights, data or "")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, size, table, warn, write_file
+from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, warn, write_file
 from mlpconv.errors import DataError
+from mlpconv.formatting import format_bytes
 
 if TYPE_CHECKING:
     from mlpconv.data import Location
@@ -32,26 +33,40 @@ def list_(json: Json = False) -> None:
         print_json(
             [
                 {
-                    "name": source.name, "title": source.title, "train": source.counts[0], "test": source.counts[1],
-                    "image_shape": _channels_first(source.image_shape), "class_names": source.class_names,
-                    "licence": source.licence, "citation": source.citation, "path": place and str(place.path),
+                    "name": source.name,
+                    "title": source.title,
+                    "train": source.counts[0],
+                    "test": source.counts[1],
+                    "image_shape": _channels_first(source.image_shape),
+                    "class_names": source.class_names,
+                    "licence": source.licence,
+                    "citation": source.citation,
+                    "path": place and str(place.path),
                     "origin": place and place.origin,
                 }
                 for source, place in found
             ]
-        )  # fmt: skip
+        )
         return
     columns = [
-        Column("name"), Column("train", True), Column("test", True), Column("image"), Column("classes", True),
+        Column("name"),
+        Column("train", True),
+        Column("test", True),
+        Column("image"),
+        Column("classes", True),
         Column("what and where"),
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            source.name, f"{source.counts[0]:,}", f"{source.counts[1]:,}", show(_channels_first(source.image_shape)),
-            str(len(source.class_names)), f"{source.title}; licence: {source.licence}; {_where(source.name, place)}",
+            source.name,
+            f"{source.counts[0]:,}",
+            f"{source.counts[1]:,}",
+            show(_channels_first(source.image_shape)),
+            str(len(source.class_names)),
+            f"{source.title}; licence: {source.licence}; {_where(source.name, place)}",
         ]
         for source, place in found
-    ]  # fmt: skip
+    ]
     table(columns, rows, flowing=True)
     next_steps(
         ("mlpconv data show fashion-mnist", "a picture of samples from each class"),
@@ -151,8 +166,8 @@ def check(
     import io
 
     from mlpconv.data import sample_sheet
-    from mlpconv.data.check import check as look
-    from mlpconv.data.folder import scan_folder
+    from mlpconv.data.folders.check import check as look
+    from mlpconv.data.folders.folder import scan_folder
     from mlpconv.training.automatic import choose_model
 
     if fit not in ("squash", "crop", "pad"):
@@ -185,8 +200,11 @@ def _print_check(report: dict[str, Any]) -> None:
         say(f"… {len(report['classes']):,} classes in all; --json lists them")
     sizes = report["sizes"]
     low, high = ("×".join(map(str, sizes[key])) for key in ("smallest", "largest"))
-    say(f"\nsizes     {low} to {high} (height×width), typically {sizes['typical_side']} pixels"
-        if low != high else f"\nsizes     all {low}")  # fmt: skip
+    say(
+        f"\nsizes     {low} to {high} (height×width), typically {sizes['typical_side']} pixels"
+        if low != high
+        else f"\nsizes     all {low}"
+    )
     say(f"modes     {', '.join(f'{mode} {count:,}' for mode, count in report['modes'].items())}")
     for note in report["notes"]:
         say(f"note      {note}")
@@ -211,8 +229,8 @@ def clean(
 
     Example: mlpconv data clean
     """
-    from mlpconv.data.store import clean as remove
-    from mlpconv.data.store import entries, folders_directory
+    from mlpconv.data.folders.cache import clean as remove
+    from mlpconv.data.folders.cache import entries, folders_directory
 
     found = entries() if dry_run else remove()
     total = sum(entry.bytes for entry in found)
@@ -221,6 +239,6 @@ def clean(
         print_json({"removed": not dry_run, "entries": rows, "bytes": total})
         return
     for entry in found:
-        say(f"{entry.path}  {size(entry.bytes)}")
+        say(f"{entry.path}  {format_bytes(entry.bytes)}")
     did = "would be freed" if dry_run else "freed"
-    say(f"{size(total)} {did} in {folders_directory()}")
+    say(f"{format_bytes(total)} {did} in {folders_directory()}")

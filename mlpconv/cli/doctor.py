@@ -9,14 +9,21 @@ from typing import Any
 
 import typer
 
-from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say, size
+from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say
 from mlpconv.errors import MlpconvError
+from mlpconv.formatting import format_bytes
 from mlpconv.version import __version__
 
 EXTRAS = {
-    "torch": "torch", "keras": "tensorflow", "tensorflow": "tensorflow", "jax": "jax", "mxnet": "mxnet",
-    "ipykernel": "notebook", "scikit-learn": "digits", "optuna": "tune",
-}  # fmt: skip
+    "torch": "torch",
+    "keras": "tensorflow",
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    "mxnet": "mxnet",
+    "ipykernel": "notebook",
+    "scikit-learn": "digits",
+    "optuna": "tune",
+}
 """Optional packages, each with the extra that brings it."""
 
 
@@ -38,7 +45,7 @@ def doctor(json: Json = False) -> None:
 
 def _examine() -> dict[str, Any]:
     from mlpconv.backends import allocator, hardware
-    from mlpconv.data.find import cache_directory
+    from mlpconv.data.known.locate import cache_directory
 
     problems = []
     training, gpus = None, []
@@ -117,10 +124,12 @@ def _data() -> list[dict[str, Any]]:
         place = find_dataset(name)
         rows.append(
             {
-                "name": name, "path": place and str(place.path), "origin": place and place.origin,
+                "name": name,
+                "path": place and str(place.path),
+                "origin": place and place.origin,
                 "remedy": None if place else remedy(name),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -132,18 +141,18 @@ def _print(found: dict[str, Any]) -> None:
         if directory is None:
             return "none"
         writable = "" if directory["writable"] else ", cannot be written"
-        return f"{directory['path']}, {size(directory['free_bytes'])} free{writable}"
+        return f"{directory['path']}, {format_bytes(directory['free_bytes'])} free{writable}"
 
     say("This machine")
     line("mlpconv", f"{found['mlpconv']}, Python {found['python']}, {found['platform']}")
     bfloat16 = "multiplies in bfloat16" if found["bfloat16"] else "has no bfloat16 arithmetic: float32 is faster"
     line("processor", f"{found['processor']}, {found['cores']} core{'s' * (found['cores'] > 1)}; {bfloat16}")
     memory = found["memory_bytes"]
-    line("memory", "not known" if memory is None else f"{size(memory)} for this process")
+    line("memory", "not known" if memory is None else f"{format_bytes(memory)} for this process")
     kept = "glibc's; training keeps memory from step to step, which is faster"
     line("allocator", kept if found["allocator"] else "stays as it is (not glibc, or MLPCONV_ALLOCATOR=system)")
     for gpu in found["gpus"]:
-        memory = f", {size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""
+        memory = f", {format_bytes(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""
         line("GPU", f"{gpu['device']}: {gpu['name']}{memory}")
     if not found["gpus"]:
         line("GPU", "none that PyTorch sees" if found["training"] else "not known without PyTorch")

@@ -10,8 +10,8 @@ from mlpconv.cli.use import Device, Precision, RunPath, warn_inverted
 from mlpconv.errors import DataError, MlpconvError, unknown
 
 if TYPE_CHECKING:
-    from mlpconv.runs.class_maps import ClassMaps
-    from mlpconv.runs.classifier import Classifier
+    from mlpconv.explain.class_maps import ClassMaps
+    from mlpconv.inference.classifier import Classifier
 
 
 def explain(
@@ -38,7 +38,7 @@ def explain(
 
     Example: mlpconv explain latest shirt.jpg
     """
-    from mlpconv.runs.classifier import Classifier
+    from mlpconv.inference.classifier import Classifier
 
     if not images and not figure:
         raise DataError("explain: no image was given; give image files, or --figure for images of the test set")
@@ -90,8 +90,8 @@ def _explain(
 ) -> dict[str, Any]:
     import numpy as np
 
+    from mlpconv.drawing.plots import png
     from mlpconv.explain.figures import overlay_figure
-    from mlpconv.runs.plots import png
     from mlpconv.training.metrics import softmax
 
     maps = classifier.class_maps(file, dense=dense, invert=invert)
@@ -128,9 +128,10 @@ def _row(maps: "ClassMaps", label: int) -> dict[str, Any]:
         "evidence_for": float(np.maximum(values, 0).mean()),
         "evidence_against": float(np.minimum(values, 0).mean()),
         "strongest_at": [
-            float(np.clip(maps.columns[column], 0, width)), float(np.clip(maps.rows[row], 0, height)),
+            float(np.clip(maps.columns[column], 0, width)),
+            float(np.clip(maps.rows[row], 0, height)),
         ],
-    }  # fmt: skip
+    }
 
 
 def _print(row: dict[str, Any]) -> None:
@@ -148,9 +149,9 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
     """The paper's figure, and whether its maps have one position only."""
     import numpy as np
 
+    from mlpconv.drawing.plots import png
     from mlpconv.explain.figures import paper_figure
-    from mlpconv.runs.material import load_again
-    from mlpconv.runs.plots import png
+    from mlpconv.jobs.run_data import reload_run_data
 
     name = classifier.stored.data
     if not name:
@@ -158,7 +159,7 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
             f"{classifier.path}: does not say what it was trained on, so there are no test images; give some"
         )
     with Download() as progress:
-        test = load_again(name, classifier, directory=data_dir, progress=progress).test
+        test = reload_run_data(name, classifier, directory=data_dir, progress=progress).test
     firsts = [np.flatnonzero(test.labels == label)[:1] for label in range(min(test.num_classes, 10))]
     chosen = test.subset(np.concatenate(firsts))
     maps = classifier.class_maps(chosen.images)

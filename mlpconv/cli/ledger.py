@@ -3,7 +3,8 @@
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlpconv.cli.output import Column, amount, paragraph, say, size, table, width
+from mlpconv.cli.output import Column, paragraph, say, table, width
+from mlpconv.formatting import format_bytes, format_count
 
 if TYPE_CHECKING:
     from mlpconv.arch.cost import Costs, LayerCost, Memory, ReceptiveField
@@ -48,10 +49,14 @@ def print_one(one: Summary, batch: int, optimizer: str, precision: str, depth: s
         paragraph(f"{note}the next one {show(seen.stride)} further on", first=f"{'receptive field':16}", indent=16)
     say(f"\nmemory of tensors, batch {batch:,}, {precision}")
     rows = [
-        [name.replace("batch", "images"), size(getattr(one.prediction, name)), size(getattr(one.training, name))]
+        [
+            name.replace("batch", "images"),
+            format_bytes(getattr(one.prediction, name)),
+            format_bytes(getattr(one.training, name)),
+        ]
         for name in one.training._fields
     ]
-    rows.append(["total", size(one.prediction.total), size(one.training.total)])
+    rows.append(["total", format_bytes(one.prediction.total), format_bytes(one.training.total)])
     columns = [Column(""), Column("prediction", True), Column(f"training with {optimizer}", True)]
     table(columns, rows, total=True, indent=2)
 
@@ -67,9 +72,12 @@ def _print_blocks(one: Summary) -> None:
         rows.append([name, kind, show(shape), _number(parameters), _number(macs)])
     rows.append(["total", "", show(costs.layers[-1].output_shape), f"{costs.parameters:,}", f"{costs.macs:,}"])
     columns = [
-        Column("name"), Column("kind", leave_out=1), Column("output", True), Column("parameters", True),
+        Column("name"),
+        Column("kind", leave_out=1),
+        Column("output", True),
+        Column("parameters", True),
         Column("MACs", True),
-    ]  # fmt: skip
+    ]
     table(columns, rows, total=True)
 
 
@@ -78,19 +86,33 @@ def _print_layers(one: Summary) -> None:
     from mlpconv.arch.shapes import show
 
     columns = [
-        Column("name"), Column("kind", leave_out=7), Column("output", True), Column("parameters", True),
-        Column("multiplications", True, 2), Column("additions", True, 3), Column("bias adds", True, 5),
-        Column("FLOPs", True), Column("activation", True, 8), Column("pooling", True, 9),
-        Column("normalisation", True, 10), Column("field", True, 4),
-    ]  # fmt: skip
+        Column("name"),
+        Column("kind", leave_out=7),
+        Column("output", True),
+        Column("parameters", True),
+        Column("multiplications", True, 2),
+        Column("additions", True, 3),
+        Column("bias adds", True, 5),
+        Column("FLOPs", True),
+        Column("activation", True, 8),
+        Column("pooling", True, 9),
+        Column("normalisation", True, 10),
+        Column("field", True, 4),
+    ]
     fields = receptive_fields(one.network)
     sees = [show(field.size) if field.size[0] != field.size[1] else str(field.size[0]) for field in fields]
 
     def row(cost: "LayerCost", seen: str) -> list[str]:
         counts = (
-            cost.parameters, cost.multiplications, cost.additions, cost.bias_additions, cost.flops, cost.activation_ops,
-            cost.pooling_ops, cost.normalization_ops,
-        )  # fmt: skip
+            cost.parameters,
+            cost.multiplications,
+            cost.additions,
+            cost.bias_additions,
+            cost.flops,
+            cost.activation_ops,
+            cost.pooling_ops,
+            cost.normalization_ops,
+        )
         return [cost.name, cost.kind, show(cost.output_shape), *map(_number, counts), seen]
 
     rows = [row(cost, seen) for cost, seen in zip(one.costs.layers, sees, strict=True)] + [row(one.costs.total(), "")]
@@ -111,10 +133,10 @@ def print_beside(summaries: list[Summary], batch: int, optimizer: str, precision
         ["classes", *(str(one.classes) for one in summaries)],
         ["parameters", *(f"{one.costs.parameters:,}" for one in summaries)],
         ["  fully connected", *map(share, summaries)],
-        ["MACs", *(amount(one.costs.macs) for one in summaries)],
-        ["FLOPs", *(amount(one.costs.flops) for one in summaries)],
-        ["training memory", *(size(one.training.total) for one in summaries)],
-        ["prediction memory", *(size(one.prediction.total) for one in summaries)],
+        ["MACs", *(format_count(one.costs.macs) for one in summaries)],
+        ["FLOPs", *(format_count(one.costs.flops) for one in summaries)],
+        ["training memory", *(format_bytes(one.training.total) for one in summaries)],
+        ["prediction memory", *(format_bytes(one.prediction.total) for one in summaries)],
     ]
     # Networks that have no room beside the others stand below them.
     most, room = max(len(cell) for row in rows for cell in row[1:]), width()

@@ -28,9 +28,17 @@ def models(json: Json = False) -> None:
     found = [(count(create_model(name)), model_entry(name)) for name in list_models()]
     if json:
         print_json(
-            [{"name": entry.name, "parameters": costs.parameters, "macs": costs.macs, "input_shape": costs.input_shape,
-              "source": entry.source} for costs, entry in found]
-        )  # fmt: skip
+            [
+                {
+                    "name": entry.name,
+                    "parameters": costs.parameters,
+                    "macs": costs.macs,
+                    "input_shape": costs.input_shape,
+                    "source": entry.source,
+                }
+                for costs, entry in found
+            ]
+        )
         return
     columns = [
         Column("name"),
@@ -85,9 +93,10 @@ def summary(
             f"mlpconv summary {first} --compare {' '.join(more)}"
         )
     for option, value, known in (
-        ("--optimizer", optimizer, ("sgd", "momentum", "adam", "adamw")), ("--precision", precision, _VALUE_BYTES),
+        ("--optimizer", optimizer, ("sgd", "momentum", "adam", "adamw")),
+        ("--precision", precision, _VALUE_BYTES),
         ("--depth", depth, ("block", "layer")),
-    ):  # fmt: skip
+    ):
         if value not in known:
             raise RecipeError(unknown(option, value, known))
     if batch < 1:
@@ -97,7 +106,7 @@ def summary(
     all_of_them = [_summarize(name, shape, classes, batch, optimizer, precision) for name in names]
     one, others = all_of_them[0], all_of_them[1:]
     if svg:
-        from mlpconv.arch.diagram import compare_svg, to_svg
+        from mlpconv.drawing.diagram import compare_svg, to_svg
 
         drawn = compare_svg([each.network for each in all_of_them]) if others else to_svg(one.network)
         write_file(svg, drawn, "--svg")

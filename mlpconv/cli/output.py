@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from mlpconv.errors import MlpconvError
-from mlpconv.words import amount as amount
-from mlpconv.words import duration as duration
-from mlpconv.words import size as size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +126,14 @@ def paragraph(text: str, *, indent: int = 0, first: str | None = None) -> None:
     if room is None:
         say(begin + text)
         return
-    for line in textwrap.wrap(text, max(room, indent + 20), initial_indent=begin, subsequent_indent=" " * indent,
-                              break_on_hyphens=False, break_long_words=False):  # fmt: skip
+    for line in textwrap.wrap(
+        text,
+        max(room, indent + 20),
+        initial_indent=begin,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    ):
         say(line)
 
 
@@ -144,7 +147,7 @@ def next_steps(*steps: tuple[str, str]) -> None:
 
 def write_file(path: Path, content: bytes | str, option: str) -> None:
     """Write a result's file, whole or not at all. option: what the user changes where it cannot be written."""
-    from mlpconv.runs.files import write_atomic
+    from mlpconv.files import write_atomic
 
     if path.is_dir():
         raise MlpconvError(f"{option} {path}: is a directory; give the name of a file")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mlpconv.cli.output import Column, Json, print_json, say, size, table, warn, write_file
+from mlpconv.cli.output import Column, Json, print_json, say, table, warn, write_file
 from mlpconv.cli.use import RunPath
+from mlpconv.formatting import format_bytes
 
 
 def report(
@@ -19,7 +20,7 @@ def report(
 
     Example: mlpconv report latest --open
     """
-    from mlpconv.runs.report import report_html
+    from mlpconv.reports.report import report_html
     from mlpconv.runs.run import REPORT, Run
 
     found = Run(run)
@@ -29,7 +30,7 @@ def report(
     if json:
         print_json({"run": str(found.path), "file": str(path), "bytes": count, "finished": found.result is not None})
     else:
-        say(f"{path}: {size(count)}{'' if found.result else ', of a run that is not finished'}")
+        say(f"{path}: {format_bytes(count)}{'' if found.result else ', of a run that is not finished'}")
     if open_:
         import webbrowser
 
@@ -46,8 +47,8 @@ def compare(
 
     Example: mlpconv compare runs/quick-nin-1 runs/quick-nin-2 --out compared.html
     """
-    from mlpconv.runs.compare import TITLES, chance, picture_or_page, shown
-    from mlpconv.runs.compare import compare as compared
+    from mlpconv.reports.compare import TITLES, chance, picture_or_page, shown
+    from mlpconv.reports.compare import compare as compared
     from mlpconv.runs.run import Run
 
     found = compared([Run(run) for run in runs])

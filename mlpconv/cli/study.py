@@ -32,8 +32,8 @@ def study(
     Example: mlpconv study one-by-one --budget laptop
     """
     from mlpconv.backends import allocator
-    from mlpconv.runs.plots import png
-    from mlpconv.runs.stop import Stop
+    from mlpconv.drawing.plots import png
+    from mlpconv.jobs.stop import Stop
     from mlpconv.studies import pages
     from mlpconv.studies.perform import find, perform
 
@@ -56,9 +56,17 @@ def study(
     stop = Stop(None)
     with stop, Download() as download:
         result = perform(
-            found, chosen, directory, data_name=data, data_directory=data_dir, download=download, backend=backend,
-            device=device, progress=lambda line: None if json else progress(line), should_stop=stop.wanted,
-        )  # fmt: skip
+            found,
+            chosen,
+            directory,
+            data_name=data,
+            data_directory=data_dir,
+            download=download,
+            backend=backend,
+            device=device,
+            progress=lambda line: None if json else progress(line),
+            should_stop=stop.wanted,
+        )
     told = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in told.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
@@ -86,8 +94,12 @@ def _list(json: bool) -> None:
     from mlpconv.studies.catalogue import STUDIES
 
     if json:
-        print_json([{"name": each.name, "question": each.question, "arms": [arm.name for arm in each.arms]}
-                    for each in STUDIES.values()])  # fmt: skip
+        print_json(
+            [
+                {"name": each.name, "question": each.question, "arms": [arm.name for arm in each.arms]}
+                for each in STUDIES.values()
+            ]
+        )
         return
     rows = [[each.name, str(len(each.arms)), each.question] for each in STUDIES.values()]
     table([Column("study"), Column("arms", right=True), Column("question")], rows, flowing=True)

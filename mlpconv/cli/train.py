@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from mlpconv.cli.output import Download, Json, amount, duration, err, next_steps, print_json, say, size, warn
+from mlpconv.cli.output import Download, Json, err, next_steps, print_json, say, warn
 from mlpconv.errors import RecipeError
+from mlpconv.formatting import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
-    from mlpconv.runs.recorder import Recorder
+    from mlpconv.jobs.recorder import Recorder
+    from mlpconv.jobs.session import Session
+    from mlpconv.jobs.stop import Stop
     from mlpconv.runs.run import Result, Run
-    from mlpconv.runs.session import Session
-    from mlpconv.runs.stop import Stop
     from mlpconv.training.forecast import Fit
 
 
@@ -99,7 +100,7 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv.backends import allocator
-    from mlpconv.runs.stop import PATIENCE, Stop
+    from mlpconv.jobs.stop import PATIENCE, Stop
     from mlpconv.training.recipe import parse_settings
 
     # Before any framework allocates: see the module's docstring.
@@ -108,19 +109,42 @@ def train(
     every = _every(checkpoint_every) if checkpoint_every else {}
     resume = resume or bool(resume_with)
     chosen = {
-        "model": model, "data": data, "epochs": epochs, "learning_rate": lr, "batch_size": batch_size,
-        "image_size": image_size, "optimizer": optimizer, "initializer": initializer, "seed": seed,
-        "precision": precision, "on_trouble": on_trouble, "validation": validation, "target_accuracy": target_accuracy,
-        "patience": patience, "pretrained": pretrained,
-    }  # fmt: skip
+        "model": model,
+        "data": data,
+        "epochs": epochs,
+        "learning_rate": lr,
+        "batch_size": batch_size,
+        "image_size": image_size,
+        "optimizer": optimizer,
+        "initializer": initializer,
+        "seed": seed,
+        "precision": precision,
+        "on_trouble": on_trouble,
+        "validation": validation,
+        "target_accuracy": target_accuracy,
+        "patience": patience,
+        "pretrained": pretrained,
+    }
     changes = {key: value for key, value in chosen.items() if value is not None}
     out = _resumed_path(out) if resume else out
     meant = parse_settings(resume_with or [], "--resume-with")
     session, finished = _prepare(
-        recipe, changes, set_ or [], resume_from=out if resume else None, meant=meant, from_=from_, backend=backend,
-        device=device, deterministic=deterministic, data_dir=data_dir, out=out, begin=not dry_run, weights=weights,
-        strict=strict, follow_links=follow_links,
-    )  # fmt: skip
+        recipe,
+        changes,
+        set_ or [],
+        resume_from=out if resume else None,
+        meant=meant,
+        from_=from_,
+        backend=backend,
+        device=device,
+        deterministic=deterministic,
+        data_dir=data_dir,
+        out=out,
+        begin=not dry_run,
+        weights=weights,
+        strict=strict,
+        follow_links=follow_links,
+    )
     if finished is not None:
         if not json:
             say(f"{out}: this run is finished; nothing is left to do")
@@ -164,10 +188,10 @@ def _prepare(
     weights: str | None,
 ) -> "tuple[Session | None, Run | None]":
     """The session to carry out, or the run that is already finished. begin: whether it shall be carried out."""
-    from mlpconv.runs.material import Options, usual_recipe
-    from mlpconv.runs.place import check
+    from mlpconv.jobs.run_data import Options, default_recipe
+    from mlpconv.jobs.session import Session
+    from mlpconv.runs.directory import check_directory
     from mlpconv.runs.run import Run
-    from mlpconv.runs.session import Session
     from mlpconv.training.recipe import change, parse_settings
     from mlpconv.training.recipes import get_recipe
 
@@ -177,7 +201,7 @@ def _prepare(
     if old and not recipe_name:
         recipe, name = old.config.recipe, old.config.recipe_name
     else:
-        name = recipe_name or usual_recipe(changes.get("data"))
+        name = recipe_name or default_recipe(changes.get("data"))
         recipe = get_recipe(name)
         if "pretrained" in changes and not recipe_name:
             recipe = change(recipe, {"model": "auto"})
@@ -204,13 +228,21 @@ def _prepare(
     elif old:
         backend = backend or old.config.backend
     if begin:
-        check(out, resume=resume_from is not None)
+        check_directory(out, resume=resume_from is not None)
     with Download() as progress:
         session = Session(
-            recipe, recipe_name=name, data_directory=data_dir, backend=backend or "torch", device=device,
-            precision=precision, deterministic=deterministic, start=weights, goes_on=resume_from,
-            options=Options(strict, follow_links), progress=progress,
-        )  # fmt: skip
+            recipe,
+            recipe_name=name,
+            data_directory=data_dir,
+            backend=backend or "torch",
+            device=device,
+            precision=precision,
+            deterministic=deterministic,
+            start=weights,
+            goes_on=resume_from,
+            options=Options(strict, follow_links),
+            progress=progress,
+        )
     return session, None
 
 
@@ -240,15 +272,18 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
     """Carry the run out and show it; whether it came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from mlpconv.runs.recorder import Resumed
+    from mlpconv.jobs.recorder import Resumed
     from mlpconv.training.trainer import EpochEnded, Repaired, Stopped
     from mlpconv.training.trainer import Progress as Step
 
     live = err().is_terminal and not quiet
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True),
+    )
     epochs = session.recipe.epochs
     with stop, Progress(*columns, console=err(), disable=not live, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task(f"epoch 1/{epochs}", total=None, text="")
@@ -270,7 +305,7 @@ def _follow(session: "Session", recorder: "Recorder", stop: "Stop", *, quiet: bo
                         say(
                             f"epoch {event.epoch + 1}/{epochs}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
                             f"{held}test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
-                            f"{duration(event.seconds + event.evaluation_seconds)}"
+                            f"{format_duration(event.seconds + event.evaluation_seconds)}"
                         )
                 case Repaired(event=met):
                     warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}")
@@ -285,7 +320,10 @@ def _announce(session: "Session", recorder: "Recorder") -> None:
         say(line)
     say(f"  into      {recorder.run.path}")
     ahead = recorder.forecast()
-    say(f"  forecast  {duration(ahead.seconds)} at {ahead.images_per_second:,.0f} images/s; Ctrl-C stops and saves\n")
+    say(
+        f"  forecast  {format_duration(ahead.seconds)} at {ahead.images_per_second:,.0f} images/s; "
+        "Ctrl-C stops and saves\n"
+    )
 
 
 def _lines(session: "Session") -> list[str]:
@@ -300,7 +338,8 @@ def _lines(session: "Session") -> list[str]:
     held = f", {len(session.validation):,} validation" if session.validation else ""
     return [
         f"Training {session.network.name} on {config.data.name}",
-        f"  network   {session.network.name}: {costs.parameters:,} parameters, {amount(costs.macs)} MACs an image of "
+        f"  network   {session.network.name}: {costs.parameters:,} parameters, {format_count(costs.macs)} "
+        "MACs an image of "
         f"{show(session.network.input_shape)}",
         f"  data      {len(train_set):,} training{held} and {len(test_set):,} test images of {shape}, "
         f"{train_set.num_classes} classes",
@@ -312,10 +351,12 @@ def _lines(session: "Session") -> list[str]:
 
 
 def _memory(room: "Fit") -> str:
-    tensors = f"about {size(room.tensor_bytes)} of tensors at the peak"
+    tensors = f"about {format_bytes(room.tensor_bytes)} of tensors at the peak"
     if room.available_bytes is None:
         return tensors
-    return f"{tensors}, {size(room.available_bytes)} available; room for batches of up to {room.largest_batch:,}"
+    return (
+        f"{tensors}, {format_bytes(room.available_bytes)} available; room for batches of up to {room.largest_batch:,}"
+    )
 
 
 def _about_folder(session: "Session") -> list[str]:
@@ -352,9 +393,18 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     held = validation_accuracies(run.history)
     if json:
         keys = (
-            "loss", "train_accuracy", "test_accuracy", "examples_per_second", "seconds", "epochs", "best_epoch",
-            "validation_accuracy", "dead_classes", "peak_resident_bytes", "peak_tensor_bytes",
-        )  # fmt: skip
+            "loss",
+            "train_accuracy",
+            "test_accuracy",
+            "examples_per_second",
+            "seconds",
+            "epochs",
+            "best_epoch",
+            "validation_accuracy",
+            "dead_classes",
+            "peak_resident_bytes",
+            "peak_tensor_bytes",
+        )
         repairs = [event for line in run.history for event in line.get("repairs", ())]
         values = {key: getattr(result, key) for key in keys}
         forecast = run.forecast._asdict() if run.forecast else None
@@ -375,7 +425,10 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
     device = get_backend(config.backend).describe_device(config.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
     print_class_accuracy(result.class_accuracy)
-    say(f"\nin {duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, checkpoints")
+    say(
+        f"\nin {format_duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, "
+        "checkpoints"
+    )
     model = config.recipe.model
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),

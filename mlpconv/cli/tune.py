@@ -50,8 +50,8 @@ def tune(
     """
     from mlpconv.backends import allocator
     from mlpconv.data.dataset import hold_out
-    from mlpconv.runs.material import USUAL, gather, usual_recipe
-    from mlpconv.runs.stop import Stop
+    from mlpconv.jobs.run_data import DEFAULT_OPTIONS, default_recipe, load_run_data
+    from mlpconv.jobs.stop import Stop
     from mlpconv.studies import search
     from mlpconv.training.recipe import change, parse_settings, to_toml
     from mlpconv.training.recipes import get_recipe
@@ -60,12 +60,12 @@ def tune(
     allocator.keep_memory()
     changes = parse_settings(set_ or []) | ({} if data is None else {"data": data})
     named = str(changes["data"]) if "data" in changes else None
-    asked = change(get_recipe(recipe or usual_recipe(named)), changes, "--set")
+    asked = change(get_recipe(recipe or default_recipe(named)), changes, "--set")
     # The images that judge are the same for all trials, and the last epoch's weights are judged.
     base = change(asked, {"validation": 0.0, "target_accuracy": None})
     fields = search.parse_space(space or search.SPACE)
     with Download() as download:
-        material = gather(base, None, data_dir, USUAL, download)
+        material = load_run_data(base, None, data_dir, DEFAULT_OPTIONS, download)
     splits, base = material.splits, material.recipe
     if images is not None:
         if images >= len(splits.train):
@@ -84,10 +84,20 @@ def tune(
     stop = Stop()
     with stop:
         found = search.search(
-            base, fields, splits, trials=trials, name=name, storage=address,
-            held_out=max(1, round(held_out * len(splits.train))), seed=seed, backend=backend, device=device,
-            directory=out, progress=progress, should_stop=stop.wanted,
-        )  # fmt: skip
+            base,
+            fields,
+            splits,
+            trials=trials,
+            name=name,
+            storage=address,
+            held_out=max(1, round(held_out * len(splits.train))),
+            seed=seed,
+            backend=backend,
+            device=device,
+            directory=out,
+            progress=progress,
+            should_stop=stop.wanted,
+        )
     kept = {"validation": asked.validation, "patience": asked.patience, "target_accuracy": asked.target_accuracy}
     found = found._replace(recipe=change(found.recipe, kept))
     best, page = out / "best.toml", out / "report.md"

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from mlpconv.cli.output import Column, Download, Json, duration, err, print_json, say, table, warn
+from mlpconv.cli.output import Column, Download, Json, err, print_json, say, table, warn
 from mlpconv.errors import DataError
+from mlpconv.formatting import format_duration
 
 if TYPE_CHECKING:
     from mlpconv.backends.base import Images
-    from mlpconv.runs.classifier import Classifier
+    from mlpconv.inference.classifier import Classifier
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, latest, or a .safetensors file.")]
 Device = Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")]
@@ -37,8 +38,8 @@ def evaluate(
     Example: mlpconv evaluate latest
     """
     from mlpconv.cli.train import print_class_accuracy
-    from mlpconv.runs.classifier import Classifier
-    from mlpconv.runs.material import load_again
+    from mlpconv.inference.classifier import Classifier
+    from mlpconv.jobs.run_data import reload_run_data
 
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: a data set has the splits test and train")
@@ -47,7 +48,7 @@ def evaluate(
     if not name:
         raise DataError(f"{run}: does not say what it was trained on; name a data set: --data fashion-mnist")
     with Download() as progress:
-        splits = load_again(name, classifier, directory=data_dir, progress=progress)
+        splits = reload_run_data(name, classifier, directory=data_dir, progress=progress)
     dataset = splits.test if split == "test" else splits.train
     result = classifier.evaluate(dataset)
     names = classifier.class_names
@@ -58,10 +59,15 @@ def evaluate(
     if json:
         print_json(
             {
-                "run": str(classifier.path), "data": dataset.name, "images": len(dataset), "accuracy": result.accuracy,
-                "loss": result.loss, "class_accuracy": by_class, "confusion": result.confusion.tolist(),
+                "run": str(classifier.path),
+                "data": dataset.name,
+                "images": len(dataset),
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "class_accuracy": by_class,
+                "confusion": result.confusion.tolist(),
             }
-        )  # fmt: skip
+        )
         return
     say(f"{dataset.name}, {len(dataset):,} images: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
     print_class_accuracy(by_class)
@@ -71,10 +77,14 @@ def evaluate(
 def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None:
     """The pairs of classes that are most often taken for each other."""
     pairs = sorted(
-        ((count, true, predicted) for true, row in enumerate(confusion) for predicted, count in enumerate(row)
-         if true != predicted and count),
+        (
+            (count, true, predicted)
+            for true, row in enumerate(confusion)
+            for predicted, count in enumerate(row)
+            if true != predicted and count
+        ),
         reverse=True,
-    )  # fmt: skip
+    )
     if pairs:
         say("\nmost often mistaken:")
     for count, true, predicted in pairs[:5]:
@@ -102,10 +112,10 @@ def predict(
     """
     from contextlib import nullcontext
 
-    from mlpconv.data.listing import Problem
-    from mlpconv.runs.classifier import Classifier
-    from mlpconv.runs.predictions import Lines, as_json, find_files, predict_files
-    from mlpconv.words import shown
+    from mlpconv.data.folders.listing import Problem
+    from mlpconv.formatting import printable
+    from mlpconv.inference.classifier import Classifier
+    from mlpconv.inference.predictions import Lines, as_json, find_files, predict_files
 
     classifier = Classifier(run, backend=backend, device=device, precision=precision)
     files = find_files(images)
@@ -118,14 +128,14 @@ def predict(
             else:
                 done += 1
                 if one.looks_inverted:
-                    other.append(shown(one.file))
+                    other.append(printable(one.file))
             if lines is not None:
                 lines.put(one)
             elif json:
                 listed.append(as_json(one))
             elif not isinstance(one, Problem):
                 guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in one.top)
-                say(f"{shown(one.file)}: {guesses}")
+                say(f"{printable(one.file)}: {guesses}")
     say_inverted(classifier, other, invert)
     if json:
         print_json({"out": str(out), "images": done, "skipped": len(problems)} if out else listed)
@@ -144,9 +154,10 @@ def warn_inverted(classifier: "Classifier", names: list[str], images: "Images", 
 
     background = classifier.stored.background
     other = [
-        name for name, image in zip(names, images, strict=True)
+        name
+        for name, image in zip(names, images, strict=True)
         if background is not None and looks_inverted(image, background)
-    ]  # fmt: skip
+    ]
     say_inverted(classifier, other, invert)
 
 
@@ -180,12 +191,18 @@ def runs(
         recipe, result, history = run.config.recipe, run.result, run.history
         rows.append(
             {
-                "run": str(run.path), "model": recipe.model, "data": recipe.data, "recipe": run.config.recipe_name,
-                "seed": recipe.seed, "epochs": len(history), "of": recipe.epochs, "finished": result is not None,
+                "run": str(run.path),
+                "model": recipe.model,
+                "data": recipe.data,
+                "recipe": run.config.recipe_name,
+                "seed": recipe.seed,
+                "epochs": len(history),
+                "of": recipe.epochs,
+                "finished": result is not None,
                 "test_accuracy": history[best_epoch(history) - 1]["test_accuracy"] if history else None,
                 "seconds": result.seconds if result else None,
             }
-        )  # fmt: skip
+        )
     if json:
         print_json(rows)
         return
@@ -193,13 +210,18 @@ def runs(
         err().print(f"no runs in {directory}; mlpconv train makes one", markup=False)
         return
     columns = [
-        Column("run"), Column("model", leave_out=1), Column("data", leave_out=2), Column("seed", True, 4),
-        Column("epochs", True, 3), Column("test acc", True), Column("time", True),
-    ]  # fmt: skip
+        Column("run"),
+        Column("model", leave_out=1),
+        Column("data", leave_out=2),
+        Column("seed", True, 4),
+        Column("epochs", True, 3),
+        Column("test acc", True),
+        Column("time", True),
+    ]
     cells = []
     for row in rows:
         accuracy = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
-        time = duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
+        time = format_duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
         epochs = f"{row['epochs']}/{row['of']}"
         cells.append([row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time])
     table(columns, cells)

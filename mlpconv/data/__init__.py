@@ -1,10 +1,10 @@
 """Data sets: labelled images in memory, where known sets are found, and how they are verified."""
 
 from mlpconv.data.dataset import ImageDataset, Splits, hold_out
-from mlpconv.data.files import Location, Source, SourceFile
-from mlpconv.data.idx import read_idx, write_idx
+from mlpconv.data.known.descriptors import Location, Source, SourceFile
+from mlpconv.data.known.idx import read_idx, write_idx
+from mlpconv.data.known.registry import dataset_source, find_dataset, get_dataset, list_datasets, load_dataset
 from mlpconv.data.samples import sample_sheet
-from mlpconv.data.sources import dataset_source, find_dataset, get_dataset, list_datasets, load_dataset
 
 __all__ = [
     "ImageDataset",

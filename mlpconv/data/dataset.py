@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpconv.data.mapped import RELEASE_BYTES, choose, release
+from mlpconv.data.memory_mapped import RELEASE_BYTES, choose, release
 from mlpconv.errors import DataError
 
 _CHUNK = 1 << 20

@@ -10,9 +10,9 @@ import numpy as np
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.dataset import ImageDataset
-from mlpconv.data.mapped import RELEASE_BYTES, release
+from mlpconv.data.memory_mapped import RELEASE_BYTES, release
 from mlpconv.errors import DataError
-from mlpconv.words import shown
+from mlpconv.formatting import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,11 +32,11 @@ def read_image(path: str | Path, preprocess: Preprocess) -> np.ndarray:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return decode(file, preprocess, shown(path))
+            return decode(file, preprocess, printable(path))
     except FileNotFoundError:
-        raise DataError(f"{shown(path)}: there is no such file") from None
+        raise DataError(f"{printable(path)}: there is no such file") from None
     except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{printable(path)}: cannot be read: {error.strerror or error}") from None
 
 
 class Header(NamedTuple):

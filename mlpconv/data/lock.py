@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlpconv.data.files import log
+from mlpconv.data.known.descriptors import log
 from mlpconv.errors import DataError
 
 LOCK_SECONDS = 3600

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mlpconv.data.samples import font_families
-from mlpconv.runs.class_maps import AGAINST, FOR, ClassMaps, enlarged, overlay
+from mlpconv.drawing.fonts import font_families
+from mlpconv.explain.class_maps import AGAINST, FOR, ClassMaps, enlarged, overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -41,6 +41,8 @@ def _family(convolutions: tuple[int, ...], num_classes: int, input_channels: int
         Dropout(0.5),
         nin_block(512, kernel_size=3, padding=1, mlp=1, norm=True),
         Block(conv=Conv2d(num_classes, 1)),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=224,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=224,
+    )

@@ -49,14 +49,19 @@ def nin_block(
 def nin(num_classes: int = 10, input_channels: int = 1) -> Network:
     """The chapter's network."""
     return Network(
-        nin_block(96, kernel_size=11, stride=4), MaxPool2d(3, stride=2),
-        nin_block(256, kernel_size=5, padding=2), MaxPool2d(3, stride=2),
-        nin_block(384, kernel_size=3, padding=1), MaxPool2d(3, stride=2),
+        nin_block(96, kernel_size=11, stride=4),
+        MaxPool2d(3, stride=2),
+        nin_block(256, kernel_size=5, padding=2),
+        MaxPool2d(3, stride=2),
+        nin_block(384, kernel_size=3, padding=1),
+        MaxPool2d(3, stride=2),
         Dropout(0.5),
         nin_block(num_classes, kernel_size=3, padding=1),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=224,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=224,
+    )
 
 
 @register_model(
@@ -65,14 +70,19 @@ def nin(num_classes: int = 10, input_channels: int = 1) -> Network:
 def nin_imagenet(num_classes: int = 1000, input_channels: int = 3) -> Network:
     """The Caffe-zoo network for ImageNet, from which the chapter's descends."""
     return Network(
-        nin_block(96, kernel_size=11, stride=4), MaxPool2d(3, stride=2, ceil_mode=True),
-        nin_block(256, kernel_size=5, padding=2), MaxPool2d(3, stride=2, ceil_mode=True),
-        nin_block(384, kernel_size=3, padding=1), MaxPool2d(3, stride=2, ceil_mode=True),
+        nin_block(96, kernel_size=11, stride=4),
+        MaxPool2d(3, stride=2, ceil_mode=True),
+        nin_block(256, kernel_size=5, padding=2),
+        MaxPool2d(3, stride=2, ceil_mode=True),
+        nin_block(384, kernel_size=3, padding=1),
+        MaxPool2d(3, stride=2, ceil_mode=True),
         Dropout(0.5),
         nin_block((1024, 1024, num_classes), kernel_size=3, padding=1),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=224,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=224,
+    )
 
 
 _PAPER = "Lin, Chen, Yan 2013 (arXiv:1312.4400), as imgclsmob builds it (osmr/imgclsmob, nin_cifar.py)"
@@ -98,12 +108,18 @@ def nin_svhn(num_classes: int = 10, input_channels: int = 3) -> Network:
 
 def _paper(num_classes: int, input_channels: int) -> Network:
     return Network(
-        nin_block((192, 160, 96), kernel_size=5, padding=2), MaxPool2d(3, stride=2, padding=1), Dropout(0.5),
-        nin_block(192, kernel_size=5, padding=2), AvgPool2d(3, stride=2, padding=1), Dropout(0.5),
+        nin_block((192, 160, 96), kernel_size=5, padding=2),
+        MaxPool2d(3, stride=2, padding=1),
+        Dropout(0.5),
+        nin_block(192, kernel_size=5, padding=2),
+        AvgPool2d(3, stride=2, padding=1),
+        Dropout(0.5),
         nin_block((192, 192, num_classes), kernel_size=3, padding=1),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=32,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=32,
+    )
 
 
 @register_model(
@@ -124,14 +140,18 @@ def nin_32(num_classes: int = 10, input_channels: int = 3) -> Network:
 
 def _native(num_classes: int, input_channels: int, size: int) -> Network:
     return Network(
-        nin_block((96, 64, 64), kernel_size=5, padding=2, norm=True), MaxPool2d(3, stride=2, padding=1),
-        nin_block(128, kernel_size=3, padding=1, norm=True), MaxPool2d(3, stride=2, padding=1),
+        nin_block((96, 64, 64), kernel_size=5, padding=2, norm=True),
+        MaxPool2d(3, stride=2, padding=1),
+        nin_block(128, kernel_size=3, padding=1, norm=True),
+        MaxPool2d(3, stride=2, padding=1),
         nin_block(192, kernel_size=3, padding=1, norm=True),
         Dropout(0.3),
         Block(conv=Conv2d(num_classes, 1)),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=size,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=size,
+    )
 
 
 @register_model(
@@ -141,10 +161,14 @@ def _native(num_classes: int, input_channels: int, size: int) -> Network:
 def nin_fast(num_classes: int = 10, input_channels: int = 1) -> Network:
     """A NiN that learns most of what it can in one epoch: it halves the images at once."""
     return Network(
-        nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True), MaxPool2d(3, stride=2, padding=1),
-        nin_block(128, kernel_size=3, padding=1, mlp=1, norm=True), MaxPool2d(3, stride=2, padding=1),
+        nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True),
+        MaxPool2d(3, stride=2, padding=1),
+        nin_block(128, kernel_size=3, padding=1, mlp=1, norm=True),
+        MaxPool2d(3, stride=2, padding=1),
         nin_block(256, kernel_size=3, padding=1, mlp=1, norm=True),
         Block(conv=Conv2d(num_classes, 1)),
-        GlobalAvgPool2d(), Flatten(),
-        input_channels=input_channels, input_size=28,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=28,
+    )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mlpconv.drawing.line_chart import Line, line_chart
+from mlpconv.drawing.plots import panel_lines
 from mlpconv.notebook.page import Html, element
-from mlpconv.runs.chart import Line, line_chart
-from mlpconv.runs.plots import panel_lines
 
 WIDTH, HEIGHT = 560, 340
 _STYLES = {"train loss": "loss", "train acc": "train", "test acc": "test"}

@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mlpconv.formatting import format_duration
+from mlpconv.jobs.recorder import Event, Recorder, Resumed
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.page import Html, element, page
 from mlpconv.runs.history import validation_accuracies
-from mlpconv.runs.recorder import Event, Recorder, Resumed
 from mlpconv.training.ending import ending_words
+from mlpconv.training.guard_runner import Repaired
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
-from mlpconv.training.watch import Repaired
-from mlpconv.words import duration
 
 Publish = Callable[[Html, str], None]
 """Shows HTML, or the text where there is no page, in the place of what it showed before."""
@@ -65,7 +65,7 @@ def _status(event: Event, recipe: Recipe) -> str:
             left = steps * recipe.batch_size / max(event.images_per_second, 1e-9)
             return (
                 f"{place}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
-                f"{event.images_per_second:,.0f} images/s, about {duration(left)} left"
+                f"{event.images_per_second:,.0f} images/s, about {format_duration(left)} left"
             )
         case EpochEnded():
             return (

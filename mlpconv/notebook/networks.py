@@ -3,12 +3,12 @@
 from itertools import compress
 
 from mlpconv.arch.cost import Costs, LayerCost, Memory, count, prediction_memory, training_memory
-from mlpconv.arch.diagram import compare_svg, to_svg
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import block_shapes, show
+from mlpconv.drawing.diagram import compare_svg, to_svg
 from mlpconv.errors import NetworkError
+from mlpconv.formatting import format_bytes
 from mlpconv.notebook.page import Column, Html, details, element, number, page, table
-from mlpconv.words import size
 
 
 def network_html(network: Network) -> Html:
@@ -37,10 +37,18 @@ def network_html(network: Network) -> Html:
 def costs_html(costs: Costs) -> Html:
     """Every layer's counts for one image, and their sums; a column that would be empty is left out."""
     columns = [
-        Column(""), Column("kind"), Column("output", True), Column("parameters", True), Column("multiplications", True),
-        Column("additions", True), Column("bias additions", True), Column("FLOPs", True), Column("activation", True),
-        Column("pooling", True), Column("normalisation", True),
-    ]  # fmt: skip
+        Column(""),
+        Column("kind"),
+        Column("output", True),
+        Column("parameters", True),
+        Column("multiplications", True),
+        Column("additions", True),
+        Column("bias additions", True),
+        Column("FLOPs", True),
+        Column("activation", True),
+        Column("pooling", True),
+        Column("normalisation", True),
+    ]
     rows = [_layer_row(cost) for cost in [*costs.layers, costs.total()]]
     used = [any(cells) for cells in zip(*rows, strict=True)]
     return page(
@@ -55,17 +63,25 @@ def costs_html(costs: Costs) -> Html:
 
 def _layer_row(cost: LayerCost) -> list[str]:
     counts = (
-        cost.parameters, cost.multiplications, cost.additions, cost.bias_additions, cost.flops, cost.activation_ops,
-        cost.pooling_ops, cost.normalization_ops,
-    )  # fmt: skip
+        cost.parameters,
+        cost.multiplications,
+        cost.additions,
+        cost.bias_additions,
+        cost.flops,
+        cost.activation_ops,
+        cost.pooling_ops,
+        cost.normalization_ops,
+    )
     return [cost.name, cost.kind, show(cost.output_shape), *map(number, counts)]
 
 
 def memory_html(memory: Memory) -> Html:
     """Bytes by what they are for, and their sum."""
-    rows = [[name, size(value) if value else ""] for name, value in memory._asdict().items()]
+    rows = [[name, format_bytes(value) if value else ""] for name, value in memory._asdict().items()]
     return page(
-        table([Column("memory of tensors"), Column("", True)], [*rows, ["total", size(memory.total)]], total=True)
+        table(
+            [Column("memory of tensors"), Column("", True)], [*rows, ["total", format_bytes(memory.total)]], total=True
+        )
     )
 
 
@@ -87,8 +103,8 @@ def compare(*networks: Network, batch: int = 128) -> Html:
         ["MACs, forward", *(f"{each.macs:,}" for each in costs)],
         ["FLOPs, forward", *(f"{each.flops:,}" for each in costs)],
         ["FLOPs, forward and backward", *(f"{each.training_flops:,}" for each in costs)],
-        [f"training memory, batch {batch:,}", *map(size, training)],
-        [f"prediction memory, batch {batch:,}", *map(size, prediction)],
+        [f"training memory, batch {batch:,}", *map(format_bytes, training)],
+        [f"prediction memory, batch {batch:,}", *map(format_bytes, prediction)],
     ]
     titles = [Column(network.name or "network", True) for network in networks]
     return page(table([Column(""), *titles], rows), details("figure", Html(figure)))

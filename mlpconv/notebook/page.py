@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mlpconv.arch.svg import escape
+from mlpconv.drawing.svg import escape
 
 
 class Html(str):

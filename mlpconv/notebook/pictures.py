@@ -8,8 +8,8 @@ import numpy as np
 
 from mlpconv.data.dataset import ImageDataset, Splits, shuffled_by_class
 from mlpconv.errors import DataError
+from mlpconv.inference.classifier import Predictions
 from mlpconv.notebook.page import Column, Html, bar, element, image, page, table
-from mlpconv.runs.classifier import Predictions
 
 _MOST_PIXELS = 128
 _MOST_IMAGES = 60

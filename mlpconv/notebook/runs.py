@@ -1,11 +1,11 @@
 """A run as a page: how it ended, its curves, and what it was told."""
 
 from mlpconv.errors import MlpconvError
+from mlpconv.formatting import format_duration
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.page import Column, Html, bar, details, element, page, table
 from mlpconv.runs.run import Result, Run
 from mlpconv.training.recipe import to_toml
-from mlpconv.words import duration
 
 
 def run_html(run: Run) -> Html:
@@ -33,11 +33,14 @@ def _outcome(result: Result) -> Html:
         [Column(title, True) for title in ("loss", "train acc", "test acc", "examples/sec", "time")],
         [
             [
-                f"{result.loss:.3f}", f"{result.train_accuracy:.3f}", f"{result.test_accuracy:.3f}",
-                f"{result.examples_per_second:,.1f}", duration(result.seconds),
+                f"{result.loss:.3f}",
+                f"{result.train_accuracy:.3f}",
+                f"{result.test_accuracy:.3f}",
+                f"{result.examples_per_second:,.1f}",
+                format_duration(result.seconds),
             ]
         ],
-    )  # fmt: skip
+    )
 
 
 def _by_class(result: Result) -> Html:

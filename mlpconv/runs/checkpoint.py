@@ -10,7 +10,8 @@ import numpy as np
 
 from mlpconv.backends.base import State
 from mlpconv.errors import RunError
-from mlpconv.runs.files import decode_json, read_tensors, sweep, write_tensors
+from mlpconv.files import remove_partial_files
+from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 
 FORMAT = 1
 KEEP = 2
@@ -60,11 +61,11 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
     for old in found:
         if old not in kept:
             old.unlink()
-    sweep(directory)
+    remove_partial_files(directory)
     return path
 
 
-def place(directory: Path) -> tuple[int, int]:
+def saved_position(directory: Path) -> tuple[int, int]:
     """(epoch, step) of the newest checkpoint, as its name says; (0, 0) where there is none."""
     match = _NAME.fullmatch(found[-1].name) if (found := _list(directory)) else None
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from mlpconv.errors import RunError
+from mlpconv.files import write_atomic
 
 MOST_JSON = 64 << 20
 """Bytes that a JSON file may have."""
@@ -25,52 +25,7 @@ MOST_HEADER, MOST_TENSORS = 64 << 20, 16 << 30
 SEAL = "mlpconv.sha256"
 """The text of a tensor file that holds the SHA-256 of the whole file, in which zeros stand in its own place."""
 
-_PART = ".part"
 _BLANK = b"0" * 64
-
-
-def write_atomic(path: Path, content: bytes | bytearray | str) -> None:
-    """Write a file under another name, force it to disk, then rename: a reader sees the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too leaves no half file behind
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Force the names in a directory to disk."""
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def sweep(directory: Path) -> None:
-    """Remove what processes that were killed in the middle of ``write_atomic`` left behind."""
-    for left in directory.glob(f".*{_PART}"):
-        left.unlink(missing_ok=True)
-
-
-def is_part(path: Path) -> bool:
-    """Whether ``sweep`` would remove it."""
-    return path.name.startswith(".") and path.name.endswith(_PART)
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 def read_small(path: Path, most: int = MOST_JSON) -> bytes:

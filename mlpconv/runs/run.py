@@ -34,17 +34,25 @@ from mlpconv.backends import allocator, hardware
 from mlpconv.backends.base import Floats, Precision
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
-from mlpconv.runs.files import decode_json, read_small, read_tensors, sync_directory, write_atomic
-from mlpconv.runs.stored import Stored, write_classifier
+from mlpconv.files import sync_directory, write_atomic
+from mlpconv.runs.classifier_file import StoredClassifier, write_classifier
+from mlpconv.runs.files import decode_json, read_small, read_tensors
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
 FORMAT = 1
 CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
-    "config.json", "environment.json", "history.jsonl", "weights.safetensors", "start.safetensors", "result.json",
-    "forecast.json", "report.html", "failed.json",
-)  # fmt: skip
+    "config.json",
+    "environment.json",
+    "history.jsonl",
+    "weights.safetensors",
+    "start.safetensors",
+    "result.json",
+    "forecast.json",
+    "report.html",
+    "failed.json",
+)
 
 
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,7 +163,9 @@ class Run:
         self.config = _read(self.path / CONFIG, Config, "not a run directory")
 
     @classmethod
-    def create(cls, path: Path, config: Config, device_name: str | None = None, start: Stored | None = None) -> Self:
+    def create(
+        cls, path: Path, config: Config, device_name: str | None = None, start: StoredClassifier | None = None
+    ) -> Self:
         """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)". start:
         the classifier with which it begins.
 
@@ -168,9 +178,14 @@ class Run:
             write_atomic(path / ENVIRONMENT, json.dumps(environment(device_name), indent=1) + "\n")
             if start is not None:
                 write_classifier(
-                    path / START, start.weights, start.network, start.preprocess, start.class_names, data=start.data,
+                    path / START,
+                    start.weights,
+                    start.network,
+                    start.preprocess,
+                    start.class_names,
+                    data=start.data,
                     background=start.background,
-                )  # fmt: skip
+                )
             # The last: what has a config is a run.
             write_atomic(path / CONFIG, _config_text(config))
         except OSError as error:
@@ -280,15 +295,20 @@ class Run:
         config = self.config
         data = config.data
         write_classifier(
-            self.path / WEIGHTS, weights, config.make_network(), config.preprocess, data.class_names,
-            data=data.name, background=data.background,
-        )  # fmt: skip
+            self.path / WEIGHTS,
+            weights,
+            config.make_network(),
+            config.preprocess,
+            data.class_names,
+            data=data.name,
+            background=data.background,
+        )
 
-    def stored(self) -> Stored:
+    def stored(self) -> StoredClassifier:
         """The trained classifier as its config says; errors are those of ``weights``."""
         config = self.config
         data = config.data
-        return Stored(
+        return StoredClassifier(
             self.path,
             config.make_network(),
             config.preprocess,
@@ -317,8 +337,9 @@ def list_runs(directory: Path = Path("runs")) -> list[Run]:
     """The runs in a directory, oldest first; what is no run is passed over."""
     folders = [path.parent for path in directory.glob(f"*/{CONFIG}")] if directory.is_dir() else []
     runs = []
-    for folder in sorted(folders, key=lambda folder: (folder / ENVIRONMENT).stat().st_mtime_ns
-                         if (folder / ENVIRONMENT).exists() else 0):  # fmt: skip
+    for folder in sorted(
+        folders, key=lambda folder: (folder / ENVIRONMENT).stat().st_mtime_ns if (folder / ENVIRONMENT).exists() else 0
+    ):
         try:
             runs.append(Run(folder))
         except MlpconvError:  # another program's config.json

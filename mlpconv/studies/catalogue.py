@@ -88,7 +88,7 @@ _study(
     columns={"epochs_to_within_0.01": "epochs until within 0.01 of the end"},
     kind="curves",
     about="Each arm is a training of its own, whose learning rate rises and falls over all of its epochs.",
-)  # fmt: skip
+)
 
 _LAYERS = tuple(
     Arm(f"layers-{count}", {"model": _network(f"mlp{count}")}, f"{word} 1×1 convolution{'s' * (count != 1)} a block")
@@ -145,7 +145,7 @@ _study(
         "dead_last": "dead class maps",
     },
     about="Ranks and dead units are those of the outputs of the last block's ReLUs over 256 test images.",
-)  # fmt: skip
+)
 
 _RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _STARTS = ("xavier", "open")
@@ -241,4 +241,4 @@ _study(
     about="Nothing is trained: each measurement is a process of its own that carries out three steps or predictions. "
     "On a CPU what is resident holds more than tensors: the framework's working space and code, which weigh most where "
     "the network is small.",
-)  # fmt: skip
+)

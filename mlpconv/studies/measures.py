@@ -9,10 +9,10 @@ import numpy as np
 
 from mlpconv.arch.cost import count, training_memory
 from mlpconv.arch.network import Block, Network
-from mlpconv.backends.numpy import activations, preprocess
+from mlpconv.backends.reference.numpy import activations, preprocess
 from mlpconv.data import Splits
-from mlpconv.runs.classifier import Classifier
-from mlpconv.runs.files import write_atomic
+from mlpconv.files import write_atomic
+from mlpconv.inference.classifier import Classifier
 from mlpconv.runs.run import Config, Run
 from mlpconv.studies import runner
 

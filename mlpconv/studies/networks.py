@@ -66,8 +66,15 @@ def one_three_by_three(num_classes: int = 10, input_channels: int = 1) -> Networ
 def connected(num_classes: int = 10, input_channels: int = 1) -> Network:
     """AlexNet's three fully connected layers in the place of the last block and the average pooling."""
     head = [
-        Flatten(), Linear(4096), ReLU(), Dropout(0.5), Linear(4096), ReLU(), Dropout(0.5), Linear(num_classes),
-    ]  # fmt: skip
+        Flatten(),
+        Linear(4096),
+        ReLU(),
+        Dropout(0.5),
+        Linear(4096),
+        ReLU(),
+        Dropout(0.5),
+        Linear(num_classes),
+    ]
     return _network([*_stem(), *head], input_channels)
 
 

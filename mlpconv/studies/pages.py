@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlpconv.formatting import format_bytes, format_count, format_duration
 from mlpconv.studies.answers import all_learn
-from mlpconv.words import amount, duration, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +18,32 @@ def titles(result: Mapping[str, Any]) -> list[str]:
     """The columns of the table of arms."""
     if result["kind"] == "resources":
         return [
-            "network", "images", "parameters", "FLOPs of an image", "training memory: predicted", "measured",
-            "prediction memory: predicted", "measured", "seconds a step", "seconds a prediction",
-        ]  # fmt: skip
+            "network",
+            "images",
+            "parameters",
+            "FLOPs of an image",
+            "training memory: predicted",
+            "measured",
+            "prediction memory: predicted",
+            "measured",
+            "seconds a step",
+            "seconds a prediction",
+        ]
     ended = [] if all_learn(result) else ["how the seeds ended"]
     return [
-        "arm", "what it is", "test accuracy", "95 % interval", "range", "seeds", *result["columns"].values(), *ended,
-        "parameters", "FLOPs", "training memory", "time of a run (median)",
-    ]  # fmt: skip
+        "arm",
+        "what it is",
+        "test accuracy",
+        "95 % interval",
+        "range",
+        "seeds",
+        *result["columns"].values(),
+        *ended,
+        "parameters",
+        "FLOPs",
+        "training memory",
+        "time of a run (median)",
+    ]
 
 
 def rows(result: Mapping[str, Any]) -> list[list[str]]:
@@ -48,9 +66,9 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
         *(_interval(arm["summary"].get(key)) for key in result["columns"]),
         *([] if all_learn(result) else [", ".join(kinds)]),
         f"{arm['parameters']:,}" if arm["parameters"] else "–",
-        amount(arm["flops"]) if arm["flops"] else "–",
-        size(arm["training_memory_bytes"]) if arm["training_memory_bytes"] else "–",
-        duration(arm["seconds"]) if arm["seconds"] else "–",
+        format_count(arm["flops"]) if arm["flops"] else "–",
+        format_bytes(arm["training_memory_bytes"]) if arm["training_memory_bytes"] else "–",
+        format_duration(arm["seconds"]) if arm["seconds"] else "–",
     ]
 
 
@@ -65,14 +83,19 @@ def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     found, predicted = arm["summary"], arm["predicted"]
 
     def measured(key: str) -> str:
-        return size(round(found[key]["mean"])) if key in found else "not known"
+        return format_bytes(round(found[key]["mean"])) if key in found else "not known"
 
     return [
-        arm["name"], arm["about"], f"{predicted['parameters']:,}", amount(predicted["flops"]),
-        size(predicted["training_bytes"]), measured("training_bytes"), size(predicted["prediction_bytes"]),
+        arm["name"],
+        arm["about"],
+        f"{predicted['parameters']:,}",
+        format_count(predicted["flops"]),
+        format_bytes(predicted["training_bytes"]),
+        measured("training_bytes"),
+        format_bytes(predicted["prediction_bytes"]),
         measured("prediction_bytes"),
         *(f"{found[key]['mean']:.3f}" if key in found else "–" for key in ("training_seconds", "prediction_seconds")),
-    ]  # fmt: skip
+    ]
 
 
 def markdown(result: Mapping[str, Any], command: str) -> str:
@@ -86,19 +109,26 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     }
     machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
     lines = [
-        f"# {result['study'].capitalize().replace('-', ' ')}", "", f"*{result['question']}*", "",
+        f"# {result['study'].capitalize().replace('-', ' ')}",
+        "",
+        f"*{result['question']}*",
+        "",
         *[*(f"- {sentence}" for sentence in result["conclusion"]), ""],
-        f"![{shown.get(result['kind'], 'predicted and measured')}]({result['study']}.png)", "",
-        *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table), "",
-        "## How it was done", "",
+        f"![{shown.get(result['kind'], 'predicted and measured')}]({result['study']}.png)",
+        "",
+        *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table),
+        "",
+        "## How it was done",
+        "",
         *(line for paragraph in _setting(result) for line in (paragraph, "")),
         f"- command: `{command}`",
         f"- {_extent(result)}",
         f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
         f"{result['precision']}; {has.get('platform')}",
         f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- date: {result['date']}", "",
-    ]  # fmt: skip
+        f"- date: {result['date']}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -160,7 +190,7 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
         scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
         right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
         if scale == "linear":
-            right.xaxis.set_major_formatter(lambda value, _: amount(value))
+            right.xaxis.set_major_formatter(lambda value, _: format_count(value))
             right.xaxis.set_major_locator(MaxNLocator(5))
         handles, names = right.get_legend_handles_labels()
         if handles:

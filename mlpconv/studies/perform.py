@@ -55,10 +55,18 @@ def perform(
         whole = data or load_dataset(recipe.data, directory=data_directory, progress=download)
         images = part(whole, budget)
         result = runner.study(
-            study.name, recipe, arms(study, budget), seeds, directory,
+            study.name,
+            recipe,
+            arms(study, budget),
+            seeds,
+            directory,
             measure=lambda run: measures.measure(run, images, study.extra),
-            progress=progress, data=images, backend=backend, device=device, should_stop=should_stop,
-        )  # fmt: skip
+            progress=progress,
+            data=images,
+            backend=backend,
+            device=device,
+            should_stop=should_stop,
+        )
         for arm in result["arms"]:
             arm |= _totals(arm, directory)
     result |= {

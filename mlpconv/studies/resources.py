@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mlpconv.arch.cost import count, prediction_memory, training_memory
 from mlpconv.arch.network import Network
 from mlpconv.errors import TrainingFailed
+from mlpconv.files import write_atomic
+from mlpconv.formatting import format_bytes
 from mlpconv.models import create_model
-from mlpconv.runs.files import write_atomic
 from mlpconv.runs.run import environment
 from mlpconv.studies import runner
 from mlpconv.training.recipe import Recipe
-from mlpconv.words import size
 
 if TYPE_CHECKING:
     from mlpconv.studies.catalogue import Study
@@ -48,7 +48,7 @@ def study(
             found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, device)
             about = found.pop("environment")
             rows.append({"seed": seed, **found, "failed": None})
-            progress(f"{arm.name}, seed {seed}: {size(found['training_bytes'] or 0)} in training")
+            progress(f"{arm.name}, seed {seed}: {format_bytes(found['training_bytes'] or 0)} in training")
         side = _side(network, recipe)
         shape = (network.input_channels, side, side)
         precision = rows[0]["precision"] if rows else "float32"
@@ -109,7 +109,7 @@ def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dic
     found: dict[str, Any] = {}
     for phase in PHASES:
         told = json.dumps(job | {"training": phase == "training"})
-        command = [sys.executable, "-m", "mlpconv.backends.torch_resources", told]
+        command = [sys.executable, "-m", "mlpconv.bench.step_resources", told]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             last = "\n".join(done.stderr.splitlines()[-10:])
@@ -141,8 +141,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
             if key in found:
                 low, high = (found[key][end] / predicted[key] for end in ("least", "most"))
                 parts.append(
-                    f"{phase} took {size(round(found[key]['mean']))}, {low:.2f} to {high:.2f} × the predicted "
-                    f"{size(predicted[key])}"
+                    f"{phase} took {format_bytes(round(found[key]['mean']))}, {low:.2f} to {high:.2f} × the predicted "
+                    f"{format_bytes(predicted[key])}"
                 )
         said.append(f"{arm['name']}: {'; '.join(parts)}.")
     return said

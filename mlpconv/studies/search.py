@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpconv.data import Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
-from mlpconv.runs.session import Session
+from mlpconv.jobs.session import Session
 from mlpconv.training.recipe import Recipe, change, differences, parse_settings, to_toml
 from mlpconv.training.trainer import EpochEnded
 
@@ -245,8 +245,10 @@ def load() -> Any:
 def report(found: Search, recipe: Recipe, command: str) -> str:
     """The search as a page in Markdown: the best trials, what mattered, the recipe that won."""
     over = _over(found.study)
-    complete = sorted((trial for trial in over if trial.value is not None and trial.state.name == "COMPLETE"),
-                      key=lambda trial: -trial.value)  # fmt: skip
+    complete = sorted(
+        (trial for trial in over if trial.value is not None and trial.state.name == "COMPLETE"),
+        key=lambda trial: -trial.value,
+    )
     names = list(found.values)
     table = [["trial", "accuracy", *names], ["---"] * (2 + len(names))]
     table += [
@@ -258,17 +260,32 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
     importance = _lines(weights) if found.importance else ["Too few trials are over to say."]
     return "\n".join(
         [
-            f"# Search {found.study.study_name}", "",
+            f"# Search {found.study.study_name}",
+            "",
             f"{len(over)} trials, {len(over) - len(complete)} of them given up early; the best has "
             f"{found.accuracy:.4f} on the images held out of the training set. It was chosen by them, so expect a "
-            "little less on others.", "",
-            "## The best trials", "", *_lines(table), "",
-            "## What mattered", "", *importance, "",
-            "## The best recipe", "", *(f"- {line}" for line in differences(recipe, found.recipe)), "",
-            "```toml", to_toml(found.recipe).rstrip(), "```", "",
-            f"Command: `{command}`", "",
+            "little less on others.",
+            "",
+            "## The best trials",
+            "",
+            *_lines(table),
+            "",
+            "## What mattered",
+            "",
+            *importance,
+            "",
+            "## The best recipe",
+            "",
+            *(f"- {line}" for line in differences(recipe, found.recipe)),
+            "",
+            "```toml",
+            to_toml(found.recipe).rstrip(),
+            "```",
+            "",
+            f"Command: `{command}`",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:

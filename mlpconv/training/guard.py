@@ -43,7 +43,7 @@ class Trouble(NamedTuple):
     classes: tuple[int, ...] = ()
 
 
-class Look(NamedTuple):
+class Check(NamedTuple):
     """loss: the mean training loss since the last look, None where nothing was trained. sound: nothing is wrong, the
     classes of a network in which they can die included."""
 
@@ -144,7 +144,7 @@ class Guard:
         ended: bool,
         class_maps: Callable[[], Floats],
         last: bool = False,
-    ) -> Look:
+    ) -> Check:
         """What is wrong, if anything.
 
         metrics: the epoch's sums after ``step`` of its steps. ended, last: at the end of an epoch, of the last one.
@@ -153,7 +153,7 @@ class Guard:
         seen = self.state.tally
         examples, skipped = metrics.examples - seen.examples, metrics.skipped - seen.skipped
         if not ended and not skipped and examples < FEW:
-            return Look(None, None, False)
+            return Check(None, None, False)
         loss = (metrics.loss - seen.loss) / examples if examples else None
         steps = step - seen.step
         seen.loss, seen.examples, seen.skipped = metrics.loss, metrics.examples, metrics.skipped
@@ -173,7 +173,7 @@ class Guard:
         if trouble is None and skipped:
             words = f"in {skipped} step{'s' * (skipped > 1)} the loss or a gradient was not finite"
             trouble = Trouble("update-left-out", words)
-        return Look(trouble, loss, trouble is None and not (self.maps and seen.unchecked and seen.steps >= EARLY))
+        return Check(trouble, loss, trouble is None and not (self.maps and seen.unchecked and seen.steps >= EARLY))
 
     def _in_steps(self, skipped: int, steps: int, loss: float | None) -> Trouble | None:
         if skipped < LEFT_OUT and loss is not None:

@@ -198,10 +198,16 @@ def describe(recipe: Recipe, name: str) -> str:
     enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
     patience = [f"ends {recipe.patience} epochs behind the best"] * bool(recipe.patience)
     parts = [
-        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}", *enlarged, f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}", f"{start} start", *augmentation,
-        *smoothing, *patience, f"seed {recipe.seed}",
-    ]  # fmt: skip
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
+        *enlarged,
+        f"batch {recipe.batch_size}",
+        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
+        f"{start} start",
+        *augmentation,
+        *smoothing,
+        *patience,
+        f"seed {recipe.seed}",
+    ]
     return f"{name}: {', '.join(parts)}"
 
 

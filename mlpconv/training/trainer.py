@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model
-from mlpconv.data.mapped import Ahead
+from mlpconv.data.memory_mapped import Prefetcher
 from mlpconv.training.ending import ending
+from mlpconv.training.guard_runner import GuardRunner, Repaired
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.watch import Repaired, Watch
 
 EVALUATED_AT_ONCE = 256
 """Test images between two questions whether to stop: seconds even on a slow processor and at the chapter's size."""
@@ -81,7 +81,7 @@ def train(
     step: int = 0,
     validation: LabelledImages | None = None,
     held: Sequence[float | None] = (),
-    watch: Watch | None = None,
+    watch: GuardRunner | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     report_every: float = 0.5,
     report_steps: int | None = None,
@@ -97,9 +97,9 @@ def train(
     """
     side, count = (images.shape[1], images.shape[2]), len(images)
     steps = steps_per_epoch(recipe, count)
-    watch = watch or Watch(model, recipe, labels)
+    watch = watch or GuardRunner(model, recipe, labels)
     watch.begin(epoch, step)
-    ahead = Ahead(images)
+    prefetcher = Prefetcher(images)
     began = reported = time.perf_counter()
     executed, plan = 0, None
     accuracies = [*held, *[None] * (epoch - len(held))]
@@ -109,7 +109,7 @@ def train(
                 yield Stopped(epoch, step)
                 return
             plan = watch.plan(count, side, image_size, epoch, step)
-            ahead.want(watch.indices(count, epoch, step + 1))
+            prefetcher.prefetch(watch.indices(count, epoch, step + 1))
             model.train_step(plan)
             executed += len(plan.indices)
             step += 1

@@ -98,8 +98,10 @@ def test_memory_stands_in_columns():
     assert training.batch == 10 * 28 * 28 * 4
     assert training.total == sum(training)
     assert [training_memory(network, optimizer=o).optimizer for o in ("sgd", "adam", "adamw")] == [
-        0, 8 * parameters, 8 * parameters,
-    ]  # fmt: skip
+        0,
+        8 * parameters,
+        8 * parameters,
+    ]
     prediction = prediction_memory(network, batch=10)
     assert prediction.weights == training.weights
     assert prediction.gradients == prediction.optimizer == prediction.working == 0
@@ -153,8 +155,11 @@ def test_the_ledger_of_nin():
     assert total.activation_ops == total.bias_additions  # one ReLU after each convolution
     pools = {cost.name: cost.pooling_ops for cost in costs.layers if cost.pooling_ops}
     assert pools == {
-        "pool1": 8 * 96 * 26 * 26, "pool2": 8 * 256 * 12 * 12, "pool3": 8 * 384 * 5 * 5, "gap": 10 * 5 * 5,
-    }  # fmt: skip
+        "pool1": 8 * 96 * 26 * 26,
+        "pool2": 8 * 256 * 12 * 12,
+        "pool3": 8 * 384 * 5 * 5,
+        "gap": 10 * 5 * 5,
+    }
 
 
 @pytest.mark.parametrize("name", ["nin", "lenet", "alexnet", "vgg11", "nin_imagenet", "nin_cifar100", "nin_32"])
@@ -186,9 +191,16 @@ def test_costs_follow_the_image():
 def test_receptive_fields_of_nin():
     fields = {field.name: (field.size, field.stride) for field in receptive_fields(create_model("nin"))}
     expected = {
-        "block1.conv": (11, 4), "block1.mlp2": (11, 4), "pool1": (19, 8), "block2.conv": (51, 8), "pool2": (67, 16),
-        "block3.relu2": (99, 16), "pool3": (131, 32), "dropout1": (131, 32), "block4.mlp2": (195, 32),
-    }  # fmt: skip
+        "block1.conv": (11, 4),
+        "block1.mlp2": (11, 4),
+        "pool1": (19, 8),
+        "block2.conv": (51, 8),
+        "pool2": (67, 16),
+        "block3.relu2": (99, 16),
+        "pool3": (131, 32),
+        "dropout1": (131, 32),
+        "block4.mlp2": (195, 32),
+    }
     assert {name: fields[name] for name in expected} == {
         name: ((size, size), (stride, stride)) for name, (size, stride) in expected.items()
     }

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from strategies import networks
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.diagram import compare_svg, layer_label, to_svg, to_text
 from mlpconv.arch.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -22,7 +21,8 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import block_shapes, show
-from mlpconv.arch.svg import escape, shorten, text_width
+from mlpconv.drawing.diagram import compare_svg, layer_label, to_svg, to_text
+from mlpconv.drawing.svg import escape, shorten, text_width
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model, list_models
 
@@ -93,9 +93,18 @@ def test_the_picture_of_nin_reads_as_the_chapter_does():
     _, texts = drawn(to_svg(create_model("nin")))
     first = texts.index("1×224×224")
     assert texts[first : first + 11] == [
-        "1×224×224", "11×11 conv, 96, stride 4", "ReLU", "1×1 conv, 96", "ReLU", "1×1 conv, 96", "ReLU", "block1",
-        "30,336 parameters", "87.62 M MACs", "96×54×54",
-    ]  # fmt: skip
+        "1×224×224",
+        "11×11 conv, 96, stride 4",
+        "ReLU",
+        "1×1 conv, 96",
+        "ReLU",
+        "1×1 conv, 96",
+        "ReLU",
+        "block1",
+        "30,336 parameters",
+        "87.62 M MACs",
+        "96×54×54",
+    ]
     assert texts[-1] == "10"
 
 
@@ -152,13 +161,20 @@ def test_the_chapters_figure_has_both_networks_and_both_blocks():
     texts = assert_well_made(svg)
     assert {"vgg11", "nin"} <= set(texts)
     assert [text for text in texts if text.startswith("VGG block")] == [
-        "VGG block (1 conv, 64)", "VGG block (1 conv, 128)", "VGG block (2 convs, 256)", "VGG block (2 convs, 512)",
-        "VGG block (2 convs, 512)", "VGG block (block3)",
-    ]  # fmt: skip
+        "VGG block (1 conv, 64)",
+        "VGG block (1 conv, 128)",
+        "VGG block (2 convs, 256)",
+        "VGG block (2 convs, 512)",
+        "VGG block (2 convs, 512)",
+        "VGG block (block3)",
+    ]
     assert [text for text in texts if text.startswith("NiN block")] == [
-        "NiN block (11×11, 96, stride 4)", "NiN block (5×5, 256, pad 2)", "NiN block (3×3, 384, pad 1)",
-        "NiN block (3×3, 10, pad 1)", "NiN block (block1)",
-    ]  # fmt: skip
+        "NiN block (11×11, 96, stride 4)",
+        "NiN block (5×5, 256, pad 2)",
+        "NiN block (3×3, 384, pad 1)",
+        "NiN block (3×3, 10, pad 1)",
+        "NiN block (block1)",
+    ]
     assert texts.count("3×3 conv, 256, pad 1") == 2
     assert texts.count("2×2 max pool, stride 2") == 1
     assert texts.count("1×1 conv, 96") == 2
@@ -218,9 +234,13 @@ def test_a_layer_is_called_as_one_says_it(layer, label):
 
 def test_the_text_of_a_small_network():
     network = Network(
-        Block(conv=Conv2d(4, 3), relu=ReLU(), mlp1=Conv2d(2, 1)), MaxPool2d(2, stride=2), Flatten(), Linear(1),
-        input_size=6, name="tiny",
-    )  # fmt: skip
+        Block(conv=Conv2d(4, 3), relu=ReLU(), mlp1=Conv2d(2, 1)),
+        MaxPool2d(2, stride=2),
+        Flatten(),
+        Linear(1),
+        input_size=6,
+        name="tiny",
+    )
     assert to_text(network) == (
         "tiny: 59 parameters, 712 MACs for one 1×6×6 image\n"
         "\n"

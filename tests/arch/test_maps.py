@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mlpconv.arch.class_maps import class_map_grid, until_class_maps
 from mlpconv.arch.layers import (
     AvgPool2d,
     Conv2d,
@@ -13,10 +14,9 @@ from mlpconv.arch.layers import (
     MaxPool2d,
     ReLU,
 )
-from mlpconv.arch.maps import class_map_grid, until_class_maps
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends.numpy import class_maps
+from mlpconv.backends.reference.numpy import class_maps
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
 

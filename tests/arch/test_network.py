@@ -60,14 +60,33 @@ def test_the_order_of_layers_is_part_of_the_network():
 
 def test_layers_are_named_and_numbered():
     network = Network(
-        Conv2d(4, 3), BatchNorm2d(), ReLU(), MaxPool2d(2), Block(conv=Conv2d(3, 1), relu=ReLU()), Conv2d(2, 1),
-        MaxPool2d(2), Block(conv=Conv2d(3, 1)), GlobalAvgPool2d(), GlobalAvgPool2d(), Flatten(),
-    )  # fmt: skip
+        Conv2d(4, 3),
+        BatchNorm2d(),
+        ReLU(),
+        MaxPool2d(2),
+        Block(conv=Conv2d(3, 1), relu=ReLU()),
+        Conv2d(2, 1),
+        MaxPool2d(2),
+        Block(conv=Conv2d(3, 1)),
+        GlobalAvgPool2d(),
+        GlobalAvgPool2d(),
+        Flatten(),
+    )
     names = [name for name, _ in network.walk()]
     assert names == [
-        "conv1", "norm1", "relu1", "pool1", "block1.conv", "block1.relu", "conv2", "pool2", "block2.conv", "gap",
-        "gap2", "flatten",
-    ]  # fmt: skip
+        "conv1",
+        "norm1",
+        "relu1",
+        "pool1",
+        "block1.conv",
+        "block1.relu",
+        "conv2",
+        "pool2",
+        "block2.conv",
+        "gap",
+        "gap2",
+        "flatten",
+    ]
 
 
 def test_replace_exchanges_layers_by_name():

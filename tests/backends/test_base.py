@@ -5,16 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from mlpconv.backends import mxnet, torch
 from mlpconv.backends.base import get_backend
-from mlpconv.backends.keras import KerasBackend
+from mlpconv.backends.keras.backend import KerasBackend
+from mlpconv.backends.mxnet import backend as mxnet_backend
+from mlpconv.backends.pytorch import backend as torch_backend
 from mlpconv.errors import MissingDependency
 
 
 def test_every_back_end_says_how_its_framework_starts_biases():
-    assert torch.framework_biases
+    assert torch_backend.framework_biases
     assert not KerasBackend("tensorflow").framework_biases
-    assert not mxnet.framework_biases
+    assert not mxnet_backend.framework_biases
 
 
 def test_mxnet_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):

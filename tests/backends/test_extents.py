@@ -10,9 +10,9 @@ from strategies import networks
 from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends import torch as backend
-from mlpconv.backends.extents import computed_extents
-from mlpconv.backends.torch_forward import operations
+from mlpconv.backends.common.required_outputs import required_outputs
+from mlpconv.backends.pytorch import backend as backend
+from mlpconv.backends.pytorch.forward import operations
 from mlpconv.models import create_model
 
 
@@ -79,7 +79,7 @@ def test_any_chain_of_windows_computes_the_same(network):
     ("size", "computed"), [(224, {"block2": (25, 25), "block3": (11, 11)}), (80, {"block2": (7, 7), "block3": (3, 3)})]
 )
 def test_the_chapters_network(size, computed):
-    extents = computed_extents(create_model("nin"), (1, size, size))
+    extents = required_outputs(create_model("nin"), (1, size, size))
     for block, rows in computed.items():
         assert {extents[f"{block}.{part}"].size for part in ("conv", "mlp1", "mlp2")} == {rows}
     assert extents["block4.conv"].padding == (1, 1)

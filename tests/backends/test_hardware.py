@@ -42,22 +42,32 @@ def cpuinfo(monkeypatch):
     hardware._cpuinfo.cache_clear()
 
 
-@pytest.mark.parametrize(("text", "bfloat16"), [
-    (X86.format(extra="avx512_bf16"), True),
-    (X86.format(extra="amx_bf16 amx_tile"), True),
-    (X86.format(extra=""), False),
-    (ARM.format(extra="bf16"), True),
-    (ARM.format(extra="i8mm"), False),
-    (None, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "bfloat16"),
+    [
+        (X86.format(extra="avx512_bf16"), True),
+        (X86.format(extra="amx_bf16 amx_tile"), True),
+        (X86.format(extra=""), False),
+        (ARM.format(extra="bf16"), True),
+        (ARM.format(extra="i8mm"), False),
+        (None, False),
+    ],
+)
 def test_bfloat16_is_read_from_the_processors_flags(cpuinfo, text, bfloat16):
     cpuinfo(text)
     assert hardware.has_bfloat16() is bfloat16
 
 
-@pytest.mark.parametrize(("limit", "bfloat16"), [
-    ("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("AVX512_CORE_AMX", True), ("", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("limit", "bfloat16"),
+    [
+        ("AVX2", False),
+        ("avx512_core", False),
+        ("AVX512_CORE_BF16", True),
+        ("AVX512_CORE_AMX", True),
+        ("", True),
+    ],
+)
 def test_a_limit_on_onednns_instructions_counts(cpuinfo, monkeypatch, limit, bfloat16):
     cpuinfo(X86.format(extra="avx512_bf16"))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
@@ -117,13 +127,16 @@ OLD = {
 FULL = LIMITED | {"/sys/fs/cgroup/user/memory.current": "700000\n"}
 
 
-@pytest.mark.parametrize(("files", "limit", "left"), [
-    (LIMITED, 500000, 300000),
-    (OLD, 400000, 300000),
-    (FULL, 500000, 0),
-    ({"/proc/meminfo": "MemAvailable: 800 kB\n"}, None, 800 * 1024),
-    ({}, None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("files", "limit", "left"),
+    [
+        (LIMITED, 500000, 300000),
+        (OLD, 400000, 300000),
+        (FULL, 500000, 0),
+        ({"/proc/meminfo": "MemAvailable: 800 kB\n"}, None, 800 * 1024),
+        ({}, None, None),
+    ],
+)
 def test_what_a_container_has_left(monkeypatch, files, limit, left):
     def read(path: Path, **_: object) -> str:
         try:

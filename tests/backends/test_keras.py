@@ -26,9 +26,9 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import hardware
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
-from mlpconv.backends.keras import KerasBackend
+from mlpconv.backends.keras.backend import KerasBackend
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, WeightsError
 from mlpconv.models import create_model
@@ -101,10 +101,22 @@ def test_every_layer_is_the_references(backend, network: Network):
 
 
 @needs_keras
-@pytest.mark.parametrize(("name", "size"), [
-    ("nin", 224), ("nin_imagenet", 224), ("nin_cifar10", 32), ("nin_cifar100", 32), ("nin_svhn", 32), ("nin_28", 28),
-    ("nin_32", 32), ("nin_fast", 28), ("lenet", 28), ("alexnet", 96), ("vgg11", 32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("nin", 224),
+        ("nin_imagenet", 224),
+        ("nin_cifar10", 32),
+        ("nin_cifar100", 32),
+        ("nin_svhn", 32),
+        ("nin_28", 28),
+        ("nin_32", 32),
+        ("nin_fast", 28),
+        ("lenet", 28),
+        ("alexnet", 96),
+        ("vgg11", 32),
+    ],
+)
 def test_registered_networks(backend, name: str, size: int):
     compare(backend, create_model(name, num_classes=7).replace(input_size=size), batch=1)
 
@@ -134,9 +146,15 @@ def test_native_is_plain_keras(backend, tmp_path):
     import keras
 
     network = Network(
-        Block(conv=Conv2d(4, 3, padding=1), norm=BatchNorm2d()), MaxPool2d(3, 2, padding=1), Dropout(0.5),
-        AvgPool2d(3, 2, padding=1, count_include_pad=False), Flatten(), Linear(3), input_size=9, name="of mine/1",
-    )  # fmt: skip
+        Block(conv=Conv2d(4, 3, padding=1), norm=BatchNorm2d()),
+        MaxPool2d(3, 2, padding=1),
+        Dropout(0.5),
+        AvgPool2d(3, 2, padding=1, count_include_pad=False),
+        Flatten(),
+        Linear(3),
+        input_size=9,
+        name="of mine/1",
+    )
     model = backend.native(network, random_weights(network, dtype=np.float32))
     assert type(model) is keras.models.Model or type(model).__module__.startswith("keras.")
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
@@ -258,7 +276,7 @@ def test_training_steps_are_the_references(backend, optimizer: Optimizer):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize(("name", "shape"), [("fc1.weight", (4, 3)), ("fc1.bias", (4,))])
 def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
-    from mlpconv.backends import keras_step
+    from mlpconv.backends.keras import step as keras_step
 
     draw = np.random.default_rng(3)
     p = draw.normal(0, 1, shape).astype(np.float32)

@@ -12,7 +12,7 @@ def max_pool():
     from mlpconv.backends.base import get_backend
 
     get_backend("jax")
-    from mlpconv.backends.keras_jax import max_pool
+    from mlpconv.backends.keras.jax_operations import max_pool
 
     return max_pool
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from random_values import random_weights
 from strategies import networks
 
+from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
-from mlpconv.arch.maps import until_class_maps
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import get_backend
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.errors import NetworkError
 
 NETWORK = Network(

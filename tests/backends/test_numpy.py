@@ -10,8 +10,8 @@ from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.models import create_model, list_models
 
@@ -97,11 +97,14 @@ def test_preprocess_normalises_each_channel():
     np.testing.assert_allclose(x[4, 2, 3, 5], (images[4, 3, 5, 2] / 255 - 0.9) / 0.4, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("fit", "prepared"), [
-    ("squash", lambda images: images),
-    ("crop", lambda images: images[:, 1:8]),
-    ("pad", lambda images: np.pad(images, [(0, 0), (0, 0), (1, 1), (0, 0)])),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fit", "prepared"),
+    [
+        ("squash", lambda images: images),
+        ("crop", lambda images: images[:, 1:8]),
+        ("pad", lambda images: np.pad(images, [(0, 0), (0, 0), (1, 1), (0, 0)])),
+    ],
+)
 def test_fits(fit: str, prepared):
     images, p = some_images(), Preprocess(5, mode="RGB", fit=fit, mean=RGB.mean, std=RGB.std)
     plain = Preprocess(5, mode="RGB", mean=RGB.mean, std=RGB.std)

@@ -9,8 +9,8 @@ from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, 
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends import hardware
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, get_backend, list_backends
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
@@ -79,10 +79,19 @@ def test_weights_of_another_network_are_refused_with_the_difference():
 
 
 @every_device
-@pytest.mark.parametrize(("network", "fit", "shape"), [
-    (PLAIN, "squash", (8, 8)), (PLAIN, "squash", (9, 30)), (PLAIN, "crop", (9, 7)), (PLAIN, "pad", (9, 6)),
-    (PLAIN, "squash", (12, 12)), (FOLDED, "squash", (8, 16)), (FOLDED, "pad", (8, 5)), (FOLDED, "crop", (8, 9)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "fit", "shape"),
+    [
+        (PLAIN, "squash", (8, 8)),
+        (PLAIN, "squash", (9, 30)),
+        (PLAIN, "crop", (9, 7)),
+        (PLAIN, "pad", (9, 6)),
+        (PLAIN, "squash", (12, 12)),
+        (FOLDED, "squash", (8, 16)),
+        (FOLDED, "pad", (8, 5)),
+        (FOLDED, "crop", (8, 9)),
+    ],
+)
 @pytest.mark.parametrize("antialias", [True, False])
 def test_logits_are_the_references(network, fit, shape, antialias, device):
     preprocess = Preprocess(
@@ -152,14 +161,17 @@ def test_a_device_and_a_precision_are_chosen_as_asked_or_as_the_machine_is():
     assert backend.describe_device("cpu") == f"cpu ({hardware.processor()}, 1 thread)"
 
 
-@pytest.mark.parametrize(("device", "message"), [
-    ("gpu", r"unknown device 'gpu'; did you mean 'xpu'\? known: cpu, cuda, mps, xpu"),
-    ("meta", "unknown device 'meta'"),
-    ("", "unknown device ''"),
-    ("cuda:99", "device cuda:99: not usable here: .*; `mlpconv doctor`"),
-    ("mps", "device mps: not usable here: .*; `mlpconv doctor`"),
-    ("cpu:x", "device cpu:x: not usable here: Invalid device string"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", r"unknown device 'gpu'; did you mean 'xpu'\? known: cpu, cuda, mps, xpu"),
+        ("meta", "unknown device 'meta'"),
+        ("", "unknown device ''"),
+        ("cuda:99", "device cuda:99: not usable here: .*; `mlpconv doctor`"),
+        ("mps", "device mps: not usable here: .*; `mlpconv doctor`"),
+        ("cpu:x", "device cpu:x: not usable here: Invalid device string"),
+    ],
+)
 def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
     with pytest.raises(MlpconvError, match=message) as caught:
         backend.choose(device, None)
@@ -173,7 +185,7 @@ def test_bfloat16_is_taken_where_the_processor_has_it():
 
 
 def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch):
-    monkeypatch.setattr("mlpconv.backends.torch.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.pytorch.backend.COMPUTES_BFLOAT16", False)
     with pytest.raises(PrecisionError, match=r"precision bfloat16: .*use --precision float32, or leave") as caught:
         backend.choose("cpu", "bfloat16")
     assert hardware.processor() in str(caught.value)
@@ -183,7 +195,7 @@ def test_a_model_in_bfloat16_computes_the_same_without_the_processors_help(monke
     """PyTorch's own convolutions step in, slower: nothing that is built directly ends in a RuntimeError."""
     network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
     here = begin(network, precision="bfloat16").logits(IMAGES)
-    monkeypatch.setattr("mlpconv.backends.torch_convolutions.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.pytorch.convolutions.COMPUTES_BFLOAT16", False)
     without = begin(network, precision="bfloat16")
     np.testing.assert_allclose(without.logits(IMAGES), here, atol=0.02 * np.abs(here).max())
 
@@ -200,15 +212,18 @@ def test_a_model_without_an_optimiser_is_for_use_alone():
         model.train_step(make_plan())
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"momentum": 1.0}, r"optimizer\.momentum must be at least 0 and below 1, not 1\.0"),
-    ({"weight_decay": -1e-3}, "weight_decay must be at least 0"),
-    ({"weight_decay": float("nan")}, "weight_decay must be at least 0"),
-    ({"eps": 0.0}, "eps above 0"),
-    ({"name": "adam", "momentum": 0.9}, "adam has beta1 and beta2"),
-    ({"nesterov": True}, "nesterov needs a momentum"),
-    ({"name": "adam", "weight_decay": 0.1}, "use adamw"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 1.0}, r"optimizer\.momentum must be at least 0 and below 1, not 1\.0"),
+        ({"weight_decay": -1e-3}, "weight_decay must be at least 0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0"),
+        ({"eps": 0.0}, "eps above 0"),
+        ({"name": "adam", "momentum": 0.9}, "adam has beta1 and beta2"),
+        ({"nesterov": True}, "nesterov needs a momentum"),
+        ({"name": "adam", "weight_decay": 0.1}, "use adamw"),
+    ],
+)
 def test_an_optimiser_that_makes_no_sense_is_refused(options, message):
     with pytest.raises(RecipeError, match=message):
         Optimizer(**options)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from precision import needs_bfloat16
 from torch.nn import functional as F
 
-from mlpconv.backends import torch_convolutions, torch_fir
-from mlpconv.backends.torch_convolutions import Convolution, Convolutions
+from mlpconv.backends.pytorch import convolutions, fast_fir
+from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions
 
 
 def direct(x, weight, bias):
@@ -37,15 +37,15 @@ def test_output_and_gradients_are_the_convolutions(kernel_rows, rows, padding, s
     expected = F.conv2d(leaves[0], leaves[1], leaves[2], padding=(padding, 0))
     gradient = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
     expected.backward(gradient)
-    torch.testing.assert_close(torch_fir.convolve(x, weight, bias, padding, direct), expected.detach())
-    found = torch_fir.gradients(gradient, x, weight, True, padding, direct_gradients)
+    torch.testing.assert_close(fast_fir.convolve(x, weight, bias, padding, direct), expected.detach())
+    found = fast_fir.gradients(gradient, x, weight, True, padding, direct_gradients)
     for one, leaf in zip(found, leaves, strict=True):
         torch.testing.assert_close(one, leaf.grad)
 
 
 @pytest.mark.parametrize(("kernel_rows", "rows", "expected"), [(5, 2, 11), (5, 26, 107), (5, 25, 101), (4, 26, 80)])
 def test_row_products(kernel_rows, rows, expected):
-    assert torch_fir.row_products(kernel_rows, rows) == expected
+    assert fast_fir.row_products(kernel_rows, rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_row_products(kernel_rows, rows, expected):
     ],
 )
 def test_it_is_taken_where_it_is_faster(weight, stride, rows, expected):
-    assert torch_fir.suits(weight, stride, rows) is expected
+    assert fast_fir.suits(weight, stride, rows) is expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
@@ -75,11 +75,11 @@ def test_it_is_as_exact_in_a_block(dtype, monkeypatch):
         return [y.detach().double(), *(torch.Tensor(leaf.grad).double() for leaf in leaves)]
 
     calls = []
-    original = torch_fir.convolve
-    monkeypatch.setattr(torch_convolutions.torch_fir, "convolve", lambda *args: calls.append(1) or original(*args))
+    original = fast_fir.convolve
+    monkeypatch.setattr(convolutions.torch_fir, "convolve", lambda *args: calls.append(1) or original(*args))
     fast = run(dtype)
     assert calls
-    monkeypatch.setattr(torch_convolutions.torch_fir, "suits", lambda *args: False)
+    monkeypatch.setattr(convolutions.torch_fir, "suits", lambda *args: False)
     plain, exact = run(dtype), run(torch.float64)
     for one, other, truth in zip(fast, plain, exact, strict=True):
         error, plain_error = ((each - truth).norm() / truth.norm() for each in (one, other))

@@ -10,9 +10,9 @@ from torch_steps import COLOURS, IMAGES, OPTIMIZERS, backend, begin, by_hand, ma
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends import torch_model
 from mlpconv.backends.base import Optimizer, StepPlan
-from mlpconv.backends.fold import can_fold
+from mlpconv.backends.common.resize_folding import can_fold
+from mlpconv.backends.pytorch import model as torch_model
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.models import create_model
 
@@ -68,17 +68,20 @@ def fold_always(monkeypatch):
     """Also where it saves nothing; a switch back for the plain path."""
 
     def switch(on):
-        monkeypatch.setattr("mlpconv.backends.torch_model.can_fold", lambda *_: on)
+        monkeypatch.setattr("mlpconv.backends.pytorch.model.can_fold", lambda *_: on)
 
     return switch
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
-    source=st.tuples(st.integers(1, 7), st.integers(1, 7)), across=st.integers(1, 6), down=st.integers(1, 6),
-    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)), stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    source=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    across=st.integers(1, 6),
+    down=st.integers(1, 6),
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     bias=st.booleans(),
-)  # fmt: skip
+)
 def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, stride, bias):
     height, width = source
     size = int(np.lcm(height * down, width * across))
@@ -86,9 +89,12 @@ def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, s
     kernel = (min(kernel[0], size), min(kernel[1], size))
     # The gradient of a ReLU would jump where rounding changes a sign.
     network = Network(
-        Block(conv=Conv2d(4, kernel, stride, bias=bias), sigmoid=Sigmoid()), GlobalAvgPool2d(), Flatten(),
-        input_channels=3, input_size=size,
-    )  # fmt: skip
+        Block(conv=Conv2d(4, kernel, stride, bias=bias), sigmoid=Sigmoid()),
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=3,
+        input_size=size,
+    )
     model = backend.build(network, COLOURS, optimizer=Optimizer())
     model.load_weights(initialize(network, INITIALIZERS["xavier"], 1))
     pixels = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (2, 3, *source), dtype=np.uint8))
@@ -133,9 +139,13 @@ def test_the_fold_enlarges_as_8_bit_images_are_enlarged(fold_always, source, siz
 def test_a_strided_1x1_convolution_of_few_channels_trains():
     # Channels last, oneDNN overwrites foreign memory here (its issue 6035): a crash, or other gradients.
     network = Network(
-        Block(conv=Conv2d(6, 1, stride=(2, 1)), relu=ReLU()), Conv2d(5, 1), GlobalAvgPool2d(), Flatten(),
-        input_channels=3, input_size=60,
-    )  # fmt: skip
+        Block(conv=Conv2d(6, 1, stride=(2, 1)), relu=ReLU()),
+        Conv2d(5, 1),
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=3,
+        input_size=60,
+    )
     model = begin(network, preprocess=Preprocess(60, mode="RGB", mean=COLOURS.mean, std=COLOURS.std))
     expected, _, _ = by_hand(network, OPTIMIZERS["momentum"], model.preprocess, [make_plan(0, 60)], model.weights())
     model.train_step(make_plan(0, 60))

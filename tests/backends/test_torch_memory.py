@@ -16,8 +16,8 @@ from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvg
 from mlpconv.arch.network import Network, Preprocess  # noqa: E402
 from mlpconv.arch.shapes import num_classes  # noqa: E402
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend  # noqa: E402
-from mlpconv.backends.fold import can_fold  # noqa: E402
-from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16  # noqa: E402
+from mlpconv.backends.common.resize_folding import can_fold  # noqa: E402
+from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
 from mlpconv.models import create_model, nin_block  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
@@ -60,14 +60,26 @@ def measured_and_predicted(network, batch, precision, source, optimizer=None, pl
 
 
 FOLDED = Network(
-    nin_block(16, kernel_size=11, stride=4), MaxPool2d(3, stride=2), Dropout(0.5), nin_block(5, 3), GlobalAvgPool2d(),
-    Flatten(), input_size=112,
-)  # fmt: skip
+    nin_block(16, kernel_size=11, stride=4),
+    MaxPool2d(3, stride=2),
+    Dropout(0.5),
+    nin_block(5, 3),
+    GlobalAvgPool2d(),
+    Flatten(),
+    input_size=112,
+)
 UNEVEN = Network(Conv2d(8, 15, stride=4), ReLU(), MaxPool2d(3, stride=2), Flatten(), Linear(5), input_size=224)
 PLAIN = Network(
-    Conv2d(24, 3, padding=1), ReLU(), MaxPool2d(2, stride=2), Flatten(), Linear(512), ReLU(), Dropout(0.5), Linear(5),
+    Conv2d(24, 3, padding=1),
+    ReLU(),
+    MaxPool2d(2, stride=2),
+    Flatten(),
+    Linear(512),
+    ReLU(),
+    Dropout(0.5),
+    Linear(5),
     input_size=28,
-)  # fmt: skip
+)
 NORMED = create_model("nin_28")
 
 

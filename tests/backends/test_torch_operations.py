@@ -9,11 +9,11 @@ from torch import nn
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Network
-from mlpconv.backends import torch as backend
-from mlpconv.backends import torch_convolutions
-from mlpconv.backends.torch_convolutions import Convolution, Convolutions
-from mlpconv.backends.torch_forward import operations
-from mlpconv.backends.torch_pooling import PooledReLU
+from mlpconv.backends.pytorch import backend as backend
+from mlpconv.backends.pytorch import convolutions
+from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions
+from mlpconv.backends.pytorch.forward import operations
+from mlpconv.backends.pytorch.pooling import PooledReLU
 
 
 def gradients(run, x, module):
@@ -30,9 +30,13 @@ def rows(draw):
     """Convolutions in a row as (kernel, stride, padding, channels, bias, relu), and the size of a map they fit on."""
     count = draw(st.integers(1, 4))
     each = st.tuples(
-        st.sampled_from([1, 1, 3, 5]), st.integers(1, 2), st.integers(0, 2), st.integers(1, 20), st.booleans(),
+        st.sampled_from([1, 1, 3, 5]),
+        st.integers(1, 2),
+        st.integers(0, 2),
+        st.integers(1, 20),
         st.booleans(),
-    )  # fmt: skip
+        st.booleans(),
+    )
     return draw(st.lists(each, min_size=count, max_size=count)), draw(st.integers(30, 41))
 
 
@@ -52,7 +56,7 @@ def test_convolutions_in_a_row_are_the_layers(drawn, batch):
         )
     module = nn.Sequential(*modules)
     x = torch.randn(batch, 16, side, side - 3)
-    assert torch_convolutions.is_fused(x)
+    assert convolutions.is_fused(x)
     expected, found = gradients(module, x, module), gradients(Convolutions(steps), x, module)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max() + 1e-3))
@@ -85,9 +89,13 @@ def test_a_gradient_of_somebody_else_is_not_overwritten():
 
 
 @given(
-    kernel=st.integers(1, 4), stride=st.integers(1, 3), padding=st.integers(0, 1), ceil_mode=st.booleans(),
-    batch=st.sampled_from([1, 5, 16, 37]), dtype=st.sampled_from([torch.float32, torch.bfloat16]),
-)  # fmt: skip
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 1),
+    ceil_mode=st.booleans(),
+    batch=st.sampled_from([1, 5, 16, 37]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
 @settings(max_examples=60)
 def test_pooling_with_its_relu_is_the_two_layers(kernel, stride, padding, ceil_mode, batch, dtype):
     pool = nn.MaxPool2d(kernel, stride, min(padding, kernel // 2), ceil_mode=ceil_mode)
@@ -136,9 +144,16 @@ def test_dropout_differs_between_places_and_draws_and_not_between_equal_seeds():
 
 def test_an_mlpconv_block_is_one_operation_and_its_pooling_another():
     network = Network(
-        Conv2d(4, 3), ReLU(), Conv2d(4, 1), ReLU(), MaxPool2d(2), Conv2d(3, 1), GlobalAvgPool2d(), Flatten(),
+        Conv2d(4, 3),
+        ReLU(),
+        Conv2d(4, 1),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(3, 1),
+        GlobalAvgPool2d(),
+        Flatten(),
         input_size=12,
-    )  # fmt: skip
+    )
     found = operations(network, backend.native(network), (1, 12, 12))
     assert [type(each) for each in found[:3]] == [Convolutions, PooledReLU, Convolutions]
     assert [each.relu for each in found[0].convolutions] == [True, False]

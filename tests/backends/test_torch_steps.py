@@ -26,9 +26,9 @@ from torch_steps import (
 )
 
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Metrics, Optimizer, StepPlan
-from mlpconv.backends.fold import can_fold
+from mlpconv.backends.common.resize_folding import can_fold
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import decays, is_statistic
 from mlpconv.errors import WeightsError
 
@@ -218,11 +218,14 @@ def test_a_training_state_is_a_copy():
     same(state, before)
 
 
-@pytest.mark.parametrize(("network", "optimizer", "message"), [
-    (PLAIN, Optimizer("adam"), r"block1\.conv\.weight/exp_avg differs: another optimiser"),
-    (PLAIN, Optimizer(), r"block1\.conv\.weight/momentum_buffer differs: another optimiser"),
-    (FOLDED, OPTIMIZERS["momentum"], "these weights belong to another network"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "optimizer", "message"),
+    [
+        (PLAIN, Optimizer("adam"), r"block1\.conv\.weight/exp_avg differs: another optimiser"),
+        (PLAIN, Optimizer(), r"block1\.conv\.weight/momentum_buffer differs: another optimiser"),
+        (FOLDED, OPTIMIZERS["momentum"], "these weights belong to another network"),
+    ],
+)
 def test_a_foreign_training_state_is_refused(network, optimizer, message):
     state = begin().training_state()
     with pytest.raises(WeightsError, match=message):

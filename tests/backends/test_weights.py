@@ -140,13 +140,16 @@ NETWORK = Network(Block(conv=Conv2d(3, 3)), GlobalAvgPool2d(), Flatten(), input_
 GOOD = random_weights(NETWORK, dtype=np.float32)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"block1.conv.bias": None}, r"missing: block1\.conv\.bias; not in the network: none"),
-    ({"fc1.bias": np.zeros(3, np.float32)}, r"missing: none; not in the network: fc1\.bias"),
-    ({"block1.conv.bias": np.zeros(4, np.float32)}, r"block1\.conv\.bias has the shape \(4,\), .* needs \(3,\)"),
-    ({"block1.conv.bias": np.zeros(3)}, r"block1\.conv\.bias is float64, expected is float32"),
-    ({"block1.conv.bias": np.array([0, np.nan, 0], np.float32)}, r"block1\.conv\.bias holds NaN or infinite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"block1.conv.bias": None}, r"missing: block1\.conv\.bias; not in the network: none"),
+        ({"fc1.bias": np.zeros(3, np.float32)}, r"missing: none; not in the network: fc1\.bias"),
+        ({"block1.conv.bias": np.zeros(4, np.float32)}, r"block1\.conv\.bias has the shape \(4,\), .* needs \(3,\)"),
+        ({"block1.conv.bias": np.zeros(3)}, r"block1\.conv\.bias is float64, expected is float32"),
+        ({"block1.conv.bias": np.array([0, np.nan, 0], np.float32)}, r"block1\.conv\.bias holds NaN or infinite"),
+    ],
+)
 def test_weights_of_another_network_are_refused(change: dict, message: str):
     weights = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(WeightsError, match=f"^w.safetensors: .*{message}"):

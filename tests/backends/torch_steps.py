@@ -6,8 +6,8 @@ import pytest
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import num_classes
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import INITIALIZERS, initialize
 
 torch = pytest.importorskip("torch")
@@ -71,14 +71,16 @@ def full_plan(step=0, size=12, count=8):
     """A plan that tells everything a plan can tell."""
     draw = np.random.default_rng([8, step])
     return make_plan(
-        step, size, count,
+        step,
+        size,
+        count,
         flip=draw.random(count) < 0.5,
         shift=draw.integers(-3, 4, (count, 2)),
         erase=np.concatenate([draw.integers(-3, 8, (count, 2)), draw.integers(0, 6, (count, 2))], axis=1),
         partner=draw.permutation(count),
         mix=0.7,
         label_smoothing=0.1,
-    )  # fmt: skip
+    )
 
 
 def same(one, other):

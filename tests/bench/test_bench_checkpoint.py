@@ -17,10 +17,25 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs/json/bench-checkpoint.sch
 def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     pytest.importorskip("torch")
     ran = subprocess.run(
-        [sys.executable, "-m", "mlpconv", "bench", "checkpoint", "--rounds=2", "--batch-size=4", "--json",
-         "--folder", tmp_path, "--out", tmp_path / "new"],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mlpconv",
+            "bench",
+            "checkpoint",
+            "--rounds=2",
+            "--batch-size=4",
+            "--json",
+            "--folder",
+            tmp_path,
+            "--out",
+            tmp_path / "new",
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+    )
     result = json.loads(ran.stdout)
     jsonschema.validate(result, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert result == json.loads((tmp_path / "new/checkpoint.json").read_text())
@@ -29,8 +44,11 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     values = 8 * 1_992_166
     assert values < result["bytes"] < values * 1.01
     assert result["gates"][1] == {
-        "name": "bytes of a checkpoint with momentum", "value": result["bytes"], "bound": 20e6, "passed": True,
-    }  # fmt: skip
+        "name": "bytes of a checkpoint with momentum",
+        "value": result["bytes"],
+        "bound": 20e6,
+        "passed": True,
+    }
     assert result["save_seconds"] == pytest.approx(sum(result["rounds"]["save_seconds"]) / 2)
     assert result["saves_per_epoch"] == 1 + result["epoch_seconds"] // 300
     assert result["share"] == pytest.approx(
@@ -45,6 +63,8 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "mlpconv", "bench", "checkpoint", "--folder", tmp_path / "no"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ran.returncode, ran.stderr) == (2, f"error: --folder {tmp_path / 'no'}: there is no such directory\n")

@@ -12,8 +12,8 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError
-from mlpconv.runs.classifier import Classifier
-from mlpconv.runs.session import Session
+from mlpconv.inference.classifier import Classifier
+from mlpconv.jobs.session import Session
 from mlpconv.training.recipe import Recipe
 
 torch = pytest.importorskip("torch")
@@ -55,9 +55,13 @@ DATA = draw(60)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     recipe = Recipe(
-        model=f"{__name__}:corners", epochs=12, batch_size=6, learning_rate=0.1, precision="float32",
+        model=f"{__name__}:corners",
+        epochs=12,
+        batch_size=6,
+        learning_rate=0.1,
+        precision="float32",
         initializer=INITIALIZERS["open"],
-    )  # fmt: skip
+    )
     recorder = Session(recipe, data=Splits(DATA, DATA), device="cpu").run(tmp_path_factory.mktemp("explain") / "run")
     list(recorder)
     return recorder.run
@@ -71,7 +75,7 @@ def classifier(run):
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("seed", range(5))
 def test_grad_cam_at_the_last_block_is_the_class_map_up_to_clipping_and_scale(rectified, seed):
-    from mlpconv.backends.torch import build
+    from mlpconv.backends.pytorch.backend import build
 
     network = corners(rectified=rectified)
     model = build(network, Preprocess(8))
@@ -165,9 +169,9 @@ def test_the_result(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.1, 0.3, "better by deletion"), (-0.3, -0.1, "worse by deletion"),
-                              (-0.1, 0.1, "not told apart by deletion")],
-)  # fmt: skip
+    ("low", "high", "said"),
+    [(0.1, 0.3, "better by deletion"), (-0.3, -0.1, "worse by deletion"), (-0.1, 0.1, "not told apart by deletion")],
+)
 def test_words_say_no_more_than_the_intervals(low, high, said):
     found = {
         "mean": 0,

@@ -42,8 +42,11 @@ def test_the_result_is_as_its_schema_says(told):
     assert told == [(folder.SMALL, 7, 1.5), (0, 7, 1.5)] * 3
     assert len(lines) == 5
     assert [gate["passed"] for gate in result["gates"]] == [
-        result["images"] / result["seconds"] >= 2400, result["speedup"] >= 100, True, True,
-    ]  # fmt: skip
+        result["images"] / result["seconds"] >= 2400,
+        result["speedup"] >= 100,
+        True,
+        True,
+    ]
     assert [gate["value"] for gate in result["gates"][2:]] == [trained["ratio"], 6e-9]
     page = folder_report.markdown(result)
     for line in (*folder_report.lines(result), *folder_report.gates(result)):

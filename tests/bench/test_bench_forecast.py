@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mlpconv.backends.torch_convolutions import COMPUTES_BFLOAT16
+from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16
 from mlpconv.bench import forecast, forecast_report, overhead
 from mlpconv.bench.overhead_case import Job
 from mlpconv.errors import NetworkError
@@ -26,8 +26,10 @@ def check(result):
 def command(tmp_path, *arguments):
     ran = subprocess.run(
         [sys.executable, "-m", "mlpconv", "bench", *arguments, "--threads=1", "--json", "--out", str(tmp_path)],
-        capture_output=True, text=True, env=os.environ,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert ran.returncode == 0, ran.stderr
     result = check(json.loads(ran.stdout))
     assert result == json.loads((tmp_path / f"{arguments[0]}.json").read_text())
@@ -40,8 +42,10 @@ def test_forecast(tmp_path):
     )
     assert [case["batch_size"] for case in result["time"]] == [4, 32]
     assert [(case["precision"], case["batch_size"]) for case in result["memory"]] == [
-        ("float32", 4), ("float32", 32), *[("bfloat16", 4), ("bfloat16", 32)] * COMPUTES_BFLOAT16
-    ]  # fmt: skip
+        ("float32", 4),
+        ("float32", 32),
+        *[("bfloat16", 4), ("bfloat16", 32)] * COMPUTES_BFLOAT16,
+    ]
     for case in result["memory"]:
         assert abs(forecast.error(case["training"])) < 0.25
     assert "| lenet | 32 |" in page
@@ -64,10 +68,16 @@ def pair(predicted, measured=100):
     return {"predicted": predicted, "measured": measured}
 
 
-@pytest.mark.parametrize(("seconds", "training", "passed"), [
-    (80, 110, [True, True, True]), (74, 110, [False, True, True]), (126, 86, [False, True, True]),
-    (100, 84, [True, False, True]), (100, 116, [True, False, True]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "training", "passed"),
+    [
+        (80, 110, [True, True, True]),
+        (74, 110, [False, True, True]),
+        (126, 86, [False, True, True]),
+        (100, 84, [True, False, True]),
+        (100, 116, [True, False, True]),
+    ],
+)
 def test_a_gate_holds_within_its_bound_on_both_sides(seconds, training, passed):
     times = [{"seconds": pair(100)}, {"seconds": pair(seconds)}]
     memory = [{"training": pair(training), "prediction": pair(100)}]
@@ -76,9 +86,15 @@ def test_a_gate_holds_within_its_bound_on_both_sides(seconds, training, passed):
 
 
 def test_shares_are_taken_within_each_round():
-    found = {"bare": [10.0, 20.0, 10.0], "whole": [10.1, 20.1, 13.0], "outside": [0.05, 0.2, 0.05],
-             "notebook": [0.005, 0.02, 0.006], "report": [1.0, 2.0, 3.0], "recipe_seconds": 100.0,
-             "precision": "float32"}  # fmt: skip
+    found = {
+        "bare": [10.0, 20.0, 10.0],
+        "whole": [10.1, 20.1, 13.0],
+        "outside": [0.05, 0.2, 0.05],
+        "notebook": [0.005, 0.02, 0.006],
+        "report": [1.0, 2.0, 3.0],
+        "recipe_seconds": 100.0,
+        "precision": "float32",
+    }
     result = overhead.summarize(found, Job(batch_size=4, steps=2, rounds=3, threads=1))
     assert result["overhead_share"] == pytest.approx(0.01)
     assert result["outside_share"] == pytest.approx(0.05 / 10.1)

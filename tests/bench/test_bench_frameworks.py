@@ -45,8 +45,11 @@ def test_medians_ratios_and_gates(monkeypatch):
     result = frameworks.measure(JOB, 2, pythons={"mxnet": "/there/python"})
     check(result)
     assert {name: each["ratio"] for name, each in result["frameworks"].items()} == {
-        "torch": 2.25, "tensorflow": 1.0, "jax": 0.9, "mxnet": 2.0,
-    }  # fmt: skip
+        "torch": 2.25,
+        "tensorflow": 1.0,
+        "jax": 0.9,
+        "mxnet": 2.0,
+    }
     assert frameworks.notes(result)[2] == "FAIL  jax: 0.90 (≥ 0.95)"
     assert told[1:3] == [("torch", "ours_float32", None), ("torch", "d2l", None)]
     assert told[7:9] == [("mxnet", "ours_float32", "/there/python"), ("mxnet", "gluon_loop", "/there/python")]
@@ -94,8 +97,9 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     ]
     ran = subprocess.run(
         [sys.executable, "-m", "mlpconv", "bench", "frameworks", *arguments, "--json", "--out", tmp_path],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     check(result)

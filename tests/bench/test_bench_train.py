@@ -17,16 +17,24 @@ JOB = Job(batch_size=128, image_size=224, steps=6, warmup=2, threads=2)
 TINY = [
     f"--{name}={value}"
     for name, value in {
-        "steps": 1, "warmup": 1, "rounds": 1, "batch-size": 4, "image-size": 80, "peak-size": 128, "threads": 1,
+        "steps": 1,
+        "warmup": 1,
+        "rounds": 1,
+        "batch-size": 4,
+        "image-size": 80,
+        "peak-size": 128,
+        "threads": 1,
     }.items()
-]  # fmt: skip
+]
 
 
 def command(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "mlpconv", "bench", *arguments],
-        capture_output=True, text=True, env=os.environ | environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
 
 
 def check(result):
@@ -91,8 +99,11 @@ def test_medians_ratios_within_rounds_and_gates():
     check(result)
     assert (result["ours"], result["ours_float32"], result["d2l"], result["keras"]) == (150, 60, 30, 75)
     assert result["ratios"] == {
-        "ours_to_d2l": 5, "ours_float32_to_d2l": 3, "ours_to_keras": 2, "ours_float32_to_keras": 1.2,
-    }  # fmt: skip
+        "ours_to_d2l": 5,
+        "ours_float32_to_d2l": 3,
+        "ours_to_keras": 2,
+        "ours_float32_to_keras": 1.2,
+    }
     flops = result["flops_per_image"]["nominal"]
     assert result["share_of_peak_nominal"] == pytest.approx(150 * flops / 0.8e12)
     assert result["share_of_peak"] == pytest.approx(150 * result["flops_per_image"]["executed"] / 0.8e12)

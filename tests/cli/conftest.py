@@ -56,9 +56,22 @@ def cli(monkeypatch, capsys, tmp_path):
 
 
 DIGITS = (
-    "train", "--data", "digits", "--model", "nin_28", "--image-size", "14", "--batch-size", "32",
-    "--epochs", "1", "--precision", "float32", "--set", "augmentation.flip=false",
-)  # fmt: skip
+    "train",
+    "--data",
+    "digits",
+    "--model",
+    "nin_28",
+    "--image-size",
+    "14",
+    "--batch-size",
+    "32",
+    "--epochs",
+    "1",
+    "--precision",
+    "float32",
+    "--set",
+    "augmentation.flip=false",
+)
 """A network that learns the handwritten digits in about a second."""
 
 

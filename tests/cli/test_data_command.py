@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mlpconv.data.sources as sources
+import mlpconv.data.known.registry as sources
 from mlpconv.data import Source, SourceFile, write_idx
 
 
@@ -29,9 +29,16 @@ def toy(tmp_path, monkeypatch):
         contents = gzip.decompress((stored / f"{name}.gz").read_bytes())
         files.append(SourceFile(role=role, name=name, size=len(contents), sha256=hashlib.sha256(contents).hexdigest()))
     source = Source(
-        name="toy", title="Toy", class_names=("a", "b"), image_shape=(5, 5, 1), counts=(6, 4), licence="MIT",
-        citation="-", files=tuple(files), debian_directory=str(stored),
-    )  # fmt: skip
+        name="toy",
+        title="Toy",
+        class_names=("a", "b"),
+        image_shape=(5, 5, 1),
+        counts=(6, 4),
+        licence="MIT",
+        citation="-",
+        files=tuple(files),
+        debian_directory=str(stored),
+    )
     monkeypatch.setitem(sources._SOURCES, "toy", source)
     return stored
 

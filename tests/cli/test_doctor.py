@@ -21,7 +21,7 @@ def test_a_whole_machine(cli):
 
 def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "mlpconv.backends.torch", raising=False)
+    monkeypatch.delitem(sys.modules, "mlpconv.backends.pytorch.backend", raising=False)
     said = cli("doctor")
     assert said.code == 2
     assert 'pip install "mlpconv[torch]"' in said.out
@@ -63,7 +63,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path)
 
 
 def test_gpus_are_named(cli, monkeypatch):
-    import mlpconv.backends.torch as backend
+    import mlpconv.backends.pytorch.backend as backend
 
     monkeypatch.setattr(backend, "list_gpus", lambda: [("cuda:0", "Made Up", 8 * 2**30), ("mps", "Shared", 0)])
     assert cli("doctor", "--json").json()["gpus"][0] == {

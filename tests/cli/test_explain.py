@@ -59,9 +59,20 @@ def test_what_cannot_be_explained_is_said(cli, digits_run, arguments, message):
 
 def test_maps_of_one_position_are_named(cli, digit):
     trained = cli(
-        "train", "--data", "digits", "--model", "nin_28", "--image-size", "4", "--epochs", "1", "--out", "small",
-        "--precision", "float32",
-    )  # fmt: skip
+        "train",
+        "--data",
+        "digits",
+        "--model",
+        "nin_28",
+        "--image-size",
+        "4",
+        "--epochs",
+        "1",
+        "--out",
+        "small",
+        "--precision",
+        "float32",
+    )
     assert trained.code == 0
     said = cli("explain", "small", digit[0])
     assert said.code == 0

@@ -10,10 +10,24 @@ import pytest
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
 CHECKED = {
-    "compare", "convert", "data-check", "data-clean",
-    "data-get", "data-list", "doctor", "evaluate", "explain", "models", "predict", "predict-out", "recipes",
-    "report", "runs", "summary", "train",
-}  # fmt: skip
+    "compare",
+    "convert",
+    "data-check",
+    "data-clean",
+    "data-get",
+    "data-list",
+    "doctor",
+    "evaluate",
+    "explain",
+    "models",
+    "predict",
+    "predict-out",
+    "recipes",
+    "report",
+    "runs",
+    "summary",
+    "train",
+}
 
 
 def check(name, value):

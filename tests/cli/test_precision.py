@@ -12,16 +12,27 @@ from mlpconv.runs.run import Run
 
 REFUSED = "precision bfloat16: PyTorch has no fast convolutions in bfloat16 for this processor"
 TRAIN = (
-    "train", "--data", "digits", "--model", "lenet", "--epochs", "2", "--batch-size", "64", "--image-size", "28",
-    "--device", "cpu",
-)  # fmt: skip
+    "train",
+    "--data",
+    "digits",
+    "--model",
+    "lenet",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "64",
+    "--image-size",
+    "28",
+    "--device",
+    "cpu",
+)
 
 
 @pytest.fixture
 def without_bfloat16(monkeypatch):
     """As on a processor that has no bfloat16 at all."""
-    monkeypatch.setattr("mlpconv.backends.torch.COMPUTES_BFLOAT16", False)
-    monkeypatch.setattr("mlpconv.backends.torch_convolutions.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.pytorch.backend.COMPUTES_BFLOAT16", False)
+    monkeypatch.setattr("mlpconv.backends.pytorch.convolutions.COMPUTES_BFLOAT16", False)
     monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda: False)
 
 
@@ -46,13 +57,16 @@ def refused(said):
     return said
 
 
-@pytest.mark.parametrize("arguments", [
-    ("--precision", "bfloat16"),
-    ("--precision", "bfloat16", "--dry-run"),
-    ("--precision", "bfloat16", "--json"),
-    ("--set", "precision=bfloat16"),
-    ("--recipe", "rounded.toml"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--precision", "bfloat16"),
+        ("--precision", "bfloat16", "--dry-run"),
+        ("--precision", "bfloat16", "--json"),
+        ("--set", "precision=bfloat16"),
+        ("--recipe", "rounded.toml"),
+    ],
+)
 def test_training_in_bfloat16_is_refused_before_anything_is_written(cli, tmp_path, without_bfloat16, arguments):
     (tmp_path / "rounded.toml").write_text('base = "quick"\nprecision = "bfloat16"\n')
     refused(cli(*TRAIN, *arguments, "--out", "run"))
@@ -63,10 +77,15 @@ def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewher
     image = tmp_path / "image.png"
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(image)
     for command in (
-        ("evaluate", "whole"), ("predict", "whole", image), ("report", "whole"), ("compare", "whole", "part"),
-        ("runs",), (*TRAIN, "--from", "whole", "--out", "again"), (*TRAIN, "--weights", "whole", "--out", "further"),
+        ("evaluate", "whole"),
+        ("predict", "whole", image),
+        ("report", "whole"),
+        ("compare", "whole", "part"),
+        ("runs",),
+        (*TRAIN, "--from", "whole", "--out", "again"),
+        (*TRAIN, "--weights", "whole", "--out", "further"),
         (*TRAIN, "--pretrained", "whole", "--out", "tuned"),
-    ):  # fmt: skip
+    ):
         said = cli(*command)
         assert said.code == 0, (command, said.err)
     assert {Run(name).config.precision for name in ("again", "further", "tuned")} == {"float32"}

@@ -61,9 +61,12 @@ def in_terminal(*arguments, environment):
     """What a command writes into a terminal of its own."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlpconv", *arguments], stdout=follower, stderr=follower, stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "mlpconv", *arguments],
+        stdout=follower,
+        stderr=follower,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, "COLUMNS": "100", **environment},
-    )  # fmt: skip
+    )
     os.close(follower)
     shown = b""
     try:

@@ -10,9 +10,21 @@ from mlpconv.studies.answers import outcomes
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 FAMILY = (
-    "study", "family", "--budget", "small", "--data", "digits", "--images", "128", "--seeds", "1", "--image-size", "32",
-    "--out", "pages",
-)  # fmt: skip
+    "study",
+    "family",
+    "--budget",
+    "small",
+    "--data",
+    "digits",
+    "--images",
+    "128",
+    "--seeds",
+    "1",
+    "--image-size",
+    "32",
+    "--out",
+    "pages",
+)
 
 
 def check(name, value):

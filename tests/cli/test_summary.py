@@ -17,9 +17,17 @@ def test_the_chapters_table(cli):
     assert said.code == 0
     rows = {line.split()[0]: line.split() for line in said.out.splitlines() if line.strip()}
     shapes = {
-        "input": "1×224×224", "block1": "96×54×54", "pool1": "96×26×26", "block2": "256×26×26", "pool2": "256×12×12",
-        "block3": "384×12×12", "pool3": "384×5×5", "dropout1": "384×5×5", "block4": "10×5×5", "gap": "10×1×1",
-    }  # fmt: skip
+        "input": "1×224×224",
+        "block1": "96×54×54",
+        "pool1": "96×26×26",
+        "block2": "256×26×26",
+        "pool2": "256×12×12",
+        "block3": "384×12×12",
+        "pool3": "384×5×5",
+        "dropout1": "384×5×5",
+        "block4": "10×5×5",
+        "gap": "10×1×1",
+    }
     for name, shape in shapes.items():
         assert shape in rows[name]
     assert rows["flatten"][2] == "10"

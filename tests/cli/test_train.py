@@ -13,16 +13,29 @@ import numpy as np
 import pytest
 from precision import needs_bfloat16
 
+from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
-from mlpconv.runs.stop import Stop
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 DIGITS = [
-    "train", "--data", "digits", "--model", "nin_28", "--image-size", "14", "--batch-size", "32", "--epochs", "1",
-    "--precision", "float32", "--set", "augmentation.flip=false",
-]  # fmt: skip
+    "train",
+    "--data",
+    "digits",
+    "--model",
+    "nin_28",
+    "--image-size",
+    "14",
+    "--batch-size",
+    "32",
+    "--epochs",
+    "1",
+    "--precision",
+    "float32",
+    "--set",
+    "augmentation.flip=false",
+]
 LONG = [*DIGITS, "--epochs", "3"]
 QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 
@@ -46,9 +59,12 @@ def start(*arguments, program=None):
     # One thread, whatever the tester's own setting: another number rounds differently.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLPCONV_ALLOCATOR": "keep"}
     return subprocess.Popen(
-        [sys.executable, *command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, *command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=environment,
-    )  # fmt: skip
+    )
 
 
 def wait_for(stream, text):
@@ -237,21 +253,24 @@ def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
         assert Run(place).config.precision == ("bfloat16" if has else "float32")
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--max-time", "soon"], "--max-time soon: expected a time such as 90s"),
-    (["--checkpoint-every", "often"], "--checkpoint-every often: expected a time such as 90s, 30m or 2h or, in"),
-    (["--checkpoint-every", "0 steps"], "--checkpoint-every 0 steps: give 1 step or more"),
-    (["--resume-with", "epochs"], "latest: there is no run in ./runs"),
-    (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
-    (["--from", "x"], "x: there is no such directory"),
-    (["--resume"], "latest: there is no run in ./runs"),
-    (["--set", "learn_rate=3"], "--set: unknown key 'learn_rate'; did you mean 'learning_rate'"),
-    (["--optimizer", "adan"], "command line: optimizer: unknown name 'adan'; did you mean 'adam'"),
-    (["--epochs", "0"], "command line: epochs must be at least 1"),
-    (["--precision", "half"], "command line: unknown precision 'half'"),
-    (["--device", "gpu"], "unknown device 'gpu'"),
-    (["--model", "nim"], "unknown model 'nim'; did you mean 'nin'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-time", "soon"], "--max-time soon: expected a time such as 90s"),
+        (["--checkpoint-every", "often"], "--checkpoint-every often: expected a time such as 90s, 30m or 2h or, in"),
+        (["--checkpoint-every", "0 steps"], "--checkpoint-every 0 steps: give 1 step or more"),
+        (["--resume-with", "epochs"], "latest: there is no run in ./runs"),
+        (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
+        (["--from", "x"], "x: there is no such directory"),
+        (["--resume"], "latest: there is no run in ./runs"),
+        (["--set", "learn_rate=3"], "--set: unknown key 'learn_rate'; did you mean 'learning_rate'"),
+        (["--optimizer", "adan"], "command line: optimizer: unknown name 'adan'; did you mean 'adam'"),
+        (["--epochs", "0"], "command line: epochs must be at least 1"),
+        (["--precision", "half"], "command line: unknown precision 'half'"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--model", "nim"], "unknown model 'nim'; did you mean 'nin'"),
+    ],
+)
 def test_mistakes_are_told_in_one_message_before_any_work(cli, tmp_path, arguments, message):
     said = cli("train", "--data", "digits", *arguments)
     assert said.code == 2
@@ -277,10 +296,15 @@ def test_training_that_fails_has_an_exit_code_of_its_own(cli):
     assert "a lower learning rate (--lr" in said.err
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("5m", {"checkpoint_every": 300}), ("30s", {"checkpoint_every": 30}), ("200steps", {"checkpoint_steps": 200}),
-    ("1 step", {"checkpoint_steps": 1}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("5m", {"checkpoint_every": 300}),
+        ("30s", {"checkpoint_every": 30}),
+        ("200steps", {"checkpoint_steps": 200}),
+        ("1 step", {"checkpoint_steps": 1}),
+    ],
+)
 def test_how_often_to_save_is_read(text, told):
     from mlpconv.cli.train import _every
 
@@ -289,13 +313,13 @@ def test_how_often_to_save_is_read(text, told):
 
 def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, monkeypatch):
     from mlpconv.data import ImageDataset, Splits, dataset_source
-    from mlpconv.runs import material
+    from mlpconv.jobs import run_data
 
     def load(name, **_):
         images, labels = np.zeros((40, 28, 28, 1), np.uint8), np.arange(40) % 10
         return Splits(*(ImageDataset(images, labels, dataset_source(name).class_names, name) for _ in range(2)))
 
-    monkeypatch.setattr(material, "load_dataset", load)
+    monkeypatch.setattr(run_data, "load_dataset", load)
     plan = cli("train", "--dry-run", "--json").json()
     assert (plan["recipe_name"], plan["data"]["name"]) == ("quick", "fashion-mnist")
     assert plan["recipe"]["model"] == "nin"

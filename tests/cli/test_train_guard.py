@@ -10,9 +10,22 @@ from mlpconv.runs.run import Run
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 DIGITS = (
-    "train", "--data", "digits", "--model", "nin_28", "--image-size", "14", "--batch-size", "32",
-    "--epochs", "1", "--precision", "float32", "--set", "augmentation.flip=false",
-)  # fmt: skip
+    "train",
+    "--data",
+    "digits",
+    "--model",
+    "nin_28",
+    "--image-size",
+    "14",
+    "--batch-size",
+    "32",
+    "--epochs",
+    "1",
+    "--precision",
+    "float32",
+    "--set",
+    "augmentation.flip=false",
+)
 WILD = (*DIGITS, "--lr", "1e30", "--optimizer", "sgd", "--epochs", "2")
 
 

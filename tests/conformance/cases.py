@@ -11,10 +11,21 @@ from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Augmentation, Recipe
 
 SIZES = {
-    "nin": 224, "nin_imagenet": 224, "nin_cifar10": 32, "nin_cifar100": 32, "nin_svhn": 32, "nin_28": 28,
-    "nin_32": 32, "nin_fast": 28, "nin11": 64, "nin16": 64, "nin19": 64,
-    "lenet": 28, "alexnet": 96, "vgg11": 32,
-}  # fmt: skip
+    "nin": 224,
+    "nin_imagenet": 224,
+    "nin_cifar10": 32,
+    "nin_cifar100": 32,
+    "nin_svhn": 32,
+    "nin_28": 28,
+    "nin_32": 32,
+    "nin_fast": 28,
+    "nin11": 64,
+    "nin16": 64,
+    "nin19": 64,
+    "lenet": 28,
+    "alexnet": 96,
+    "vgg11": 32,
+}
 """Every registered network with the side of the images that it is tried on."""
 
 GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19")]
@@ -41,9 +52,11 @@ def without_dropout(network: Network) -> Network:
         return Dropout(0.0) if isinstance(layer, Dropout) else layer
 
     layers = {
-        name: Block(**{part: off(inner) for part, inner in layer.layers.items()}) if isinstance(layer, Block) else
-        off(layer) for name, layer in network.layers.items()
-    }  # fmt: skip
+        name: Block(**{part: off(inner) for part, inner in layer.layers.items()})
+        if isinstance(layer, Block)
+        else off(layer)
+        for name, layer in network.layers.items()
+    }
     return network.replace(layers)
 
 
@@ -108,9 +121,16 @@ def small_plans(count: int = 4) -> list[StepPlan]:
 
 
 FIFTY = Recipe(
-    model="lenet", epochs=10, batch_size=16, learning_rate=0.02, schedule="one-cycle", label_smoothing=0.05, seed=5,
-    optimizer=Optimizer(momentum=0.9, weight_decay=1e-3), augmentation=Augmentation(flip=True, shift=2, erase=4),
-)  # fmt: skip
+    model="lenet",
+    epochs=10,
+    batch_size=16,
+    learning_rate=0.02,
+    schedule="one-cycle",
+    label_smoothing=0.05,
+    seed=5,
+    optimizer=Optimizer(momentum=0.9, weight_decay=1e-3),
+    augmentation=Augmentation(flip=True, shift=2, erase=4),
+)
 FIFTY_NETWORK = Network(
     Block(conv=Conv2d(12, 5, padding=2), relu=ReLU(), mlp1=Conv2d(12, 1), relu1=ReLU()),
     MaxPool2d(3, stride=2),
@@ -120,9 +140,9 @@ FIFTY_NETWORK = Network(
     input_size=28,
 )
 FIFTY_LABELS = np.arange(80) % 10
-FIFTY_IMAGES = np.clip(
-    images(FIFTY_NETWORK, 80, 28) // 2 + (FIFTY_LABELS * 12)[:, None, None, None], 0, 255
-).astype(np.uint8)  # fmt: skip
+FIFTY_IMAGES = np.clip(images(FIFTY_NETWORK, 80, 28) // 2 + (FIFTY_LABELS * 12)[:, None, None, None], 0, 255).astype(
+    np.uint8
+)
 
 
 def fifty_plans() -> list[StepPlan]:

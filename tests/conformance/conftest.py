@@ -41,9 +41,11 @@ def run_on_torch(pytestconfig):
 
     def run(program: str, *arguments: str) -> str:
         ran = subprocess.run(
-            [python, str(HERE / program), *arguments], env=os.environ | {"PYTHONPATH": paths}, capture_output=True,
+            [python, str(HERE / program), *arguments],
+            env=os.environ | {"PYTHONPATH": paths},
+            capture_output=True,
             text=True,
-        )  # fmt: skip
+        )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 

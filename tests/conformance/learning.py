@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mlpconv.data import Splits, load_dataset
-from mlpconv.runs.session import Session
+from mlpconv.jobs.session import Session
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 

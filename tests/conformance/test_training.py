@@ -6,15 +6,13 @@ import pytest
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Metrics, Optimizer, StepPlan
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import Initializer, initialize
-from mlpconv.data.mapped import open_images
+from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import NetworkError, RecipeError, WeightsError
 
-DROPPING = Network(
-    Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3, input_size=10
-)  # fmt: skip
+DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3, input_size=10)
 
 
 def begin(backend, network=cases.SMALL, optimizer=None, precision="float32"):
@@ -77,9 +75,13 @@ def test_logits_of_several_chunks_and_of_none(backend):
 def test_images_are_made_to_fit_as_the_reference_does(backend, fit, size):
     preprocess = Preprocess(size, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3), fit=fit)
     network = Network(
-        Block(conv=Conv2d(4, 3, stride=2), relu=ReLU(), mlp1=Conv2d(3, 1)), MaxPool2d(2), GlobalAvgPool2d(), Flatten(),
-        input_channels=3, input_size=size,
-    )  # fmt: skip
+        Block(conv=Conv2d(4, 3, stride=2), relu=ReLU(), mlp1=Conv2d(3, 1)),
+        MaxPool2d(2),
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=3,
+        input_size=size,
+    )
     weights = cases.start(network)
     model = backend.build(network, preprocess)
     model.load_weights(weights)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mlpconv.backends import numpy as reference
 from mlpconv.backends.base import Optimizer
+from mlpconv.backends.reference import numpy as reference
 
 
 def gradients(module, x, targets):
@@ -53,18 +53,28 @@ def main(path: str) -> None:
     for name, optimizer in cases.OPTIMIZERS.items():
         small = cases.SMALL
         end, losses, hits = trajectory(
-            small, cases.start(small), optimizer, cases.small_plans(), cases.SMALL_IMAGES, cases.SMALL_LABELS,
+            small,
+            cases.start(small),
+            optimizer,
+            cases.small_plans(),
+            cases.SMALL_IMAGES,
+            cases.SMALL_LABELS,
             cases.preprocess(small),
-        )  # fmt: skip
+        )
         found |= {f"small/{name}/{key}": value for key, value in end.items()}
         found |= {f"small/{name}/losses": losses, f"small/{name}/hits": hits}
     net = cases.FIFTY_NETWORK
     optimizer = cases.FIFTY.optimizer
     assert isinstance(optimizer, Optimizer)
     _, losses, _ = trajectory(
-        net, cases.start(net), optimizer, cases.fifty_plans(), cases.FIFTY_IMAGES, cases.FIFTY_LABELS,
+        net,
+        cases.start(net),
+        optimizer,
+        cases.fifty_plans(),
+        cases.FIFTY_IMAGES,
+        cases.FIFTY_LABELS,
         cases.preprocess(net),
-    )  # fmt: skip
+    )
     found["fifty"] = losses
     np.savez(path, **found)
 

@@ -14,9 +14,12 @@ from mlpconv.errors import WeightsError
 from mlpconv.models import create_model
 
 NETWORK = Network(
-    Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()), Conv2d(3, 1), Flatten(), Linear(5),
+    Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),
+    Conv2d(3, 1),
+    Flatten(),
+    Linear(5),
     input_size=6,
-)  # fmt: skip
+)
 WEIGHTS = random_weights(NETWORK, dtype=np.float32)
 
 

@@ -41,8 +41,12 @@ def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
     weights = from_state_dict(network, read_torch_file(path), str(path))
     check_weights(network, weights, "converted")
     assert list(weights) == list(weight_shapes(network))
-    for ours, their in (("block1.conv1.weight", "0.0.weight"), ("block4.conv2.bias", "3.2.bias"),
-                        ("fc1.weight", "6.weight"), ("fc3.bias", "12.bias")):  # fmt: skip
+    for ours, their in (
+        ("block1.conv1.weight", "0.0.weight"),
+        ("block4.conv2.bias", "3.2.bias"),
+        ("fc1.weight", "6.weight"),
+        ("fc3.bias", "12.bias"),
+    ):
         np.testing.assert_array_equal(weights[ours], theirs[their].numpy())
 
 
@@ -100,19 +104,31 @@ def changed(**changes) -> dict[str, object]:
     return {name: value for name, value in state.items() if value is not None}
 
 
-@pytest.mark.parametrize(("state", "message"), [
-    (changed(_11__weight=np.zeros((7, 84), np.float32)), r"11.weight has the shape (7, 84) where the network has fc3"),
-    (changed(_11__bias=None), "it has 10 arrays, here are 9; the first without a partner is fc3.bias"),
-    (changed(_13__bias=np.zeros(3, np.float32)), "has 10 arrays, here are 11; the first without a partner is 13.bias"),
-    (changed(_0__bias=None, _0__running_mean=np.zeros(6, np.float32)), "0.running_mean has the shape (6,) where the"),
-    (changed(_0__bias=np.zeros(6, np.int64)), "conv1.bias holds int64 values; weights are floats"),
-    (changed(_0__bias=np.full(6, np.nan, np.float32)), "conv1.bias holds NaN or infinite values"),
-    (changed(_0__bias=np.full(6, 1e300)), "conv1.bias holds NaN or infinite values"),
-    ({}, "has 10 arrays, here are 0; the first without a partner is conv1.weight"),
-    ({"a.0.weight": 1, "b.1.weight": 2}, "'a.0.weight' is neither a name of this network (such as 'conv1.weight')"),
-    ({"conv1.weight": np.zeros((6, 1, 5, 5))}, "missing: conv1.bias, conv2.weight, conv2.bias and 6 more"),
-    ({"conv1.weight": np.zeros(1), "conv9.weight": np.zeros(1)}, "not in the network: conv9.weight"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            changed(_11__weight=np.zeros((7, 84), np.float32)),
+            r"11.weight has the shape (7, 84) where the network has fc3",
+        ),
+        (changed(_11__bias=None), "it has 10 arrays, here are 9; the first without a partner is fc3.bias"),
+        (
+            changed(_13__bias=np.zeros(3, np.float32)),
+            "has 10 arrays, here are 11; the first without a partner is 13.bias",
+        ),
+        (
+            changed(_0__bias=None, _0__running_mean=np.zeros(6, np.float32)),
+            "0.running_mean has the shape (6,) where the",
+        ),
+        (changed(_0__bias=np.zeros(6, np.int64)), "conv1.bias holds int64 values; weights are floats"),
+        (changed(_0__bias=np.full(6, np.nan, np.float32)), "conv1.bias holds NaN or infinite values"),
+        (changed(_0__bias=np.full(6, 1e300)), "conv1.bias holds NaN or infinite values"),
+        ({}, "has 10 arrays, here are 0; the first without a partner is conv1.weight"),
+        ({"a.0.weight": 1, "b.1.weight": 2}, "'a.0.weight' is neither a name of this network (such as 'conv1.weight')"),
+        ({"conv1.weight": np.zeros((6, 1, 5, 5))}, "missing: conv1.bias, conv2.weight, conv2.bias and 6 more"),
+        ({"conv1.weight": np.zeros(1), "conv9.weight": np.zeros(1)}, "not in the network: conv9.weight"),
+    ],
+)
 def test_weights_of_another_network_are_refused(state: dict, message: str):
     with pytest.raises(WeightsError, match=f"^net.pt: .*{re.escape(message)}"):
         from_state_dict(LENET, state, "net.pt")
@@ -174,11 +190,17 @@ def test_the_refusal_names_what_it_met(tmp_path: Path):
         read_torch_file(tmp_path / "weights.pt")
 
 
-@pytest.mark.parametrize(("value", "message"), [
-    (chapter.lenet(False), r"refused, and nothing in it was run: it holds torch\.nn\.modules\.container\.Sequential"),
-    ({"epoch": 3, "state_dict": {}}, r"holds a dictionary of epoch, state_dict, not a state_dict of tensors alone"),
-    ([1, 2], "holds list, not a state_dict"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            chapter.lenet(False),
+            r"refused, and nothing in it was run: it holds torch\.nn\.modules\.container\.Sequential",
+        ),
+        ({"epoch": 3, "state_dict": {}}, r"holds a dictionary of epoch, state_dict, not a state_dict of tensors alone"),
+        ([1, 2], "holds list, not a state_dict"),
+    ],
+)
 def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Path):
     torch.save(value, tmp_path / "net.pt")
     with pytest.raises(WeightsError, match=message):

@@ -11,7 +11,7 @@ import pytest
 
 import mlpconv
 from mlpconv.data import get_dataset, load_dataset, write_idx
-from mlpconv.data.find import cache_directory
+from mlpconv.data.known.locate import cache_directory
 from mlpconv.errors import DataError
 
 HTML = b"<!DOCTYPE html><title>Please log in</title>" * 40

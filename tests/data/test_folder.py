@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from mlpconv.arch.network import Preprocess
-from mlpconv.data import workers
-from mlpconv.data.folder import scan_folder
+from mlpconv.data.folders import workers
+from mlpconv.data.folders.cache import clean, entries
+from mlpconv.data.folders.folder import scan_folder
+from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.image import read_image
-from mlpconv.data.listing import list_folder
-from mlpconv.data.mapped import map_of
-from mlpconv.data.store import clean, entries
+from mlpconv.data.memory_mapped import map_of
 from mlpconv.errors import DataError
 
 COLOUR = Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8))
@@ -204,15 +204,21 @@ def test_names_of_every_kind(tmp_path):
     loaded = load(tmp_path / "d")
     assert not loaded.problems
     assert set(loaded.splits.train.class_names) == {
-        "кошка", "new\\nline", "<script>alert(1)<script>", "\u00e9t\u00e9", "\\u202egnp", "a,b\"c'",
-    }  # fmt: skip
+        "кошка",
+        "new\\nline",
+        "<script>alert(1)<script>",
+        "\u00e9t\u00e9",
+        "\\u202egnp",
+        "a,b\"c'",
+    }
     assert len(loaded.rows) == 25
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 def test_a_file_without_rights_is_named():
     code = (
-        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folder import scan_folder; PIL.Image.init(); "
+        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import scan_folder; "
+        "PIL.Image.init(); "
         "os.setuid(65534); "
         "print(scan_folder(sys.argv[1], cache='/nonexistent').problems)"
     )
@@ -232,7 +238,7 @@ def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
     first = load(root)
     moved = root.rename(tmp_path / "moved")
-    monkeypatch.setattr("mlpconv.data.store.run", None)  # nothing is decoded any more
+    monkeypatch.setattr("mlpconv.data.folders.cache.run", None)  # nothing is decoded any more
     assert load(moved).place == first.place
     assert len(entries()) == 1
 
@@ -259,7 +265,7 @@ def test_other_sizes_and_fits_are_other_entries(tmp_path):
 
 def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CHUNK", 4)
-    monkeypatch.setattr("mlpconv.data.store.CHUNK", 4)
+    monkeypatch.setattr("mlpconv.data.folders.cache.CHUNK", 4)
     root = images.classes(tmp_path / "d", {"a": 16, "b": 16})
     folder = scan_folder(root)
     decoded = []
@@ -304,7 +310,7 @@ def test_the_cache_is_bounded(tmp_path, monkeypatch):
 
 def test_no_room_on_the_disk(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
-    monkeypatch.setattr("mlpconv.data.store.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr("mlpconv.data.folders.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"the decoded images take .*, free are 1000 B; make room"):
         load(root)
 
@@ -316,8 +322,8 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
     clean()
     monkeypatch.setattr(workers, "_FEW", 0)
     monkeypatch.setattr(workers, "CHUNK", 5)
-    monkeypatch.setattr("mlpconv.data.store.CHUNK", 5)
-    monkeypatch.setattr("mlpconv.data.scan.CHUNK", 5)
+    monkeypatch.setattr("mlpconv.data.folders.cache.CHUNK", 5)
+    monkeypatch.setattr("mlpconv.data.folders.scan.CHUNK", 5)
     monkeypatch.setattr(workers, "processors", lambda: 2)
     together = load(root).splits.train
     np.testing.assert_array_equal(together.images, pixels)
@@ -330,7 +336,7 @@ def test_a_file_that_ends_the_process_is_named(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import os\nimport mlpconv.data.workers as w\nold = w._scan\n"
+        "import os\nimport mlpconv.data.folders.workers as w\nold = w._scan\n"
         f"w._scan = lambda path: os._exit(9) if path == {str(bad)!r} else old(path)\n"
     )
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlpconv.data.idx import parse_idx, read_contents, read_idx, write_idx
+from mlpconv.data.known.idx import parse_idx, read_contents, read_idx, write_idx
 from mlpconv.errors import DataError
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]

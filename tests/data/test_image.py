@@ -115,9 +115,15 @@ def test_a_photo_is_turned_as_its_exif_data_says(tmp_path, turn):
     exif[0x0112] = turn
     path = write(tmp_path / "turned.png", RAMP, exif=exif)
     upright = {
-        1: RAMP, 2: RAMP[:, ::-1], 3: RAMP[::-1, ::-1], 4: RAMP[::-1], 5: RAMP.T, 6: np.rot90(RAMP, -1),
-        7: RAMP[::-1, ::-1].T, 8: np.rot90(RAMP),
-    }[turn]  # fmt: skip
+        1: RAMP,
+        2: RAMP[:, ::-1],
+        3: RAMP[::-1, ::-1],
+        4: RAMP[::-1],
+        5: RAMP.T,
+        6: np.rot90(RAMP, -1),
+        7: RAMP[::-1, ::-1].T,
+        8: np.rot90(RAMP),
+    }[turn]
     np.testing.assert_array_equal(read_image(path, GREY)[..., 0], upright)
 
 
@@ -130,9 +136,14 @@ def test_an_animation_gives_its_first_frame(tmp_path):
     assert (read_image(path, GREY) == 30).all()
 
 
-@pytest.mark.parametrize(("fit", "expected"), [
-    ("squash", RAMP), ("crop", RAMP[:, 1:7]), ("pad", np.pad(RAMP, [(1, 1), (0, 0)])),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [
+        ("squash", RAMP),
+        ("crop", RAMP[:, 1:7]),
+        ("pad", np.pad(RAMP, [(1, 1), (0, 0)])),
+    ],
+)
 def test_an_image_is_made_square_as_its_network_says(tmp_path, fit, expected):
     path = write(tmp_path / "a.png", RAMP)
     np.testing.assert_array_equal(read_image(path, Preprocess(8, fit=fit))[..., 0], expected)

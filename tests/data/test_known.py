@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mlpconv.data import dataset_source, load_dataset, write_idx
-from mlpconv.data.formats import parse
-from mlpconv.data.known import KNOWN
-from mlpconv.data.matlab import read_arrays
+from mlpconv.data.known.definitions import KNOWN
+from mlpconv.data.known.matlab import read_arrays
+from mlpconv.data.known.readers import parse
 from mlpconv.errors import DataError
 
 DRAW = np.random.default_rng(3)

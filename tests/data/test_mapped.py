@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpconv.data import mapped
-from mlpconv.data.mapped import Ahead, choose, open_images
+from mlpconv.data import memory_mapped
+from mlpconv.data.memory_mapped import Prefetcher, choose, open_images
 
 SMAPS = Path("/proc/self/smaps")
 
@@ -30,9 +30,9 @@ def resident(images):
 @pytest.mark.skipif(not SMAPS.exists(), reason="this system does not say what is resident")
 def test_a_batch_is_let_go_when_the_next_is_asked_for(images):
     order = np.random.default_rng(1).permutation(len(images))
-    ahead = Ahead(images[100:])
+    prefetcher = Prefetcher(images[100:])
     for start in range(0, 256, 16):
-        ahead.want(order[start : start + 16] % (len(images) - 100))
+        prefetcher.prefetch(order[start : start + 16] % (len(images) - 100))
         assert resident(images) == 0
         images.take(order[start : start + 16], axis=0)
         assert resident(images) > 0
@@ -41,9 +41,9 @@ def test_a_batch_is_let_go_when_the_next_is_asked_for(images):
 def test_a_choice_of_many_is_mapped_too(images, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     indices = np.random.default_rng(2).permutation(len(images))[:500]
-    monkeypatch.setattr(mapped, "COPY_BYTES", 500 * 3072)
-    assert mapped.map_of(choose(images, indices)) is None
-    monkeypatch.setattr(mapped, "COPY_BYTES", 500 * 3072 - 1)
+    monkeypatch.setattr(memory_mapped, "COPY_BYTES", 500 * 3072)
+    assert memory_mapped.map_of(choose(images, indices)) is None
+    monkeypatch.setattr(memory_mapped, "COPY_BYTES", 500 * 3072 - 1)
     chosen = choose(images, indices)
-    assert mapped.map_of(chosen) is not None
+    assert memory_mapped.map_of(chosen) is not None
     np.testing.assert_array_equal(chosen, images[indices])

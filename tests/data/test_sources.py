@@ -9,7 +9,7 @@ import pytest
 
 import mlpconv
 from mlpconv.data import Location, dataset_source, get_dataset, list_datasets, load_dataset, write_idx
-from mlpconv.data.find import cache_directory
+from mlpconv.data.known.locate import cache_directory
 from mlpconv.errors import DataError, MissingDependency
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -18,9 +18,16 @@ needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-
 
 def test_known_data_sets_are_complete_and_unknown_ones_named():
     assert list_datasets() == [
-        "fashion-mnist", "mnist", "kmnist", "emnist-balanced", "emnist-letters", "cifar10", "cifar100", "svhn",
+        "fashion-mnist",
+        "mnist",
+        "kmnist",
+        "emnist-balanced",
+        "emnist-letters",
+        "cifar10",
+        "cifar100",
+        "svhn",
         "digits",
-    ]  # fmt: skip
+    ]
     for name in list_datasets():
         source = dataset_source(name)
         assert source.name == name
@@ -88,7 +95,7 @@ def test_digits_without_scikit_learn(monkeypatch):
 
 def test_importing_brings_nothing_heavy():
     heavy = "{'matplotlib', 'sklearn', 'pooch', 'requests', 'PIL', 'filelock', 'torch'}"
-    code = f"import sys, mlpconv.data, mlpconv.data.sources; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, mlpconv.data, mlpconv.data.known.registry; print(sorted({heavy} & set(sys.modules)))"
     root = Path(mlpconv.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from mlpconv.drawing.plots import png
+from mlpconv.explain.class_maps import ClassMaps
 from mlpconv.explain.figures import map_limit, overlay_figure, paper_figure
-from mlpconv.runs.class_maps import ClassMaps
-from mlpconv.runs.plots import png
 
 NAMES = ("cat", "do$g$", "馬", "_bird")
 

@@ -17,7 +17,7 @@ LIMIT = 48 << 20
 """Bytes that a process may take beyond what it has when a command begins."""
 
 REGISTER = """
-import json, os, resource, mlpconv.data.sources as sources, msgspec
+import json, os, resource, mlpconv.data.known.registry as sources, msgspec
 os.environ.pop("http_proxy", None)
 source = msgspec.json.decode({source!r}, type=sources.Source)
 sources._SOURCES["toy"] = source
@@ -66,11 +66,14 @@ def test_19_truncated_gzip(world, toy):
     )
 
 
-@pytest.mark.parametrize(("header", "said"), [
-    (b"\0\1\x08\3", "expected it to begin with the bytes 00 00, found 00 01 08 03"),
-    (b"\0\0\x0a\3", "expected an IDX type of uint8 (0x08)"),
-    (b"\0\0\x08\1", "announces"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"\0\1\x08\3", "expected it to begin with the bytes 00 00, found 00 01 08 03"),
+        (b"\0\0\x0a\3", "expected an IDX type of uint8 (0x08)"),
+        (b"\0\0\x08\1", "announces"),
+    ],
+)
 def test_20_wrong_magic_or_type(world, toy, header, said):
     path = toy.directory / f"{ROLES['train_images']}.gz"
     path.write_bytes(gzip.compress(header + gzip.decompress(path.read_bytes())[4:]))
@@ -163,9 +166,13 @@ def test_26_a_fetch_that_is_killed_leaves_nothing_false(world, toy, server, tmp_
     assert names == {f"{name}.gz" for name in ROLES.values()}
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"epochs": 0}, "epochs must be at least 1, not 0"), ({"batch-size": 0}, "batch_size must be at least 1, not 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch-size": 0}, "batch_size must be at least 1, not 0"),
+    ],
+)
 def test_34_an_epoch_or_batch_of_nothing(world, tmp_path, changes, said):
     done = world.run(*training(tmp_path, **changes), "--out", tmp_path / "run")
     assert (done.code, done.out) == (2, "")

@@ -60,9 +60,9 @@ def test_08_another_network_or_classes(world, command, tmp_path):
     assert "network.block1.conv: Conv2d(out_channels=8" in said
     assert "now Conv2d(out_channels=12" in said
     classes = """
-import mlpconv.data.digits as digits
+import mlpconv.data.known.digits as digits
 real = digits.load_digits
-import mlpconv.data.sources as sources
+import mlpconv.data.known.registry as sources
 def fewer(*a):
     from mlpconv.data import ImageDataset, Splits
     return Splits(*(ImageDataset(d.images, d.labels, (*d.class_names[:-1], "NINE"), d.name) for d in real(*a)))
@@ -89,9 +89,10 @@ def test_09_other_settings_are_refused_without_their_flag(world, command, tmp_pa
     config = Run(path).config
     assert (config.recipe.batch_size, config.recipe.learning_rate, config.recipe.epochs) == (90, 0.001, 3)
     assert config.resumed_with == (
-        "epoch 0, step 5: epochs: 2, now 3", "epoch 0, step 5: batch_size: 180, now 90",
+        "epoch 0, step 5: epochs: 2, now 3",
+        "epoch 0, step 5: batch_size: 180, now 90",
         "epoch 0, step 5: learning_rate: 0.002, now 0.001",
-    )  # fmt: skip
+    )
     assert Run(path).result.epochs == 3
 
 

@@ -16,7 +16,7 @@ from world import training
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.data import dataset_source
-from mlpconv.data.folder import scan_folder
+from mlpconv.data.folders.folder import scan_folder
 
 LITTLE_MEMORY = """
 import resource
@@ -93,11 +93,13 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
         "deep.png": (Image.fromarray(grey.astype(np.uint16) << 8 | 0xAB), {}, grey[..., None].repeat(3, 2)),
         "grey.png": (Image.fromarray(grey), {}, grey[..., None].repeat(3, 2)),
         "moving.png": (
-            Image.fromarray(colours), {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}, colours,
+            Image.fromarray(colours),
+            {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]},
+            colours,
         ),
         "palette.png": (palette, {}, np.asarray(palette.convert("RGB"))),
         "turned.png": (Image.fromarray(colours), {"exif": turned}, np.rot90(colours, -1)),
-    }  # fmt: skip
+    }
     for name, (image, options, _) in made.items():
         images.put(tmp_path / "d" / "train" / "a" / name, image, **options)
     images.classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
@@ -124,9 +126,11 @@ def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
     os.mkfifo(root / "b" / "pipe.png")
     said, report = checked(world, root)
     assert {path: reason.partition(",")[0] for path, reason in said.items()} == {
-        "a/circle": "a link in a circle", "a/up": "a link to a folder that is read already: the folder itself",
-        "a/out.png": "a link out of the folder", "b/pipe.png": "not a file: a pipe",
-    }  # fmt: skip
+        "a/circle": "a link in a circle",
+        "a/up": "a link to a folder that is read already: the folder itself",
+        "a/out.png": "a link out of the folder",
+        "b/pipe.png": "not a file: a pipe",
+    }
     assert sum(report["images"].values()) == 18
 
 
@@ -161,7 +165,7 @@ def test_33_an_archive_that_leads_out_is_refused(world, tmp_path, kind):
             info.type, info.linkname = (tarfile.SYMTYPE, "/etc/passwd") if kind == "tar link" else (tarfile.REGTYPE, "")
             tar.addfile(info, io.BytesIO())
     # As if it were the published one.
-    trusting = "import mlpconv.data.fetch as fetch\nfetch.verify_archive = lambda archive, path: None\n"
+    trusting = "import mlpconv.data.known.download as fetch\nfetch.verify_archive = lambda archive, path: None\n"
     done = world.run("data", "show", "cifar10", "--data-dir", tmp_path, program=trusting)
     assert done.code == 2
     assert f"{path}: refused: " in done.err

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from world import INPUTS, LONG, NETWORK
 
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.data.idx import read_idx, write_idx
+from mlpconv.data.known.idx import read_idx, write_idx
 from mlpconv.errors import MlpconvError
-from mlpconv.runs import mistakes
+from mlpconv.runs import evaluation
 from mlpconv.runs.checkpoint import Checkpoint, load, save
+from mlpconv.runs.classifier_file import read_classifier, write_classifier
 from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.run import Run
-from mlpconv.runs.stored import read_classifier, write_classifier
 from mlpconv.training.recipe import Recipe, to_toml
 from mlpconv.training.recipes import read_recipe
 
@@ -131,11 +131,16 @@ def damaged(*originals):
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=8)
     | st.sampled_from([10**400, 2**63, -1, 0, 1e308, "nin", "F32", "conv2d", "float32", "\ud800"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -190,13 +195,16 @@ def test_idx(tmp_path, survive):
             originals.append((tmp_path / f"{name}{end}").read_bytes())
     headers = st.builds(
         lambda kind, sizes, rest: b"\0\0" + bytes([kind, len(sizes)]) + np.array(sizes, ">u4").tobytes() + rest,
-        st.sampled_from([8, 9, 11, 12, 13, 14, 10]), st.lists(st.integers(0, 2**32 - 1), max_size=34),
+        st.sampled_from([8, 9, 11, 12, 13, 14, 10]),
+        st.lists(st.integers(0, 2**32 - 1), max_size=34),
         st.binary(max_size=40),
-    )  # fmt: skip
+    )
     each(
         damaged(*originals) | headers | headers.map(gzip.compress) | damaged(originals[0]).map(gzip.compress),
-        read_idx, tmp_path / "x", survive,
-    )  # fmt: skip
+        read_idx,
+        tmp_path / "x",
+        survive,
+    )
 
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((), np.int64), "c": np.ones(3, np.uint8)}
@@ -265,25 +273,32 @@ def test_checkpoint(tmp_path, survive):
 
 def test_evaluation(tmp_path, survive):
     tensors = {
-        "confusion": np.eye(3, dtype=np.int64), "indices": np.arange(2), "labels": np.arange(2),
-        "predicted": np.arange(2), "confidence": np.ones(2, np.float32), "images": np.zeros((2, 4, 4, 1), np.uint8),
-    }  # fmt: skip
+        "confusion": np.eye(3, dtype=np.int64),
+        "indices": np.arange(2),
+        "labels": np.arange(2),
+        "predicted": np.arange(2),
+        "confidence": np.ones(2, np.float32),
+        "images": np.zeros((2, 4, 4, 1), np.uint8),
+    }
     said = {"format": 1, "epoch": 2}
 
     arrays = st.dictionaries(
         st.sampled_from([*tensors, "other"]),
-        st.builds(np.zeros, st.lists(st.integers(0, 4), max_size=5).map(tuple),
-                  st.sampled_from(["uint8", "int64", "float32", "bool"])),
+        st.builds(
+            np.zeros,
+            st.lists(st.integers(0, 4), max_size=5).map(tuple),
+            st.sampled_from(["uint8", "int64", "float32", "bool"]),
+        ),
         max_size=3,
-    )  # fmt: skip
+    )
 
     @few
     @given(arrays, changed(said) | st.just(said) | VALUES, SEEDS)
     def run(others, value, seed):
         for text in mutants(json.dumps(value).encode(), seed):
             said = {"mlpconv.evaluation": text.decode("utf-8", "replace")}
-            write_tensors(tmp_path / mistakes.EVALUATION, tensors | others, said)
-            survive(lambda path: mistakes.load(path.parent, 3), tmp_path / mistakes.EVALUATION)
+            write_tensors(tmp_path / evaluation.EVALUATION, tensors | others, said)
+            survive(lambda path: evaluation.load(path.parent, 3), tmp_path / evaluation.EVALUATION)
 
     run()
 
@@ -292,8 +307,10 @@ def test_network_json(tmp_path, survive):
     text = json.dumps(NETWORK).encode()
     each(
         changed(NETWORK).map(lambda value: json.dumps(value).encode()) | damaged(text),
-        lambda path: Network.from_json(path.read_bytes()), tmp_path / "net.json", survive,
-    )  # fmt: skip
+        lambda path: Network.from_json(path.read_bytes()),
+        tmp_path / "net.json",
+        survive,
+    )
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "history.jsonl", "environment.json", "forecast.json"])

@@ -83,7 +83,7 @@ def test_01_kill_while_the_run_begins(world, command, whole, tmp_path):
 
 def impatient():
     """The patience of `mlpconv train` is 20 s; the long run waits for them."""
-    return "" if LONG else "import mlpconv.runs.stop; mlpconv.runs.stop.PATIENCE = 0.5\n"
+    return "" if LONG else "import mlpconv.jobs.stop; mlpconv.jobs.stop.PATIENCE = 0.5\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
@@ -102,11 +102,11 @@ def test_04_sigterm_and_ctrl_c_save(world, command, whole, tmp_path, number, cod
 
 
 def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path):
-    from mlpconv.runs.stop import PATIENCE
+    from mlpconv.jobs.stop import PATIENCE
 
     assert PATIENCE < 30 - 5
     path = tmp_path / "run"
-    slow = "import mlpconv.runs.recorder; mlpconv.runs.recorder.SLOW_STEP = 0.2\n" + impatient()
+    slow = "import mlpconv.jobs.recorder; mlpconv.jobs.recorder.SLOW_STEP = 0.2\n" + impatient()
     # A step that takes a while is saved, so that of one that takes for ever only itself is lost.
     slow += at_step(6, SLEEP, before="time.sleep(0.3)")
     process = world.start(*command, "--out", path, program=slow)
@@ -125,7 +125,7 @@ def test_04_sigterm_while_it_evaluates(world, command, whole, tmp_path):
     path = tmp_path / "run"
     slow = """
 import sys, time
-from mlpconv.backends.torch_model import TorchModel
+from mlpconv.backends.pytorch.model import TorchModel
 real = TorchModel.logits
 def logits(self, images):
     print("evaluating", len(images), file=sys.stderr, flush=True)

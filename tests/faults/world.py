@@ -23,8 +23,9 @@ SERVER = r"""
 import json, os, sys, traceback
 import jinja2, matplotlib.backends.backend_agg, matplotlib.figure, sklearn.datasets, torch, torch._dynamo
 import mlpconv.cli, mlpconv.__main__
-import mlpconv.backends.torch, mlpconv.runs.session, mlpconv.runs.plots, mlpconv.runs.report, mlpconv.runs.stop
-import mlpconv.convert, mlpconv.runs.classifier, rich.progress
+import mlpconv.backends.pytorch.backend, mlpconv.jobs.session, mlpconv.jobs.stop, mlpconv.drawing.plots
+import mlpconv.reports.report
+import mlpconv.convert, mlpconv.inference.classifier, rich.progress
 
 torch.set_num_threads(1)
 

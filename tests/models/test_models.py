@@ -67,27 +67,48 @@ def test_a_class_more_costs_what_the_last_layers_cost(name):
 def test_the_chapters_network_written_out():
     def block(channels, kernel, stride=1, padding=0):
         return Block(
-            conv=Conv2d(channels, kernel, stride, padding), relu=ReLU(),
-            mlp1=Conv2d(channels, 1), relu1=ReLU(), mlp2=Conv2d(channels, 1), relu2=ReLU(),
-        )  # fmt: skip
+            conv=Conv2d(channels, kernel, stride, padding),
+            relu=ReLU(),
+            mlp1=Conv2d(channels, 1),
+            relu1=ReLU(),
+            mlp2=Conv2d(channels, 1),
+            relu2=ReLU(),
+        )
 
     assert create_model("nin") == Network.named(
         {
-            "block1": block(96, 11, stride=4), "pool1": MaxPool2d(3, stride=2),
-            "block2": block(256, 5, padding=2), "pool2": MaxPool2d(3, stride=2),
-            "block3": block(384, 3, padding=1), "pool3": MaxPool2d(3, stride=2), "dropout1": Dropout(0.5),
-            "block4": block(10, 3, padding=1), "gap": GlobalAvgPool2d(), "flatten": Flatten(),
+            "block1": block(96, 11, stride=4),
+            "pool1": MaxPool2d(3, stride=2),
+            "block2": block(256, 5, padding=2),
+            "pool2": MaxPool2d(3, stride=2),
+            "block3": block(384, 3, padding=1),
+            "pool3": MaxPool2d(3, stride=2),
+            "dropout1": Dropout(0.5),
+            "block4": block(10, 3, padding=1),
+            "gap": GlobalAvgPool2d(),
+            "flatten": Flatten(),
         },
-        input_channels=1, input_size=224, name="nin",
-    )  # fmt: skip
+        input_channels=1,
+        input_size=224,
+        name="nin",
+    )
 
 
 def test_the_zoos_network_rounds_its_pooling_up_as_caffe_does():
     sides = [shape[1] for _, _, shape in block_shapes(create_model("nin_imagenet"))[:6]]
     assert sides == [54, 27, 27, 13, 13, 6]
     assert [shape[0] for *_, shape in block_shapes(create_model("nin_imagenet"))] == [
-        96, 96, 256, 256, 384, 384, 384, 1000, 1000, 1000,
-    ]  # fmt: skip
+        96,
+        96,
+        256,
+        256,
+        384,
+        384,
+        384,
+        1000,
+        1000,
+        1000,
+    ]
 
 
 def test_the_papers_networks_have_the_published_maps():
@@ -95,8 +116,13 @@ def test_the_papers_networks_have_the_published_maps():
         network = create_model(name)
         assert [shape[1:] for _, kind, shape in block_shapes(network) if "Pool2d" in kind] == [(16, 16), (8, 8), (1, 1)]
         assert [type(layer) for layer in network.layers.values() if not isinstance(layer, Block)] == [
-            MaxPool2d, Dropout, AvgPool2d, Dropout, GlobalAvgPool2d, Flatten,
-        ]  # fmt: skip
+            MaxPool2d,
+            Dropout,
+            AvgPool2d,
+            Dropout,
+            GlobalAvgPool2d,
+            Flatten,
+        ]
     widths = [layer.out_channels for _, layer in create_model("nin_cifar100").walk() if isinstance(layer, Conv2d)]
     assert widths == [192, 160, 96, 192, 192, 192, 192, 192, 100]
 
@@ -104,16 +130,25 @@ def test_the_papers_networks_have_the_published_maps():
 def test_the_classics_have_the_chapters_tables():
     lenet = [shape for _, _, shape in block_shapes(create_model("lenet"))]
     assert [lenet[at] for at in (0, 2, 3, 5, 6, 7, 9, 11)] == [
-        (6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (400,), (120,), (84,), (10,),
-    ]  # fmt: skip
+        (6, 28, 28),
+        (6, 14, 14),
+        (16, 10, 10),
+        (16, 5, 5),
+        (400,),
+        (120,),
+        (84,),
+        (10,),
+    ]
     alexnet = {name: shape for name, kind, shape in block_shapes(create_model("alexnet")) if "Pool" in kind}
     assert alexnet == {"pool1": (96, 26, 26), "pool2": (256, 12, 12), "pool3": (256, 5, 5)}
     vgg = [shape for _, kind, shape in block_shapes(create_model("vgg11")) if kind == "Block"]
     assert vgg == [(64, 112, 112), (128, 56, 56), (256, 28, 28), (512, 14, 14), (512, 7, 7)]
     for name in ("alexnet", "vgg11"):
         assert [layer.out_features for _, layer in create_model(name).walk() if isinstance(layer, Linear)] == [
-            4096, 4096, 10,
-        ]  # fmt: skip
+            4096,
+            4096,
+            10,
+        ]
 
 
 def test_the_native_networks_see_small_images_as_they_are():
@@ -131,9 +166,13 @@ def test_a_nin_block_has_named_layers():
     assert nin_block(8, 3, mlp=0) == Block(conv=Conv2d(8, 3), relu=ReLU())
     assert nin_block((8, 6, 4), 3, 2, 1).layers["mlp2"] == Conv2d(4, 1)
     assert nin_block(8, (3, 5), norm=True, mlp=1) == Block(
-        conv=Conv2d(8, (3, 5), bias=False), norm=BatchNorm2d(), relu=ReLU(),
-        mlp1=Conv2d(8, 1, bias=False), norm1=BatchNorm2d(), relu1=ReLU(),
-    )  # fmt: skip
+        conv=Conv2d(8, (3, 5), bias=False),
+        norm=BatchNorm2d(),
+        relu=ReLU(),
+        mlp1=Conv2d(8, 1, bias=False),
+        norm1=BatchNorm2d(),
+        relu1=ReLU(),
+    )
     with pytest.raises(NetworkError, match=r"nin_block: 2 widths for 3 convolutions; give one or 3"):
         nin_block((8, 4), 3)
 

@@ -18,11 +18,11 @@ import mlpconv.api
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear
 from mlpconv.arch.network import Network
 from mlpconv.data import Splits
+from mlpconv.inference.classifier import Predictions
+from mlpconv.jobs.session import Session
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.live import SHARE, LiveCurves, in_notebook, watch
-from mlpconv.runs.classifier import Predictions
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 from mlpconv.training.recipe import Recipe
 
 numbers = st.floats(0) | st.floats(0, 3) | st.just(float("nan"))  # no loss or accuracy is below zero
@@ -32,10 +32,13 @@ lines = st.lists(st.tuples(st.lists(st.lists(numbers, min_size=3, max_size=3), m
 @given(lines, st.integers(0, 300))
 def test_curves_of_any_history_are_well_formed(history, epochs):
     history = [
-        {"epoch": index + 1, "curve": [[index + (k + 1) / 5, *point[1:]] for k, point in enumerate(curve)],
-         "test_accuracy": accuracy}
+        {
+            "epoch": index + 1,
+            "curve": [[index + (k + 1) / 5, *point[1:]] for k, point in enumerate(curve)],
+            "test_accuracy": accuracy,
+        }
         for index, (curve, accuracy) in enumerate(history)
-    ]  # fmt: skip
+    ]
     assert "loss and accuracy by epoch" in text(curves_svg(history, [], epochs))
 
 
@@ -180,8 +183,13 @@ def test_elsewhere_nothing_is_shown(recipe, splits, tmp_path, capfd, live, reque
 
 def test_all_marks_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(LiveCurves, "draw", lambda self, history, curve, status, always=False: drawn.append(
-        sum(len(line["curve"]) for line in history) + len(curve)))  # fmt: skip
+    monkeypatch.setattr(
+        LiveCurves,
+        "draw",
+        lambda self, history, curve, status, always=False: drawn.append(
+            sum(len(line["curve"]) for line in history) + len(curve)
+        ),
+    )
     for _ in watch(Session(recipe, data=splits).run(tmp_path / "run", report_every=1e9)):
         pass
     assert sorted(set(drawn)) == list(range(16))  # five marks in each of three epochs

@@ -15,9 +15,9 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError, NetworkError
+from mlpconv.inference.classifier import Guess, Prediction, Predictions
 from mlpconv.notebook import Html, compare, show_images
 from mlpconv.notebook.page import element, image, page
-from mlpconv.runs.classifier import Guess, Prediction, Predictions
 
 
 @given(st.text())
@@ -132,10 +132,13 @@ def test_a_picture_holds_the_pixels():
 @pytest.mark.parametrize(
     ("images", "captions"),
     [
-        (images_of(2)[0], ()), (images_of(2).astype(np.float32), ()), (images_of(2, 2), ()), (images_of(0), ()),
+        (images_of(2)[0], ()),
+        (images_of(2).astype(np.float32), ()),
+        (images_of(2, 2), ()),
+        (images_of(0), ()),
         (images_of(2), ["one"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_picture_is_refused(images, captions):
     with pytest.raises(DataError, match=r"show_images: .*(received|give one each)"):
         show_images(images, captions)

@@ -8,7 +8,7 @@ import numpy as np
 from mlpconv.arch.network import Preprocess
 from mlpconv.data import ImageDataset
 from mlpconv.models import create_model
-from mlpconv.runs import mistakes
+from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Config, DataInfo, Result, Run
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.metrics import evaluate
@@ -33,9 +33,18 @@ def evaluated(names=CLOTHES, *, images=200, channels=1, side=28, right=0.8, neve
 
 
 def make_run(
-    path, names=CLOTHES, *, epochs=3, done=None, finished=True, pictures=True, skipped=0, forecast=True, recipe=None,
-    **more
-):  # fmt: skip
+    path,
+    names=CLOTHES,
+    *,
+    epochs=3,
+    done=None,
+    finished=True,
+    pictures=True,
+    skipped=0,
+    forecast=True,
+    recipe=None,
+    **more,
+):
     """A run directory; ``more`` goes to ``evaluated``. done: epochs that are over, by default all."""
     done = epochs if done is None else done
     dataset, evaluation = evaluated(names, **more)
@@ -61,14 +70,22 @@ def make_run(
     }
     history = [
         {
-            "epoch": epoch + 1, "loss": 1.5 / (epoch + 1), "train_accuracy": 1 - 0.5 / (epoch + 1),
-            "test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy, "class_accuracy": by_class,
-            "learning_rate": 0.1, "image_size": 28, "skipped": skipped if epoch == 0 else 0,
+            "epoch": epoch + 1,
+            "loss": 1.5 / (epoch + 1),
+            "train_accuracy": 1 - 0.5 / (epoch + 1),
+            "test_loss": evaluation.loss,
+            "test_accuracy": evaluation.accuracy,
+            "class_accuracy": by_class,
+            "learning_rate": 0.1,
+            "image_size": 28,
+            "skipped": skipped if epoch == 0 else 0,
             "curve": [[epoch + k / 5, 1.5 / (epoch + k / 5), 1 - 0.5 / (epoch + k / 5 + 0.2)] for k in range(1, 6)],
-            "seconds": 10.0, "evaluation_seconds": 1.0, "examples_per_second": 1234.5,
+            "seconds": 10.0,
+            "evaluation_seconds": 1.0,
+            "examples_per_second": 1234.5,
         }
         for epoch in range(done)
-    ]  # fmt: skip
+    ]
     run.write_history(history)
     if forecast:
         run.write_forecast(Forecast(30.0, 1300.0))
@@ -78,10 +95,18 @@ def make_run(
         last = history[-1]
         run.write_result(
             Result(
-                last["loss"], last["train_accuracy"], last["test_accuracy"], last["test_loss"], 1234.5, 33.0, done,
-                by_class, evaluation.confusion.tolist(), 500 * 2**20,
+                last["loss"],
+                last["train_accuracy"],
+                last["test_accuracy"],
+                last["test_loss"],
+                1234.5,
+                33.0,
+                done,
+                by_class,
+                evaluation.confusion.tolist(),
+                500 * 2**20,
             )
-        )  # fmt: skip
+        )
     return run
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading import Page
 
-from mlpconv.runs.chart import BOTTOM, LEFT, MOST_HINTS, RIGHT, TOP, Line, _ticks, line_chart
+from mlpconv.drawing.line_chart import BOTTOM, LEFT, MOST_HINTS, RIGHT, TOP, Line, _ticks, line_chart
 
 WIDTH, HEIGHT = 400, 300
 numbers = st.floats(0, 1e4) | st.sampled_from([math.nan, math.inf, -math.inf])

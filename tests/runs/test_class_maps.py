@@ -5,13 +5,13 @@ import pytest
 import tiny
 from PIL import Image
 
-from mlpconv.arch.maps import Grid
+from mlpconv.arch.class_maps import Grid
 from mlpconv.arch.network import Network
 from mlpconv.errors import DataError, NetworkError, RunError
-from mlpconv.runs import class_maps
-from mlpconv.runs.class_maps import ClassMaps, interpolation, overlay, place_on_image
-from mlpconv.runs.classifier import Classifier
-from mlpconv.runs.report import report_html
+from mlpconv.explain import class_maps
+from mlpconv.explain.class_maps import ClassMaps, interpolation, overlay, place_on_image
+from mlpconv.inference.classifier import Classifier
+from mlpconv.reports.report import report_html
 from mlpconv.runs.run import Run
 
 pytest.importorskip("torch")
@@ -79,7 +79,7 @@ def test_what_cannot_be_done_is_said(classifier, tmp_path, monkeypatch):
         classifier.class_maps([])
     with pytest.raises(DataError, match=r"expected uint8 \(N, H, W, 1\)"):
         classifier.class_maps(np.zeros((1, 6, 6, 3), np.uint8))
-    monkeypatch.setattr("mlpconv.runs.classifier.MOST_PIXELS", 100)
+    monkeypatch.setattr("mlpconv.inference.classifier.MOST_PIXELS", 100)
     with pytest.raises(DataError, match="11×10 would be 11×10 to the network, more than 100 pixels"):
         classifier.class_maps(np.zeros((1, 11, 10, 1), np.uint8), dense=True)
 
@@ -118,9 +118,14 @@ def test_interpolation_shares_each_pixel_out():
     np.testing.assert_allclose(matrix.sum(1), 1)
     np.testing.assert_allclose(matrix[:, 1], [0, 0.25, 0.75, 1, 1])
     maps = ClassMaps(
-        np.float32([[[[0, 8]]]]), True, ("a",), ["0"], np.zeros((1, 2, 5, 1), np.uint8), np.array([1.0]),
+        np.float32([[[[0, 8]]]]),
+        True,
+        ("a",),
+        ["0"],
+        np.zeros((1, 2, 5, 1), np.uint8),
+        np.array([1.0]),
         np.array([1.0, 3.0]),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(maps.over_images()[0, 0], [[0, 2, 6, 8, 8]] * 2)
 
 

@@ -8,7 +8,7 @@ from precision import needs_bfloat16
 
 from mlpconv.data import ImageDataset
 from mlpconv.errors import DataError, MlpconvError, RecipeError, RunError
-from mlpconv.runs.classifier import Classifier
+from mlpconv.inference.classifier import Classifier
 from mlpconv.runs.run import Run
 
 pytest.importorskip("torch")
@@ -86,13 +86,16 @@ def test_an_inverted_photo_is_noticed_and_can_be_turned(tmp_path):
     assert turned.top[0].probability == pytest.approx(expected.probability)
 
 
-@pytest.mark.parametrize(("images", "received"), [
-    (np.zeros((2, 6, 6, 1), np.float32), r"float32 \(2, 6, 6, 1\)"),
-    (np.zeros((2, 6, 6), np.uint8), r"uint8 \(2, 6, 6\)"),
-    (np.zeros((2, 6, 6, 3), np.uint8), r"uint8 \(2, 6, 6, 3\)"),
-    (np.zeros((2, 1, 6, 6), np.uint8), r"uint8 \(2, 1, 6, 6\)"),
-    (np.zeros((0, 6, 6, 1), np.uint8), r"uint8 \(0, 6, 6, 1\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.zeros((2, 6, 6, 1), np.float32), r"float32 \(2, 6, 6, 1\)"),
+        (np.zeros((2, 6, 6), np.uint8), r"uint8 \(2, 6, 6\)"),
+        (np.zeros((2, 6, 6, 3), np.uint8), r"uint8 \(2, 6, 6, 3\)"),
+        (np.zeros((2, 1, 6, 6), np.uint8), r"uint8 \(2, 1, 6, 6\)"),
+        (np.zeros((0, 6, 6, 1), np.uint8), r"uint8 \(0, 6, 6, 1\)"),
+    ],
+)
 @pytest.mark.parametrize("invert", [True, False])
 def test_arrays_of_another_kind_are_refused(classifier, images, received, invert):
     message = rf"images: expected uint8 \(N, H, W, 1\), N at least 1; received {received}"

@@ -9,7 +9,7 @@ from reading import Page
 
 from mlpconv.backends.base import Optimizer
 from mlpconv.errors import RunError
-from mlpconv.runs.compare import chance, compare, comparison_html, picture_or_page
+from mlpconv.reports.compare import chance, compare, comparison_html, picture_or_page
 from mlpconv.training.recipe import Recipe
 
 

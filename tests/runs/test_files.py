@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from tiny import names
 
 from mlpconv.errors import RunError
-from mlpconv.runs.files import read_tensors, write_atomic, write_tensors
+from mlpconv.files import write_atomic
+from mlpconv.runs.files import read_tensors, write_tensors
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 from made_runs import make_run
 
-from mlpconv.data.samples import font_families, has_kana
-from mlpconv.runs.plots import compared_curves, curves
+from mlpconv.drawing.fonts import font_families, has_kana
+from mlpconv.drawing.plots import compared_curves, curves
 
 
 @pytest.fixture

@@ -9,15 +9,16 @@ import pytest
 import tiny
 from reading import Page
 
-from mlpconv.runs import mistakes, report
-from mlpconv.runs.mistakes import EVALUATION
-from mlpconv.runs.report import report_html
+from mlpconv.reports import report
+from mlpconv.reports.report import report_html
+from mlpconv.runs import evaluation
+from mlpconv.runs.evaluation import EVALUATION
 
 
 def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
     run, events = tiny.run(tmp_path / "run")
     test = events[-1].test
-    kept = mistakes.load(run.path, len(tiny.NAMES))
+    kept = evaluation.load(run.path, len(tiny.NAMES))
     labels = tiny.DATA.test.labels
     assert kept.epoch == 3
     assert kept.confusion.tolist() == test.confusion.tolist() == run.result.confusion
@@ -50,7 +51,7 @@ def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(mistakes, "save", die)
+        patch.setattr(evaluation, "save", die)
         with pytest.raises(KeyboardInterrupt):
             tiny.run(path, session=tiny.session(epochs=3))
         # Each resume ends one epoch and dies behind its checkpoint.
@@ -58,14 +59,14 @@ def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tm
             with pytest.raises(KeyboardInterrupt):
                 tiny.run(path, resume=True)
     tiny.run(path, resume=True)
-    kept, expected = (mistakes.load(place, len(tiny.NAMES)) for place in (path, whole.path))
+    kept, expected = (evaluation.load(place, len(tiny.NAMES)) for place in (path, whole.path))
     assert kept.epoch == expected.epoch == 3
     assert kept.confusion.tolist() == expected.confusion.tolist()
 
 
 @pytest.mark.parametrize("what", ["write_report", "save_curves"])
 def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog, what):
-    from mlpconv.runs import plots
+    from mlpconv.drawing import plots
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -12,9 +12,9 @@ from PIL import Image
 from reading import Page
 
 from mlpconv.errors import RunError
-from mlpconv.runs import mistakes
-from mlpconv.runs.compare import compare, comparison_html
-from mlpconv.runs.report import report_html, write_report
+from mlpconv.reports.compare import compare, comparison_html
+from mlpconv.reports.report import report_html, write_report
+from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
 
@@ -56,10 +56,15 @@ def test_it_says_how_the_run_ended(clothes):
     page = check_alone(report_html(clothes))
     result = clothes.result
     for text in (
-        f"loss 0.500, train acc 0.833, test acc {result.test_accuracy:.3f}", "1234.5 examples/sec on cpu (a processor",
-        "33 s", "noise: 1,000 training and 200 test images of 1×28×28, 10 classes", "SGD 0.1 constant", "500.0 MiB",
-        "30 s", "1,300.0",
-    ):  # fmt: skip
+        f"loss 0.500, train acc 0.833, test acc {result.test_accuracy:.3f}",
+        "1234.5 examples/sec on cpu (a processor",
+        "33 s",
+        "noise: 1,000 training and 200 test images of 1×28×28, 10 classes",
+        "SGD 0.1 constant",
+        "500.0 MiB",
+        "30 s",
+        "1,300.0",
+    ):
         assert text in page.text
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
 

@@ -11,10 +11,10 @@ from mlpconv import Network, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
 from mlpconv.backends.base import Optimizer
 from mlpconv.data import Splits, load_dataset
-from mlpconv.data.samples import font_families
-from mlpconv.runs.compare import compare, comparison_html
-from mlpconv.runs.report import write_report
-from mlpconv.runs.session import Session
+from mlpconv.drawing.fonts import font_families
+from mlpconv.jobs.session import Session
+from mlpconv.reports.compare import compare, comparison_html
+from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -44,15 +44,25 @@ def run(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn, which carries the digits, is not installed")
     folder = tmp_path_factory.mktemp("browser")
     network = Network(
-        nin_block(16, kernel_size=3, padding=1), MaxPool2d(2, stride=2), nin_block(10, kernel_size=3, padding=1),
-        GlobalAvgPool2d(), Flatten(), input_size=8, name="small",
-    )  # fmt: skip
+        nin_block(16, kernel_size=3, padding=1),
+        MaxPool2d(2, stride=2),
+        nin_block(10, kernel_size=3, padding=1),
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_size=8,
+        name="small",
+    )
     (folder / "net.json").write_text(network.to_json())
     train, test = load_dataset("digits")
     recipe = Recipe(
-        model=str(folder / "net.json"), data="digits", optimizer=Optimizer("adam"), learning_rate=0.01, batch_size=16,
-        epochs=1, precision="float32",
-    )  # fmt: skip
+        model=str(folder / "net.json"),
+        data="digits",
+        optimizer=Optimizer("adam"),
+        learning_rate=0.01,
+        batch_size=16,
+        epochs=1,
+        precision="float32",
+    )
     session = Session(recipe, recipe_name="tiny", data=Splits(train.subset(range(400)), test.subset(range(200))))
     session.forecast()
     recorder = session.run(folder / "run")

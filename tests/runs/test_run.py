@@ -11,16 +11,23 @@ import tiny
 from tiny import names
 
 from mlpconv.backends.weights import INITIALIZERS, initialize
+from mlpconv.drawing.plots import curves, save_curves
 from mlpconv.errors import MlpconvError, RunError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
-from mlpconv.runs.plots import curves, save_curves
 from mlpconv.runs.run import Config, Result, Run, environment, list_runs, new_path
 
 RESULT = Result(
-    loss=0.1 + 0.2, train_accuracy=0.5, test_accuracy=0.25, test_loss=1.5, examples_per_second=10.0, seconds=2.0,
-    epochs=1, class_accuracy={"Ä": None, "b": 0.5}, confusion=[[1, 2], [3, 4]],
-)  # fmt: skip
+    loss=0.1 + 0.2,
+    train_accuracy=0.5,
+    test_accuracy=0.25,
+    test_loss=1.5,
+    examples_per_second=10.0,
+    seconds=2.0,
+    epochs=1,
+    class_accuracy={"Ä": None, "b": 0.5},
+    confusion=[[1, 2], [3, 4]],
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +105,19 @@ def change_config(run, edit):
     path.write_text(json.dumps(value))
 
 
-@pytest.mark.parametrize(("edit", "message"), [
-    (lambda c: c.update(format=2), r"config\.json: written by a newer mlpconv \(format 2\); update mlpconv"),
-    (lambda c: c.update(format=2, new_field=1), "newer mlpconv"),
-    (lambda c: c.pop("recipe"), "missing required field `recipe`"),
-    (lambda c: c.update(reciep={}), "unknown field `reciep`"),
-    (lambda c: c["recipe"].update(epochs="3"), r"Expected `int`, got `str` - at `\$\.recipe\.epochs`"),
-    (lambda c: c["recipe"].update(epochs=0), r"config\.json: not what mlpconv writes: epochs must be at least 1"),
-    (lambda c: c["preprocess"].update(size=0), "size must be at least 1"),
-    (lambda c: c.update(precision="float16"), r"float16.*\$\.precision"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.update(format=2), r"config\.json: written by a newer mlpconv \(format 2\); update mlpconv"),
+        (lambda c: c.update(format=2, new_field=1), "newer mlpconv"),
+        (lambda c: c.pop("recipe"), "missing required field `recipe`"),
+        (lambda c: c.update(reciep={}), "unknown field `reciep`"),
+        (lambda c: c["recipe"].update(epochs="3"), r"Expected `int`, got `str` - at `\$\.recipe\.epochs`"),
+        (lambda c: c["recipe"].update(epochs=0), r"config\.json: not what mlpconv writes: epochs must be at least 1"),
+        (lambda c: c["preprocess"].update(size=0), "size must be at least 1"),
+        (lambda c: c.update(precision="float16"), r"float16.*\$\.precision"),
+    ],
+)
 def test_a_config_that_is_wrong_says_where(run, edit, message):
     change_config(run, edit)
     with pytest.raises(RunError, match=message) as caught:

@@ -9,8 +9,8 @@ from tiny import STEPS, names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
@@ -22,9 +22,16 @@ def test_it_learns_real_digits(tmp_path):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     recipe = change(
         get_recipe("quick"),
-        {"model": "nin_28", "data": "digits", "epochs": 1, "batch_size": 32, "initializer": "he",
-         "augmentation": {"flip": False}, "precision": "float32"},
-    )  # fmt: skip
+        {
+            "model": "nin_28",
+            "data": "digits",
+            "epochs": 1,
+            "batch_size": 32,
+            "initializer": "he",
+            "augmentation": {"flip": False},
+            "precision": "float32",
+        },
+    )
     data = load_dataset("digits")
     session = Session(recipe, recipe_name="quick")
     assert session.config.data.fingerprint == data.train.fingerprint()
@@ -60,12 +67,21 @@ def test_it_learns_fashion(tmp_path):
 def test_a_run_leaves_everything(whole):
     path, events = whole
     assert names(path) == [
-        "checkpoint", "class_maps.safetensors", "config.json", "curves.png", "environment.json",
-        "evaluation.safetensors", "history.jsonl", "report.html", "result.json", "weights.safetensors",
-    ]  # fmt: skip
+        "checkpoint",
+        "class_maps.safetensors",
+        "config.json",
+        "curves.png",
+        "environment.json",
+        "evaluation.safetensors",
+        "history.jsonl",
+        "report.html",
+        "result.json",
+        "weights.safetensors",
+    ]
     assert names(path / "checkpoint") == [
-        "epoch-0002-step-000000.safetensors", "epoch-0003-step-000000.safetensors",
-    ]  # fmt: skip
+        "epoch-0002-step-000000.safetensors",
+        "epoch-0003-step-000000.safetensors",
+    ]
     ends = [event for event in events if isinstance(event, EpochEnded)]
     run = Run(path)
     assert [line["epoch"] for line in run.history] == [1, 2, 3]
@@ -145,12 +161,15 @@ def test_images_of_one_value_train(tmp_path):
     assert np.isfinite(run.result.loss)
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"model": "nim"}, NetworkError, "unknown model 'nim'; did you mean 'nin'"),
-    ({"model": "nin", "image_size": 20}, RecipeError, r"image_size 20: .*pool"),
-    ({"model": "lenet", "image_sizes": [[0, 14]]}, RecipeError, "image_size 14: .*layers fix the images at 28"),
-    ({"image_sizes": [[0, 1]]}, RecipeError, "image_size 1: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model": "nim"}, NetworkError, "unknown model 'nim'; did you mean 'nin'"),
+        ({"model": "nin", "image_size": 20}, RecipeError, r"image_size 20: .*pool"),
+        ({"model": "lenet", "image_sizes": [[0, 14]]}, RecipeError, "image_size 14: .*layers fix the images at 28"),
+        ({"image_sizes": [[0, 1]]}, RecipeError, "image_size 1: "),
+    ],
+)
 def test_what_cannot_be_carried_out_is_refused_before_anything_is_written(changes, error, message):
     with pytest.raises(error, match=message):
         tiny.session(**changes)

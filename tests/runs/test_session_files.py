@@ -12,8 +12,8 @@ import tiny
 from tiny import STEPS, names
 
 from mlpconv.errors import RunError, TrainingFailed
-from mlpconv.runs import place
-from mlpconv.runs.recorder import Resumed
+from mlpconv.jobs import resume
+from mlpconv.jobs.recorder import Resumed
 from mlpconv.runs.run import Run
 
 pytest.importorskip("torch")
@@ -59,9 +59,11 @@ except RunError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True,
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
-    )  # fmt: skip
+    )
     assert f"process {os.getpid()} on " in done.stdout, done.stderr
     list(events)
     assert tiny.timeless(path) == tiny.timeless(whole[0])
@@ -71,13 +73,13 @@ except RunError as error:
 def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Both look before either has begun, as two processes may.
-    real, seen = place.new_path, []
+    real, seen = resume.new_path, []
 
     def look(*arguments):
         seen.append(real(*arguments))
         return seen[0] if len(seen) < 3 else seen[-1]
 
-    monkeypatch.setattr(place, "new_path", look)
+    monkeypatch.setattr(resume, "new_path", look)
     paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
     assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
 

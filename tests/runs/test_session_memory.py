@@ -10,7 +10,7 @@ from tiny import STEPS, names
 
 import mlpconv
 from mlpconv.errors import MlpconvError, TrainingFailed
-from mlpconv.runs.session import REPORT_SECONDS
+from mlpconv.jobs.session import REPORT_SECONDS
 from mlpconv.training.forecast import Fit, Forecast
 
 pytest.importorskip("torch")
@@ -36,7 +36,7 @@ def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_
         asked.append((epoch, step))
         return Forecast(float(len(asked)), 1.0)
 
-    monkeypatch.setattr("mlpconv.runs.session.forecast", forecast)
+    monkeypatch.setattr("mlpconv.jobs.session.forecast", forecast)
     tiny.run(tmp_path / "run", session=(session := tiny.session()), stop_after=0)
     recorder = session.run(tmp_path / "run", resume=True, should_stop=iter([False] * (STEPS + 4) + [True]).__next__)
     recorder.forecast()
@@ -124,10 +124,15 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "other")
 
 
-@pytest.mark.parametrize(("batch", "largest", "remedy"), [
-    (64, 20, "--batch-size 20"), (64, 200, "--batch-size 32"), (64, None, "--batch-size 32"),
-    (1, 5, "not even one image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("batch", "largest", "remedy"),
+    [
+        (64, 20, "--batch-size 20"),
+        (64, 200, "--batch-size 32"),
+        (64, None, "--batch-size 32"),
+        (1, 5, "not even one image"),
+    ],
+)
 def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, largest, remedy):
     session = tiny.session(batch_size=batch)
 

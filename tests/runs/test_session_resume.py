@@ -8,17 +8,27 @@ from precision import needs_bfloat16
 from tiny import STEPS, names
 
 from mlpconv.errors import RecipeError, RunError, WeightsError
-from mlpconv.runs.recorder import Resumed
+from mlpconv.jobs.recorder import Resumed
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
 
 pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("stops", [
-    [0], [1], [5], [STEPS], [STEPS + 4], [2 * STEPS], [3 * STEPS - 1], [3, 3, 0, 10, 2],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [0],
+        [1],
+        [5],
+        [STEPS],
+        [STEPS + 4],
+        [2 * STEPS],
+        [3 * STEPS - 1],
+        [3, 3, 0, 10, 2],
+    ],
+)
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stops):
     path = tmp_path / "run"
     done = 0
@@ -36,11 +46,15 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stop
     assert names(path) == names(whole[0])
 
 
-@pytest.mark.parametrize("settings", [
-    {"optimizer": {"name": "sgd", "momentum": 0.9}}, {"optimizer": "sgd"},
-    pytest.param({"precision": "bfloat16"}, marks=needs_bfloat16),
-    {"image_sizes": [[0, 6], [1.5, 12]]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": {"name": "sgd", "momentum": 0.9}},
+        {"optimizer": "sgd"},
+        pytest.param({"precision": "bfloat16"}, marks=needs_bfloat16),
+        {"image_sizes": [[0, 6], [1.5, 12]]},
+    ],
+)
 def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
     tiny.run(tmp_path / "whole", session=tiny.session(**settings))
     tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=13)
@@ -58,8 +72,9 @@ def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
     events.close()  # as a killed process: what was done since is lost
     assert names(path / "checkpoint") == [
         "epoch-0001-step-000000.safetensors",  # the best so far
-        "epoch-0001-step-000003.safetensors", "epoch-0001-step-000004.safetensors",
-    ]  # fmt: skip
+        "epoch-0001-step-000003.safetensors",
+        "epoch-0001-step-000004.safetensors",
+    ]
     _, events = tiny.run(path, resume=True)
     assert events[0] == Resumed(1, 4)
     assert tiny.timeless(path) == tiny.timeless(whole[0])
@@ -73,9 +88,16 @@ def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
     assert steps == set(range(STEPS))
 
 
-@pytest.mark.parametrize(("epoch", "last"), [
-    (1, "write_history"), (1, "write_weights"), (3, "write_history"), (3, "write_weights"), (3, "write_result"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("epoch", "last"),
+    [
+        (1, "write_history"),
+        (1, "write_weights"),
+        (3, "write_history"),
+        (3, "write_weights"),
+        (3, "write_result"),
+    ],
+)
 def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_path, monkeypatch, epoch, last):
     path = tmp_path / "run"
     real = getattr(Run, last)
@@ -127,16 +149,21 @@ def test_the_speed_of_an_interrupted_run_is_that_of_its_timed_images(tmp_path):
 OTHER_DATA = tiny.splits(seed=1)
 
 
-@pytest.mark.parametrize(("other", "message"), [
-    (lambda: tiny.session(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
-    (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
-    (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
-    (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
-    pytest.param(
-        lambda: tiny.session(precision="bfloat16"), '\n  precision: "float32", now "bfloat16"\n', marks=needs_bfloat16
-    ),
-    (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda: tiny.session(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
+        (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
+        (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
+        (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
+        pytest.param(
+            lambda: tiny.session(precision="bfloat16"),
+            '\n  precision: "float32", now "bfloat16"\n',
+            marks=needs_bfloat16,
+        ),
+        (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
+    ],
+)
 def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
     tiny.run(tmp_path / "run", stop_after=3)
     before = names(tmp_path / "run" / "checkpoint")
@@ -177,7 +204,7 @@ def test_checkpoints_come_by_steps_too(whole, tmp_path):
         seen.update(names(tmp_path / "run" / "checkpoint"))
     assert {(int(name[6:10]), int(name[16:22])) for name in seen} == {
         (epoch, step) for epoch in range(3) for step in (4, 8)
-    } | {(epoch, 0) for epoch in (1, 2, 3)}  # fmt: skip
+    } | {(epoch, 0) for epoch in (1, 2, 3)}
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
 
 
@@ -195,9 +222,10 @@ def test_what_is_meant_may_change_and_is_written_down(tmp_path):
     assert events[0] == Resumed(1, 6)
     assert run.result.epochs == 2
     assert Run(path).config.resumed_with == (
-        "epoch 1, step 3: epochs: 3, now 2", "epoch 1, step 3: batch_size: 8, now 4",
+        "epoch 1, step 3: epochs: 3, now 2",
+        "epoch 1, step 3: batch_size: 8, now 4",
         "epoch 1, step 3: learning_rate: 0.05, now 0.01",
-    )  # fmt: skip
+    )
     assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
     # From here on that is what it was told.
     tiny.run(path, session=changed, resume=True)

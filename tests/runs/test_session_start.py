@@ -9,8 +9,8 @@ import tiny
 import mlpconv
 from mlpconv.data import load_dataset
 from mlpconv.errors import RecipeError, RunError, WeightsError
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 
 pytest.importorskip("torch")
 

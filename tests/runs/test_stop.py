@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mlpconv.runs.stop import Stop
+from mlpconv.jobs.stop import Stop
 
 
 def test_a_second_interrupt_stops_at_once():

@@ -9,8 +9,8 @@ import tiny
 from mlpconv.backends.weights import initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import TrainingFailed
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 from mlpconv.training.trainer import EpochEnded, Repaired
 
 torch = pytest.importorskip("torch")
@@ -371,7 +371,16 @@ def test_events_stand_in_the_files_as_json(tmp_path):
     line = json.loads((run.path / "history.jsonl").read_text().splitlines()[0])
     assert line["repairs"] == [
         {
-            "epoch": 1, "step": 36, "place": 0.6, "trouble": "update-left-out", "classes": [], "action": "went on",
-            "what": met[0].what, "done": "the update was left out", "back_to": 0.6, "rate": 1.0, "loss": met[0].loss,
+            "epoch": 1,
+            "step": 36,
+            "place": 0.6,
+            "trouble": "update-left-out",
+            "classes": [],
+            "action": "went on",
+            "what": met[0].what,
+            "done": "the update was left out",
+            "back_to": 0.6,
+            "rate": 1.0,
+            "loss": met[0].loss,
         }
-    ]  # fmt: skip
+    ]

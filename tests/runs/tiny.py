@@ -6,7 +6,7 @@ from timeless import timeless as timeless
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
-from mlpconv.runs.session import Session
+from mlpconv.jobs.session import Session
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 
@@ -53,9 +53,15 @@ def weightless(num_classes=3, input_channels=1):
 
 def recipe(**changes):
     base = {
-        "model": "tiny:tiny", "data": "stripes", "epochs": 3, "batch_size": 8, "precision": "float32",
-        "learning_rate": 0.05, "initializer": "open", "augmentation": {"flip": True, "shift": 1, "mixup": 0.2},
-    }  # fmt: skip
+        "model": "tiny:tiny",
+        "data": "stripes",
+        "epochs": 3,
+        "batch_size": 8,
+        "precision": "float32",
+        "learning_rate": 0.05,
+        "initializer": "open",
+        "augmentation": {"flip": True, "shift": 1, "mixup": 0.2},
+    }
     return change(get_recipe("quick"), base | changes)
 
 

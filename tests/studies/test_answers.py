@@ -119,8 +119,11 @@ def test_a_map_in_words():
 
 def test_a_very_small_chance_is_not_said_to_be_none():
     assert [answers.chance(p) for p in (0.5, 0.000123, 0.00001, 0.0)] == [
-        "p = 0.5", "p = 0.00012", "p < 0.0001", "p < 0.0001",
-    ]  # fmt: skip
+        "p = 0.5",
+        "p = 0.00012",
+        "p < 0.0001",
+        "p < 0.0001",
+    ]
 
 
 def test_the_best_names_those_it_cannot_be_told_apart_from():

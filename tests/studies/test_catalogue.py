@@ -20,9 +20,18 @@ EVERY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 
 def test_every_exercise_has_its_study():
     assert set(STUDIES) == {
-        "epochs", "one-by-one", "three-by-three", "head", "one-step", "learning-rate", "batch-size", "classics",
-        "family", "resources", "collapse",
-    }  # fmt: skip
+        "epochs",
+        "one-by-one",
+        "three-by-three",
+        "head",
+        "one-step",
+        "learning-rate",
+        "batch-size",
+        "classics",
+        "family",
+        "resources",
+        "collapse",
+    }
 
 
 @EVERY

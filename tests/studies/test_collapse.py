@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlpconv.data import ImageDataset, Splits
-from mlpconv.runs.plots import png
+from mlpconv.drawing.plots import png
 from mlpconv.studies import pages
 from mlpconv.studies.catalogue import STUDIES, Budget
 from mlpconv.studies.perform import base, perform
@@ -34,9 +34,12 @@ def test_each_seed_says_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch)
 
     def net(num_classes=3, input_channels=1):
         return Network(
-            Block(conv=Conv2d(num_classes, 3), relu=ReLU()), GlobalAvgPool2d(), Flatten(),
-            input_channels=input_channels, input_size=6,
-        )  # fmt: skip
+            Block(conv=Conv2d(num_classes, 3), relu=ReLU()),
+            GlobalAvgPool2d(),
+            Flatten(),
+            input_channels=input_channels,
+            input_size=6,
+        )
 
     module = types.ModuleType("mlpconv.studies.collapse_test")
     module.net = net

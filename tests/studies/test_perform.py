@@ -10,9 +10,9 @@ import pytest
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
-from mlpconv.runs.plots import png
+from mlpconv.drawing.plots import png
+from mlpconv.jobs.session import Session
 from mlpconv.runs.run import Run
-from mlpconv.runs.session import Session
 from mlpconv.studies import measures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
 from mlpconv.studies.perform import perform
@@ -33,15 +33,21 @@ BUDGET = Budget(seeds=2, images=24, test_images=10, epochs=3, image_size=4)
 def narrow(num_classes=2, input_channels=1):
     return Network(
         Block(conv=Conv2d(num_classes, 2), relu=ReLU(), mlp1=Conv2d(num_classes, 1), relu1=ReLU()),
-        GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=4,
+    )
 
 
 def wide(num_classes=2, input_channels=1):
     return Network(
         Block(conv=Conv2d(12, 2), relu=ReLU(), mlp1=Conv2d(num_classes, 1), relu1=ReLU()),
-        GlobalAvgPool2d(), Flatten(), input_channels=input_channels, input_size=4,
-    )  # fmt: skip
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=4,
+    )
 
 
 def flat(num_classes=2, input_channels=1):
@@ -130,12 +136,20 @@ def test_pictures(whole, kind):
 def test_a_map_shows_how_each_seed_ended(tmp_path):
     arms = tuple(
         Arm(f"{start}-{rate:g}", {"initializer": start, "learning_rate": rate, "model": f"{__name__}:narrow"})
-        for start in ("he", "open") for rate in (0.01, 1e30)
-    )  # fmt: skip
+        for start in ("he", "open")
+        for rate in (0.01, 1e30)
+    )
     asked = Study(
-        "rates", "Which?", arms, {}, (), base={**SETTINGS, "optimizer": "sgd"}, kind="map", extra=measures.lost_classes,
+        "rates",
+        "Which?",
+        arms,
+        {},
+        (),
+        base={**SETTINGS, "optimizer": "sgd"},
+        kind="map",
+        extra=measures.lost_classes,
         columns={"lost_classes": "lost"},
-    )  # fmt: skip
+    )
     result = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
     checked(result)
     ended = {arm["name"]: {row["outcome"] for row in arm["seeds"]} for arm in result["arms"]}

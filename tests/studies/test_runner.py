@@ -9,7 +9,7 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
-from mlpconv.runs import session as sessions
+from mlpconv.jobs import session as sessions
 from mlpconv.runs.run import Failure, Run
 from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize, table
 from mlpconv.training.recipe import Recipe
@@ -64,8 +64,11 @@ def test_what_is_over_is_not_trained_again(whole, monkeypatch):
     lines = []
     assert go(path, progress=lines.append) == result
     assert [line.partition(":")[0] for line in lines] == [
-        "slow, seed 0", "fast, seed 0", "slow, seed 1", "fast, seed 1",
-    ]  # fmt: skip
+        "slow, seed 0",
+        "fast, seed 0",
+        "slow, seed 1",
+        "fast, seed 1",
+    ]
 
 
 def test_a_study_that_was_stopped_goes_on_and_ends_the_same(whole, tmp_path):

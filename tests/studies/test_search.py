@@ -37,8 +37,14 @@ BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=8, learning_rate=
 
 def test_a_space_as_the_command_line_writes_it():
     assert parse_space(
-        ["learning_rate=1e-4..1e-2 log", "epochs=1..5", "batch_size = 64 | 128", "augmentation.flip=true|false",
-         "optimizer.name=sgd|adamw", "label_smoothing=0..0.2"]
+        [
+            "learning_rate=1e-4..1e-2 log",
+            "epochs=1..5",
+            "batch_size = 64 | 128",
+            "augmentation.flip=true|false",
+            "optimizer.name=sgd|adamw",
+            "label_smoothing=0..0.2",
+        ]
     ) == [
         Field("learning_rate", None, 1e-4, 1e-2, True),
         Field("epochs", None, 1, 5, False, True),
@@ -46,7 +52,7 @@ def test_a_space_as_the_command_line_writes_it():
         Field("augmentation.flip", (True, False)),
         Field("optimizer.name", ("sgd", "adamw")),
         Field("label_smoothing", None, 0, 0.2),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_default_space_fits_quick():
@@ -137,10 +143,25 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLPCONV_ALLOCATOR", "system")
     arguments = [
-        "tune", "--trials", "2", "--set", "model=nin_28", "--set", "data=digits", "--set", "image_size=8", "--set",
-        "epochs=1", "--set", "precision=float32", "--space", "learning_rate=1e-3..1e-2 log", "--images", "300",
+        "tune",
+        "--trials",
+        "2",
+        "--set",
+        "model=nin_28",
+        "--set",
+        "data=digits",
+        "--set",
+        "image_size=8",
+        "--set",
+        "epochs=1",
+        "--set",
+        "precision=float32",
+        "--space",
+        "learning_rate=1e-3..1e-2 log",
+        "--images",
+        "300",
         "--json",
-    ]  # fmt: skip
+    ]
     monkeypatch.setattr("sys.argv", ["mlpconv", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -13,16 +13,19 @@ from mlpconv.training.recipes import get_recipe
 ACCURACIES = st.lists(st.integers(0, 10).map(lambda tenths: tenths / 10), max_size=20)
 
 
-@pytest.mark.parametrize(("held", "expected"), [
-    ([], ""),
-    ([0.5, 0.6, 0.7], ""),
-    ([0.7, 0.6], ""),
-    ([0.7, 0.6, 0.7], "patience"),  # reached again is no better
-    ([0.1, 0.7, 0.6, 0.5], "patience"),
-    ([0.7, 0.6, 0.71], ""),
-    ([0.5, 0.9], "target"),
-    ([0.5, 0.6, 0.7, 0.8, 0.85, 0.9], "epochs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ([], ""),
+        ([0.5, 0.6, 0.7], ""),
+        ([0.7, 0.6], ""),
+        ([0.7, 0.6, 0.7], "patience"),  # reached again is no better
+        ([0.1, 0.7, 0.6, 0.5], "patience"),
+        ([0.7, 0.6, 0.71], ""),
+        ([0.5, 0.9], "target"),
+        ([0.5, 0.6, 0.7, 0.8, 0.85, 0.9], "epochs"),
+    ],
+)
 def test_what_ends_training(held, expected):
     recipe = Recipe(epochs=6, validation=0.1, patience=2, target_accuracy=0.9)
     assert ending(recipe, held) == expected

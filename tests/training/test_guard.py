@@ -39,9 +39,17 @@ def look(watcher, loss, *, examples=128, skipped=0, step=10, ended=True, maps=No
 
 def event(action, trouble="not-finite", classes=()):
     return Event(
-        epoch=1, step=1, place=0.1, trouble=trouble, what="x", classes=classes, action=action, done="y", back_to=0.0,
+        epoch=1,
+        step=1,
+        place=0.1,
+        trouble=trouble,
+        what="x",
+        classes=classes,
+        action=action,
+        done="y",
+        back_to=0.0,
         rate=1.0,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,9 +95,14 @@ def test_chance_is_the_entropy_of_the_labels():
 
 @pytest.mark.parametrize(
     ("skipped", "examples", "kind"),
-    [(0, 128, None), (1, 128, "update-left-out"), (2, 128, "update-left-out"), (3, 128, "not-finite"),
-     (1, 0, "not-finite")],
-)  # fmt: skip
+    [
+        (0, 128, None),
+        (1, 128, "update-left-out"),
+        (2, 128, "update-left-out"),
+        (3, 128, "not-finite"),
+        (1, 0, "not-finite"),
+    ],
+)
 def test_updates_left_out(skipped, examples, kind):
     found = look(guard(best=0.5, learned=True), 0.4, skipped=skipped, examples=examples)
     assert (found.trouble.kind if found.trouble else None) == kind

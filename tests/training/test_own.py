@@ -19,8 +19,11 @@ def epoch_of(recipe, labels, epoch=0):
 
 
 @given(
-    st.lists(st.integers(0, 4), min_size=5, max_size=60), st.floats(0, 1), st.integers(1, 16), st.integers(0, 3),
-)  # fmt: skip
+    st.lists(st.integers(0, 4), min_size=5, max_size=60),
+    st.floats(0, 1),
+    st.integers(1, 16),
+    st.integers(0, 3),
+)
 def test_balancing_keeps_the_length_and_moves_towards_even(classes, balance, batch, epoch):
     labels = np.array(classes, np.int64)
     recipe = Recipe(batch_size=batch, balance=balance)

@@ -102,9 +102,14 @@ def test_steps_draw_each_for_themselves():
 
 
 @given(
-    st.integers(0, 5), st.integers(0, 9), st.integers(1, 12), st.integers(1, 12), st.integers(1, 30),
-    st.floats(0.05, 5), st.integers(0, 2**63 - 1),
-)  # fmt: skip
+    st.integers(0, 5),
+    st.integers(0, 9),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 30),
+    st.floats(0.05, 5),
+    st.integers(0, 2**63 - 1),
+)
 def test_everything_is_within_its_bounds(shift, erase, height, width, count, mixup, seed):
     recipe = Recipe(seed=seed, augmentation=Augmentation(True, shift, erase, mixup), label_smoothing=0.2)
     plan = plan_step(recipe, count, (height, width), 28, 0, 0)

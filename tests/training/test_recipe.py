@@ -101,9 +101,11 @@ def test_differences_say_both_values():
     recipe = get_recipe("quick")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
     assert differences(recipe, changed) == {
-        "model": '"nin", now "nin_28"', "learning_rate": "0.002, now 0.1", "image_size": "70, now 28",
+        "model": '"nin", now "nin_28"',
+        "learning_rate": "0.002, now 0.1",
+        "image_size": "70, now 28",
         "precision": 'none, now "float32"',
-    }  # fmt: skip
+    }
 
 
 def test_a_file_can_change_a_named_recipe(tmp_path):
@@ -115,19 +117,22 @@ def test_a_file_can_change_a_named_recipe(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"seed = 1\nepochs = = 3\n", "cannot be read: .*line 2"),
-    (b"\xff\xfe", "cannot be read"),
-    (b'base = "quik"', "unknown recipe 'quik'; did you mean 'quick'"),
-    (b"base = 3", "unknown recipe '3'"),
-    (b"epoch = 3", "unknown key 'epoch'; did you mean 'epochs'"),
-    (b'epochs = "3"', r"Expected `int`, got `str` - at `\$\.epochs`"),
-    (b"epochs = 0", "epochs must be at least 1, not 0"),
-    (b"image_sizes = [[2, 32], [1, 64]]", "image_sizes are .*rising epochs"),
-    (b"image_sizes = [[nan, 32]]", "image_sizes are"),
-    (b"image_sizes = [[0, 0]]", "image_sizes are"),
-    (b"image_sizes = [32]", "image_sizes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed = 1\nepochs = = 3\n", "cannot be read: .*line 2"),
+        (b"\xff\xfe", "cannot be read"),
+        (b'base = "quik"', "unknown recipe 'quik'; did you mean 'quick'"),
+        (b"base = 3", "unknown recipe '3'"),
+        (b"epoch = 3", "unknown key 'epoch'; did you mean 'epochs'"),
+        (b'epochs = "3"', r"Expected `int`, got `str` - at `\$\.epochs`"),
+        (b"epochs = 0", "epochs must be at least 1, not 0"),
+        (b"image_sizes = [[2, 32], [1, 64]]", "image_sizes are .*rising epochs"),
+        (b"image_sizes = [[nan, 32]]", "image_sizes are"),
+        (b"image_sizes = [[0, 0]]", "image_sizes are"),
+        (b"image_sizes = [32]", "image_sizes"),
+    ],
+)
 def test_a_file_that_is_no_recipe_says_where(tmp_path, content, message):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
@@ -146,36 +151,39 @@ def test_an_unknown_name_lists_the_known():
         get_recipe("dl2")
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"lerning_rate": 1}, "here: unknown key 'lerning_rate'; did you mean 'learning_rate'"),
-    ({"optimizer": {"momntum": 1}}, "here: optimizer: unknown key 'momntum'; did you mean 'momentum'"),
-    ({"augmentation": {"flips": True}}, "here: augmentation: unknown key 'flips'; did you mean 'flip'"),
-    ({"initializer": {"weigths": "he"}}, "here: initializer: unknown key 'weigths'; did you mean 'weights'"),
-    ({"initializer": "hee"}, "unknown initializer 'hee'; did you mean 'he'"),
-    ({"initializer": {"weights": "hee"}}, "here: initializer: unknown weights 'hee'; did you mean 'he'"),
-    ({"optimizer": "adamv"}, "here: optimizer: unknown name 'adamv'; did you mean 'adam'"),
-    ({"schedule": "one_cycle"}, "here: unknown schedule 'one_cycle'; did you mean 'one-cycle'"),
-    ({"precision": "bfloat"}, "here: unknown precision 'bfloat'; did you mean 'bfloat16'"),
-    ({"fit": "cropp"}, "here: unknown fit 'cropp'; did you mean 'crop'"),
-    ({"schedule": 3}, r"here: .*\$\.schedule"),
-    ({"optimizer": 3}, "here: optimizer is a table of name, momentum.*, not 3"),
-    ({"augmentation": True}, "here: augmentation is a table of flip, shift, erase, mixup, not True"),
-    ({"epochs": 1.5}, r"here: .*\$\.epochs"),
-    ({"epochs": True}, r"here: .*\$\.epochs"),
-    ({"batch_size": 0}, "here: batch_size must be at least 1, not 0"),
-    ({"image_size": 0}, "here: image_size must be at least 1, not 0"),
-    ({"learning_rate": 0}, "here: learning_rate must be above 0 and finite, not 0"),
-    ({"learning_rate": math.nan}, "here: learning_rate must be above 0 and finite, not nan"),
-    ({"learning_rate": math.inf}, "here: learning_rate must be above 0 and finite, not inf"),
-    ({"warmup": 1.5}, "here: warmup is a share"),
-    ({"warmup": math.nan}, "here: warmup is a share"),
-    ({"label_smoothing": 1}, "here: label_smoothing must be at least 0 and below 1"),
-    ({"seed": -1}, "here: seed must be at least 0, not -1"),
-    ({"seed": 2**63}, r"here: seed must be below 2\*\*63"),
-    ({"augmentation": {"shift": -1}}, "here: augmentation: shift"),
-    ({"augmentation": {"mixup": math.nan}}, "here: augmentation: shift"),
-    ({"optimizer": {"momentum": 1}}, r"here: optimizer\.momentum must be at least 0 and below 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lerning_rate": 1}, "here: unknown key 'lerning_rate'; did you mean 'learning_rate'"),
+        ({"optimizer": {"momntum": 1}}, "here: optimizer: unknown key 'momntum'; did you mean 'momentum'"),
+        ({"augmentation": {"flips": True}}, "here: augmentation: unknown key 'flips'; did you mean 'flip'"),
+        ({"initializer": {"weigths": "he"}}, "here: initializer: unknown key 'weigths'; did you mean 'weights'"),
+        ({"initializer": "hee"}, "unknown initializer 'hee'; did you mean 'he'"),
+        ({"initializer": {"weights": "hee"}}, "here: initializer: unknown weights 'hee'; did you mean 'he'"),
+        ({"optimizer": "adamv"}, "here: optimizer: unknown name 'adamv'; did you mean 'adam'"),
+        ({"schedule": "one_cycle"}, "here: unknown schedule 'one_cycle'; did you mean 'one-cycle'"),
+        ({"precision": "bfloat"}, "here: unknown precision 'bfloat'; did you mean 'bfloat16'"),
+        ({"fit": "cropp"}, "here: unknown fit 'cropp'; did you mean 'crop'"),
+        ({"schedule": 3}, r"here: .*\$\.schedule"),
+        ({"optimizer": 3}, "here: optimizer is a table of name, momentum.*, not 3"),
+        ({"augmentation": True}, "here: augmentation is a table of flip, shift, erase, mixup, not True"),
+        ({"epochs": 1.5}, r"here: .*\$\.epochs"),
+        ({"epochs": True}, r"here: .*\$\.epochs"),
+        ({"batch_size": 0}, "here: batch_size must be at least 1, not 0"),
+        ({"image_size": 0}, "here: image_size must be at least 1, not 0"),
+        ({"learning_rate": 0}, "here: learning_rate must be above 0 and finite, not 0"),
+        ({"learning_rate": math.nan}, "here: learning_rate must be above 0 and finite, not nan"),
+        ({"learning_rate": math.inf}, "here: learning_rate must be above 0 and finite, not inf"),
+        ({"warmup": 1.5}, "here: warmup is a share"),
+        ({"warmup": math.nan}, "here: warmup is a share"),
+        ({"label_smoothing": 1}, "here: label_smoothing must be at least 0 and below 1"),
+        ({"seed": -1}, "here: seed must be at least 0, not -1"),
+        ({"seed": 2**63}, r"here: seed must be below 2\*\*63"),
+        ({"augmentation": {"shift": -1}}, "here: augmentation: shift"),
+        ({"augmentation": {"mixup": math.nan}}, "here: augmentation: shift"),
+        ({"optimizer": {"momentum": 1}}, r"here: optimizer\.momentum must be at least 0 and below 1"),
+    ],
+)
 def test_a_change_that_cannot_be_says_where_and_what(changes, message):
     with pytest.raises(RecipeError, match=message):
         change(get_recipe("d2l"), changes, "here")
@@ -230,27 +238,33 @@ def test_a_file_that_takes_another_model_drops_the_image_size(tmp_path):
     assert read_recipe(path).image_size is None
 
 
-@pytest.mark.parametrize(("settings", "changes"), [
-    (["epochs=3"], {"epochs": 3}),
-    (["learning_rate=1e-3"], {"learning_rate": 1e-3}),
-    (["model=nin_28"], {"model": "nin_28"}),
-    (["model='nin_28'"], {"model": "nin_28"}),
-    (["antialias=false"], {"antialias": False}),
-    (["data=a=b"], {"data": "a=b"}),
-    (["image_sizes=[[0, 32], [1.5, 64]]"], {"image_sizes": [[0, 32], [1.5, 64]]}),
-    (["optimizer.momentum=0.9", "optimizer.nesterov=true"], {"optimizer": {"momentum": 0.9, "nesterov": True}}),
-    (["epochs=3", "epochs=4"], {"epochs": 4}),
-    ([], {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        (["epochs=3"], {"epochs": 3}),
+        (["learning_rate=1e-3"], {"learning_rate": 1e-3}),
+        (["model=nin_28"], {"model": "nin_28"}),
+        (["model='nin_28'"], {"model": "nin_28"}),
+        (["antialias=false"], {"antialias": False}),
+        (["data=a=b"], {"data": "a=b"}),
+        (["image_sizes=[[0, 32], [1.5, 64]]"], {"image_sizes": [[0, 32], [1.5, 64]]}),
+        (["optimizer.momentum=0.9", "optimizer.nesterov=true"], {"optimizer": {"momentum": 0.9, "nesterov": True}}),
+        (["epochs=3", "epochs=4"], {"epochs": 4}),
+        ([], {}),
+    ],
+)
 def test_settings_are_read(settings, changes):
     assert parse_settings(settings) == changes
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    (["epochs"], "--set epochs: expected key=value, such as"),
-    (["=3"], "--set =3: expected key=value"),
-    (["optimizer=adam", "optimizer.momentum=1"], "--set optimizer.momentum=1: optimizer was already given a value"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["epochs"], "--set epochs: expected key=value, such as"),
+        (["=3"], "--set =3: expected key=value"),
+        (["optimizer=adam", "optimizer.momentum=1"], "--set optimizer.momentum=1: optimizer was already given a value"),
+    ],
+)
 def test_settings_that_cannot_be_read_are_shown(settings, message):
     with pytest.raises(MlpconvError, match=message):
         parse_settings(settings)

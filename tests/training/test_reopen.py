@@ -5,7 +5,7 @@ import pytest
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.backends import numpy as reference
+from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.models import create_model, nin_block
 from mlpconv.training.reopen import arrays_of, can_reopen, reopen, stages
@@ -98,7 +98,14 @@ def test_batch_normalisation_behind_the_layer_begins_anew():
 
 def test_names_are_found_whole_in_either_back_ends_words():
     state = dict.fromkeys(
-        ["weights/block1.conv.weight", "optimizer/block1.conv.weight/step", "block1.conv.weight",
-         "optimizer.block1.conv.weight.mean", "weights/block11.conv.weight", "weights/xblock1.conv.weight"], 0,
-    )  # fmt: skip
+        [
+            "weights/block1.conv.weight",
+            "optimizer/block1.conv.weight/step",
+            "block1.conv.weight",
+            "optimizer.block1.conv.weight.mean",
+            "weights/block11.conv.weight",
+            "weights/xblock1.conv.weight",
+        ],
+        0,
+    )
     assert arrays_of(state, "block1.conv.weight") == list(state)[:4]

@@ -1,0 +1,1 @@
+"""What back ends share: the layers with their padding, resizing folded into a convolution, batches."""

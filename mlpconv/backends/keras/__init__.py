@@ -1,0 +1,1 @@
+"""The Keras back end, for TensorFlow and JAX."""

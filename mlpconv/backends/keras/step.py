@@ -1,0 +1,201 @@
+"""What Keras compiles, as pure functions of a state, the same for TensorFlow and JAX: one training step, and logits.
+
+Keras' own training loop and optimisers are not used, since they compute other formulas (Keras' momentum holds the
+learning rate, its running variance is fed with a biased one).
+"""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import config, ops  # pyright: ignore[reportAttributeAccessIssue]
+
+from mlpconv.arch.layers import BatchNorm2d
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.shapes import layer_shapes
+from mlpconv.backends.base import Optimizer
+from mlpconv.backends.common import compiled as hosted
+from mlpconv.backends.keras import network as keras_network
+
+if config.backend() == "tensorflow":
+    import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
+
+    def compiled(function: Any, donated: int | None = None) -> Any:
+        return tf.function(function)
+
+    def value_and_grad(function: Any, parameters: dict[str, Any]) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(parameters)
+            value, rest = function(parameters)
+        return (value, rest), tape.gradient(value, parameters)
+else:
+    import jax  # pyright: ignore[reportMissingImports]
+
+    def compiled(function: Any, donated: int | None = None) -> Any:
+        return jax.jit(function, donate_argnums=() if donated is None else donated)
+
+    def value_and_grad(function: Any, parameters: dict[str, Any]) -> Any:
+        return jax.value_and_grad(function, has_aux=True)(parameters)
+
+
+class State(NamedTuple):
+    """All that a step changes, as tensors; by canonical names where there are several. sums: loss, hits, images,
+    skipped updates."""
+
+    parameters: dict[str, Any]
+    statistics: dict[str, Any]
+    slots: dict[str, dict[str, Any]]
+    step: Any
+    sums: tuple[Any, Any, Any, Any]
+
+
+class Path:
+    """The network for pixels of one size (B, H, W, C): the way to the first map, then the other layers in Keras.
+
+    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer to end
+    with, by default the last.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        native: Any,
+        preprocess: Preprocess,
+        source: tuple[int, int],
+        size: tuple[int, int],
+        policy: str,
+        output: str | None = None,
+    ) -> None:
+        self.front = hosted.front(network, preprocess, source, size, output)
+        self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
+        self._bfloat16 = "bfloat16" in policy
+        shape = (network.input_channels, *size)
+        behind = self.front.fold.name if self.front.fold else None
+        self._model = keras_network.build(
+            network, shape, policy=policy, like=native, lean=output is None, behind=behind, output=output
+        )
+        names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}
+        self._trainable = [names[id(variable)] for variable in self._model.trainable_variables]
+        seeds = [id(v) for v in native.non_trainable_variables if id(v) not in names]
+        self._others = [
+            (names.get(id(v)), seeds.index(id(v)) if id(v) in seeds else -1, v.dtype)
+            for v in self._model.non_trainable_variables
+        ]
+        self._positions = {
+            row.name: (row.layer.momentum, prod(row.output_shape[1:]))
+            for row in layer_shapes(network, shape)
+            if isinstance(row.layer, BatchNorm2d)
+        }
+
+    def __call__(
+        self, parameters: dict[str, Any], statistics: dict[str, Any], seeds: Any, pixels: Any, *, training: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        """Logits, float32, and the running statistics after them. seeds: (dropouts, 2)."""
+        before = [statistics[name] if name else ops.cast(seeds[index], kind) for name, index, kind in self._others]
+        x = self._first(parameters, pixels)
+        y, after = self._model.stateless_call(
+            [parameters[name] for name in self._trainable], before, x, training=training
+        )
+        found = dict(statistics)
+        for (name, _, _), old, new in zip(self._others, before, after, strict=True):
+            if name and training:
+                found[name] = self._unbiased(name, old, new, pixels.shape[0])
+        return ops.cast(y, "float32"), found
+
+    def _first(self, parameters: dict[str, Any], pixels: Any) -> Any:
+        fold, resize = self.front.fold, self.front.resize
+        x = ops.cast(pixels, "float32")
+        if fold is None:
+            x = (x / 255.0 - self._mean) / self._std
+        if resize is not None:
+            x = ops.einsum("sh,bhwc->bswc", ops.convert_to_tensor(resize.rows), x)
+            x = ops.einsum("tw,bswc->bstc", ops.convert_to_tensor(resize.columns), x)
+        return x if fold is None else self._folded(parameters, x, fold)
+
+    def _folded(self, parameters: dict[str, Any], knots: Any, fold: hosted.Fold) -> Any:
+        """The first layer's output, normalisation included, from knots of values 0..255."""
+        kernel = parameters[f"{fold.name}.weight"]  # (kh, kw, in, out)
+        kh, kw, channels, out = kernel.shape
+        weight = ops.matmul(ops.convert_to_tensor(fold.matrix), ops.reshape(kernel, (kh * kw, channels * out)))
+        weight = ops.reshape(weight, (*fold.kernel, channels, out)) / (255 * self._std)[:, None]
+        bias = -ops.sum(kernel * (self._mean / self._std)[:, None], axis=(0, 1, 2))
+        if f"{fold.name}.bias" in parameters:
+            bias = bias + parameters[f"{fold.name}.bias"]
+        kind = "bfloat16" if self._bfloat16 else "float32"
+        x = ops.conv(
+            ops.cast(knots, kind),
+            ops.cast(weight, kind),
+            strides=fold.stride,
+            padding="valid",
+            data_format="channels_last",
+        )
+        return x + ops.cast(bias, kind)
+
+    def _unbiased(self, name: str, old: Any, new: Any, batch: int) -> Any:
+        """A running variance fed with the unbiased variance of the batch, as in PyTorch; Keras feeds the biased one."""
+        layer_name, _, part = name.rpartition(".")
+        if part != "running_var":
+            return new
+        momentum, positions = self._positions[layer_name]
+        count = batch * positions
+        kept = (1 - momentum) * old
+        return kept + (new - kept) * (count / max(1, count - 1))
+
+
+def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, seeds: Any, lr: Any) -> State:
+    """The state after a batch; where the loss or a gradient is not finite, the same state with one more skipped."""
+    pixels, targets, labels = batch
+
+    def objective(parameters: dict[str, Any]) -> Any:
+        logits, after = path(parameters, state.statistics, seeds, pixels, training=True)
+        return -ops.mean(ops.sum(targets * ops.log_softmax(logits), axis=1)), (logits, after)
+
+    (loss, (logits, after)), gradients = value_and_grad(objective, state.parameters)
+    finite = ops.isfinite(loss)
+    for gradient in gradients.values():
+        finite = ops.logical_and(finite, ops.all(ops.isfinite(gradient)))
+
+    def kept(new: Any, old: Any) -> Any:
+        return ops.where(finite, new, old)
+
+    parameters, slots = {}, {}
+    for name, p in state.parameters.items():
+        old = state.slots[name]
+        new, own = update(optimizer, name, p, gradients[name], old, state.step + 1, lr)
+        parameters[name] = kept(new, p)
+        slots[name] = {key: kept(own[key], old[key]) for key in old}
+    hits = ops.sum(ops.cast(ops.cast(ops.argmax(logits, axis=1), "int32") == labels, "int32"))
+    total, correct, examples, skipped = state.sums
+    count = pixels.shape[0]
+    return State(
+        parameters,
+        {name: kept(after[name], old) for name, old in state.statistics.items()},
+        slots,
+        kept(state.step + 1, state.step),
+        (
+            kept(total + loss * count, total),
+            kept(correct + hits, correct),
+            kept(examples + count, examples),
+            kept(skipped, skipped + 1),
+        ),
+    )
+
+
+def update(
+    optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], step: Any, lr: Any
+) -> tuple[Any, dict[str, Any]]:
+    """``mlpconv.backends.reference.numpy.update`` on tensors; ``step`` is 1 at the first."""
+    gathered = (1.0, 1.0)
+    if optimizer.name != "sgd":
+        gathered = _gathered(optimizer.beta1, step), _gathered(optimizer.beta2, step)
+    return hosted.update(optimizer, name, p, g, state, gathered, lr, ops.sqrt)
+
+
+def _gathered(beta: float, step: Any) -> Any:
+    """1 − βᵗ; in float32 the plain formula loses four digits where β is 0.999."""
+    return -ops.expm1(ops.cast(step, "float32") * float(np.log(beta))) if beta else 1.0
+
+
+def fresh(optimizer: Optimizer | None, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What an optimiser remembers for a parameter before the first step."""
+    return {key: ops.zeros(shape, "float32") for key in hosted.slots(optimizer)}

@@ -1,0 +1,1 @@
+"""The NumPy reference that every back end is compared with."""

@@ -1,0 +1,1 @@
+"""Drawing: SVG, network diagrams, curves, fonts."""

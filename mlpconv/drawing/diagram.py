@@ -1,0 +1,351 @@
+"""A network as a picture: as SVG, beside others as SVG, and as plain text. Read from top to bottom."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mlpconv.arch.cost import Costs, LayerCost, count
+from mlpconv.arch.layers import (
+    AnyLayer,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Shape,
+    Sigmoid,
+    by,
+    pair,
+)
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.shapes import show
+from mlpconv.drawing.svg import Canvas, shorten, text_width
+from mlpconv.errors import NetworkError
+
+MARGIN, GAP, BOX, STEP, PAD = 28, 20, 30, 34, 14
+"""Pixels: around the picture, between columns, a box's height, an arrow's length, inside boxes."""
+
+
+class Part(NamedTuple):
+    """One box: a layer with the normalisation and activation that follow it. ``kind`` gives its colour."""
+
+    kind: str
+    label: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return " → ".join([self.label, *self.notes])
+
+
+class Group(NamedTuple):
+    """What stands between two arrows: a block, or one loose layer."""
+
+    name: str
+    parts: list[Part]
+    block: Block | None
+    output_shape: Shape
+    parameters: int
+    macs: int
+
+
+def layer_label(layer: AnyLayer) -> str:
+    """A layer as one says it: "11×11 conv, 96, stride 4"."""
+    match layer:
+        case Conv2d():
+            return f"{by(layer.kernel_size)} conv, {layer.out_channels}{_window(layer)}"
+        case MaxPool2d():
+            return f"{by(layer.kernel_size)} max pool{_window(layer)}{_rounding(layer)}"
+        case AvgPool2d():
+            return f"{by(layer.kernel_size)} average pool{_window(layer)}{_rounding(layer)}"
+        case Linear():
+            return f"fully connected, {layer.out_features}"
+        case Dropout():
+            return f"dropout {layer.p:g}"
+        case BatchNorm2d():
+            return "batch norm"
+        case ReLU():
+            return "ReLU"
+        case Sigmoid():
+            return "sigmoid"
+        case GlobalAvgPool2d():
+            return "global average pool"
+        case Flatten():
+            return "flatten"
+
+
+def to_text(network: Network, input_shape: Shape | None = None) -> str:
+    """The network as lines of plain text: name, layers, parameters, and the shape that flows on.
+
+    input_shape: (C, H, W); the network's own by default. Raises NetworkError where the shapes do not fit.
+    """
+    costs = count(network, input_shape)
+    groups = _groups(network, costs)
+    names = max(len(group.name) for group in groups)
+    width = max(len(part.text) for group in groups for part in group.parts)
+    numbers = max(len(_parameters(group.parameters)) for group in groups)
+    lines = [f"{_name(network)}: {_totals(costs)}", "", f"{'':{names}}  ↓ {show(costs.input_shape)}"]
+    for group in groups:
+        last = len(group.parts) - 1
+        for index, part in enumerate(group.parts):
+            corner = "─" if not last else "┌" if not index else "└" if index == last else "│"
+            name = group.name if index == 0 else ""
+            number = _parameters(group.parameters) if index == last and group.parameters else ""
+            lines.append(f"{name:{names}}  {corner} {part.text:{width}}  {number:>{numbers}}".rstrip())
+        lines.append(f"{'':{names}}  ↓ {show(group.output_shape)}")
+    return "\n".join(lines) + "\n"
+
+
+def to_svg(network: Network, input_shape: Shape | None = None) -> str:
+    """The network as one self-contained SVG: blocks and layers, the shapes between them, parameters and MACs of each.
+
+    input_shape: (C, H, W); the network's own by default. Raises NetworkError where the shapes do not fit.
+    """
+    costs = count(network, input_shape)
+    groups = _groups(network, costs)
+    inner = max(240.0, *(_part_width(part) for group in groups for part in group.parts))
+    has_blocks = any(group.block for group in groups)
+    column = inner + (2 * PAD if has_blocks else 0)
+    names = min(180.0, max(text_width(group.name, "name") for group in groups))
+    numbers = max(_number_width(group) for group in groups)
+    left = MARGIN + names + GAP
+    title, totals = _name(network), _totals(costs)
+    width = max(left + column + GAP + numbers, MARGIN + text_width(totals, "total"), 360) + MARGIN
+    canvas = Canvas()
+    canvas.text(MARGIN, MARGIN + 8, shorten(title, width - 2 * MARGIN, "title"), "title", hint=title)
+    canvas.text(MARGIN, MARGIN + 34, totals, "total")
+    middle, y = left + column / 2, MARGIN + 62.0
+    y = _flow(canvas, middle, y, costs.input_shape)
+    for group in groups:
+        if group.block:
+            height = _stack_height(group.parts) + 2 * PAD
+            canvas.box(left, y, column, height, "block", radius=12)
+            _stack(canvas, left + PAD, y + PAD, inner, group.parts)
+        else:
+            height = BOX
+            _part(canvas, left + (column - inner) / 2, y, inner, group.parts[0])
+        centre = y + height / 2
+        name = shorten(group.name, names, "name")
+        canvas.text(left - GAP / 2, centre, name, "name", "end", hint=group.name)
+        if group.parameters:
+            canvas.text(left + column + GAP / 2, centre - 8, _parameters(group.parameters), "note")
+            canvas.text(left + column + GAP / 2, centre + 8, f"{_short(group.macs)} MACs", "note")
+        y = _flow(canvas, middle, y + height, group.output_shape)
+    return canvas.document(width, y + MARGIN - 8, f"{title}: {totals}", to_text(network, input_shape))
+
+
+def compare_svg(networks: Sequence[Network]) -> str:
+    """One to four networks side by side, each block one line, and beside each network its largest block enlarged.
+
+    Each network is shown at the image size that it was designed for. Raises NetworkError for none or more than four.
+    """
+    if not 1 <= len(networks) <= 4:
+        raise NetworkError(f"compare_svg: draws 1 to 4 networks side by side, not {len(networks)}; leave some out")
+    canvas = Canvas()
+    x, bottom, said = float(MARGIN), 0.0, []
+    for network in networks:
+        costs = count(network)
+        said.append(f"{_name(network)}: {_totals(costs)}")
+        x, low = _compare_column(canvas, x, network, costs)
+        bottom = max(bottom, low)
+        x += 2.5 * GAP
+    names = ", ".join(map(_name, networks))
+    return canvas.document(x - 2.5 * GAP + MARGIN, bottom + MARGIN, f"{names} side by side", "\n".join(said))
+
+
+def _compare_column(canvas: Canvas, x: float, network: Network, costs: Costs) -> tuple[float, float]:
+    """Draw one network at x, with its largest block enlarged; how far right and how far down it went."""
+    groups = _groups(network, costs)
+    lines = [_as_line(group) for group in groups]
+    title, note = _name(network), f"{_parameters(costs.parameters)}, {_short(costs.macs)} MACs"
+    width = max(180.0, *(_part_width(line) for line in lines))
+    top = MARGIN + 66.0
+    y = _flow(canvas, x + width / 2, top, costs.input_shape)
+    tops = []
+    for index, line in enumerate(lines):
+        tops.append(y)
+        _part(canvas, x, y, width, line)
+        y += BOX
+        if index < len(lines) - 1:
+            canvas.arrow(x + width / 2, y, y + GAP)
+            y += GAP
+    right, bottom = x + width, _flow(canvas, x + width / 2, y, groups[-1].output_shape)
+    shown = max(groups, key=lambda group: len(group.block.layers) if group.block else 0)
+    if shown.block and len(shown.parts) > 1:
+        at = tops[groups.index(shown)]
+        inner = max(_part_width(part) for part in shown.parts)
+        height = _stack_height(shown.parts) + 2 * PAD
+        high = max(top + 24, at + BOX / 2 - height / 2)
+        far = right + 2 * GAP
+        canvas.zoom(right, (at, at + BOX), far, (high + 12, high + height - 12))
+        canvas.box(far, high, inner + 2 * PAD, height, "block", radius=12)
+        _stack(canvas, far + PAD, high + PAD, inner, shown.parts)
+        right, bottom = far + inner + 2 * PAD, max(bottom, high + height)
+        caption = shorten(f"{_block_word(shown.block)} ({shown.name})", inner + 2 * PAD, "name")
+        canvas.text(far + PAD + inner / 2, high - 12, caption, "name", "middle", hint=shown.name)
+    right = max(right, x + text_width(note, "total"))
+    canvas.text(x, MARGIN + 8, shorten(title, right - x, "head"), "head", hint=title)
+    canvas.text(x, MARGIN + 30, note, "total")
+    return right, bottom
+
+
+def _groups(network: Network, costs: Costs) -> list[Group]:
+    found: list[Group] = []
+    rows = {cost.name: cost for cost in costs.layers}
+    for name, layer in network.layers.items():
+        if isinstance(layer, Block):
+            inner = [rows[f"{name}.{part}"] for part in layer.layers]
+            parts: list[Part] = []
+            for one in layer.layers.values():
+                _add(parts, one)
+            found.append(_group(name, parts, layer, inner))
+        elif found and found[-1].block is None and _follows(found[-1].parts[-1], layer):
+            before = found[-1]
+            parts = before.parts
+            _add(parts, layer)
+            more = rows[name].parameters
+            found[-1] = before._replace(output_shape=rows[name].output_shape, parameters=before.parameters + more)
+        else:
+            parts = []
+            _add(parts, layer)
+            found.append(_group(name, parts, None, [rows[name]]))
+    return found
+
+
+def _group(name: str, parts: list[Part], block: Block | None, costs: list[LayerCost]) -> Group:
+    parameters, macs = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
+    return Group(name, parts, block, costs[-1].output_shape, parameters, macs)
+
+
+def _add(parts: list[Part], layer: AnyLayer) -> None:
+    label = layer_label(layer)
+    if parts and _follows(parts[-1], layer):
+        parts[-1] = parts[-1]._replace(notes=(*parts[-1].notes, label))
+    else:
+        parts.append(Part(_kind(layer), label))
+
+
+def _follows(part: Part, layer: AnyLayer) -> bool:
+    """Whether a layer is drawn in the box before it: normalisation and activation after a layer with weights."""
+    return (
+        part.kind in ("conv", "mlp", "dense")
+        and isinstance(layer, BatchNorm2d | ReLU | Sigmoid)
+        and len(part.notes) < 2
+    )
+
+
+def _kind(layer: AnyLayer) -> str:
+    match layer:
+        case Conv2d():
+            return "mlp" if pair(layer.kernel_size) == (1, 1) else "conv"
+        case MaxPool2d() | AvgPool2d() | GlobalAvgPool2d():
+            return "pool"
+        case Linear():
+            return "dense"
+        case _:
+            return "other"
+
+
+def _as_line(group: Group) -> Part:
+    """A group in one box: "NiN block (5×5, 256)", "VGG block (2 convs, 512)"."""
+    if group.block is None or len(group.parts) == 1:
+        return group.parts[0]
+    word = _block_word(group.block)
+    convolutions = [layer for layer in group.block.layers.values() if isinstance(layer, Conv2d)]
+    if word == "block":
+        return Part("unit", f"{word} ({len(group.block.layers)} layers, {show(group.output_shape)})")
+    widths = list(dict.fromkeys(conv.out_channels for conv in convolutions))
+    first = convolutions[0]
+    size = "/".join(map(str, [conv.out_channels for conv in convolutions] if len(widths) > 1 else widths))
+    if word == "NiN block":
+        return Part("unit", f"{word} ({by(first.kernel_size)}, {size}{_window(first)})")
+    many = "1 conv" if len(convolutions) == 1 else f"{len(convolutions)} convs"
+    return Part("unit", f"{word} ({many}, {size})")
+
+
+def _block_word(block: Block) -> str:
+    """What the literature calls such a block: known by its convolutions."""
+    kinds = [layer for layer in block.layers.values() if not isinstance(layer, ReLU | Sigmoid | BatchNorm2d)]
+    convolutions = [layer for layer in kinds if isinstance(layer, Conv2d)]
+    pointwise = [pair(conv.kernel_size) == (1, 1) for conv in convolutions]
+    if len(convolutions) == len(kinds) > 1 and all(pointwise[1:]):
+        return "NiN block"
+    same = all(pair(conv.kernel_size) == (3, 3) for conv in convolutions)
+    if convolutions and same and kinds[:-1] == convolutions and isinstance(kinds[-1], MaxPool2d):
+        return "VGG block"
+    return "block"
+
+
+def _stack_height(parts: list[Part]) -> float:
+    return len(parts) * BOX + (len(parts) - 1) * PAD
+
+
+def _stack(canvas: Canvas, x: float, y: float, width: float, parts: list[Part]) -> None:
+    for index, part in enumerate(parts):
+        if index:
+            canvas.arrow(x + width / 2, y - PAD, y)
+        _part(canvas, x, y, width, part)
+        y += BOX + PAD
+
+
+def _part(canvas: Canvas, x: float, y: float, width: float, part: Part) -> None:
+    canvas.box(x, y, width, BOX, part.kind)
+    if part.notes:
+        canvas.text(x + PAD, y + BOX / 2, part.label)
+        canvas.text(x + width - PAD, y + BOX / 2, ", ".join(part.notes), "note", "end")
+    else:
+        canvas.text(x + width / 2, y + BOX / 2, part.label, anchor="middle")
+
+
+def _part_width(part: Part) -> float:
+    notes = GAP + text_width(", ".join(part.notes), "note") if part.notes else 0
+    return text_width(part.label) + notes + 2 * PAD
+
+
+def _flow(canvas: Canvas, x: float, y: float, shape: Shape) -> float:
+    """An arrow with the shape of what flows along it; where it ends."""
+    canvas.arrow(x, y, y + STEP)
+    canvas.text(x + 10, y + STEP / 2 - 1, show(shape), "note")
+    return y + STEP
+
+
+def _name(network: Network) -> str:
+    return network.name or "network"
+
+
+def _totals(costs: Costs) -> str:
+    return f"{costs.parameters:,} parameters, {costs.macs:,} MACs for one {show(costs.input_shape)} image"
+
+
+def _parameters(number: int) -> str:
+    return f"{number:,} parameter{'s' if number != 1 else ''}"
+
+
+def _number_width(group: Group) -> float:
+    if not group.parameters:
+        return 0
+    return max(text_width(_parameters(group.parameters), "note"), text_width(f"{_short(group.macs)} MACs", "note"))
+
+
+def _short(number: int) -> str:
+    """762,297,352 as 762.3 M."""
+    for unit, name in ((10**12, " T"), (10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if number >= unit:
+            return f"{number / unit:.4g}{name}" if number < 9999 * unit else f"{number // unit:,}{name}"
+    return str(number)
+
+
+def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> str:
+    stride, padding = pair(layer.stride), pair(layer.padding)
+    return "".join(
+        f", {word} {size[0] if size[0] == size[1] else by(size)}"
+        for word, size, usual in (("stride", stride, (1, 1)), ("pad", padding, (0, 0)))
+        if size != usual
+    )
+
+
+def _rounding(layer: MaxPool2d | AvgPool2d) -> str:
+    return ", rounding up" if layer.ceil_mode else ""

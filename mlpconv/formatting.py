@@ -1,0 +1,41 @@
+"""Quantities and names as one says them, for terminals and pages alike."""
+
+import os
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as one says them: 42 s, 3 min 5 s, 5 h 24 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def format_count(count: float, unit: str = "") -> str:
+    """A large count in three digits: 1.99 M, 762 M, 1.52 G."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            value = count / size
+            digits = 2 if value < 10 else 1 if value < 100 else 0
+            return f"{value:.{digits}f} {prefix}{unit}"
+    return f"{count:g} {unit}".strip()
+
+
+def format_bytes(count: int) -> str:
+    """Bytes as one says them: 7.60 MiB."""
+    value, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name as one can print it: what is no printable text stands escaped."""
+    text = os.fspath(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
