@@ -52,8 +52,8 @@ test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX a
 
 # What `make test` leaves out where the framework is not installed.
 PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
-ALSO_tensorflow := tests/backends/test_keras.py '$(PAGE)[how-to/keras.md]'
-ALSO_jax := tests/backends/test_keras.py tests/backends/test_keras_jax.py
+ALSO_tensorflow := tests/backends/keras/test_keras.py '$(PAGE)[how-to/keras.md]'
+ALSO_jax := tests/backends/keras/test_keras.py tests/backends/keras/test_keras_jax.py
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 
 # One back end a process, each in its environment; what PyTorch computes, with which all are compared, comes from .venv.

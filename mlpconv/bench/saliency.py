@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from mlpconv.arch.class_maps import grid
+from mlpconv.backends import reference
 from mlpconv.backends.base import Floats, Images, Labels
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.explain.class_maps import interpolation, place_on_image
 from mlpconv.inference.classifier import Classifier
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpconv.arch.cost import count, training_memory
 from mlpconv.arch.network import Block, Network
-from mlpconv.backends.reference.numpy import activations, preprocess
+from mlpconv.backends.reference import activations, preprocess
 from mlpconv.data import Splits
 from mlpconv.files import write_atomic
 from mlpconv.inference.classifier import Classifier

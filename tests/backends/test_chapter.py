@@ -7,7 +7,7 @@ import torch
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.shapes import block_shapes
-from mlpconv.backends.reference import numpy as reference
+from mlpconv.backends import reference
 from mlpconv.convert import from_state_dict
 from mlpconv.models import create_model
 

@@ -10,8 +10,8 @@ from strategies import networks
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.backends import reference
 from mlpconv.backends.base import get_backend
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.errors import NetworkError
 
 NETWORK = Network(

@@ -14,7 +14,7 @@ import pytest
 
 from mlpconv.backends.base import get_backend, list_backends
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parents[1] / "support"
 
 
 def pytest_addoption(parser):
@@ -35,13 +35,13 @@ def backend(backend_name):
 
 @pytest.fixture(scope="session")
 def run_on_torch(pytestconfig):
-    """Runs a program of this folder where PyTorch is; gives what it prints."""
-    paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    """Runs a program of tests/support where PyTorch is; gives what it prints."""
+    paths = os.pathsep.join([str(PROGRAMS), str(PROGRAMS.parents[1]), os.environ.get("PYTHONPATH", "")])
     python = pytestconfig.getoption("--torch-python", sys.executable)
 
     def run(program: str, *arguments: str) -> str:
         ran = subprocess.run(
-            [python, str(HERE / program), *arguments],
+            [python, str(PROGRAMS / program), *arguments],
             env=os.environ | {"PYTHONPATH": paths},
             capture_output=True,
             text=True,

@@ -5,7 +5,7 @@ import chapters
 import numpy as np
 import pytest
 
-from mlpconv.backends.reference import numpy as reference
+from mlpconv.backends import reference
 from mlpconv.convert import read_weights, write_weights
 from mlpconv.models import create_model
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from random_values import random_input, random_weights
 from strategies import networks
 
+from mlpconv.backends import reference
 from mlpconv.backends.base import Optimizer
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.models import list_models
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, Optimizer, StepPlan
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import NetworkError, RecipeError, WeightsError

@@ -5,7 +5,7 @@ import pytest
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.backends.reference import numpy as reference
+from mlpconv.backends import reference
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.models import create_model, nin_block
 from mlpconv.training.reopen import arrays_of, can_reopen, reopen, stages

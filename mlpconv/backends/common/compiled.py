@@ -17,10 +17,9 @@ from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends import hardware
+from mlpconv.backends import hardware, reference
 from mlpconv.backends.base import Floats, Images, Labels, Optimizer, Precision, State, StepPlan
 from mlpconv.backends.common.resize_folding import can_fold, fold_axes
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import decays, weight_shapes
 from mlpconv.data.memory_mapped import release
 from mlpconv.errors import RecipeError, WeightsError
@@ -196,7 +195,7 @@ def update(
     lr: Any,
     sqrt: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """``mlpconv.backends.reference.numpy.update`` on any framework's tensors.
+    """``mlpconv.backends.reference.update`` on any framework's tensors.
 
     state: by the names of ``slots``. gathered: 1 − β₁ᵗ and 1 − β₂ᵗ of step t, which is 1 at the first. sqrt: the
     framework's.

@@ -9,7 +9,7 @@ from mlpconv.arch.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU, Shape, pair
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.common.required_outputs import required_outputs
-from mlpconv.backends.reference.numpy import margins, pool_counts
+from mlpconv.backends.reference import margins, pool_counts
 
 
 class PlannedLayer(NamedTuple):

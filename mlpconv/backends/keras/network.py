@@ -26,7 +26,7 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Weights
 from mlpconv.backends.common.layer_plan import PlannedLayer, plan_layers
-from mlpconv.backends.reference.numpy import margins
+from mlpconv.backends.reference import margins
 from mlpconv.backends.weights import weight_shapes
 
 LAST = "channels_last"

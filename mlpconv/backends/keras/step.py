@@ -184,7 +184,7 @@ def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, se
 def update(
     optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], step: Any, lr: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """``mlpconv.backends.reference.numpy.update`` on tensors; ``step`` is 1 at the first."""
+    """``mlpconv.backends.reference.update`` on tensors; ``step`` is 1 at the first."""
     gathered = (1.0, 1.0)
     if optimizer.name != "sgd":
         gathered = _gathered(optimizer.beta1, step), _gathered(optimizer.beta2, step)

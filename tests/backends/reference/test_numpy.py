@@ -10,8 +10,8 @@ from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
 from mlpconv.arch.network import Network, Preprocess
+from mlpconv.backends import reference
 from mlpconv.backends.base import Optimizer, StepPlan
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.models import create_model, list_models
 

@@ -26,9 +26,9 @@ from torch_steps import (
 )
 
 from mlpconv.arch.network import Preprocess
+from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, Optimizer, StepPlan
 from mlpconv.backends.common.resize_folding import can_fold
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import decays, is_statistic
 from mlpconv.errors import WeightsError
 

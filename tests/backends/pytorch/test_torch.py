@@ -8,9 +8,8 @@ from strategies import networks
 from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, every_device, make_plan, same, torch
 
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import hardware
+from mlpconv.backends import hardware, reference
 from mlpconv.backends.base import Optimizer, get_backend, list_backends
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models

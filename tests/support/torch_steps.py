@@ -6,8 +6,8 @@ import pytest
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import num_classes
+from mlpconv.backends import reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import INITIALIZERS, initialize
 
 torch = pytest.importorskip("torch")

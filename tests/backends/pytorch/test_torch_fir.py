@@ -76,10 +76,10 @@ def test_it_is_as_exact_in_a_block(dtype, monkeypatch):
 
     calls = []
     original = fast_fir.convolve
-    monkeypatch.setattr(convolutions.torch_fir, "convolve", lambda *args: calls.append(1) or original(*args))
+    monkeypatch.setattr(convolutions.fast_fir, "convolve", lambda *args: calls.append(1) or original(*args))
     fast = run(dtype)
     assert calls
-    monkeypatch.setattr(convolutions.torch_fir, "suits", lambda *args: False)
+    monkeypatch.setattr(convolutions.fast_fir, "suits", lambda *args: False)
     plain, exact = run(dtype), run(torch.float64)
     for one, other, truth in zip(fast, plain, exact, strict=True):
         error, plain_error = ((each - truth).norm() / truth.norm() for each in (one, other))

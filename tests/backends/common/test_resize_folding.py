@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mlpconv.arch.layers import Conv2d, Flatten, Linear
 from mlpconv.arch.network import Block, Network
+from mlpconv.backends import reference
 from mlpconv.backends.common.resize_folding import can_fold, fold_axis
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.models import create_model
 
 

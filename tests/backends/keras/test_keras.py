@@ -25,10 +25,9 @@ from mlpconv.arch.layers import (
     ReLU,
 )
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends import hardware
+from mlpconv.backends import hardware, reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
 from mlpconv.backends.keras.backend import KerasBackend
-from mlpconv.backends.reference import numpy as reference
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, WeightsError
 from mlpconv.models import create_model

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mlpconv.backends import reference
 from mlpconv.backends.base import Optimizer
-from mlpconv.backends.reference import numpy as reference
 
 
 def gradients(module, x, targets):

@@ -16,7 +16,7 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends.reference.numpy import class_maps
+from mlpconv.backends.reference import class_maps
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
 

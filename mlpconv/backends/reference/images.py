@@ -1,0 +1,94 @@
+"""Images in NumPy: preprocessing, resizing and augmentation as every back end must compute them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpconv.arch.layers import Size, pair
+from mlpconv.arch.network import Preprocess
+from mlpconv.backends.base import Floats, Images, StepPlan
+from mlpconv.errors import DataError
+
+Array = npt.NDArray[Any]
+
+
+def resize_matrix(n_in: int, n_out: int, antialias: bool) -> npt.NDArray[np.float64]:
+    """The bilinear resize of one axis as a matrix (n_out, n_in) whose rows sum to 1.
+
+    Pixel centres are at half integers; beyond the edge lies the edge's own value. With ``antialias``, making smaller
+    widens the triangle by the scale, as Pillow and ``torch.nn.functional.interpolate(antialias=True)`` do.
+    """
+    scale = n_in / n_out
+    centres = (np.arange(n_out) + 0.5) * scale
+    distance = np.abs(np.arange(n_in) + 0.5 - centres[:, None])
+    # Dividing each row by its sum gives the weight of pixels beyond the edge to the edge.
+    triangle = np.maximum(0, 1 - distance / (max(scale, 1) if antialias else 1))
+    return triangle / triangle.sum(axis=1, keepdims=True)
+
+
+def resize(images: Array, size: Size, antialias: bool) -> Array:
+    """(B, C, H, W) floats → (B, C, *size) of the same type, bilinear; see ``resize_matrix``."""
+    height, width = images.shape[2:]
+    if (height, width) == pair(size):
+        return images
+    rows = resize_matrix(height, pair(size)[0], antialias).astype(images.dtype)
+    columns = resize_matrix(width, pair(size)[1], antialias).astype(images.dtype)
+    return rows @ images @ columns.T
+
+
+def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None) -> Floats:
+    """uint8 (N, H, W, C) → float32 (N, C, size, size): fit, then (x/255 − mean)/std, then the bilinear resize.
+
+    size: other than the preprocess's own; (height, width) leaves fit out. Raises DataError where the images have
+    another number of channels.
+    """
+    if images.shape[3] != preprocess.channels:
+        raise DataError(
+            f"the images have {images.shape[3]} channel(s), the model's preprocess (mode {preprocess.mode}) takes "
+            f"{preprocess.channels}; convert the images to {preprocess.mode}"
+        )
+    if not isinstance(size, tuple):
+        images = squared(images, preprocess)
+    mean, std = (np.array(values, np.float32) for values in (preprocess.mean, preprocess.std))
+    x = (images.astype(np.float32) / 255 - mean) / std
+    return np.ascontiguousarray(resize(x.transpose(0, 3, 1, 2), size or preprocess.size, preprocess.antialias))
+
+
+def squared(images: Images, preprocess: Preprocess) -> Images:
+    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad"); whole for "squash"."""
+    height, width = images.shape[1:3]
+    if preprocess.fit == "squash" or height == width:
+        return images
+    side = min(height, width) if preprocess.fit == "crop" else max(height, width)
+    top, left = abs(height - side) // 2, abs(width - side) // 2
+    if preprocess.fit == "crop":
+        return images[:, top : top + side, left : left + side]
+    return np.pad(images, [(0, 0), (top, side - height - top), (left, side - width - left), (0, 0)])
+
+
+def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:
+    """The plan's batch, uint8 (B, H, W, C), flipped, then shifted, then erased."""
+    count, height, width = batch.shape[:3]
+    rows, columns = np.arange(height), np.arange(width)
+    if plan.flip is not None:
+        batch = np.where(plan.flip[:, None, None, None], batch[:, :, ::-1], batch)
+    if plan.shift is not None:
+        from_rows, from_columns = rows - plan.shift[:, :1], columns - plan.shift[:, 1:]
+        inside = _both((from_rows >= 0) & (from_rows < height), (from_columns >= 0) & (from_columns < width))
+        moved = batch[
+            np.arange(count)[:, None, None],
+            from_rows.clip(0, height - 1)[:, :, None],
+            from_columns.clip(0, width - 1)[:, None, :],
+        ]
+        batch = np.where(inside, moved, np.uint8(0))
+    if plan.erase is not None:
+        top, left, tall, wide = (plan.erase[:, index, None] for index in range(4))
+        boxes = _both((rows >= top) & (rows < top + tall), (columns >= left) & (columns < left + wide))
+        batch = np.where(boxes, np.rint(255 * np.array(preprocess.mean)).clip(0, 255).astype(np.uint8), batch)
+    return batch
+
+
+def _both(rows: Array, columns: Array) -> Array:
+    """Masks (B, H) and (B, W) → (B, H, W, 1)."""
+    return (rows[:, :, None] & columns[:, None, :])[..., None]
