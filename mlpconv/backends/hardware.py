@@ -38,11 +38,23 @@ def has_bfloat16() -> bool:
 
     ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions, counts.
     """
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    if limit.upper() in _ISA_WITHOUT_BFLOAT16:
+    return _isa_limit() not in _ISA_WITHOUT_BFLOAT16 and bool(_BFLOAT16_FLAGS & _flags())
+
+
+def has_bfloat16_convolutions() -> bool:
+    """Whether oneDNN has convolutions in bfloat16 for this processor, possibly slower than those in float32."""
+    if _isa_limit() in ("SSE41", "AVX", "AVX2", "AVX2_VNNI"):
         return False
+    return bool(_flags() & {"avx_ne_convert", "bf16"}) or _flags() >= {"avx512bw", "avx512vl", "avx512dq"}
+
+
+def _isa_limit() -> str:
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+
+
+def _flags() -> set[str]:
     info = _cpuinfo()
-    return bool(_BFLOAT16_FLAGS & set((info.get("flags") or info.get("Features") or "").split()))
+    return set((info.get("flags") or info.get("Features") or "").split())
 
 
 def cpu_count() -> int:

@@ -74,6 +74,22 @@ def test_a_limit_on_onednns_instructions_counts(cpuinfo, monkeypatch, limit, bfl
     assert hardware.has_bfloat16() is bfloat16
 
 
+@pytest.mark.parametrize(
+    ("extra", "limit", "expected"),
+    [
+        ("avx2", "", False),
+        ("avx512bw avx512vl avx512dq", "", True),
+        ("avx512bw avx512vl avx512dq", "AVX2", False),
+        ("avx512bw avx512vl avx512dq", "AVX512_CORE", True),
+        ("avx_ne_convert", "", True),
+    ],
+)
+def test_convolutions_in_bfloat16_need_wide_vectors_or_conversions(cpuinfo, monkeypatch, extra, limit, expected):
+    cpuinfo(X86.format(extra=extra))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert hardware.has_bfloat16_convolutions() is expected
+
+
 def test_the_first_processor_gives_its_name(cpuinfo):
     cpuinfo(X86.format(extra=""))
     assert hardware.processor() == "Maker CPU @ 2 GHz"

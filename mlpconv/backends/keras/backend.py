@@ -14,7 +14,7 @@ from mlpconv.backends import hardware
 from mlpconv.backends.base import Model, Optimizer, Precision, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.weights import check_weights
-from mlpconv.errors import MlpconvError, RecipeError, unknown
+from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, unknown
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,16 @@ class KerasBackend:
                 # JAX has no fast convolution in bfloat16 on a CPU.
                 fast = self.engine == "tensorflow" and name == "cpu" and hardware.has_bfloat16()
                 return name, "bfloat16" if fast else "float32"
-            case "float32" | "bfloat16":
-                return name, precision
+            case "float32":
+                return name, "float32"
+            case "bfloat16":
+                # XLA computes it on every processor, TensorFlow through oneDNN alone.
+                if self.engine == "tensorflow" and name == "cpu" and not hardware.has_bfloat16_convolutions():
+                    raise PrecisionError(
+                        f"precision bfloat16: TensorFlow has no convolutions in bfloat16 for this processor "
+                        f"({hardware.processor()}); use --precision float32, or leave the precision out"
+                    )
+                return name, "bfloat16"
         raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
 
     def set_deterministic(self, device: str) -> None:

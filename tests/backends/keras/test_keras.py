@@ -29,7 +29,7 @@ from mlpconv.backends import hardware, reference
 from mlpconv.backends.base import Optimizer, StepPlan, get_backend
 from mlpconv.backends.keras.backend import KerasBackend
 from mlpconv.backends.weights import Initializer, initialize
-from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, WeightsError
+from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
@@ -71,10 +71,22 @@ def test_one_engine_a_process(backend):
 
 
 @needs_keras
+def test_bfloat16_is_refused_only_where_it_cannot_be_computed(backend, monkeypatch):
+    monkeypatch.setattr(hardware, "has_bfloat16_convolutions", lambda: True)
+    assert backend.choose("cpu", "bfloat16") == ("cpu", "bfloat16")
+    monkeypatch.setattr(hardware, "has_bfloat16_convolutions", lambda: False)
+    if ENGINE == "jax":
+        assert backend.choose("cpu", "bfloat16") == ("cpu", "bfloat16")
+        return
+    with pytest.raises(PrecisionError, match=r"precision bfloat16: .*use --precision float32"):
+        backend.choose("cpu", "bfloat16")
+
+
+@needs_keras
 def test_devices(backend):
     fast = ENGINE == "tensorflow" and hardware.has_bfloat16()
     assert backend.choose("cpu", None) == ("cpu", "bfloat16" if fast else "float32")
-    assert backend.choose("cpu:0", "bfloat16") == ("cpu", "bfloat16")
+    assert backend.choose("cpu:0", "float32") == ("cpu", "float32")
     assert backend.describe_device("cpu").startswith("cpu (")
     with pytest.raises(MlpconvError, match=f"device 'gpu:9': {ENGINE} finds cpu.*choose one of them"):
         backend.choose("gpu:9", None)
@@ -403,6 +415,10 @@ def test_a_network_without_classes_is_refused(backend):
 
 
 @needs_keras
+@pytest.mark.skipif(
+    ENGINE == "tensorflow" and not hardware.has_bfloat16_convolutions(),
+    reason="this processor has no convolutions in bfloat16, or ONEDNN_MAX_CPU_ISA hides them",
+)
 def test_bfloat16_keeps_its_weights_in_float32_and_learns(backend):
     model = begin(backend, precision="bfloat16")
     exact = reference.forward(NETWORK, model.weights(), reference.preprocess(IMAGES, PREPROCESS))
