@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cases
-import outputs as printed
-import recorded
+import golden_cases as cases
+import golden_outputs as printed
+import golden_recorded as recorded
 
 
 def networks() -> None:

@@ -2,9 +2,9 @@
 
 from importlib.util import find_spec
 
-import outputs
+import golden_outputs as outputs
+import golden_recorded as recorded
 import pytest
-import recorded
 
 OUTPUTS = recorded.read(recorded.OUTPUTS)
 NEEDS = {"tune": "optuna", "convert-foreign": "torch"}

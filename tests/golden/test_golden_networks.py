@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
+import golden_recorded as recorded
 import pytest
-import recorded
 
 import mlpconv
 

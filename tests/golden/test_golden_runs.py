@@ -7,9 +7,9 @@ import json
 import shutil
 from importlib.util import find_spec
 
-import outputs
+import golden_outputs as outputs
+import golden_recorded as recorded
 import pytest
-import recorded
 
 import mlpconv
 

@@ -1,4 +1,4 @@
-"""The trainings whose weights are kept: `python cases.py NAME DIRECTORY [BACKEND]` carries one out, in one thread.
+"""The trainings whose weights are kept: `python golden_cases.py NAME DIRECTORY [BACKEND]` carries one out.
 
 Each leaves one run directory or several in DIRECTORY. The recipes are whole (optimiser, schedule, augmentation, start,
 smoothing, guard); only images and steps are few: 50 steps of small batches. The images are made here from integers, so
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import golden_recorded as recorded
 import numpy as np
-import recorded
 
 import mlpconv
 

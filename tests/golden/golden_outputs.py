@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import cases
-import recorded
+import golden_cases as cases
+import golden_recorded as recorded
 
 TINY = ("--model", "tiny.json", "--data", "digits", "--epochs", "1", "--device", "cpu")
 
