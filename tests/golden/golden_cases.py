@@ -96,32 +96,28 @@ def going_on(directory: Path, backend: str) -> None:
         recorded.command(directory, *train, *words)
 
 
-def in_precision(precision: str) -> tuple[Case, ...]:
-    """`quick` for 50 steps and for 5, and the run in bfloat16 for more epochs."""
-
-    def more_epochs(directory: Path, backend: str) -> None:
-        shutil.copytree(recorded.RUNS, directory, dirs_exist_ok=True)
-        recorded.command(
-            directory, "train", "--device", "cpu", "--backend", backend, "--out", "bfloat16", "--resume-with",
-            "epochs=5", "--resume-with", f"precision={precision}", "--json",
-        )  # fmt: skip
-
-    long, short = ((25, 2), (5, 1))
-    return steps("quick", 8, *long, precision=precision), steps("quick", 8, *short, precision=precision), more_epochs
+def more_in_bfloat16(directory: Path, backend: str) -> None:
+    """The recorded run in bfloat16 for more epochs."""
+    shutil.copytree(recorded.RUNS, directory, dirs_exist_ok=True)
+    recorded.command(
+        directory, "train", "--device", "cpu", "--backend", backend, "--out", "bfloat16", "--resume-with", "epochs=5",
+        "--json",
+    )  # fmt: skip
 
 
 CASES: dict[str, tuple[Case, ...]] = {
     "quick": (steps("quick", 8, 25, 2), steps("quick", 8, 5, 1)),
-    "quick-bfloat16": in_precision("bfloat16"),
+    "quick-bfloat16": (
+        steps("quick", 8, 25, 2, precision="bfloat16"),
+        steps("quick", 8, 5, 1, precision="bfloat16"),
+        more_in_bfloat16,
+    ),
     "fast": (steps("fast", 32, 25, 2), steps("fast", 32, 5, 1)),
     "d2l": (steps("d2l", 8, 25, 2, image_size=96), steps("d2l", 8, 5, 1, image_size=96)),
     "own": (own(5), own(1)),
     "going-on": (going_on,),
 }
 """A recipe for 50 steps, and for a few, where rounding has not grown yet; and what goes on from the recorded runs."""
-
-BESIDE = {"quick-bfloat16": in_precision("float32")}
-"""What the recorder takes instead of other arithmetic, where there is none on its machine."""
 
 RUNS = dict.fromkeys(CASES, ("0/run", "1/run")) | {
     "quick-bfloat16": ("0/run", "1/run", "2/bfloat16"),
@@ -130,8 +126,8 @@ RUNS = dict.fromkeys(CASES, ("0/run", "1/run")) | {
 """Where their run directories are."""
 
 
-def main(name: str, directory: str, backend: str = "torch", beside: str = "") -> None:
-    for number, case in enumerate((BESIDE if beside else CASES)[name]):
+def main(name: str, directory: str, backend: str = "torch") -> None:
+    for number, case in enumerate(CASES[name]):
         place = Path(directory, str(number))
         place.mkdir(parents=True)
         case(place, backend)

@@ -98,27 +98,26 @@ def framework() -> None:
 
 
 def _training(case: str, backend: str) -> None:
-    limited = {**os.environ, **recorded.LIMITS[backend]}
-    found = {recorded.arithmetic(backend): _outcomes(case, backend, {**os.environ})}
-    if case in cases.BESIDE:
-        other, part = _outcomes(case, backend, {**os.environ}, "beside"), recorded.FACTOR
-    else:
-        other, part = _outcomes(case, backend, limited), 1
-        found[recorded.arithmetic(backend, limited)] = other
+    limits = recorded.LIMITS_IN_BFLOAT16 if "bfloat16" in case else recorded.LIMITS[backend]
+    found = {}
+    for environment in ({**os.environ}, {**os.environ, **limits}):
+        found[recorded.arithmetic(backend, environment)] = _outcomes(case, backend, environment)
+    native, limited = found.values()
     known = recorded.read(recorded.TRAINING) if recorded.TRAINING.exists() else {}
-    for run, native in next(iter(found.values())).items():
+    for run in cases.RUNS[case]:
         exact = {key: {name: each[run][name] for name in ("sha256", "history")} for key, each in found.items()}
-        measured = {name: float(f"{far / part:.2g}") for name, far in recorded.distance(native, other[run]).items()}
+        measured = {name: float(f"{far:.2g}") for name, far in recorded.distance(native[run], limited[run]).items()}
         known[f"{backend}/{case}/{run}"] = {
-            "exact": exact, "measured": measured, "history": native["history"][:1], "sample": native["sample"]
+            "exact": exact, "measured": measured, "history": native[run]["history"][:1],
+            "sample": native[run]["sample"],
         }  # fmt: skip
         print(backend, case, run, measured)
     recorded.write(recorded.TRAINING, dict(sorted(known.items())))
 
 
-def _outcomes(case: str, backend: str, environment: dict[str, str], *more: str) -> dict[str, Any]:
+def _outcomes(case: str, backend: str, environment: dict[str, str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        ran = recorded.carry_out(case, Path(name), backend, environment, *more)
+        ran = recorded.carry_out(case, Path(name), backend, environment)
         assert ran.returncode == 0, ran.stderr
         return {run: recorded.outcome(Path(name) / run) for run in cases.RUNS[case]}
 
