@@ -56,10 +56,13 @@ ALSO_tensorflow := tests/backends/keras/test_keras.py '$(PAGE)[how-to/keras.md]'
 ALSO_jax := tests/backends/keras/test_keras.py tests/backends/keras/test_keras_jax.py
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 
+# The weights with which a training ends, as they were recorded.
+GOLDEN := tests/golden/test_golden_training.py::test_in_another_framework
+
 # One back end a process, each in its environment; what PyTorch computes, with which all are compared, comes from .venv.
 $(FRAMEWORKS:%=test-on-%): test-on-%: $(DEV) .venv-%/.installed
 	PYTHONPATH=. KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=2 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
-		.venv-$*/bin/python -m pytest -p no:cacheprovider -q tests/conformance $(ALSO_$*) \
+		.venv-$*/bin/python -m pytest -p no:cacheprovider -q tests/conformance $(ALSO_$*) '$(GOLDEN)[$*]' \
 		--backend $* --torch-python $(BIN)/python $(ARGS)
 
 lint: $(DEV) ## style, types, and the direction of imports
