@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, tune, use
+from mlpconv.cli.deprecated import command_class
 from mlpconv.version import __version__
 
 app = typer.Typer(
@@ -49,6 +50,6 @@ for command in (
     convert.convert,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(cls=command_class(command))(command)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
