@@ -57,7 +57,7 @@ def measure(
     """
     for name in only or ():
         if name not in OWN:
-            raise MlpconvError(f"--only {name}: {unknown('framework', name, OWN)}")
+            raise MlpconvError(f"--framework {name}: {unknown('framework', name, OWN)}")
     data = run_contender("mlpconv.bench.images", job, name="data")["data"]
     done: dict[str, list[dict[str, Any]]] = {name: [] for name in only or OWN}
     missing: dict[str, str] = {}

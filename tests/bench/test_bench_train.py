@@ -175,7 +175,7 @@ def test_the_command_line_refuses_in_one_message(tmp_path):
     (tmp_path / "file").touch()
     ran = command("train", "--out", str(tmp_path / "file"))
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"error: --out {tmp_path / 'file'}: cannot be made: ")
+    assert ran.stderr.startswith(f"error: --out {tmp_path / 'file'}: cannot be created: ")
     ran = command("--out", str(tmp_path), "train")
     assert ran.returncode == 2
-    assert "behind train" in ran.stderr
+    assert "after train" in ran.stderr

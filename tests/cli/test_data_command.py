@@ -68,7 +68,7 @@ def test_list_reads_and_mends_nothing(cli, toy, tmp_path, monkeypatch):
 def test_get_says_where_it_is(cli, toy):
     said = cli("data", "get", "toy")
     assert said.code == 0
-    assert f"whole and verified in {toy}" in said.out
+    assert f"complete and verified in {toy}" in said.out
 
 
 def test_get_brings_the_files_into_a_directory(cli, toy, tmp_path):

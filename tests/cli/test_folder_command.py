@@ -128,7 +128,7 @@ def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, mo
     monkeypatch.setattr(output.Download, "_update", stop)
     said = cli("train", "--data", "photos")
     assert said.code == 130
-    assert said.err == "stopped; what was read and decoded is kept: the same command goes on from there\n"
+    assert said.err == "stopped; the images read and decoded so far are kept: run the same command to continue\n"
 
 
 def test_check_warns(cli, tmp_path):

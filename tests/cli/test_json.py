@@ -73,7 +73,7 @@ def test_summary_has_the_known_numbers(cli):
     [
         ("--compare", "alexnet", "vgg11", "lenet"),
         ("--compare", "alexnet", "--compare", "vgg11", "--compare", "lenet"),
-        ("--compare", "alexnet", "--batch", "8", "vgg11", "lenet"),
+        ("--compare", "alexnet", "--batch-size", "8", "vgg11", "lenet"),
     ],
 )
 def test_summary_beside_others(cli, names):

@@ -21,7 +21,7 @@ MISTAKES = {
     "input too small": (["summary", "nin", "--input", "1x10x10"], "block1.conv"),
     "no classes": (["summary", "nin", "--classes", "0"], "num_classes"),
     "classes in words": (["summary", "nin", "--classes", "ten"], "--classes"),
-    "empty batch": (["summary", "nin", "--batch", "0"], "--batch 0"),
+    "empty batch": (["summary", "nin", "--batch-size", "0"], "--batch-size 0"),
     "unknown optimiser": (["summary", "nin", "--optimizer", "adamm"], "did you mean 'adam'?"),
     "unknown precision": (["summary", "nin", "--precision", "int8"], "float32, bfloat16"),
     "unknown depth": (["summary", "nin", "--depth", "layers"], "did you mean 'layer'?"),
