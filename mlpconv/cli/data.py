@@ -86,7 +86,7 @@ def _location(name: str, location: "Location | None") -> str:
 
 
 def install_command(name: str) -> str:
-    """The command that brings a data set to this machine."""
+    """The command to run to get a data set."""
     from mlpconv.data import dataset_source
 
     source = dataset_source(name)

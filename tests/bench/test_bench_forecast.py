@@ -1,4 +1,4 @@
-"""`mlpconv bench forecast` and `bench overhead`: what they print holds to its schema, and the gates judge rightly."""
+"""`mlpconv bench forecast` and `bench overhead`: output that is valid against its schema, and correct gates."""
 
 import json
 import os

@@ -89,7 +89,7 @@ def test_keras_takes_part(tmp_path):
 
 
 def test_medians_ratios_within_rounds_and_gates():
-    # The whole machine is at half its speed in the second round; the ratios do not see it.
+    # The machine runs at half its speed in the second round, which must not change the ratios.
     rounds = [
         measured(150, 90, 30, 75, 0.8),
         measured(75, 45, 15, 37.5, 0.4),

@@ -13,7 +13,7 @@ from mlpconv.data import Source, SourceFile, write_idx
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A small data set that is known by name and lies where Debian would put it; nothing can be downloaded."""
+    """A small data set that is known by name, in the directory of its Debian package; nothing can be downloaded."""
     stored = tmp_path / "package"
     stored.mkdir()
     draw = np.random.default_rng(1)

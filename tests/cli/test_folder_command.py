@@ -1,4 +1,4 @@
-"""Images of one's own on the command line: check, train, evaluate, predict, clean."""
+"""Your own images on the command line: check, train, evaluate, predict, clean."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def lines_of(path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with two classes, one of them with a name that is markup, and a file that is no image."""
+    """A folder with two classes, one of them with a name that is markup, and a file that is not an image."""
     root = stripes(tmp_path / "photos", {"across": 40, "<b>down": 40})
     (root / "across" / "notes.txt").write_text("x")
     return root

@@ -1,4 +1,4 @@
-"""Whatever a user mistypes ends in exit code 2 and one message: the place, what was received, what to do."""
+"""User errors end with exit code 2 and one message: where, what was received, what to do."""
 
 import json
 
@@ -65,7 +65,7 @@ MISTAKES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A working directory with files that are no runs, classifiers or weights."""
+    """A working directory with files that are neither runs nor classifiers nor weights."""
     from safetensors.numpy import save_file
 
     (tmp_path / "file").write_text("not a directory")

@@ -56,7 +56,7 @@ def test_no_colour_where_it_is_not_wanted(command):
 
 
 def in_terminal(*arguments, environment):
-    """What a command writes into a terminal of its own."""
+    """What a command writes to a terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "mlpconv", *arguments],
