@@ -124,7 +124,7 @@ def show(
     out: Annotated[
         Path | None, Option(metavar="FILE", help="PNG file to write.  [default: NAME.png]", show_default=False)
     ] = None,
-    split: Annotated[str, Option(help="train or test.")] = "train",
+    split: Annotated[str, Option(help="Split of the data set: train or test.")] = "train",
     seed: Annotated[int, Option(min=0, help="Seed for the choice of images.")] = 0,
     data_dir: DataDir = None,
 ) -> None:

@@ -16,7 +16,7 @@ def evaluate(
         Option(help="A data set's name, a folder or a CSV file; by default what the network was trained on."),
     ] = None,
     data_dir: DataDir = None,
-    split: Annotated[str, Option(help="test or train.")] = "test",
+    split: Annotated[str, Option(help="Split of the data set: test or train.")] = "test",
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,

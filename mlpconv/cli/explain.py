@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def explain(
     run: RunPath,
-    images: Annotated[
-        list[str] | None, Argument(metavar="[IMAGE…]", help="Image files of any format and size.")
-    ] = None,
+    images: Annotated[list[str] | None, Argument(metavar="IMAGE", help="Image files of any format and size.")] = None,
     class_: Annotated[
         list[str] | None,
         Option("--class", metavar="NAME", help="A class to show the map of, besides the top ones; repeatable."),

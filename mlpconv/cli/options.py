@@ -13,10 +13,10 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors file.")]
 Backend = Annotated[
-    str | None, Option(help=f"{BACKENDS}; by default the one that trained the network.", show_default=False)
+    str | None, Option(help=f"Back end: {BACKENDS}; by default the one that trained the network.", show_default=False)
 ]
-Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1 …; by default a GPU if there is one.")]
-Precision = Annotated[str | None, Option(help="float32 or bfloat16; by default the fastest on this device.")]
+Device = Annotated[str | None, Option(help="Device: cpu, cuda, cuda:1 …; by default a GPU if there is one.")]
+Precision = Annotated[str | None, Option(help="Precision: float32 or bfloat16; by default the fastest on this device.")]
 DataDir = Annotated[Path | None, Option(help="Directory that holds the files of the data set.")]
 Invert = Annotated[bool, Option("--invert", help="Swap light and dark in each image first.")]
 RecipeName = Annotated[str, Argument(help="A recipe's name or a TOML file.")]

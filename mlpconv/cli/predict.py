@@ -17,7 +17,7 @@ def predict(
     run: RunPath,
     images: Annotated[
         list[str],
-        Argument(metavar="IMAGE…", help="Image files of any format and size, folders, or patterns ('*.jpg')."),
+        Argument(metavar="IMAGE", help="Image files of any format and size, folders, or patterns ('*.jpg')."),
     ],
     top: Annotated[int, Option(min=1, help="Number of classes to print for each image.")] = 3,
     invert: Invert = False,

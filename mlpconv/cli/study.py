@@ -27,7 +27,7 @@ from mlpconv.errors import MlpconvError, unknown
 
 def study(
     name: Annotated[
-        str | None, Argument(metavar="[NAME]", help="The study to run; without a name, all studies are listed.")
+        str | None, Argument(metavar="NAME", help="The study to run; without a name, all studies are listed.")
     ] = None,
     budget: Annotated[str, Option(help="Size of the experiment: small (a trial), laptop or gpu.")] = "laptop",
     seeds: Annotated[int | None, Option(min=1, help="Number of seeds (0 to n−1); by default the budget's.")] = None,
@@ -39,7 +39,7 @@ def study(
     runs: Annotated[Path, Option(help="Directory for the runs; finished runs there are reused.")] = Path("runs"),
     data: Annotated[str | None, Option(help="A data set's name; by default fashion-mnist.")] = None,
     data_dir: DataDir = None,
-    backend: Annotated[str, Option(help=f"{BACKENDS}.")] = "torch",
+    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
     device: Device = None,
     out: Annotated[
         Path | None, Option(help="Directory to write the results to, as Markdown with a figure and as JSON.")

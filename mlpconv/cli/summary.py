@@ -28,9 +28,9 @@ def summary(
         str | None, Option(help="Channels, height and width, such as 3x32x32; by default the network's own.")
     ] = None,
     classes: Annotated[int | None, Option(help="Number of classes; by default the network's own.")] = None,
-    batch_size: Annotated[int, Option(help="Images per batch, for the memory.")] = 128,
-    optimizer: Annotated[str, Option(help="sgd, momentum, adam or adamw, for the training memory.")] = "sgd",
-    precision: Annotated[str, Option(help="float32 or bfloat16, for the memory.")] = "float32",
+    batch_size: Annotated[int, Option(help="Images per batch in memory.")] = 128,
+    optimizer: Annotated[str, Option(help="Optimizer for the training memory: sgd, momentum, adam or adamw.")] = "sgd",
+    precision: Annotated[str, Option(help="Precision of the values in memory: float32 or bfloat16.")] = "float32",
     depth: Annotated[str, Option(help="Show one row per block or per layer.")] = "block",
     compare: Annotated[
         list[str] | None,
