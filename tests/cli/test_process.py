@@ -126,7 +126,7 @@ def test_every_command_shows_an_example():
 
 def test_every_help_text_stands_alone():
     """Imperatives or noun phrases; not the fragments that completed the name of an option."""
-    fragments = re.compile(r"(Of|Also|Where|Whether|In how|How many|Times that|What)\b")
+    fragments = re.compile(r"(Of|Also|Where|In how|How many|Times that)\b")
     for name, command in commands().items():
         if name in NOT_YET_REWORDED:
             continue
