@@ -11,6 +11,7 @@ Names are loaded when they are first used; importing mlpconv loads no framework.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.version import __version__ as __version__
@@ -78,3 +79,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+if "IPython" in sys.modules:  # a notebook or an IPython shell: show objects as HTML
+    from mlpconv.notebook.displays import register_displays
+
+    register_displays()

@@ -5,7 +5,6 @@ full at every position, those over padding included. Biases, activations, poolin
 their own and are in neither MACs nor FLOPs. docs/costs.md states the model, memory included.
 """
 
-import importlib
 from math import prod
 from typing import NamedTuple
 
@@ -75,10 +74,6 @@ class Memory(NamedTuple):
     def total(self) -> int:
         return sum(self)
 
-    def _repr_html_(self) -> str:
-        # By name: `arch` depends on nothing above it.
-        return importlib.import_module("mlpconv.notebook.networks").memory_html(self)
-
 
 class ReceptiveField(NamedTuple):
     """How many input pixels (a side, before clipping at the edge) one output of a layer sees, and how far apart two
@@ -127,9 +122,6 @@ class Costs(NamedTuple):
         first, last = self.layers[0], self.layers[-1]
         sums = {field: self._sum(field) for field in LayerCost._fields[4:]}
         return LayerCost("total", "", first.input_shape, last.output_shape, **sums)
-
-    def _repr_html_(self) -> str:
-        return importlib.import_module("mlpconv.notebook.networks").costs_html(self)
 
 
 def count(network: Network, input_shape: Shape | None = None) -> Costs:

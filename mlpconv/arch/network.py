@@ -305,10 +305,6 @@ class Network:
         title = f"Network {self.name}".rstrip()
         return "\n".join([f"{title} (input {self.input_channels}×{self.input_size[0]}×{self.input_size[1]})", *lines])
 
-    def _repr_html_(self) -> str:
-        # By name, as in `build`: `arch` depends on nothing above it.
-        return importlib.import_module("mlpconv.notebook.networks").network_html(self)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_network, (dict(self.layers), self.input_channels, self.input_size, self.name)
 

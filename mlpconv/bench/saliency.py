@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mlpconv.arch.class_maps import grid
 from mlpconv.backends import reference
 from mlpconv.backends.base import Floats, Images, Labels
-from mlpconv.explain.class_maps import interpolation, place_on_image
+from mlpconv.explain.class_maps import interpolation, positions_on_image
 from mlpconv.inference.classifier import Classifier
 
 BATCH = 64
@@ -53,10 +53,14 @@ def grad_cam(classifier: Classifier, images: Images, classes: Labels, layer: str
     maps = np.concatenate(found)
     side, size = images.shape[1:3], stored.preprocess.size
     last = [name for name, _ in stored.network.walk() if name == layer or name.startswith(f"{layer}.")][-1]
-    places = place_on_image(
-        grid(stored.network, last), maps.shape[1:], (size, size), (side[0], side[1]), stored.preprocess.fit
+    positions = positions_on_image(
+        grid(stored.network, last),
+        maps.shape[1:],
+        input_size=(size, size),
+        image_size=(side[0], side[1]),
+        fit=stored.preprocess.fit,
     )
-    down, across = (interpolation(place, length) for place, length in zip(places, side, strict=True))
+    down, across = (interpolation(along, length) for along, length in zip(positions, side, strict=True))
     return (down @ maps @ across.T).astype(np.float32)
 
 

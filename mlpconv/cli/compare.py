@@ -19,13 +19,13 @@ def compare(
 
     Example: mlpconv compare runs/quick-nin-1 runs/quick-nin-2 --out compared.html
     """
-    from mlpconv.reports.compare import TITLES, chance, picture_or_page, shown
+    from mlpconv.reports.compare import RESULT_TITLES, chance_margin, comparison_file, format_results
     from mlpconv.reports.compare import compare as compare_runs
     from mlpconv.runs.run import Run
 
     compared = compare_runs([Run(run) for run in runs])
     if out is not None:
-        write_file(out, picture_or_page(compared, out), "--out")
+        write_file(out, comparison_file(compared, out), "--out")
     if json:
         print_json(
             {
@@ -38,8 +38,8 @@ def compare(
         )
         return
     columns = [Column(name, right=True) for name in compared.names]
-    table([Column("result"), *columns], [[TITLES[row.name], *shown(row)] for row in compared.results])
-    margin = chance(compared)
+    table([Column("result"), *columns], [[RESULT_TITLES[row.name], *format_results(row)] for row in compared.results])
+    margin = chance_margin(compared)
     if margin is not None:
         say(f"a difference in test accuracy below {margin:.4f} between the two best may be chance")
     say()

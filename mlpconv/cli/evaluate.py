@@ -64,17 +64,11 @@ def evaluate(
 
 
 def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None:
-    """The five pairs of classes that are confused most often."""
-    pairs = sorted(
-        (
-            (count, true, predicted)
-            for true, row in enumerate(confusion)
-            for predicted, count in enumerate(row)
-            if true != predicted and count
-        ),
-        reverse=True,
-    )
+    """Print the five pairs of classes that are confused most often."""
+    from mlpconv.runs.evaluation import most_confused
+
+    pairs = most_confused(names, confusion, 5)
     if pairs:
         say("\nmost often confused:")
-    for count, true, predicted in pairs[:5]:
-        say(f"  {names[true]} classified as {names[predicted]}: {count}")
+    for pair in pairs:
+        say(f"  {pair.label} classified as {pair.predicted}: {pair.mistakes}")

@@ -36,13 +36,13 @@ def predict(
     from mlpconv.data.folders.listing import Problem
     from mlpconv.formatting import printable
     from mlpconv.inference.classifier import Classifier
-    from mlpconv.inference.predictions import Lines, as_json, find_files, predict_files
+    from mlpconv.inference.predictions import PredictionWriter, as_json, find_files, predict_files
 
     classifier = Classifier(run, backend=backend, device=device, precision=precision)
     files = find_files(images)
     top = min(top, len(classifier.class_names))
     listed, inverted, problems, predicted = [], [], [], 0
-    with Download() as progress, Lines(out, top) if out else nullcontext() as lines:
+    with Download() as progress, PredictionWriter(out, top) if out else nullcontext() as writer:
         for item in predict_files(classifier, files, top=top, invert=invert, progress=progress if out else None):
             if isinstance(item, Problem):
                 problems.append(item)
@@ -50,8 +50,8 @@ def predict(
                 predicted += 1
                 if item.looks_inverted:
                     inverted.append(printable(item.file))
-            if lines is not None:
-                lines.put(item)
+            if writer is not None:
+                writer.write(item)
             elif json:
                 listed.append(as_json(item))
             elif not isinstance(item, Problem):

@@ -1,7 +1,6 @@
 """Labelled images in memory: what every data source gives and every back end takes."""
 
 import hashlib
-import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -76,10 +75,6 @@ class ImageDataset:
     def __repr__(self) -> str:
         size = "×".join(map(str, self.image_shape))
         return f"ImageDataset({self.name!r}, {len(self):,} images of {size}, {self.num_classes} classes)"
-
-    def _repr_html_(self) -> str:
-        # By name: `data` depends on nothing above it.
-        return importlib.import_module("mlpconv.notebook.pictures").dataset_html(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -157,9 +152,6 @@ class Splits(NamedTuple):
 
     train: ImageDataset
     test: ImageDataset
-
-    def _repr_html_(self) -> str:
-        return importlib.import_module("mlpconv.notebook.pictures").splits_html(self)
 
 
 def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, ImageDataset]:

@@ -1,1 +1,1 @@
-"""Drawing: SVG, network diagrams, curves, fonts."""
+"""Drawing: network diagrams, charts of training curves, images in pages, and fonts."""

@@ -1,7 +1,7 @@
-"""A network as a picture: as SVG, beside others as SVG, and as plain text. Read from top to bottom."""
+"""Network diagrams, from top to bottom: as SVG, as SVG of several networks side by side, and as plain text."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from mlpconv.arch.cost import Costs, LayerCost, count
 from mlpconv.arch.layers import (
@@ -24,17 +24,22 @@ from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import show
 from mlpconv.drawing.svg import Canvas, shorten, text_width
 from mlpconv.errors import NetworkError
+from mlpconv.formatting import format_count
 
 MARGIN, GAP, BOX, STEP, PAD = 28, 20, 30, 34, 14
-"""Pixels: around the picture, between columns, a box's height, an arrow's length, inside boxes."""
+"""In pixels: the outer margin, the gap between columns, the height of a box, the length of an arrow, the padding."""
+MAX_NETWORKS = 4
+"""Number of networks that ``compare_svg`` can draw side by side."""
 
 
 class Part(NamedTuple):
-    """One box: a layer with the normalisation and activation that follow it. ``kind`` gives its colour."""
+    """One box: a layer together with the normalization and activation that follow it."""
 
     kind: str
+    """The class that determines the color: see ``Canvas.box``."""
     label: str
     notes: tuple[str, ...] = ()
+    """The labels of the normalization and activation."""
 
     @property
     def text(self) -> str:
@@ -42,7 +47,7 @@ class Part(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What stands between two arrows: a block, or one loose layer."""
+    """What is drawn between two arrows: a block, or one layer outside the blocks."""
 
     name: str
     parts: list[Part]
@@ -53,7 +58,7 @@ class Group(NamedTuple):
 
 
 def layer_label(layer: AnyLayer) -> str:
-    """A layer as one says it: "11×11 conv, 96, stride 4"."""
+    """A short description of a layer: "11×11 conv, 96, stride 4"."""
     match layer:
         case Conv2d():
             return f"{by(layer.kernel_size)} conv, {layer.out_channels}{_window(layer)}"
@@ -75,12 +80,19 @@ def layer_label(layer: AnyLayer) -> str:
             return "global average pool"
         case Flatten():
             return "flatten"
+        case _:
+            assert_never(layer)
 
 
 def to_text(network: Network, input_shape: Shape | None = None) -> str:
-    """The network as lines of plain text: name, layers, parameters, and the shape that flows on.
+    """Draw a network as plain text: its name, layers, parameters and the shapes between them.
 
-    input_shape: (C, H, W); the network's own by default. Raises NetworkError where the shapes do not fit.
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     costs = count(network, input_shape)
     groups = _groups(network, costs)
@@ -100,9 +112,14 @@ def to_text(network: Network, input_shape: Shape | None = None) -> str:
 
 
 def to_svg(network: Network, input_shape: Shape | None = None) -> str:
-    """The network as one self-contained SVG: blocks and layers, the shapes between them, parameters and MACs of each.
+    """Draw a network as one self-contained SVG: blocks and layers with their costs, and the shapes between them.
 
-    input_shape: (C, H, W); the network's own by default. Raises NetworkError where the shapes do not fit.
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     costs = count(network, input_shape)
     groups = _groups(network, costs)
@@ -132,35 +149,39 @@ def to_svg(network: Network, input_shape: Shape | None = None) -> str:
         canvas.text(left - GAP / 2, centre, name, "name", "end", hint=group.name)
         if group.parameters:
             canvas.text(left + column + GAP / 2, centre - 8, _parameters(group.parameters), "note")
-            canvas.text(left + column + GAP / 2, centre + 8, f"{_short(group.macs)} MACs", "note")
+            canvas.text(left + column + GAP / 2, centre + 8, f"{format_count(group.macs)} MACs", "note")
         y = _flow(canvas, middle, y + height, group.output_shape)
     return canvas.document(width, y + MARGIN - 8, f"{title}: {totals}", to_text(network, input_shape))
 
 
 def compare_svg(networks: Sequence[Network]) -> str:
-    """One to four networks side by side, each block one line, and beside each network its largest block enlarged.
+    """Draw networks side by side: each block as one line, and next to each network its largest block enlarged.
 
-    Each network is shown at the image size that it was designed for. Raises NetworkError for none or more than four.
+    Args:
+        networks: One to four networks; each is drawn for the image size that it was designed for.
+
+    Raises:
+        NetworkError: There are no networks, or more than four.
     """
-    if not 1 <= len(networks) <= 4:
-        raise NetworkError(f"compare_svg: draws 1 to 4 networks side by side, not {len(networks)}; leave some out")
+    if not 1 <= len(networks) <= MAX_NETWORKS:
+        raise NetworkError(f"compare_svg: expected 1 to {MAX_NETWORKS} networks, received {len(networks)}")
     canvas = Canvas()
-    x, bottom, said = float(MARGIN), 0.0, []
+    x, bottom, descriptions = float(MARGIN), 0.0, []
     for network in networks:
         costs = count(network)
-        said.append(f"{_name(network)}: {_totals(costs)}")
-        x, low = _compare_column(canvas, x, network, costs)
-        bottom = max(bottom, low)
+        descriptions.append(f"{_name(network)}: {_totals(costs)}")
+        x, column_bottom = _compare_column(canvas, x, network, costs)
+        bottom = max(bottom, column_bottom)
         x += 2.5 * GAP
     names = ", ".join(map(_name, networks))
-    return canvas.document(x - 2.5 * GAP + MARGIN, bottom + MARGIN, f"{names} side by side", "\n".join(said))
+    return canvas.document(x - 2.5 * GAP + MARGIN, bottom + MARGIN, f"{names} side by side", "\n".join(descriptions))
 
 
 def _compare_column(canvas: Canvas, x: float, network: Network, costs: Costs) -> tuple[float, float]:
-    """Draw one network at x, with its largest block enlarged; how far right and how far down it went."""
+    """Draw one network at x, with its largest block enlarged. Returns the right and the bottom edge."""
     groups = _groups(network, costs)
     lines = [_as_line(group) for group in groups]
-    title, note = _name(network), f"{_parameters(costs.parameters)}, {_short(costs.macs)} MACs"
+    title, note = _name(network), f"{_parameters(costs.parameters)}, {format_count(costs.macs)} MACs"
     width = max(180.0, *(_part_width(line) for line in lines))
     top = MARGIN + 66.0
     y = _flow(canvas, x + width / 2, top, costs.input_shape)
@@ -173,19 +194,19 @@ def _compare_column(canvas: Canvas, x: float, network: Network, costs: Costs) ->
             canvas.arrow(x + width / 2, y, y + GAP)
             y += GAP
     right, bottom = x + width, _flow(canvas, x + width / 2, y, groups[-1].output_shape)
-    shown = max(groups, key=lambda group: len(group.block.layers) if group.block else 0)
-    if shown.block and len(shown.parts) > 1:
-        at = tops[groups.index(shown)]
-        inner = max(_part_width(part) for part in shown.parts)
-        height = _stack_height(shown.parts) + 2 * PAD
-        high = max(top + 24, at + BOX / 2 - height / 2)
-        far = right + 2 * GAP
-        canvas.zoom(right, (at, at + BOX), far, (high + 12, high + height - 12))
-        canvas.box(far, high, inner + 2 * PAD, height, "block", radius=12)
-        _stack(canvas, far + PAD, high + PAD, inner, shown.parts)
-        right, bottom = far + inner + 2 * PAD, max(bottom, high + height)
-        caption = shorten(f"{_block_word(shown.block)} ({shown.name})", inner + 2 * PAD, "name")
-        canvas.text(far + PAD + inner / 2, high - 12, caption, "name", "middle", hint=shown.name)
+    largest = max(groups, key=lambda group: len(group.block.layers) if group.block else 0)
+    if largest.block and len(largest.parts) > 1:
+        line_top = tops[groups.index(largest)]
+        inner = max(_part_width(part) for part in largest.parts)
+        height = _stack_height(largest.parts) + 2 * PAD
+        zoom_top = max(top + 24, line_top + BOX / 2 - height / 2)
+        zoom_left = right + 2 * GAP
+        canvas.zoom(right, (line_top, line_top + BOX), zoom_left, (zoom_top + 12, zoom_top + height - 12))
+        canvas.box(zoom_left, zoom_top, inner + 2 * PAD, height, "block", radius=12)
+        _stack(canvas, zoom_left + PAD, zoom_top + PAD, inner, largest.parts)
+        right, bottom = zoom_left + inner + 2 * PAD, max(bottom, zoom_top + height)
+        caption = shorten(f"{_block_word(largest.block)} ({largest.name})", inner + 2 * PAD, "name")
+        canvas.text(zoom_left + PAD + inner / 2, zoom_top - 12, caption, "name", "middle", hint=largest.name)
     right = max(right, x + text_width(note, "total"))
     canvas.text(x, MARGIN + 8, shorten(title, right - x, "head"), "head", hint=title)
     canvas.text(x, MARGIN + 30, note, "total")
@@ -193,26 +214,25 @@ def _compare_column(canvas: Canvas, x: float, network: Network, costs: Costs) ->
 
 
 def _groups(network: Network, costs: Costs) -> list[Group]:
-    found: list[Group] = []
+    groups: list[Group] = []
     rows = {cost.name: cost for cost in costs.layers}
     for name, layer in network.layers.items():
         if isinstance(layer, Block):
             inner = [rows[f"{name}.{part}"] for part in layer.layers]
             parts: list[Part] = []
-            for one in layer.layers.values():
-                _add(parts, one)
-            found.append(_group(name, parts, layer, inner))
-        elif found and found[-1].block is None and _follows(found[-1].parts[-1], layer):
-            before = found[-1]
-            parts = before.parts
-            _add(parts, layer)
-            more = rows[name].parameters
-            found[-1] = before._replace(output_shape=rows[name].output_shape, parameters=before.parameters + more)
+            for inner_layer in layer.layers.values():
+                _add(parts, inner_layer)
+            groups.append(_group(name, parts, layer, inner))
+        elif groups and groups[-1].block is None and _follows(groups[-1].parts[-1], layer):
+            previous, cost = groups[-1], rows[name]
+            _add(previous.parts, layer)
+            parameters = previous.parameters + cost.parameters
+            groups[-1] = previous._replace(output_shape=cost.output_shape, parameters=parameters)
         else:
             parts = []
             _add(parts, layer)
-            found.append(_group(name, parts, None, [rows[name]]))
-    return found
+            groups.append(_group(name, parts, None, [rows[name]]))
+    return groups
 
 
 def _group(name: str, parts: list[Part], block: Block | None, costs: list[LayerCost]) -> Group:
@@ -229,7 +249,7 @@ def _add(parts: list[Part], layer: AnyLayer) -> None:
 
 
 def _follows(part: Part, layer: AnyLayer) -> bool:
-    """Whether a layer is drawn in the box before it: normalisation and activation after a layer with weights."""
+    """Whether a layer is drawn in the previous box: normalization or activation after a layer with weights."""
     return (
         part.kind in ("conv", "mlp", "dense")
         and isinstance(layer, BatchNorm2d | ReLU | Sigmoid)
@@ -245,8 +265,10 @@ def _kind(layer: AnyLayer) -> str:
             return "pool"
         case Linear():
             return "dense"
-        case _:
+        case ReLU() | Sigmoid() | Dropout() | BatchNorm2d() | Flatten():
             return "other"
+        case _:
+            assert_never(layer)
 
 
 def _as_line(group: Group) -> Part:
@@ -267,7 +289,7 @@ def _as_line(group: Group) -> Part:
 
 
 def _block_word(block: Block) -> str:
-    """What the literature calls such a block: known by its convolutions."""
+    """The name of such a block in the literature, recognized by its convolutions."""
     kinds = [layer for layer in block.layers.values() if not isinstance(layer, ReLU | Sigmoid | BatchNorm2d)]
     convolutions = [layer for layer in kinds if isinstance(layer, Conv2d)]
     pointwise = [pair(conv.kernel_size) == (1, 1) for conv in convolutions]
@@ -306,7 +328,7 @@ def _part_width(part: Part) -> float:
 
 
 def _flow(canvas: Canvas, x: float, y: float, shape: Shape) -> float:
-    """An arrow with the shape of what flows along it; where it ends."""
+    """Draw an arrow labeled with a shape. Returns the y of its end."""
     canvas.arrow(x, y, y + STEP)
     canvas.text(x + 10, y + STEP / 2 - 1, show(shape), "note")
     return y + STEP
@@ -327,15 +349,9 @@ def _parameters(number: int) -> str:
 def _number_width(group: Group) -> float:
     if not group.parameters:
         return 0
-    return max(text_width(_parameters(group.parameters), "note"), text_width(f"{_short(group.macs)} MACs", "note"))
-
-
-def _short(number: int) -> str:
-    """762,297,352 as 762.3 M."""
-    for unit, name in ((10**12, " T"), (10**9, " G"), (10**6, " M"), (10**3, " k")):
-        if number >= unit:
-            return f"{number / unit:.4g}{name}" if number < 9999 * unit else f"{number // unit:,}{name}"
-    return str(number)
+    return max(
+        text_width(_parameters(group.parameters), "note"), text_width(f"{format_count(group.macs)} MACs", "note")
+    )
 
 
 def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> str:

@@ -1,11 +1,11 @@
-"""A few shapes of SVG: what the diagrams are drawn with. One file, no script, nothing loaded, light and dark."""
+"""The SVG shapes of network diagrams, which need no script and no other file and have a light and a dark look."""
 
 import html
 import re
 import unicodedata
 
 FONT_SIZE = {"title": 20, "head": 15, "total": 13, "label": 13, "note": 12, "name": 12}
-"""Pixels, by the kind of text."""
+"""Font sizes in pixels, by the class of the text."""
 
 _LIGHT = {
     "paper": ("#ffffff", "none"),
@@ -39,50 +39,53 @@ _FONTS = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Helvetica Neue", Arial, "PingFang SC", '
     '"Hiragino Sans", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans CJK JP", sans-serif'
 )
-# What XML 1.0 cannot hold, even escaped; UTF-8 cannot hold the surrogates among it.
+# Not allowed in XML 1.0, even escaped; the surrogates among them not in UTF-8 either.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def legal(text: str) -> str:
-    """Text with � for what XML and HTML cannot hold: control characters, halves of characters."""
+    """Replace what XML and HTML do not allow (control characters, surrogates) by �."""
     return _ILLEGAL.sub("\ufffd", text)
 
 
 def escape(text: str) -> str:
-    """Text as XML holds it."""
+    """Escape a text for XML and HTML."""
     return html.escape(legal(text))
 
 
 def text_width(text: str, kind: str = "label") -> float:
-    """About how wide a text is drawn, in pixels: rather more than less, whatever font the system has."""
+    """An upper estimate of the width of a text in pixels, for any system font."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return FONT_SIZE[kind] * (wide + 0.6 * (len(text) - wide))
 
 
-def shorten(text: str, most: float, kind: str = "label") -> str:
-    """The text, cut with an ellipsis where it would be wider than ``most`` pixels."""
-    if text_width(text, kind) <= most:
+def shorten(text: str, max_width: float, kind: str = "label") -> str:
+    """The text, cut and with an ellipsis if it is wider than ``max_width`` pixels."""
+    if text_width(text, kind) <= max_width:
         return text
-    text = text[: int(most)]  # no letter is narrower than a pixel
-    while text and text_width(text + "…", kind) > most:
+    text = text[: int(max_width)]  # no letter is narrower than a pixel
+    while text and text_width(text + "…", kind) > max_width:
         text = text[:-1]
     return text + "…"
 
 
 class Canvas:
-    """Collects shapes; ``document`` makes one self-contained SVG of them. Coordinates are pixels from the top left."""
+    """Shapes to draw; ``document`` returns them as one self-contained SVG. Coordinates are pixels from the top left."""
 
     def __init__(self) -> None:
         self._shapes: list[str] = []
 
     def box(self, x: float, y: float, width: float, height: float, kind: str, radius: float = 6) -> None:
-        """A rounded rectangle, coloured by kind: block, unit (a block in one line), conv, mlp, pool, dense, other."""
+        """Add a rounded rectangle.
+
+        kind determines the color: block, unit (a block in one line), conv, mlp, pool, dense or other.
+        """
         self._shapes.append(
             f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius:g}"/>'
         )
 
     def text(self, x: float, y: float, text: str, kind: str = "label", anchor: str = "start", hint: str = "") -> None:
-        """One line of text whose middle is at height y. hint: what the pointer shows over it."""
+        """Add a line of text, vertically centered at y. hint: the tooltip."""
         title = f"<title>{escape(hint)}</title>" if hint and hint != text else ""
         self._shapes.append(
             f'<text class="{kind}" x="{x:g}" y="{y + 0.36 * FONT_SIZE[kind]:g}" text-anchor="{anchor}">'
@@ -90,17 +93,17 @@ class Canvas:
         )
 
     def arrow(self, x: float, top: float, bottom: float) -> None:
-        """A line downwards that ends in a head."""
+        """Add an arrow that points down."""
         self._shapes.append(f'<path class="line" d="M{x:g} {top:g}V{bottom - 4:g}"/>')
         self._shapes.append(f'<path class="head-of-line" d="M{x - 3.5:g} {bottom - 6:g}h7l-3.5 6z"/>')
 
     def zoom(self, x: float, edges: tuple[float, float], far_x: float, far_edges: tuple[float, float]) -> None:
-        """Two dashed lines from the right edge of something small to the left edge of the same, enlarged."""
+        """Add two dashed lines from the right edge of a box to the left edge of its enlarged copy."""
         for near, far in zip(edges, far_edges, strict=True):
             self._shapes.append(f'<path class="zoom" d="M{x:g} {near:g}L{far_x:g} {far:g}"/>')
 
     def document(self, width: float, height: float, title: str, description: str) -> str:
-        """The SVG of width × height pixels. title, description: what a screen reader says."""
+        """The SVG of width × height pixels. title, description: for screen readers."""
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" class="mlpconv-diagram" role="img" width="{width:g}" '
@@ -124,21 +127,21 @@ def _style() -> str:
             f"{_IN}.unit{{stroke-width:2}}",
             f"{_IN}.title,{_IN}.head{{font-weight:600}}",
             f"{_IN}.line,{_IN}.zoom{{fill:none;stroke-width:1.25}}{_IN}.zoom{{stroke-dasharray:4 3}}",
-            _colours(_LIGHT),
-            f"@media(prefers-color-scheme:dark){{{_colours(_DARK)}}}",
+            _colors(_LIGHT),
+            f"@media(prefers-color-scheme:dark){{{_colors(_DARK)}}}",
         ]
     )
 
 
-# Every rule is bound to the diagram, since a page may hold the SVG inline.
+# Every rule applies to diagrams only, since a page may contain the SVG inline.
 _IN = ".mlpconv-diagram "
 
 
-def _colours(palette: dict[str, str | tuple[str, str]]) -> str:
+def _colors(palette: dict[str, str | tuple[str, str]]) -> str:
     boxes = [
-        f"{_IN}.{kind}{{fill:{colour[0]};stroke:{colour[1]}}}"
-        for kind, colour in palette.items()
-        if isinstance(colour, tuple)
+        f"{_IN}.{kind}{{fill:{color[0]};stroke:{color[1]}}}"
+        for kind, color in palette.items()
+        if isinstance(color, tuple)
     ]
     return "".join(
         [

@@ -1,1 +1,1 @@
-"""What a network sees: the maps of its classes over pictures."""
+"""Class maps of images: computing them, placing them on the image, drawing them, storing a few with a run."""

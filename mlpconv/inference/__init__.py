@@ -1,1 +1,1 @@
-"""Trained networks in use."""
+"""Trained networks in use: predictions, class maps and evaluation of images."""

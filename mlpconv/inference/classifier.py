@@ -1,6 +1,5 @@
-"""A trained network in use: images in, names and probabilities out."""
+"""A trained network in use: from images to class names and probabilities."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,16 +7,22 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from mlpconv.arch.class_maps import class_map_grid, until_class_maps
+from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends.base import Floats, Images, Model, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
 from mlpconv.errors import DataError
-from mlpconv.explain.class_maps import ClassMaps, place_on_image
+from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
 from mlpconv.runs.classifier_file import SUFFIX, StoredClassifier, read_classifier
 from mlpconv.runs.run import Run
 from mlpconv.training.metrics import Evaluation, evaluate, softmax
+
+ImagesOrFiles = Images | str | Path | Sequence[str | Path]
+"""Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""
+
+DEFAULT_BACKEND = "torch"
+"""The back end of a classifier file; a run directory names its own."""
 
 
 class Guess(NamedTuple):
@@ -28,41 +33,57 @@ class Guess(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The likeliest classes of one image, best first. looks_inverted: the image is dark on light and the network learnt
-    from light on dark, or the other way round."""
+    """The most probable classes of one image."""
 
     file: str
+    """The image file, or the index of an image in an array."""
     top: list[Guess]
+    """The most probable class first."""
     looks_inverted: bool
+    """Whether the image is dark on light and the training images are light on dark, or the other way round."""
 
 
 class Predictions(list[Prediction]):
-    """A list of predictions that a notebook shows as pictures. images: uint8 (N, H, W, C), as the network got them."""
+    """A list of predictions with their images, which a notebook shows as pictures.
+
+    Attributes:
+        images: uint8 (N, H, W, C), the images that the network received.
+    """
 
     def __init__(self, predictions: Iterable[Prediction], images: Images) -> None:
         super().__init__(predictions)
         self.images = images
 
-    def _repr_html_(self) -> str:
-        # By name: `runs` depends on nothing above it.
-        return importlib.import_module("mlpconv.notebook.pictures").predictions_html(self)
-
 
 def is_file(source: str | Path) -> bool:
-    """Whether a path means one file, and not a run directory."""
+    """Whether a path names a single file and not a run directory."""
     path = Path(source)
     return not path.is_dir() and (path.suffix == SUFFIX or path.is_file())
 
 
 class Classifier:
-    """A trained network with its preprocess and class names, of a run or of one file.
+    """A trained network with its preprocessing and class names.
 
-    source: a Run, or the path of a run directory or of a classifier's ``.safetensors`` file; "latest" is the newest run
-    in ./runs. stored: what it consists of. Raises RunError where there is none, WeightsError where weights are wrong.
+    Args:
+        source: A Run, the path of a run directory or of a classifier's ``.safetensors`` file, or "latest" for the
+            newest run in ./runs.
+        backend: The back end that computes; by default the one in which a run was trained.
+        device: The device, as the back end names it; by default a GPU if there is one.
+        precision: "float32" or "bfloat16"; by default the fastest one.
+
+    Attributes:
+        stored: The network, preprocessing, class names and weights.
+        model: The network in its back end.
+        device: The device that computes.
+
+    Raises:
+        RunError: There is no such run or classifier.
+        WeightsError: The weights do not fit the network.
     """
 
     stored: StoredClassifier
     model: Model
+    device: str
 
     def __init__(
         self,
@@ -72,36 +93,41 @@ class Classifier:
         device: str | None = None,
         precision: str | None = None,
     ) -> None:
-        own = "torch"
         if not isinstance(source, Run) and is_file(source):
-            self.stored = read_classifier(Path(source))
+            self.stored, trained_in = read_classifier(Path(source)), DEFAULT_BACKEND
         else:
             run = source if isinstance(source, Run) else Run(source)
-            self.stored, own = run.stored(), run.config.backend
-        engine = get_backend(backend or own)
-        place, chosen = engine.choose(device, precision)
-        self.device = place
-        self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=place)
+            self.stored, trained_in = run.stored(), run.config.backend
+        engine = get_backend(backend or trained_in)
+        self.device, chosen = engine.choose(device, precision)
+        self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
         self.model.load_weights(self.stored.weights)
 
     @property
     def path(self) -> Path:
-        """The run directory or file."""
+        """The run directory or classifier file."""
         return self.stored.path
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The name of each class."""
         return self.stored.class_names
 
     @property
-    def reading(self) -> Preprocess:
-        """How image files are read for it: all to one size."""
-        own = self.stored.preprocess
-        # Images of different sizes meet at the network's own.
-        return own if own.source_size else msgspec.structs.replace(own, source_size=(own.size, own.size))
+    def file_preprocess(self) -> Preprocess:
+        """How image files are read for this classifier: all are resized to one size."""
+        stored = self.stored.preprocess
+        if stored.source_size:
+            return stored
+        # Trained on images of different sizes: use the size of the network's input.
+        return msgspec.structs.replace(stored, source_size=(stored.size, stored.size))
 
     def logits(self, images: Images) -> Floats:
-        """float32 (N, classes) for uint8 (N, H, W, C). Raises DataError for arrays of another type or shape."""
+        """Compute the logits, float32 (N, classes), of images, uint8 (N, H, W, C).
+
+        Raises:
+            DataError: The array has another type or shape.
+        """
         return self.model.logits(self._checked(images))
 
     def _checked(self, images: Images) -> Images:
@@ -112,90 +138,73 @@ class Classifier:
             )
         return images
 
-    def predict(
-        self, images: Images | str | Path | Sequence[str | Path], *, top: int = 3, invert: bool = False
-    ) -> Predictions:
-        """The ``top`` likeliest classes of each image: uint8 (N, H, W, C), a file, or a sequence of files.
+    def predict(self, images: ImagesOrFiles, *, top: int = 3, invert: bool = False) -> Predictions:
+        """Classify images.
 
-        invert: turn light and dark around first.
+        Args:
+            images: uint8 (N, H, W, C), an image file, or a sequence of image files.
+            top: The number of most probable classes to return for each image.
+            invert: Swap light and dark first.
+
+        Raises:
+            DataError: An array has the wrong type or shape, or a file cannot be read.
         """
-        names, pixels = self._read(images, "predict", self.reading)
+        names, pixels = self._read(images, "predict", self.file_preprocess)
         pixels = 255 - pixels if invert else pixels
-        chances = softmax(self.logits(pixels))
+        probabilities = softmax(self.logits(pixels))
         background = self.stored.background
-        order = np.argsort(-chances, axis=1, kind="stable")[:, :top]
-        found = (
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        predictions = (
             Prediction(
                 name,
-                [Guess(self.class_names[k], float(row[k])) for k in best],
+                [Guess(self.class_names[label], float(row[label])) for label in labels],
                 background is not None and looks_inverted(image, background),
             )
-            for name, image, row, best in zip(names, pixels, chances, order, strict=True)
+            for name, image, row, labels in zip(names, pixels, probabilities, order, strict=True)
         )
-        return Predictions(found, pixels)
+        return Predictions(predictions, pixels)
 
-    def class_maps(
-        self, images: Images | str | Path | Sequence[str | Path], *, dense: bool = False, invert: bool = False
-    ) -> ClassMaps:
-        """The map of every class over each image, whose mean behind the last ReLU is the class's logit: uint8
-        (N, H, W, C), a file, or a sequence of files.
+    def class_maps(self, images: ImagesOrFiles, *, dense: bool = False, invert: bool = False) -> ClassMaps:
+        """Compute the map of every class for each image. The mean of a map after the last ReLU is the class's logit.
 
-        dense: leave the images at their own size, each pixel as large as one of a training image, so that a large
-        picture gives a large map. Raises NetworkError where the network has no class maps, or the images are too small
-        for it; DataError for images that cannot be read, are of different sizes, or are too large to be held.
+        Args:
+            images: uint8 (N, H, W, C), an image file, or a sequence of image files.
+            dense: Keep the size of the images, with pixels as large as those of a training image, so that a large
+                image gives large maps.
+            invert: Swap light and dark first.
+
+        Raises:
+            NetworkError: The network has no class maps, or the images are too small for it.
+            DataError: Images cannot be read, have different sizes, or are too large to process.
         """
-        preprocess = self.stored.preprocess
-        network = self.stored.network
-        _, rectified = until_class_maps(network)
-        if dense:
-            read = msgspec.structs.replace(preprocess, fit="squash", source_size=None)
-            names, pixels = self._read(images, "class_maps", read)
-        else:
-            names, pixels = self._read(images, "class_maps", self.reading)
+        stored = self.stored
+        until_class_maps(stored.network)  # raises before any file is read
+        preprocess = dense_preprocess(stored.preprocess) if dense else self.file_preprocess
+        names, pixels = self._read(images, "class_maps", preprocess)
         pixels = self._checked(255 - pixels if invert else pixels)
-        height, width = pixels.shape[1:3]
-        size = _dense_size(preprocess, height, width) if dense else None
-        before = self.model.class_maps(pixels, size)
-        grid = class_map_grid(network)
-        target = size or (preprocess.size, preprocess.size)
-        shown = place_on_image(grid, before.shape[2:], target, (height, width), "squash" if dense else preprocess.fit)
-        return ClassMaps(before, rectified, self.class_names, names, pixels, *shown)
+        return class_maps(self.model, stored.network, stored.preprocess, self.class_names, pixels, names, dense=dense)
 
-    def _read(
-        self, images: Images | str | Path | Sequence[str | Path], what: str, preprocess: Preprocess
-    ) -> tuple[list[str], Images]:
-        """The name of each image, its place or its file, and all of them as the network gets them."""
+    def _read(self, images: ImagesOrFiles, caller: str, preprocess: Preprocess) -> tuple[list[str], Images]:
+        """The name of each image (its index or its file), and the images."""
         if isinstance(images, np.ndarray):
             return [str(index) for index in range(len(images))], images
-        images = [images] if isinstance(images, str | Path) else images
-        if not len(images):
-            raise DataError(f"{what}: no image was given")
-        read = [read_image(path, preprocess) for path in images]
-        if len({image.shape for image in read}) > 1:
-            raise DataError(f"{what}: the images are of different sizes; give them one at a time")
-        return [str(path) for path in images], np.stack(read)
+        files = [images] if isinstance(images, str | Path) else images
+        if not len(files):
+            raise DataError(f"{caller}: no images given")
+        pixels = [read_image(file, preprocess) for file in files]
+        if len({image.shape for image in pixels}) > 1:
+            raise DataError(f"{caller}: the images have different sizes; give them one at a time")
+        return [str(file) for file in files], np.stack(pixels)
 
     def evaluate(self, dataset: ImageDataset) -> Evaluation:
-        """Loss, accuracy and confusion matrix on labelled images. Raises DataError for other classes."""
+        """Measure loss, accuracy and confusion matrix on labeled images.
+
+        Raises:
+            DataError: The data set has other classes.
+        """
         if dataset.class_names != self.class_names:
             raise DataError(
                 f"{dataset.name}: its classes are {', '.join(dataset.class_names)}; "
-                f"the network of {self.path} knows {', '.join(self.class_names)}"
+                f"those of the network of {self.path} are {', '.join(self.class_names)}"
             )
         return evaluate(self.logits(dataset.images), dataset.labels)
-
-
-MOST_PIXELS = 16_000_000
-"""Of one image at the network's input: beyond, the first maps alone would fill gigabytes."""
-
-
-def _dense_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the network's input for an image whose pixels are as large as those of a training image."""
-    down, across = (preprocess.size / side for side in preprocess.source_size or (preprocess.size, preprocess.size))
-    size = round(height * down), round(width * across)
-    if size[0] * size[1] > MOST_PIXELS:
-        raise DataError(
-            f"an image of {height}×{width} would be {size[0]}×{size[1]} to the network, more than {MOST_PIXELS:,} "
-            "pixels; make it smaller first"
-        )
-    return size

@@ -1,4 +1,4 @@
-"""Predictions for many files: found in folders and by patterns, made in batches, written line by line."""
+"""Predictions for many image files: find them, classify them in batches, write one line for each."""
 
 import csv
 import glob
@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -16,135 +17,158 @@ from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
-BATCH = 256
-FORMATS = (".csv", ".jsonl")
+BATCH_SIZE = 256
+SUFFIXES = (".csv", ".jsonl")
 
 
-class File(NamedTuple):
-    """An image to look at. named: whether the user named it; what only lies in a folder may be no image."""
+class ImageFile(NamedTuple):
+    """A file to classify."""
 
     path: str
     named: bool
+    """Whether the user named the file; a file that was found in a folder may not be an image."""
 
 
-def find_files(places: Iterable[str]) -> list[File]:
-    """The files that places mean, in their order: a file, a folder with all below it, or a pattern with * ? [ ].
+def find_files(paths: Iterable[str]) -> list[ImageFile]:
+    """List the files to classify, without duplicates and without names that start with a dot.
 
-    What begins with a dot is left out. Raises DataError for a place that means nothing.
+    Args:
+        paths: Files, folders (for all files below them) or patterns with * ? [ ].
+
+    Raises:
+        DataError: A path or pattern matches no file.
     """
-    found: list[File] = []
-    for place in places:
-        if os.path.isdir(place):
-            inside = [File(path, False) for path in _below(place)]
-        elif os.path.lexists(place) or not glob.has_magic(place):
-            inside = [File(place, True)]
+    files: list[ImageFile] = []
+    for path in paths:
+        if os.path.isdir(path):
+            matches = [ImageFile(file, False) for file in _below(path)]
+        elif os.path.lexists(path) or not glob.has_magic(path):
+            matches = [ImageFile(path, True)]
         else:
-            matches = sorted(glob.glob(place, recursive=True))
-            paths = (path for match in matches for path in (_below(match) if os.path.isdir(match) else [match]))
-            inside = [File(path, False) for path in paths]
-        if not inside:
+            globbed = sorted(glob.glob(path, recursive=True))
+            expanded = (file for match in globbed for file in (_below(match) if os.path.isdir(match) else [match]))
+            matches = [ImageFile(file, False) for file in expanded]
+        if not matches:
             raise DataError(
-                f"{printable(place)}: means no file; give images, folders, or a pattern such as 'photos/*.jpg'"
+                f"{printable(path)}: no files found; give images, folders, or a pattern such as 'photos/*.jpg'"
             )
-        found += inside
-    return list(dict.fromkeys(found))
+        files += matches
+    return list(dict.fromkeys(files))
 
 
 def _below(folder: str) -> Iterator[str]:
-    # Links to folders are not followed: they may lead in a circle.
-    for place, folders, files in os.walk(folder):
+    # Links to folders are not followed, since they may form a cycle.
+    for directory, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(place, name) for name in sorted(files) if not name.startswith("."))
+        yield from (os.path.join(directory, name) for name in sorted(files) if not name.startswith("."))
 
 
 def predict_files(
     classifier: Classifier,
-    files: list[File],
+    files: list[ImageFile],
     *,
     top: int = 3,
     invert: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Prediction | Problem]:
-    """What the classifier says of each file, in order; a Problem for what lies in a folder and cannot be read.
+    """Classify files in batches.
 
-    Raises DataError for a file that the user named and that cannot be read.
+    Args:
+        classifier: The trained network.
+        files: The files.
+        top: The number of most probable classes for each file.
+        invert: Swap light and dark first.
+        progress: Called after each batch with "predicting", the number of files done and the number of all files.
+
+    Yields:
+        For each file, in order, its prediction, or a Problem if it was found in a folder and cannot be read.
+
+    Raises:
+        DataError: A file that the user named cannot be read.
     """
-    preprocess = classifier.reading
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
-        pixels, outcome = [], []
+    preprocess = classifier.file_preprocess
+    for start in range(0, len(files), BATCH_SIZE):
+        batch = files[start : start + BATCH_SIZE]
+        pixels, problems = [], []
         for file in batch:
             try:
                 if not file.named and not os.path.isfile(file.path):
-                    raise DataError(f"{printable(file.path)}: not a file: a pipe, socket, device, or a link to nothing")
+                    raise DataError(f"{printable(file.path)}: not a file: a pipe, socket, device or broken link")
                 pixels.append(read_image(file.path, preprocess))
-                outcome.append(None)
+                problems.append(None)
             except DataError as error:
                 if file.named:
                     raise
-                outcome.append(Problem(printable(file.path), str(error).removeprefix(f"{printable(file.path)}: ")))
-        said = iter(())
-        if pixels:
-            said = iter(classifier.predict(np.stack(pixels), top=top, invert=invert))
-        for file, problem in zip(batch, outcome, strict=True):
-            yield problem or next(said)._replace(file=file.path)
+                problems.append(Problem(printable(file.path), str(error).removeprefix(f"{printable(file.path)}: ")))
+        predictions = iter(classifier.predict(np.stack(pixels), top=top, invert=invert) if pixels else ())
+        for file, problem in zip(batch, problems, strict=True):
+            yield problem or next(predictions)._replace(file=file.path)
         if progress:
-            progress("predicting", min(start + BATCH, len(files)), len(files))
+            progress("predicting", min(start + BATCH_SIZE, len(files)), len(files))
 
 
-class Lines:
-    """Writes predictions as CSV or as JSON lines, by the name's end; whole at the end or not at all.
+class PredictionWriter:
+    """Writes predictions as CSV or JSON lines, depending on the suffix of the file; a context manager.
 
-    CSV has the columns file, label, probability, label_2, probability_2 … and error for what could not be read. Raises
-    DataError for another ending or where it cannot be written.
+    The file appears when the context ends without an exception. A CSV file has the columns file, label, probability,
+    label_2, probability_2, …, and error for files that could not be read.
+
+    Args:
+        path: The file to write, with the suffix .csv or .jsonl.
+        top: The number of classes for each file.
+
+    Raises:
+        DataError: The file has another suffix or cannot be written.
     """
 
     def __init__(self, path: Path, top: int) -> None:
-        if path.suffix not in FORMATS:
-            raise DataError(f"--out {printable(path)}: predictions are written as .csv or .jsonl; end the name so")
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"--out {printable(path)}: expected a name that ends in .csv or .jsonl")
         self.path, self.top = path, top
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._write = self._csv if path.suffix == ".csv" else self._json
+        self._is_csv = path.suffix == ".csv"
 
-    def __enter__(self) -> "Lines":
+    def __enter__(self) -> Self:
         try:
             self._file = self._part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         except OSError as error:
             raise DataError(
-                f"--out {printable(self.path)}: cannot be written: {error.strerror}; give another place"
+                f"--out {printable(self.path)}: cannot be written: {error.strerror}; choose another path"
             ) from None
-        if self.path.suffix == ".csv":
+        if self._is_csv:
             more = [name for k in range(2, self.top + 1) for name in (f"label_{k}", f"probability_{k}")]
-            self._row(["file", "label", "probability", *more, "error"])
+            self._write_row(["file", "label", "probability", *more, "error"])
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._file.close()
-        if kind is None:
+        if error_type is None:
             self._part.replace(self.path)
         else:
             self._part.unlink(missing_ok=True)
 
-    def put(self, one: Prediction | Problem) -> None:
-        """One more line."""
-        self._write(one)
+    def write(self, prediction: Prediction | Problem) -> None:
+        """Write one line."""
+        if not self._is_csv:
+            self._file.write(json.dumps(as_json(prediction), ensure_ascii=False) + "\n")
+        elif isinstance(prediction, Problem):
+            self._write_row([prediction.path, *[""] * (2 * self.top), prediction.reason])
+        else:
+            cells = [cell for guess in prediction.top for cell in (guess.label, f"{guess.probability:.6f}")]
+            self._write_row([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), ""])
 
-    def _row(self, cells: list[object]) -> None:
+    def _write_row(self, cells: list[str]) -> None:
         csv.writer(self._file, lineterminator="\n").writerow(cells)
 
-    def _csv(self, one: Prediction | Problem) -> None:
-        if isinstance(one, Problem):
-            self._row([one.path, *[""] * (2 * self.top), one.reason])
-            return
-        cells: list[object] = [cell for guess in one.top for cell in (guess.label, f"{guess.probability:.6f}")]
-        self._row([one.file, *cells, *[""] * (2 * self.top - len(cells)), ""])
 
-    def _json(self, one: Prediction | Problem) -> None:
-        self._file.write(json.dumps(as_json(one), ensure_ascii=False) + "\n")
-
-
-def as_json(one: Prediction | Problem) -> dict[str, Any]:
-    """A line of JSON lines, and an element of --json."""
-    if isinstance(one, Problem):
-        return {"file": one.path, "error": one.reason}
-    return {"file": one.file, "top": [guess._asdict() for guess in one.top], "looks_inverted": one.looks_inverted}
+def as_json(prediction: Prediction | Problem) -> dict[str, Any]:
+    """A line of JSON lines, and an element of the output of --json."""
+    if isinstance(prediction, Problem):
+        return {"file": prediction.path, "error": prediction.reason}
+    return {
+        "file": prediction.file,
+        "top": [guess._asdict() for guess in prediction.top],
+        "looks_inverted": prediction.looks_inverted,
+    }

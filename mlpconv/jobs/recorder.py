@@ -13,7 +13,7 @@ import numpy as np
 from mlpconv.backends import hardware
 from mlpconv.backends.base import Model, State
 from mlpconv.errors import RecipeError, RunError, TrainingFailed
-from mlpconv.explain import class_maps
+from mlpconv.explain import stored_class_maps
 from mlpconv.jobs.resume import check_same_job
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import data_files, evaluation
@@ -310,7 +310,8 @@ class Recorder:
         if test is not None:
             evaluation.save(self.run.path, len(self.history), test, data)
             if ended:
-                class_maps.save(self.run.path, model, self.session.network, self.session.config.preprocess, data)
+                preprocess = self.session.config.preprocess
+                stored_class_maps.save(self.run.path, model, self.session.network, preprocess, data)
                 self._finish(test)
 
     def _ended(self) -> bool:

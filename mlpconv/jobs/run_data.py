@@ -108,4 +108,4 @@ def reload_run_data(
     kept = classifier.path / SPLIT
     own = name == classifier.stored.data and kept.exists()
     folder = scan_folder(kept if own else name, class_names=classifier.class_names, progress=progress)
-    return folder.load(classifier.reading, progress).splits
+    return folder.load(classifier.file_preprocess, progress).splits

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpconv.formatting import format_duration
 from mlpconv.jobs.recorder import Event, Recorder, Resumed
-from mlpconv.notebook.chart import curves_svg
+from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.page import Html, element, page
 from mlpconv.runs.history import validation_accuracies
 from mlpconv.training.ending import ending_words
@@ -94,12 +94,12 @@ class LiveCurves:
     ) -> bool:
         """Show the curves with a line of text below; whether it was done. always: whatever time it takes.
 
-        history, curve: as ``curves_svg`` takes them.
+        history, curve: as ``curves_html`` takes them.
         """
         began = self._clock()
         if not always and self._spent + self._longest > SHARE * (began - self._began):
             return False
-        figure = curves_svg(history, curve, self._epochs)
+        figure = curves_html(history, curve, self._epochs)
         self._publish(page(figure, element("p", status)), status)
         cost = self._clock() - began
         self._spent += cost

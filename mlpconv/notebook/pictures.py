@@ -1,12 +1,11 @@
 """Images as pictures in a page: samples of a data set, and what a network says of an image."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
 
 from mlpconv.data.dataset import ImageDataset, Splits, shuffled_by_class
+from mlpconv.drawing.images import png_data_uri
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Predictions
 from mlpconv.notebook.page import Column, Html, bar, element, image, page, table
@@ -66,7 +65,7 @@ def splits_html(splits: Splits) -> Html:
 
 
 def _card(pixels: np.ndarray, name: str, caption: Html | None) -> Html:
-    return element("figure", image(_png(_small(pixels)), name, _WIDTH), *([caption] if caption else []))
+    return element("figure", image(png_data_uri(_small(pixels)), name, _WIDTH), *([caption] if caption else []))
 
 
 def _strip(images: np.ndarray, alt: str) -> Html:
@@ -77,22 +76,13 @@ def _strip(images: np.ndarray, alt: str) -> Html:
     for index, pixels in enumerate(small):
         strip[:, index * (width + _GAP) : index * (width + _GAP) + width] = pixels
     shown = max(1, round(strip.shape[1] * 36 / height))
-    return image(_png(strip), alt, shown)
+    return image(png_data_uri(strip), alt, shown)
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
     """No finer than a page shows, or a row of large photographs would fill the notebook."""
     step = -(-max(pixels.shape[:2]) // _MOST_PIXELS)
     return pixels[::step, ::step]
-
-
-def _png(pixels: np.ndarray) -> str:
-    """uint8 (H, W, C) as a data URI."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _more(count: int) -> list[Html]:

@@ -2,7 +2,7 @@
 
 from mlpconv.errors import MlpconvError
 from mlpconv.formatting import format_duration
-from mlpconv.notebook.chart import curves_svg
+from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.page import Column, Html, bar, details, element, page, table
 from mlpconv.runs.run import Result, Run
 from mlpconv.training.recipe import to_toml
@@ -21,7 +21,7 @@ def run_html(run: Run) -> Html:
         history, result = run.history, run.result
     except MlpconvError as error:  # a damaged file must not keep the rest from being shown
         return page(title, element("p", told), element("p", str(error)), recipe)
-    curves = [curves_svg(history, epochs=config.recipe.epochs)] if history else []
+    curves = [curves_html(history, epochs=config.recipe.epochs)] if history else []
     if result is None:
         state = f"not finished: {len(history)} of {config.recipe.epochs} epochs are done; resume=True goes on with it"
         return page(title, element("p", told), element("p", state), *curves, recipe)

@@ -1,4 +1,4 @@
-"""Several runs beside each other: what was different in them, and what came of it."""
+"""The comparison of several runs: their settings and results, as values, as a page and as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,19 +6,18 @@ from typing import Any, NamedTuple
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.shapes import show
-from mlpconv.drawing.line_chart import Line, line_chart
-from mlpconv.drawing.plots import compared_curves, panel_lines, png
+from mlpconv.drawing.charts import MAX_RUNS, comparison_charts
+from mlpconv.drawing.fonts import language_code
+from mlpconv.drawing.plots import comparison_figure, png
 from mlpconv.errors import RunError
-from mlpconv.reports.page import language, render
+from mlpconv.formatting import format_bytes, format_duration
+from mlpconv.reports.page import render
 from mlpconv.runs.history import best_epoch
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import fields
 from mlpconv.version import __version__
 
-CHARTS = (("wide", 300, 250), ("narrow", 358, 260))
-MOST_RUNS = 10
-"""As many as have a colour of their own."""
-TITLES = {
+RESULT_TITLES = {
     "epochs": "epochs",
     "finished": "finished",
     "test_accuracy": "test accuracy",
@@ -29,51 +28,60 @@ TITLES = {
     "seconds": "time",
     "peak_resident_bytes": "resident memory",
 }
-"""What a row of results is called."""
+"""The titles of the results in tables, by the name of their row."""
 
 
 class Row(NamedTuple):
-    """One thing, as it is in each run; None where a run does not have it."""
+    """A setting or result of each run."""
 
     name: str
     values: list[Any]
+    """One value for each run; None if a run does not have it."""
 
 
 class Comparison(NamedTuple):
-    """Runs in the order given. differences: what they were told, where it is not the same for all. results: what they
-    reached, numbers, None for what is not known yet. classes: test accuracy by class, empty where their classes differ.
-    """
+    """Several runs compared."""
 
     runs: list[Run]
     names: list[str]
     differences: list[Row]
+    """The settings that are not the same for all runs."""
     results: list[Row]
+    """The results as numbers; None for what is not known yet."""
     classes: list[Row]
+    """The test accuracy of each class; empty if the runs have different classes."""
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compare two to ten runs. Raises RunError for fewer, more, or the same run twice."""
-    if not 2 <= len(runs) <= MOST_RUNS:
-        raise RunError(f"compare: takes 2 to {MOST_RUNS} runs, received {len(runs)}")
-    places = [run.path.resolve() for run in runs]
-    for place in places:
-        if places.count(place) > 1:
-            raise RunError(f"{place}: was given twice; a run is compared with another one")
-    told = [_told(run) for run in runs]
-    names = list(dict.fromkeys(name for each in told for name in each))
-    rows = [Row(name, [each.get(name) for each in told]) for name in names]
-    reached = [_reached(run) for run in runs]
-    results = [Row(name, [each[name] for each in reached]) for name in reached[0]]
-    differ = [row for row in rows if len(set(row.values)) > 1]
-    return Comparison(list(runs), _short_names(runs), differ, results, _by_class(runs))
+    """Compare runs.
+
+    Args:
+        runs: Two to ten runs. The comparison keeps their order.
+
+    Raises:
+        RunError: There are too few or too many runs, or the same run twice.
+    """
+    if not 2 <= len(runs) <= MAX_RUNS:
+        raise RunError(f"compare: expected 2 to {MAX_RUNS} runs, received {len(runs)}")
+    paths = [run.path.resolve() for run in runs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise RunError(f"{path}: this run was given twice; give different runs")
+    settings = [_settings(run) for run in runs]
+    names = list(dict.fromkeys(name for of_run in settings for name in of_run))
+    rows = [Row(name, [of_run.get(name) for of_run in settings]) for name in names]
+    differences = [row for row in rows if len(set(row.values)) > 1]
+    results = [_results(run) for run in runs]
+    result_rows = [Row(name, [of_run[name] for of_run in results]) for name in results[0]]
+    return Comparison(list(runs), _unique_names(runs), differences, result_rows, _class_rows(runs))
 
 
-def _told(run: Run) -> dict[str, str]:
-    """Everything that a run was told, and where it ran, as texts."""
+def _settings(run: Run) -> dict[str, str]:
+    """All settings of a run and its environment, as text."""
     config, network = run.config, run.config.make_network()
     costs, environment = count(network), run.environment
-    said = {"recipe": config.recipe_name, **fields(config.recipe)}
-    said |= {
+    settings = {"recipe": config.recipe_name, **fields(config.recipe)}
+    settings |= {
         "network": f"{network.name or 'unnamed'} {network.digest[:12]}",
         "input": show(network.input_shape),
         "parameters": f"{costs.parameters:,}",
@@ -87,11 +95,11 @@ def _told(run: Run) -> dict[str, str]:
         "computed in": config.precision,
         "deterministic": "yes" if config.deterministic else "no",
     }
-    said |= {f"version of {package}": str(at) for package, at in environment.get("versions", {}).items()}
-    return said
+    versions = environment.get("versions", {})
+    return settings | {f"version of {package}": str(version) for package, version in versions.items()}
 
 
-def _reached(run: Run) -> dict[str, Any]:
+def _results(run: Run) -> dict[str, Any]:
     result, history = run.result, run.history
     last = history[-1] if history else {}
     best = history[best_epoch(history) - 1] if history else {}
@@ -108,76 +116,67 @@ def _reached(run: Run) -> dict[str, Any]:
     }
 
 
-def _by_class(runs: Sequence[Run]) -> list[Row]:
-    names = [run.config.data.class_names for run in runs]
-    if len(set(names)) > 1:
+def _class_rows(runs: Sequence[Run]) -> list[Row]:
+    class_names = [run.config.data.class_names for run in runs]
+    if len(set(class_names)) > 1:
         return []
-    known = [history[-1]["class_accuracy"] if (history := run.history) else {} for run in runs]
-    return [Row(name, [each.get(name) for each in known]) for name in names[0]]
+    accuracies = [history[-1]["class_accuracy"] if (history := run.history) else {} for run in runs]
+    return [Row(name, [of_run.get(name) for of_run in accuracies]) for name in class_names[0]]
 
 
-def _short_names(runs: Sequence[Run]) -> list[str]:
-    """The directories' names, or their whole paths where two have the same name."""
+def _unique_names(runs: Sequence[Run]) -> list[str]:
+    """The names of the directories, or their paths if two have the same name."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
-def chance(comparison: Comparison) -> float | None:
-    """Two standard errors of the difference between the two best test accuracies, as if measured on different images:
-    a difference below it may be chance. None where fewer than two runs have one.
+def chance_margin(comparison: Comparison) -> float | None:
+    """The difference between the two best test accuracies below which it may be chance.
+
+    It is two standard errors, as if the runs had been measured on different images; None if fewer than two runs have a
+    test accuracy.
     """
     accuracies = next(row.values for row in comparison.results if row.name == "test_accuracy")
     known = sorted(
-        (p, run.config.data.test) for p, run in zip(accuracies, comparison.runs, strict=True) if p is not None
-    )[-2:]
-    return 2 * sum(p * (1 - p) / n for p, n in known) ** 0.5 if len(known) == 2 else None
+        (accuracy, run.config.data.test)
+        for accuracy, run in zip(accuracies, comparison.runs, strict=True)
+        if accuracy is not None
+    )
+    variances = [accuracy * (1 - accuracy) / images for accuracy, images in known[-2:]]
+    return 2 * sum(variances) ** 0.5 if len(variances) == 2 else None
 
 
-def picture_or_page(comparison: Comparison, path: Path) -> bytes | str:
-    """The content of a file by the end of its name: .html a page, .png the curves. Raises RunError for another."""
-    if path.suffix.lower() in (".html", ".htm"):
-        return comparison_html(comparison)
-    if path.suffix.lower() == ".png":
-        return png(compared_curves([run.history for run in comparison.runs], comparison.names))
-    raise RunError(f"--out {path}: expected a name that ends in .html or .png")
+def comparison_file(comparison: Comparison, path: Path) -> bytes | str:
+    """The content of a file for the comparison: a page for .html, the curves for .png. Raises RunError otherwise."""
+    match path.suffix.lower():
+        case ".html" | ".htm":
+            return comparison_html(comparison)
+        case ".png":
+            return png(comparison_figure([run.history for run in comparison.runs], comparison.names))
+        case _:
+            raise RunError(f"--out {path}: expected a name that ends in .html or .png")
 
 
 def comparison_html(comparison: Comparison) -> str:
     """The comparison as one self-contained page."""
-    from markupsafe import Markup
-
-    charts = []
-    for label, lines in panel_lines([run.history for run in comparison.runs]).items():
-        drawn = [
-            Line(f"{name}, {label}", points, f"c{index}", label == "test acc")
-            for index, (name, points) in enumerate(zip(comparison.names, lines, strict=True))
-        ]
-        title = f"{label} over the epochs: {', '.join(comparison.names)}"
-        sizes = [
-            f'<div class="{kind}">{line_chart(drawn, title=title, width=width, height=height)}</div>'
-            for kind, width, height in CHARTS
-        ]
-        charts.append((label, Markup("".join(sizes))))
-    class_names = [row.name for row in comparison.classes]
     return render(
         "compare.html.j2",
         names=comparison.names,
         runs=comparison.runs,
-        charts=charts,
+        charts=comparison_charts([run.history for run in comparison.runs], comparison.names),
         differences=comparison.differences,
-        results=[(TITLES[row.name], shown(row)) for row in comparison.results],
-        chance=chance(comparison),
+        results=[(RESULT_TITLES[row.name], format_results(row)) for row in comparison.results],
+        chance_margin=chance_margin(comparison),
         classes=comparison.classes,
-        lang=language(class_names),
+        lang=language_code(row.name for row in comparison.classes),
         version=__version__,
     )
 
 
-def shown(row: Row) -> list[str]:
-    """The values of a row of results as one reads them."""
-    from mlpconv.formatting import format_bytes, format_duration
+def format_results(row: Row) -> list[str]:
+    """The values of a row of results as text."""
 
-    def show_one(value: Any) -> str:
+    def format_value(value: Any) -> str:
         match row.name:
             case _ if value is None:
                 return "–"
@@ -194,4 +193,4 @@ def shown(row: Row) -> list[str]:
             case _:
                 return f"{value:.4f}"
 
-    return [show_one(value) for value in row.values]
+    return [format_value(value) for value in row.values]

@@ -1,69 +1,72 @@
-"""Pages that stand alone: one HTML file each, with nothing to fetch and nothing to run."""
+"""Templates of self-contained HTML pages: one file each, which loads nothing and runs no script."""
 
-import base64
-import io
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpconv.backends.base import Images
-from mlpconv.drawing.fonts import has_kana
+from mlpconv.drawing.charts import STYLES, Chart, LineStyle
 from mlpconv.drawing.svg import legal
+from mlpconv.drawing.svg_chart import chart_svg, key_svg, line_css
+from mlpconv.formatting import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this room with its values, which are escaped unless they are Markup."""
-    return _environment().get_template(template).render(**values)
+    """Render a template of this package. Values are escaped unless they are Markup."""
+    return environment(Path(__file__).parent).get_template(template).render(**values)
 
 
 @cache
-def _environment() -> "Environment":
+def environment(directory: Path) -> "Environment":
+    """The Jinja environment for the templates of a directory: everything is escaped, unknown names are errors."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    from mlpconv.formatting import format_bytes, format_count, format_duration
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    templates = Environment(
+        loader=FileSystemLoader(directory),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_legal,
     )
-    environment.filters |= {
-        "amount": format_count,
+    templates.filters |= {
+        "count": format_count,
         "duration": format_duration,
-        "size": format_bytes,
-        "whole": lambda value: f"{value:,}",
+        "bytes": format_bytes,
+        "integer": lambda value: f"{value:,}",
         "three": lambda value: "–" if value is None else f"{value:.3f}",
     }
-    return environment
+    templates.globals |= {"chart": chart_html, "key": _key, "line_css": Markup(line_css(STYLES))}
+    return templates
+
+
+def chart_html(chart: Chart, wide: Size, narrow: Size) -> "Markup":
+    """A chart in two sizes, of which the style sheet shows one: text in a scaled chart would be too small to read.
+
+    Args:
+        chart: The chart.
+        wide: The size on a wide page.
+        narrow: The size on a narrow page.
+    """
+    from markupsafe import Markup
+
+    sizes = {"wide": wide, "narrow": narrow}
+    return Markup("\n".join(f'<div class="{name}">{chart_svg(chart, *size)}</div>' for name, size in sizes.items()))
+
+
+def _key(style: LineStyle) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup(key_svg(style))
 
 
 def _legal(value: Any) -> Any:
-    # Markup, which is a str too, was made by us of legal text.
+    # Markup is a string too, but mlpconv made it, of legal text.
     return value if hasattr(value, "__html__") else legal(str(value))
-
-
-def picture(image: Images) -> str:
-    """One image, uint8 (H, W, C), as the data URI of a PNG."""
-    from PIL import Image
-
-    pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def language(texts: Iterable[str]) -> str | None:
-    """The language by which a browser is to choose the shapes of Chinese characters; None where there are none."""
-    text = "".join(texts)
-    if has_kana(text):
-        return "ja"
-    if any("\uac00" <= letter <= "\ud7a3" for letter in text):
-        return "ko"
-    return "zh" if any("\u3400" <= letter <= "\u9fff" for letter in text) else None

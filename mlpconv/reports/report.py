@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with everything that a person wants to see, made from the run directory alone."""
+"""The report of a run: one HTML file with setup, curves, mistakes and costs, made from the run directory alone."""
 
 import shlex
 from datetime import datetime
@@ -10,12 +10,14 @@ import numpy as np
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.drawing.charts import Event, run_chart
 from mlpconv.drawing.diagram import layer_label, to_svg
-from mlpconv.drawing.line_chart import Line, Note, line_chart
-from mlpconv.drawing.plots import panel_lines
-from mlpconv.explain import class_maps
+from mlpconv.drawing.fonts import language_code
+from mlpconv.drawing.images import png_data_uri
+from mlpconv.explain import stored_class_maps
+from mlpconv.explain.overlay import enlarge, overlay
 from mlpconv.files import write_atomic
-from mlpconv.reports.page import language, picture, render
+from mlpconv.reports.page import render
 from mlpconv.runs import data_files, evaluation
 from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.run import REPORT, Config, Result, Run
@@ -23,38 +25,38 @@ from mlpconv.training.ending import ending_words
 from mlpconv.training.recipe import describe, fields, to_toml
 from mlpconv.version import __version__
 
-MOST_CLASSES = 100
-"""Classes up to which the whole confusion matrix is shown."""
-MOST_PASSED = 500
-"""So many things that were passed over are listed; skipped.csv has all."""
-CHARTS = (("wide", 952, 400), ("narrow", 358, 300))
-"""The same chart for two widths of page, in pixels: text that shrinks with its chart cannot be read."""
+MAX_MATRIX_CLASSES = 100
+"""Number of classes up to which the confusion matrix is shown."""
+MAX_SKIPPED_FILES = 500
+"""Number of skipped files that are listed; skipped.csv in the run directory has all."""
+MAX_CONFUSED_PAIRS = 10
 
 
-class Class(NamedTuple):
-    """One class in the newest evaluation. accuracy: the share that was recognised, None without images. predicted: how
-    many images were taken for it."""
+class ClassResult(NamedTuple):
+    """The result of one class on the test set."""
 
     name: str
     accuracy: float | None
-    right: int
+    """The share of its images that were classified correctly; None without images."""
+    correct: int
     images: int
     predicted: int
-
-
-class Confused(NamedTuple):
-    """``wrong`` of the ``images`` of one class were taken for another."""
-
-    label: str
-    predicted: str
-    wrong: int
-    images: int
+    """The number of images that were classified as this class."""
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write the report of a run, by default as report.html into its directory; the file's path.
+    """Write the report of a run.
 
-    Raises RunError for a run whose files are damaged, OSError where the report cannot be written.
+    Args:
+        run: The run.
+        path: The file to write; by default report.html in the run directory.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        RunError: Files of the run are damaged.
+        OSError: The report cannot be written.
     """
     path = path or run.path / REPORT
     write_atomic(path, report_html(run))
@@ -62,22 +64,22 @@ def write_report(run: Run, path: Path | None = None) -> Path:
 
 
 def report_html(run: Run) -> str:
-    """The report as HTML. A run that is not finished has one too, which says so."""
+    """The report as HTML. For an unfinished run, it says so. Raises RunError if files of the run are damaged."""
     from markupsafe import Markup
 
     config, result, history, newest = run.config, run.result, run.history, None
-    kept = evaluation.load(run.path, len(config.data.class_names))
-    if kept is not None and kept.epoch == len(history):
-        newest = kept
+    stored = evaluation.load(run.path, len(config.data.class_names))
+    if stored is not None and stored.epoch == len(history):
+        newest = stored
     matrix = result.confusion if result else newest.confusion.tolist() if newest else None
-    classes = _classes(config.data.class_names, matrix) if matrix else []
+    classes = _class_results(config.data.class_names, matrix) if matrix else []
     network = config.make_network()
     costs = count(network)
     environment = run.environment
     repairs = [event for line in history for event in line.get("repairs", ())]
     repairs += run.failure.repairs if run.failure else []
     best = history[best_epoch(history) - 1] if history else None
-    passed = data_files.read_skipped(run)
+    skipped = data_files.read_skipped(run)
     return render(
         "report.html.j2",
         run=run,
@@ -86,51 +88,52 @@ def report_html(run: Run) -> str:
         history=history,
         last=history[-1] if history else None,
         best=best,
-        epochs_said=_epochs_said(run, best),
+        weights_note=_weights_note(run, best),
         device=environment.get("device") or config.device,
-        date=_date(environment.get("date")),
-        lang=language(config.data.class_names),
-        warnings=warnings(run, result, history, classes, passed),
-        passed=passed[:MOST_PASSED],
-        passed_more=max(len(passed) - MOST_PASSED, 0),
+        date=_format_date(environment.get("date")),
+        lang=language_code(config.data.class_names),
+        warnings=warnings(run, result, history, classes, skipped),
+        skipped=skipped[:MAX_SKIPPED_FILES],
+        skipped_more=max(len(skipped) - MAX_SKIPPED_FILES, 0),
         recipe_words=describe(config.recipe, config.recipe_name).partition(": ")[2],
         recipe_fields=fields(config.recipe),
         recipe_toml=to_toml(config.recipe),
-        charts=[Markup(chart) for chart in _charts(history, run.name, repairs)],
+        curves=run_chart(history, run.name, events=_events(repairs)),
         repairs=repairs,
         points=[point for line in history for point in line["curve"]],
         classes=classes,
-        weakest=min((each.accuracy for each in classes if each.accuracy is not None), default=None),
-        matrix=_cells(matrix) if matrix and len(matrix) <= MOST_CLASSES else None,
-        confused=_most_confused(config.data.class_names, matrix) if matrix else [],
-        mistakes=_pictures(newest.mistakes, config.data.class_names) if newest else None,
-        evidence=_evidence(class_maps.load(run.path, config.data.class_names)) if result else None,
+        lowest_accuracy=min((each.accuracy for each in classes if each.accuracy is not None), default=None),
+        matrix=_cells(matrix) if matrix and len(matrix) <= MAX_MATRIX_CLASSES else None,
+        confused=evaluation.most_confused(config.data.class_names, matrix, MAX_CONFUSED_PAIRS) if matrix else [],
+        mistakes=_mistakes(newest.mistakes, config.data.class_names) if newest else None,
+        class_maps=_class_maps(run) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
         costs=costs,
         layers=_layers(network, costs),
         shape=show(network.input_shape),
-        source=_source(config),
+        image_shape=_image_shape(config),
         forecast=run.forecast,
         seconds=result.seconds if result else sum(line["seconds"] + line["evaluation_seconds"] for line in history),
         memory=_memory(config, network),
         environment=environment,
-        made_by=_made_by(environment.get("command")),
-        again=_again(run),
+        command=_command(environment.get("command")),
+        repeat_command=_repeat_command(run),
         packages=" ".join(f"{name}=={at}" for name, at in environment.get("versions", {}).items() if name != "python"),
         version=__version__,
     )
 
 
-def _epochs_said(run: Run, best: dict[str, Any] | None) -> str:
-    """Which epoch's weights a run has and why it ended before its last, in a sentence; empty where both are plain."""
-    held = best and best.get("validation_accuracy")
-    said = []
-    if best and held is not None:
-        said.append(f"the weights are of epoch {best['epoch']}, the best on the validation images ({held:.3f})")
-    if run.result and (why := ending_words(run.config.recipe, validation_accuracies(run.history))):
-        said.append(f"training {why}")
-    text = "; ".join(said)
+def _weights_note(run: Run, best: dict[str, Any] | None) -> str:
+    """Which epoch the weights are from, and why training ended before its last epoch; empty if neither needs a note."""
+    notes = []
+    accuracy = best.get("validation_accuracy") if best else None
+    if best and accuracy is not None:
+        epoch = best["epoch"]
+        notes.append(f"the weights are those of epoch {epoch}, the best on the validation images ({accuracy:.3f})")
+    if run.result and (reason := ending_words(run.config.recipe, validation_accuracies(run.history))):
+        notes.append(f"training {reason}")
+    text = "; ".join(notes)
     return text and f"{text[0].upper()}{text[1:]}."
 
 
@@ -138,130 +141,106 @@ def warnings(
     run: Run,
     result: Result | None,
     history: list[dict[str, Any]],
-    classes: list[Class],
-    passed: list[tuple[str, str]],
+    classes: list[ClassResult],
+    skipped: list[tuple[str, str]],
 ) -> list[str]:
-    """What the reader of a report has to know before its numbers, a sentence each."""
-    said = []
+    """What the reader of a report has to know before its numbers, one sentence or two for each."""
+    sentences = []
     done, planned = len(history), run.config.recipe.epochs
     failure = run.failure
     if failure is not None:
-        said.append(f"Training failed: {failure.message}.")
+        sentences.append(f"Training failed: {failure.message}.")
     elif result is None:
-        then = "no epoch is over yet, so there is nothing to show" if not done else "all that follows is of these"
-        said.append(
-            f"This run is not finished: {done} of {planned} epochs are done; {then}. "
-            f"To go on: mlpconv train --out {shlex.quote(str(run.path))} --resume"
+        shown = "the results below are of these epochs" if done else "there are no results yet"
+        sentences.append(
+            f"This run is not finished: {done} of {planned} epochs are done; {shown}. "
+            f"To resume it: mlpconv train --out {shlex.quote(str(run.path))} --resume"
         )
-    if passed:
-        said.append(
-            f"{len(passed):,} thing{'s' * (len(passed) > 1)} in the folder could not be used; the plan lists them "
-            "with reasons."
-        )
-    skipped = sum(line["skipped"] for line in history)
     if skipped:
-        said.append(
-            f"{skipped:,} update{'s were' if skipped > 1 else ' was'} left out, because the loss or a gradient was not "
-            "finite; a lower learning rate makes training steadier."
+        files = "file in the folder was" if len(skipped) == 1 else "files in the folder were"
+        sentences.append(f"{len(skipped):,} {files} skipped; see Setup for the reasons.")
+    updates = sum(line["skipped"] for line in history)
+    if updates:
+        sentences.append(
+            f"{updates:,} update{'s were' if updates > 1 else ' was'} skipped because the loss or a gradient was not "
+            "finite; a lower learning rate makes training more stable."
         )
     dead = history[-1].get("dead_classes") if history else None
     if dead:
-        whose = "these classes" if len(dead) > 1 else "this class"
-        said.append(f"Dead: {', '.join(dead)}. The map of {whose} is shut at every position: no gradient passes.")
+        maps = "maps of these classes are" if len(dead) > 1 else "map of this class is"
+        sentences.append(
+            f"Dead classes: {', '.join(dead)}. The {maps} zero at every position, so that no gradient passes."
+        )
     never = [each.name for each in classes if not each.predicted and each.images]
     if never:
-        said.append(
-            f"Never predicted, though the test set has images of {'them' if len(never) > 1 else 'it'}: "
-            f"{', '.join(never)}. Such a class is often dead: its last ReLU gives 0 everywhere. The recipe quick "
-            "starts with every class open."
+        sentences.append(
+            f"Never predicted, although the test set has images of {'them' if len(never) > 1 else 'it'}: "
+            f"{', '.join(never)}. Such a class is often dead: its last ReLU is 0 everywhere. The recipe quick starts "
+            "with weights that keep every class alive."
         )
     without = [each.name for each in classes if not each.images]
     if without:
-        said.append(f"The test set has no image of: {', '.join(without)}.")
-    return said
+        sentences.append(f"The test set has no images of: {', '.join(without)}.")
+    return sentences
 
 
-def _charts(history: list[dict[str, Any]], name: str, repairs: list[dict[str, Any]]) -> list[str]:
-    if not history:
-        return []
-    lines = {label: found[0] for label, found in panel_lines([history]).items()}
-    styles = ("loss", "train", "test")
-    drawn = [Line(label, lines[label], style, style == "test") for label, style in zip(lines, styles, strict=True)]
-    top = max(1.05, min(2.5, max((y for _, y in lines["train loss"]), default=0) * 1.05))
-    notes = [
-        Note(event["place"], f"epoch {event['place']:.3g}: {event['what']}; {event['action']}") for event in repairs
-    ]
-    title = f"Training loss, training accuracy and test accuracy of {name} over the epochs"
+def _events(repairs: list[dict[str, Any]]) -> list[Event]:
     return [
-        f'<div class="{kind}">{line_chart(drawn, title=title, width=width, height=height, top=top, notes=notes)}</div>'
-        for kind, width, height in CHARTS
+        Event(event["place"], f"epoch {event['place']:.3g}: {event['what']}; {event['action']}") for event in repairs
     ]
 
 
-def _classes(names: tuple[str, ...], matrix: list[list[int]]) -> list[Class]:
-    columns = [sum(row[k] for row in matrix) for k in range(len(matrix))]
+def _class_results(names: tuple[str, ...], matrix: list[list[int]]) -> list[ClassResult]:
+    predicted = [sum(row[k] for row in matrix) for k in range(len(matrix))]
     return [
-        Class(name, row[k] / sum(row) if sum(row) else None, row[k], sum(row), columns[k])
+        ClassResult(name, row[k] / sum(row) if sum(row) else None, row[k], sum(row), predicted[k])
         for k, (name, row) in enumerate(zip(names, matrix, strict=True))
     ]
 
 
 def _cells(matrix: list[list[int]]) -> list[list[tuple[int, int]]]:
-    """Each count with its shade, 0 to 9: the square root of its share of the row, so that rare mistakes are seen."""
+    """Each count with its shade, 0 to 9: the square root of its share of the row, so that rare mistakes are visible."""
     return [[(value, round(9 * (value / max(sum(row), 1)) ** 0.5)) for value in row] for row in matrix]
 
 
-def _most_confused(names: tuple[str, ...], matrix: list[list[int]], most: int = 10) -> list[Confused]:
-    pairs = [
-        Confused(names[true], names[taken], value, sum(row))
-        for true, row in enumerate(matrix)
-        for taken, value in enumerate(row)
-        if value and taken != true
-    ]
-    return sorted(pairs, key=lambda pair: -pair.wrong)[:most]
-
-
-def _pictures(found: evaluation.Mistakes, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _mistakes(mistakes: evaluation.Mistakes, names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
         {
             "index": int(index),
             "label": names[label],
             "predicted": names[predicted],
-            "confidence": float(sure),
-            "picture": picture(image),
+            "confidence": float(confidence),
+            "image": png_data_uri(image),
         }
-        for index, label, predicted, sure, image in zip(*found, strict=True)
+        for index, label, predicted, confidence, image in zip(*mistakes, strict=True)
     ]
 
 
-def _evidence(kept: class_maps.Kept | None) -> dict[str, Any] | None:
-    """The class maps of a few test images, each that of the class it was taken for; None where none were kept."""
-    if kept is None:
+def _class_maps(run: Run) -> dict[str, Any] | None:
+    """The stored class maps, of each image that of its predicted class; None if there are none."""
+    stored = stored_class_maps.load(run.path, run.config.data.class_names)
+    if stored is None:
         return None
-    maps = kept.maps
+    maps = stored.maps
     rows = np.arange(len(maps.images))
-    values = maps.over_images(maps.before[rows, kept.predicted])
-    found = []
-    for index, label in enumerate(kept.predicted):
-        image = class_maps.enlarged(maps.images[index])
-        over = class_maps.enlarged(values[index, ..., None])[..., 0]
+    values = maps.over_images(maps.before[rows, stored.predicted])
+    images = []
+    for index, label in enumerate(stored.predicted):
+        image = enlarge(maps.images[index])
         limit = float(np.abs(maps.before[index]).max()) or 1.0
-        found.append(
+        over = overlay(image, enlarge(values[index, ..., None])[..., 0], limit)
+        images.append(
             {
                 "index": maps.names[index],
-                "label": maps.class_names[kept.labels[index]],
+                "label": maps.class_names[stored.labels[index]],
                 "predicted": maps.class_names[label],
                 "logit": float(maps.logits[index, label]),
-                "picture": picture(image),
-                "over": picture(class_maps.overlay(image, over, limit)),
+                "image": png_data_uri(image),
+                "overlay": png_data_uri(over),
             }
         )
-    return {
-        "size": show(maps.before.shape[2:]),
-        "rectified": maps.rectified,
-        "single": maps.before.shape[2:] == (1, 1),
-        "images": found,
-    }
+    size = maps.before.shape[2:]
+    return {"size": show(size), "rectified": maps.rectified, "single": size == (1, 1), "images": images}
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:
@@ -269,14 +248,14 @@ def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:
     return [{"label": layer_label(row.layer), "output": show(row.output_shape), "cost": cost} for row, cost in rows]
 
 
-def _source(config: Config) -> str:
-    """The images as they are stored: 1×28×28."""
-    side, channels = config.preprocess.source_size, config.preprocess.channels
-    return show((channels, *side)) if side else f"{channels} channel{'s' * (channels > 1)}, of any size"
+def _image_shape(config: Config) -> str:
+    """The shape of the images in the data set: 1×28×28."""
+    size, channels = config.preprocess.source_size, config.preprocess.channels
+    return show((channels, *size)) if size else f"{channels} channel{'s' * (channels > 1)} and any size"
 
 
 def _memory(config: Config, network: Network) -> dict[str, Memory]:
-    """What the cost ledger predicts, at the largest image size of the recipe."""
+    """The calculated memory of training, at the largest image size of the recipe, and of prediction."""
     recipe, value_bytes = config.recipe, 2 if config.precision == "bfloat16" else 4
     side = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
     shape = (network.input_channels, side, side)
@@ -285,27 +264,27 @@ def _memory(config: Config, network: Network) -> dict[str, Memory]:
     return {"training": training, "prediction": prediction_memory(network, value_bytes=value_bytes)}
 
 
-def _date(text: str | None) -> str:
-    """A date of ISO 8601 as one reads it."""
+def _format_date(text: str | None) -> str:
+    """An ISO 8601 date as text: 5 November 2025, 14:03 UTC."""
     try:
         return f"{datetime.fromisoformat(text or ''):%d %B %Y, %H:%M %Z}".lstrip("0").strip()
     except ValueError:
         return ""
 
 
-def _made_by(command: Any) -> str | None:
-    """The command line that began the run, as one types it; None for a program that called mlpconv."""
-    if not isinstance(command, list) or not command:
+def _command(arguments: Any) -> str | None:
+    """The command line that started the run; None if a Python program did."""
+    if not isinstance(arguments, list) or not arguments:
         return None
-    program, *options = map(str, command)
+    program, *options = map(str, arguments)
     name = Path(program).name
     if name == "__main__.py":
         return shlex.join(["python", "-m", "mlpconv", *options])
     return shlex.join(["mlpconv", *options]) if name == "mlpconv" else None
 
 
-def _again(run: Run) -> str | None:
-    """The command that does the same once more, with nothing left to a default; None where a program gave images."""
+def _repeat_command(run: Run) -> str | None:
+    """The command that repeats a run without depending on defaults; None if a Python program passed the images."""
     config = run.config
     if config.data.name != config.recipe.data:
         return None

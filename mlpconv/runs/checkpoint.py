@@ -1,7 +1,7 @@
 """Checkpoints: everything that a resume needs, in one sealed file that is there whole or not at all."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from mlpconv.backends.base import State
 from mlpconv.errors import RunError
 from mlpconv.files import remove_partial_files
 from mlpconv.runs.files import decode_json, read_tensors, write_tensors
+from mlpconv.runs.history import best_checkpoint_epoch
 
 FORMAT = 1
 KEEP = 2
@@ -55,7 +56,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
     path = directory / _name(checkpoint.epoch, checkpoint.step)
     place = _Place(*(getattr(checkpoint, name) for name in _Place.__struct_fields__[:-1]))
     write_tensors(path, checkpoint.state, {_TEXT: msgspec.json.encode(place).decode()})
-    best = best_epoch(checkpoint.history)
+    best = best_checkpoint_epoch(checkpoint.history)
     found = _list(directory)
     kept = {*found[-KEEP:], directory / _name(best or checkpoint.epoch, 0)}
     for old in found:
@@ -69,17 +70,6 @@ def saved_position(directory: Path) -> tuple[int, int]:
     """(epoch, step) of the newest checkpoint, as its name says; (0, 0) where there is none."""
     match = _NAME.fullmatch(found[-1].name) if (found := _list(directory)) else None
     return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
-    """The epoch, from 1, whose model is the best so far, None before the first: by the accuracy on validation images
-    where the history has it, else by the training loss, since the test set chooses nothing. The first of equals."""
-
-    def rank(line: dict[str, Any]) -> float:
-        held = line.get("validation_accuracy")
-        return line["loss"] if held is None else -held
-
-    return min(history, key=rank)["epoch"] if history else None
 
 
 def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:

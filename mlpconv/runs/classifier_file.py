@@ -1,4 +1,4 @@
-"""A whole classifier in one safetensors file: the weights, and in the file's metadata what they are weights of."""
+"""A classifier in one safetensors file: the weights, with network, preprocessing and class names as metadata."""
 
 import json
 from pathlib import Path
@@ -18,17 +18,18 @@ SUFFIX = ".safetensors"
 
 
 class StoredClassifier(NamedTuple):
-    """A trained network without a framework. path: its file or run directory. data: the name of the data set that it
-    was trained on, empty where not known. background: of the training images, as in ``DataInfo``; None where not known.
-    """
+    """A trained network, independent of frameworks."""
 
     path: Path
+    """Its file or run directory."""
     network: Network
     preprocess: Preprocess
     class_names: tuple[str, ...]
     weights: dict[str, Floats]
     data: str = ""
+    """The name of the data set that it was trained on; empty if not known."""
     background: float | None = None
+    """The mean of the outermost pixels of the training images, 0 to 1; None if not known."""
 
 
 def metadata(
@@ -39,7 +40,7 @@ def metadata(
     data: str = "",
     background: float | None = None,
 ) -> dict[str, str]:
-    """What the file says beside the weights: texts by name."""
+    """The metadata of a classifier file: texts by name."""
     texts = {
         "format": str(FORMAT),
         "network": json.dumps(network.to_dict()),
@@ -61,36 +62,39 @@ def write_classifier(
     data: str = "",
     background: float | None = None,
 ) -> None:
-    """Write a classifier into one file, whole or not at all. Raises OSError where it cannot be written."""
+    """Write a classifier as one file, atomically. Raises OSError if it cannot be written."""
     write_tensors(path, weights, metadata(network, preprocess, class_names, data=data, background=background))
 
 
 def read_classifier(path: Path) -> StoredClassifier:
-    """The classifier in a file. Raises RunError for what is no such file, WeightsError for weights that do not fit."""
+    """Read a classifier file.
+
+    Raises:
+        RunError: The file is not a classifier file.
+        WeightsError: The weights do not fit the network.
+    """
     if path.suffix in (".pt", ".pth") and path.is_file():
-        raise RunError(f"{path}: a PyTorch file; mlpconv convert makes a classifier of it")
+        raise RunError(f"{path}: a PyTorch file; mlpconv convert turns it into a classifier")
     weights, texts = read_tensors(path)
-    said = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
-    if "checkpoint" in said:
-        raise RunError(f"{path}: a checkpoint, from which training goes on; to use a run, give its directory")
-    if not {"format", "network", "preprocess", "class_names"} <= said.keys():
-        raise RunError(
-            f"{path}: holds weights, but does not say of what network; mlpconv convert makes a classifier of them"
-        )
-    if said["format"] != str(FORMAT):
-        newer = said["format"].isdecimal() and len(said["format"]) < 9 and int(said["format"]) > FORMAT
+    values = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
+    if "checkpoint" in values:
+        raise RunError(f"{path}: a checkpoint for resuming training; to use the run, give its directory")
+    if not {"format", "network", "preprocess", "class_names"} <= values.keys():
+        raise RunError(f"{path}: contains weights without their network; mlpconv convert turns them into a classifier")
+    if values["format"] != str(FORMAT):
+        newer = values["format"].isdecimal() and len(values["format"]) < 9 and int(values["format"]) > FORMAT
         remedy = "written by a newer mlpconv; update mlpconv" if newer else f"this version reads {FORMAT}"
-        raise RunError(f"{path}: format {said['format']}: {remedy}")
-    network = Network.from_json(said["network"], f"{path}: network")
+        raise RunError(f"{path}: format {values['format']}: {remedy}")
+    network = Network.from_json(values["network"], f"{path}: network")
     try:
-        preprocess = decode_json(said["preprocess"], Preprocess)
-        names = decode_json(said["class_names"], tuple[str, ...])
-        background = float(said["background"]) if "background" in said else None
+        preprocess = decode_json(values["preprocess"], Preprocess)
+        names = decode_json(values["class_names"], tuple[str, ...])
+        background = float(values["background"]) if "background" in values else None
     except ValueError as error:
-        raise RunError(f"{path}: its metadata are not what mlpconv writes: {error}") from None
+        raise RunError(f"{path}: its metadata is not what mlpconv writes: {error}") from None
     check_weights(network, weights, str(path))
     if len(names) != (classes := num_classes(network)):
         raise RunError(
-            f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it anew"
+            f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it again"
         )
-    return StoredClassifier(path, network, preprocess, names, weights, said.get("data", ""), background)
+    return StoredClassifier(path, network, preprocess, names, weights, values.get("data", ""), background)

@@ -1,8 +1,9 @@
-"""Which image file a run used for what, and which files it skipped: split.csv and skipped.csv."""
+"""The lists of image files in a run directory: how each was used (split.csv), and which were skipped (skipped.csv)."""
 
 import csv
 import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlpconv.data.folders.folder import Loaded
@@ -15,8 +16,11 @@ SPLIT, SKIPPED = "split.csv", "skipped.csv"
 
 
 def save_data_files(run: Path, loaded: Loaded) -> None:
-    """Write into a run which file was used for what (``split.csv``, which is a data set itself), and what was passed
-    over (``skipped.csv``). Raises OSError."""
+    """Write split.csv, which can itself be used as a data set, and skipped.csv if files were skipped.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     folder = loaded.folder
     names = (TRAIN, VALIDATION, TEST)
     _write(
@@ -35,7 +39,7 @@ def save_data_files(run: Path, loaded: Loaded) -> None:
         _write(run / SKIPPED, ("path", "reason"), loaded.problems)
 
 
-def _write(path: Path, titles, rows) -> None:
+def _write(path: Path, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(titles)
@@ -44,7 +48,7 @@ def _write(path: Path, titles, rows) -> None:
 
 
 def read_skipped(run: Run) -> list[tuple[str, str]]:
-    """What was passed over in a run's folder: path and reason. Raises RunError for a damaged list."""
+    """The path and reason of each file that the run skipped. Raises RunError if the list is damaged."""
     path = run.path / SKIPPED
     if not path.exists():
         return []
@@ -52,4 +56,4 @@ def read_skipped(run: Run) -> list[tuple[str, str]]:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [(row["path"], row["reason"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, csv.Error) as error:
-        raise RunError(f"{path}: damaged: {error}; remove it to do without") from None
+        raise RunError(f"{path}: damaged: {error}; remove it to continue without it") from None

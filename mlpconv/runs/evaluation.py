@@ -1,6 +1,7 @@
-"""The newest evaluation of a run, kept for its report: the confusion matrix, and the worst mistakes as pictures."""
+"""The newest evaluation of a run, stored for its report: the confusion matrix, and images of the worst mistakes."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,73 +17,97 @@ from mlpconv.training.metrics import Evaluation
 
 FORMAT = 1
 EVALUATION = "evaluation.safetensors"
-MOST = 24
-SIDE = 96
-"""Pixels: pictures are made smaller until no side is longer."""
+MAX_MISTAKES = 24
+MAX_IMAGE_SIDE = 96
+"""Stored images are reduced until no side has more pixels."""
 
 
 class Mistakes(NamedTuple):
-    """M test images that were taken for another class, the surest mistake first.
-
-    indices, labels, predicted: int64 (M,), the place in the test set, the true class, the class it was taken for.
-    confidence: float32 (M,), the probability given to that class. images: uint8 (M, H, W, C).
-    """
+    """M misclassified test images, the most confident mistake first."""
 
     indices: npt.NDArray[np.int64]
+    """(M,), the indices in the test set."""
     labels: npt.NDArray[np.int64]
+    """(M,), the true classes."""
     predicted: npt.NDArray[np.int64]
+    """(M,), the predicted classes."""
     confidence: npt.NDArray[np.float32]
+    """(M,), the probabilities of the predicted classes."""
     images: Images
+    """uint8 (M, H, W, C)."""
 
 
-class _Said(msgspec.Struct, frozen=True):
+class StoredEvaluation(NamedTuple):
+    """The evaluation on the test set after ``epoch`` epochs."""
+
+    epoch: int
+    confusion: npt.NDArray[np.int64]
+    """(K, K), with a row for each true class and a column for each predicted class."""
+    mistakes: Mistakes
+
+
+class ConfusedPair(NamedTuple):
+    """Two classes that were confused: images of ``label`` that were classified as ``predicted``."""
+
+    label: str
+    predicted: str
+    mistakes: int
+    """The number of these images."""
+    images: int
+    """The number of all images of ``label``."""
+
+
+class _Metadata(msgspec.Struct, frozen=True):
     epoch: int
     format: int
 
 
-class Newest(NamedTuple):
-    """The evaluation after ``epoch`` epochs. confusion: int64 (K, K), rows are the true class."""
+def most_confused(class_names: Sequence[str], confusion: Sequence[Sequence[int]], limit: int) -> list[ConfusedPair]:
+    """The ``limit`` pairs of classes that are confused most often, by the number of images."""
+    pairs = [
+        ConfusedPair(class_names[label], class_names[predicted], count, sum(row))
+        for label, row in enumerate(confusion)
+        for predicted, count in enumerate(row)
+        if count and predicted != label
+    ]
+    return sorted(pairs, key=lambda pair: -pair.mistakes)[:limit]
 
-    epoch: int
-    confusion: npt.NDArray[np.int64]
-    mistakes: Mistakes
 
-
-def worst_mistakes(evaluation: Evaluation, dataset: ImageDataset, most: int = MOST) -> Mistakes:
-    """The ``most`` images of ``dataset`` that were taken for another class with the highest probability."""
+def confident_mistakes(evaluation: Evaluation, dataset: ImageDataset, limit: int = MAX_MISTAKES) -> Mistakes:
+    """The ``limit`` misclassified images of a data set whose predicted class has the highest probability."""
     wrong = np.flatnonzero(evaluation.predicted != dataset.labels)
-    sureness = np.nan_to_num(evaluation.confidence[wrong])
-    indices = wrong[np.argsort(-sureness, kind="stable")[:most]]
+    confidence = np.nan_to_num(evaluation.confidence[wrong])
+    indices = wrong[np.argsort(-confidence, kind="stable")[:limit]]
     return Mistakes(
         indices,
         dataset.labels[indices],
         evaluation.predicted[indices],
         np.nan_to_num(evaluation.confidence[indices]),
-        _smaller(dataset.images[indices]),
+        _reduced(dataset.images[indices]),
     )
 
 
 def save(directory: Path, epoch: int, evaluation: Evaluation, dataset: ImageDataset) -> None:
-    """Keep what the report shows of an evaluation after ``epoch`` epochs."""
-    tensors = {"confusion": evaluation.confusion, **worst_mistakes(evaluation, dataset)._asdict()}
-    said = json.dumps({"format": FORMAT, "epoch": epoch})
-    write_tensors(directory / EVALUATION, tensors, {"mlpconv.evaluation": said})
+    """Store what the report shows of an evaluation after ``epoch`` epochs. Raises OSError."""
+    tensors = {"confusion": evaluation.confusion, **confident_mistakes(evaluation, dataset)._asdict()}
+    metadata = json.dumps({"format": FORMAT, "epoch": epoch})
+    write_tensors(directory / EVALUATION, tensors, {"mlpconv.evaluation": metadata})
 
 
-def load(directory: Path, classes: int) -> Newest | None:
-    """What was kept last, None where nothing was. Raises RunError for a file that is damaged or of another run."""
+def load(directory: Path, classes: int) -> StoredEvaluation | None:
+    """The stored evaluation; None if there is none. Raises RunError if the file is damaged or of another run."""
     path = directory / EVALUATION
     if not path.exists():
         return None
     tensors, texts = read_tensors(path)
     try:
-        said = decode_json(texts["mlpconv.evaluation"], _Said)
-        if said.format != FORMAT:
-            raise RunError(f"{path}: written by another mlpconv (format {said.format}); update mlpconv")
+        metadata = decode_json(texts["mlpconv.evaluation"], _Metadata)
+        if metadata.format != FORMAT:
+            raise RunError(f"{path}: written by another mlpconv (format {metadata.format}); update mlpconv")
         confusion = tensors.pop("confusion")
         mistakes = Mistakes(**tensors)
         count = len(mistakes.indices)
-        named = np.concatenate([mistakes.labels, mistakes.predicted])
+        classes_used = np.concatenate([mistakes.labels, mistakes.predicted])
         fits = (
             confusion.shape == (classes, classes)
             and all(len(values) == count for values in mistakes)
@@ -92,23 +117,25 @@ def load(directory: Path, classes: int) -> Newest | None:
             and mistakes.images.dtype == np.uint8
             and mistakes.images.ndim == 4
             and mistakes.images.shape[3] in (1, 3)
-            and (not count or (named.min() >= 0 and named.max() < classes))
+            and (not count or (classes_used.min() >= 0 and classes_used.max() < classes))
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: not what mlpconv writes ({error}); remove it for a report without it") from None
+        raise RunError(
+            f"{path}: not a file that mlpconv wrote ({error}); remove it for a report without mistakes"
+        ) from None
     if not fits:
-        raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without it")
-    return Newest(said.epoch, confusion, mistakes)
+        raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without mistakes")
+    return StoredEvaluation(metadata.epoch, confusion, mistakes)
 
 
-def _smaller(images: Images) -> Images:
-    """Images of whole boxes' means, so that no side is longer than SIDE."""
+def _reduced(images: Images) -> Images:
+    """Reduce images to the means of square blocks, so that no side is longer than ``MAX_IMAGE_SIDE``."""
     _, height, width, channels = images.shape
-    step = -(-max(height, width) // SIDE)
+    step = -(-max(height, width) // MAX_IMAGE_SIDE)
     if step == 1 or not len(images):
         return images
-    # A side shorter than one box keeps its pixels.
+    # A side that is shorter than one block becomes one pixel.
     down, across = min(step, height), min(step, width)
     rows, columns = height // down, width // across
-    boxes = images[:, : rows * down, : columns * across].reshape(-1, rows, down, columns, across, channels)
-    return boxes.mean(axis=(2, 4)).round().astype(np.uint8)
+    blocks = images[:, : rows * down, : columns * across].reshape(-1, rows, down, columns, across, channels)
+    return blocks.mean(axis=(2, 4)).round().astype(np.uint8)

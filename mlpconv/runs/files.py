@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and readers that trust no file."""
+"""Reading and writing the files of a run: tensors with a checksum, and readers that do not trust what they read."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -16,56 +16,71 @@ import safetensors.numpy
 from mlpconv.errors import RunError
 from mlpconv.files import write_atomic
 
-MOST_JSON = 64 << 20
-"""Bytes that a JSON file may have."""
+MAX_JSON_BYTES = 64 << 20
+"""Largest JSON file that is read."""
 
-MOST_HEADER, MOST_TENSORS = 64 << 20, 16 << 30
-"""Bytes that the header of a tensor file may have, and all of it."""
+MAX_HEADER_BYTES, MAX_TENSORS_BYTES = 64 << 20, 16 << 30
+"""Largest header of a tensor file, and largest tensor file, that is read."""
 
 SEAL = "mlpconv.sha256"
-"""The text of a tensor file that holds the SHA-256 of the whole file, in which zeros stand in its own place."""
+"""The metadata key with the SHA-256 of the whole file, computed with zeros in place of the digest itself."""
 
 _BLANK = b"0" * 64
 
 
-def read_small(path: Path, most: int = MOST_JSON) -> bytes:
-    """The contents of a regular file of at most ``most`` bytes. Raises OSError; RunError for anything else."""
+def read_small(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Read a regular file of at most ``max_bytes`` bytes.
+
+    Raises:
+        OSError: The file cannot be read.
+        RunError: The file is larger, or not a regular file.
+    """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise RunError(f"{path}: larger than {most:,} bytes, which nothing that mlpconv writes is; not read")
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise RunError(f"{path}: larger than {max_bytes:,} bytes, the limit for this file; not read")
         return file.read()
 
 
-def open_regular(path: Path) -> Any:
-    """A file opened for reading. Raises OSError; RunError for a pipe or a device, which could block."""
-    # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: The file cannot be opened.
+        RunError: The path is a pipe or a device, which could block.
+    """
+    # Without O_NONBLOCK, opening a pipe waits until another process writes to it.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise RunError(f"{path}: is no regular file")
+        raise RunError(f"{path}: not a regular file")
     return file
 
 
-def decode_json(content: bytes | str, kind: Any = Any) -> Any:
-    """JSON as ``kind``, strictly: no NaN, no number without bound. Raises ValueError, RecipeError of its own types."""
+def decode_json(content: bytes | str, type_: Any = Any) -> Any:
+    """Decode strict JSON, without NaN or infinity, as ``type_``.
+
+    Raises:
+        ValueError: The content is not JSON or does not have this type.
+        RecipeError: A recipe in the content is not valid.
+    """
     try:
-        return msgspec.json.decode(content, type=kind)
+        return msgspec.json.decode(content, type=type_)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays with their names and texts beside them, as one sealed safetensors file, atomically."""
-    whole = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
-    content = _ordered(safetensors.numpy.save(whole, {**metadata, SEAL: _BLANK.decode()}))
-    place = _seal_place(content)
-    assert place
-    content[place : place + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
+    """Write arrays and texts as one safetensors file, with a checksum, atomically. Raises OSError."""
+    contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
+    content = _sorted_metadata(safetensors.numpy.save(contiguous, {**metadata, SEAL: _BLANK.decode()}))
+    start = _seal_start(content)
+    assert start
+    content[start : start + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
     write_atomic(path, content)
 
 
-def _ordered(content: bytes) -> bytearray:
-    """The same safetensors file with its texts in order: the library writes them in any, and a run that is repeated
+def _sorted_metadata(content: bytes) -> bytearray:
+    """The same safetensors file with its metadata sorted: the library writes them in any order, but a repeated run
     should give the same file."""
     start = _data_start(content)
     header = json.loads(content[8:start])
@@ -79,57 +94,63 @@ def _data_start(content: bytes | bytearray) -> int:
     return 8 + int.from_bytes(content[:8], "little")
 
 
-def _seal_place(content: bytes | bytearray) -> int:
-    """Where the seal stands, 0 where there is none. In a text, the quotation marks would be escaped."""
-    mark = f'"{SEAL}":"'.encode()
-    found = content.find(mark, 8, _data_start(content))
-    return found + len(mark) if found > 0 else 0
+def _seal_start(content: bytes | bytearray) -> int:
+    """The offset of the checksum; 0 if there is none. Within a text, the quotation marks would be escaped."""
+    key = f'"{SEAL}":"'.encode()
+    offset = content.find(key, 8, _data_start(content))
+    return offset + len(key) if offset > 0 else 0
 
 
 def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and texts of a safetensors file. Names, types, shapes and places are verified before memory
-    is taken for them, and so is the seal, where there is one.
+    """Read the arrays and texts of a safetensors file.
 
-    sealed: whether there must be. Raises RunError where the file is missing, damaged or something else.
+    Names, types, shapes and offsets are verified before memory is allocated for them. A checksum is verified too.
+
+    Args:
+        path: The file.
+        sealed: Whether the file must have a checksum.
+
+    Raises:
+        RunError: The file is missing, damaged, or not a safetensors file.
     """
     try:
-        content = _read_announced(path)
+        content = _read_safetensors(path)
         tensors = safetensors.numpy.load(content)
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file") from None
     except KeyError as error:
-        raise RunError(f"{path}: damaged, or not a safetensors file that NumPy can hold: type {error}") from None
+        raise RunError(f"{path}: damaged, or with a data type that NumPy does not have: {error}") from None
     except MemoryError:
-        raise RunError(f"{path}: more than fits into the memory of this machine") from None
+        raise RunError(f"{path}: does not fit into the memory of this machine") from None
     except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from None
-    place = _seal_place(content)
-    if (place or sealed) and not _is_whole(content, place):
-        raise RunError(f"{path}: damaged: its contents are no longer those that were written (SHA-256)")
+    start = _seal_start(content)
+    if (start or sealed) and not _is_intact(content, start):
+        raise RunError(f"{path}: damaged: its content has changed since it was written (SHA-256)")
     header = json.loads(content[8 : _data_start(content)])
     texts = header.pop("__metadata__", None) or {}
     texts.pop(SEAL, None)
-    # The library gives them in any order.
+    # The library returns them in any order.
     return {name: tensors[name] for name in header}, texts
 
 
-def _is_whole(content: bytes, place: int) -> bool:
-    """Whether the seal at ``place`` is there and says what the rest does."""
-    end = place + len(_BLANK)
-    digest = hashlib.sha256(memoryview(content)[:place])
+def _is_intact(content: bytes, start: int) -> bool:
+    """Whether the checksum at ``start`` (0 for none) is that of the content."""
+    end = start + len(_BLANK)
+    digest = hashlib.sha256(memoryview(content)[:start])
     digest.update(_BLANK)
     digest.update(memoryview(content)[end:])
-    return bool(place) and digest.hexdigest().encode() == content[place:end]
+    return bool(start) and digest.hexdigest().encode() == content[start:end]
 
 
-def _read_announced(path: Path) -> bytes:
-    """A safetensors file, of which the header is no longer than the file."""
+def _read_safetensors(path: Path) -> bytes:
+    """Read a file if the size of its header and its own size are plausible. Raises OSError or ValueError."""
     with open_regular(path) as file:
-        held = os.fstat(file.fileno()).st_size
-        head = file.read(8)
-        announced = int.from_bytes(head, "little")
-        if len(head) < 8 or announced > min(held - 8, MOST_HEADER):
-            raise ValueError(f"its header announces {announced:,} bytes, the file holds {held:,}")
-        if held > MOST_TENSORS:
-            raise ValueError(f"it holds {held:,} bytes, more than any network here has")
-        return head + file.read()
+        file_bytes = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        header_bytes = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or header_bytes > min(file_bytes - 8, MAX_HEADER_BYTES):
+            raise ValueError(f"its header announces {header_bytes:,} bytes, but the file has {file_bytes:,}")
+        if file_bytes > MAX_TENSORS_BYTES:
+            raise ValueError(f"it has {file_bytes:,} bytes, more than the limit of {MAX_TENSORS_BYTES:,}")
+        return prefix + file.read()

@@ -17,7 +17,6 @@ curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
 
-import importlib
 import json
 import os
 import platform
@@ -204,10 +203,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
-
-    def _repr_html_(self) -> str:
-        # By name: `runs` depends on nothing above it.
-        return importlib.import_module("mlpconv.notebook.runs").run_html(self)
 
     @property
     def history(self) -> list[dict[str, Any]]:

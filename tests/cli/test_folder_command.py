@@ -148,7 +148,7 @@ def test_check_warns(cli, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("predict", "RUN", "nothing/*.png"), "means no file"),
+        (("predict", "RUN", "nothing/*.png"), "no files found"),
         (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),

@@ -102,7 +102,7 @@ def test_the_picture_of_nin_reads_as_the_chapter_does():
         "ReLU",
         "block1",
         "30,336 parameters",
-        "87.62 M MACs",
+        "87.6 M MACs",
         "96×54×54",
     ]
     assert texts[-1] == "10"
@@ -192,7 +192,7 @@ def test_one_to_four_networks_stand_side_by_side(names):
 
 @pytest.mark.parametrize("number", [0, 5])
 def test_no_network_or_too_many_are_refused(number):
-    with pytest.raises(NetworkError, match=f"1 to 4 networks side by side, not {number}; leave some out"):
+    with pytest.raises(NetworkError, match=f"expected 1 to 4 networks, received {number}"):
         compare_svg([create_model("lenet")] * number)
 
 

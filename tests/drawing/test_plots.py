@@ -1,10 +1,10 @@
-"""The plots: any name is drawn as it is, in any script."""
+"""Charts as PNG: any name is drawn unchanged, in any script."""
 
 import pytest
 from made_runs import make_run
 
 from mlpconv.drawing.fonts import font_families, has_kana
-from mlpconv.drawing.plots import compared_curves, curves
+from mlpconv.drawing.plots import comparison_figure, curves_figure
 
 
 @pytest.fixture
@@ -14,16 +14,16 @@ def history(tmp_path):
 
 @pytest.mark.parametrize("name", ["$\\frac", "a_b $x$", "_hidden"])
 def test_a_name_is_no_formula_and_is_not_left_out(history, name):
-    figure = curves(history, name)
+    figure = curves_figure(history, name)
     figure.draw_without_rendering()
     assert figure.axes[0].get_title() == name
-    compared = compared_curves([history, history], [name, "other"])
+    compared = comparison_figure([history, history], [name, "other"])
     compared.draw_without_rendering()
     assert [text.get_text() for text in compared.legends[0].get_texts()] == [name, "other"]
 
 
 def test_the_curves_of_several_runs(history):
-    figure = compared_curves([history, history[:1], []], ["a", "b", "c"])
+    figure = comparison_figure([history, history[:1], []], ["a", "b", "c"])
     assert [axes.get_title() for axes in figure.axes] == ["train loss", "train acc", "test acc"]
     loss, _, test = figure.axes
     assert list(loss.lines[0].get_ydata()) == [point[1] for line in history for point in line["curve"]]
@@ -35,8 +35,8 @@ def test_chinese_and_japanese_are_drawn(history, name):
     """A character that no font has would draw a warning, and warnings are errors here."""
     if not {"Noto Sans CJK SC", "Noto Sans CJK JP"} <= set(font_families()):
         pytest.skip("no font that has them; on Debian: apt install fonts-noto-cjk")
-    curves(history, name).draw_without_rendering()
-    compared_curves([history, history], [name, "b"]).draw_without_rendering()
+    curves_figure(history, name).draw_without_rendering()
+    comparison_figure([history, history], [name, "b"]).draw_without_rendering()
 
 
 def test_a_text_with_kana_is_drawn_in_japanese_shapes():

@@ -1,4 +1,4 @@
-"""The class maps of a trained network: where they lie on a picture, how they are shown, what a run keeps of them."""
+"""The class maps of a trained network: their positions on the image, how they are drawn, which ones a run stores."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from PIL import Image
 from mlpconv.arch.class_maps import Grid
 from mlpconv.arch.network import Network
 from mlpconv.errors import DataError, NetworkError, RunError
-from mlpconv.explain import class_maps
-from mlpconv.explain.class_maps import ClassMaps, interpolation, overlay, place_on_image
+from mlpconv.explain import stored_class_maps
+from mlpconv.explain.class_maps import ClassMaps, interpolation, positions_on_image
+from mlpconv.explain.overlay import overlay
 from mlpconv.inference.classifier import Classifier
 from mlpconv.reports.report import report_html
 from mlpconv.runs.run import Run
@@ -68,19 +69,19 @@ def test_a_large_picture_gives_a_large_map_that_finds(classifier, tmp_path):
     np.testing.assert_array_equal(by_file.before, maps.before)
 
 
-def test_what_cannot_be_done_is_said(classifier, tmp_path, monkeypatch):
+def test_errors_name_the_reason(classifier, tmp_path, monkeypatch):
     for side in (6, 9):
         Image.fromarray(np.zeros((side, 6), np.uint8)).save(tmp_path / f"{side}.png")
     files = [tmp_path / "6.png", tmp_path / "9.png"]
     assert classifier.class_maps(files).images.shape == (2, 6, 6, 1)
     with pytest.raises(DataError, match="different sizes; give them one at a time"):
         classifier.class_maps(files, dense=True)
-    with pytest.raises(DataError, match="class_maps: no image was given"):
+    with pytest.raises(DataError, match="class_maps: no images given"):
         classifier.class_maps([])
     with pytest.raises(DataError, match=r"expected uint8 \(N, H, W, 1\)"):
         classifier.class_maps(np.zeros((1, 6, 6, 3), np.uint8))
-    monkeypatch.setattr("mlpconv.inference.classifier.MOST_PIXELS", 100)
-    with pytest.raises(DataError, match="11×10 would be 11×10 to the network, more than 100 pixels"):
+    monkeypatch.setattr("mlpconv.explain.class_maps.MAX_INPUT_PIXELS", 100)
+    with pytest.raises(DataError, match="11×10 gives the network an input of 11×10, more than 100 pixels"):
         classifier.class_maps(np.zeros((1, 11, 10, 1), np.uint8), dense=True)
 
 
@@ -93,24 +94,25 @@ def fully_connected(num_classes=3, input_channels=1):
 def test_a_network_without_class_maps(tmp_path):
     session = tiny.session(epochs=1, model=f"{__name__}:fully_connected")
     tiny.run(tmp_path / "run", session=session)
-    assert not (tmp_path / "run" / class_maps.KEPT).exists()
-    assert "What it sees" not in report_html(Run(tmp_path / "run"))
+    assert not (tmp_path / "run" / stored_class_maps.FILE_NAME).exists()
+    assert "Class maps" not in report_html(Run(tmp_path / "run"))
     with pytest.raises(NetworkError, match="flat has no class maps"):
         Classifier(Run(tmp_path / "run")).class_maps(tiny.DATA.test.images)
 
 
 @pytest.mark.parametrize(
-    ("fit", "side", "expected"),
+    ("fit", "image_size", "expected"),
     [
         ("squash", (10, 20), ([2.5, 5.0, 7.5], [5.0, 10.0, 15.0])),
         ("crop", (10, 20), ([2.5, 5.0, 7.5], [7.5, 10.0, 12.5])),
         ("pad", (10, 20), ([0.0, 5.0, 10.0], [5.0, 10.0, 15.0])),
     ],
 )
-def test_positions_on_an_image(fit, side, expected):
-    places = place_on_image(Grid((4.0, 4.0), (4, 4)), (3, 3), (16, 16), side, fit)
-    for found, wanted in zip(places, expected, strict=True):
-        np.testing.assert_allclose(found, wanted)
+def test_positions_on_an_image(fit, image_size, expected):
+    grid = Grid((4.0, 4.0), (4, 4))
+    positions = positions_on_image(grid, (3, 3), input_size=(16, 16), image_size=image_size, fit=fit)
+    for along_axis, wanted in zip(positions, expected, strict=True):
+        np.testing.assert_allclose(along_axis, wanted)
 
 
 def test_interpolation_shares_each_pixel_out():
@@ -139,28 +141,28 @@ def test_the_overlay_is_red_for_blue_against_and_the_picture_elsewhere():
     assert shown[0, 3].tolist() == red.tolist()
 
 
-def test_a_run_keeps_maps_for_its_report(run, classifier):
-    kept = class_maps.load(run.path, tiny.NAMES)
-    assert kept is not None
-    assert kept.labels.tolist() == [0, 1, 2]
-    chosen = [int(name) for name in kept.maps.names]
+def test_a_run_stores_maps_for_its_report(run, classifier):
+    stored = stored_class_maps.load(run.path, tiny.NAMES)
+    assert stored is not None
+    assert stored.labels.tolist() == [0, 1, 2]
+    chosen = [int(name) for name in stored.maps.names]
     expected = classifier.class_maps(tiny.DATA.test.images[chosen])
-    np.testing.assert_allclose(kept.maps.before, expected.before, atol=1e-5)
-    np.testing.assert_array_equal(kept.predicted, expected.logits.argmax(1))
+    np.testing.assert_allclose(stored.maps.before, expected.before, atol=1e-5)
+    np.testing.assert_array_equal(stored.predicted, expected.logits.argmax(1))
     page = report_html(run)
-    assert "What it sees" in page
-    assert page.count('alt="What speaks for') == 3
+    assert "Class maps" in page
+    assert page.count('alt="Evidence for') == 3
     assert "3×3" in page
 
 
 @pytest.mark.parametrize("wrong", [("a", "b"), ("a", "b", "c", "d")])
-def test_kept_maps_of_other_classes_are_refused(run, wrong):
-    with pytest.raises(RunError, match="of another run"):
-        class_maps.load(run.path, wrong)
+def test_stored_maps_of_other_classes_are_refused(run, wrong):
+    with pytest.raises(RunError, match="not a file that mlpconv wrote for this run"):
+        stored_class_maps.load(run.path, wrong)
 
 
-def test_kept_maps_that_are_damaged_are_refused(tmp_path):
-    assert class_maps.load(tmp_path, tiny.NAMES) is None
-    (tmp_path / class_maps.KEPT).write_bytes(b"no")
+def test_damaged_stored_maps_are_refused(tmp_path):
+    assert stored_class_maps.load(tmp_path, tiny.NAMES) is None
+    (tmp_path / stored_class_maps.FILE_NAME).write_bytes(b"no")
     with pytest.raises(RunError, match="damaged"):
-        class_maps.load(tmp_path, tiny.NAMES)
+        stored_class_maps.load(tmp_path, tiny.NAMES)

@@ -1,4 +1,4 @@
-"""Class maps as pictures: what is drawn, at which scale, under which names."""
+"""Figures of class maps: what is drawn, at which scale, with which labels."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_an_overlay_for_each_class_on_one_scale(rectified, channels):
     *panels, bar = figure.axes
     assert len(panels) == 3 * (1 + rectified)
     titles = [axes.get_title() for axes in panels[:3]]
-    assert titles[0] == "the picture"
+    assert titles[0] == "image"
     assert titles[1].startswith("馬\nlogit ")
     assert titles[2] == f"do$g$\nlogit {found.logits[0, 1]:.2f}"
     assert bar.get_ylim() == (-7, 7)

@@ -174,7 +174,7 @@ def test_14_a_flipped_bit_of_the_weights(world, run, digit):
     content[-2] ^= 1
     path.write_bytes(content)
     said = refuse(world, "predict", run, digit)
-    assert f"{path}: damaged: its contents are no longer those that were written" in said
+    assert f"{path}: damaged: its content has changed since it was written" in said
 
 
 def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):

@@ -106,7 +106,7 @@ def test_arrays_of_another_kind_are_refused(classifier, images, received, invert
 
 
 def test_no_image_and_no_file_are_refused(classifier, tmp_path):
-    with pytest.raises(DataError, match="predict: no image was given"):
+    with pytest.raises(DataError, match="predict: no images given"):
         classifier.predict([])
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         classifier.predict([tmp_path / "none.png"])
@@ -122,7 +122,7 @@ def test_an_evaluation_is_the_runs_own(classifier, run):
 
 def test_a_data_set_of_other_classes_is_refused(classifier):
     other = tiny.splits(names=("cat", "dog", "cow")).test
-    with pytest.raises(DataError, match=r"stripes/test: its classes are cat, dog, cow; the network of .* knows across"):
+    with pytest.raises(DataError, match=r"stripes/test: its classes are cat, dog, cow; those of .* are across"):
         classifier.evaluate(other)
 
 

@@ -20,7 +20,8 @@ from mlpconv.arch.network import Network
 from mlpconv.data import Splits
 from mlpconv.inference.classifier import Predictions
 from mlpconv.jobs.session import Session
-from mlpconv.notebook.chart import curves_svg
+from mlpconv.notebook import to_html
+from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.live import SHARE, LiveCurves, in_notebook, watch
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
@@ -39,7 +40,7 @@ def test_curves_of_any_history_are_well_formed(history, epochs):
         }
         for index, (curve, accuracy) in enumerate(history)
     ]
-    assert "loss and accuracy by epoch" in text(curves_svg(history, [], epochs))
+    assert "Loss and accuracy by epoch" in text(curves_html(history, [], epochs))
 
 
 def history_of(epochs):
@@ -55,15 +56,15 @@ def points_of(html):
 
 
 def test_curves_show_all_points_and_the_newest_values():
-    html = curves_svg(history_of(3), [[3.2, 0.5, 0.9]])
+    html = curves_html(history_of(3), [[3.2, 0.5, 0.9]])
     assert points_of(html) == {"line loss": 16, "line train": 16, "line test": 3}
     assert "train loss 0.500 train acc 0.900 test acc 0.800" in " ".join(text(html).split())
 
 
 def test_the_axis_reaches_to_the_last_epoch_from_the_start():
-    ticks = [node.text for node in parse(curves_svg([], [[0.2, 1.0, 0.1]], 10)).iter("text")]
+    ticks = [node.text for node in parse(curves_html([], [[0.2, 1.0, 0.1]], 10)).iter("text")]
     assert "10" in ticks
-    assert "10" not in [node.text for node in parse(curves_svg([], [[0.2, 1.0, 0.1]])).iter("text")]
+    assert "10" not in [node.text for node in parse(curves_html([], [[0.2, 1.0, 0.1]])).iter("text")]
 
 
 class Clock:
@@ -197,7 +198,7 @@ def test_all_marks_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypat
 
 def test_a_run_shows_its_result_and_curves(recipe, splits, tmp_path):
     run = mlpconv.train(recipe, data=splits, out=tmp_path / "<i>run & $x_$")
-    html = run._repr_html_()
+    html = to_html(run)
     assert "<i>run & $x_$" in text(html)
     assert cells(html)[1][2] == f"{run.result.test_accuracy:.3f}"
     assert HOSTILE in text(html)
@@ -206,13 +207,13 @@ def test_a_run_shows_its_result_and_curves(recipe, splits, tmp_path):
     predictions = mlpconv.load(run).predict(splits.test.images, top=2)
     assert isinstance(predictions, Predictions)
     assert np.array_equal(predictions.images, splits.test.images)
-    assert HOSTILE in text(predictions._repr_html_())
+    assert HOSTILE in text(to_html(predictions))
 
 
 def test_a_damaged_run_is_shown_as_far_as_it_goes(recipe, splits, tmp_path):
     run = mlpconv.train(recipe, data=splits, out=tmp_path / "run")
     (run.path / "history.jsonl").write_text("{")
-    assert "history.jsonl: damaged" in text(run._repr_html_())
+    assert "history.jsonl: damaged" in text(to_html(run))
 
 
 class Interrupt(logging.Handler):
@@ -237,7 +238,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, splits, tmp_path, capl
     run = Run(out)
     assert run.result is None
     assert len(run.history) == 1
-    assert "not finished: 1 of 3 epochs" in text(run._repr_html_())
+    assert "not finished: 1 of 3 epochs" in text(to_html(run))
     resumed = mlpconv.train(recipe, data=splits, out=out, resume=True)
     whole = mlpconv.train(recipe, data=splits, out=tmp_path / "whole")
     assert resumed.result.test_loss == whole.result.test_loss

@@ -16,7 +16,7 @@ from mlpconv.arch.network import Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.inference.classifier import Guess, Prediction, Predictions
-from mlpconv.notebook import Html, compare, show_images
+from mlpconv.notebook import Html, compare, show_images, to_html
 from mlpconv.notebook.page import element, image, page
 
 
@@ -38,37 +38,37 @@ def test_html_is_not_escaped_twice():
 @pytest.mark.parametrize("name", mlpconv.list_models())
 def test_every_network_shows_its_shapes_and_costs(name):
     net = mlpconv.create_model(name)
-    rows = cells(net._repr_html_())
+    rows = cells(to_html(net))
     costs = count(net)
     assert [row[0] for row in rows[2:-1]] == list(net.layers)
     assert rows[-1][3:] == [f"{costs.parameters:,}", f"{costs.macs:,}"]
     parameters = sum(int(row[3].replace(",", "")) for row in rows[2:-1] if row[3])
     assert parameters == costs.parameters
-    assert list(parse(net._repr_html_()).iter("{http://www.w3.org/2000/svg}svg"))
+    assert list(parse(to_html(net)).iter("{http://www.w3.org/2000/svg}svg"))
 
 
 def test_a_networks_name_is_escaped():
-    assert HOSTILE in text(mlpconv.create_model("nin").replace(name=HOSTILE)._repr_html_())
+    assert HOSTILE in text(to_html(mlpconv.create_model("nin").replace(name=HOSTILE)))
 
 
 def test_a_network_that_does_not_fit_says_so():
-    html = Network(Conv2d(4, 9), GlobalAvgPool2d(), Flatten(), input_size=5)._repr_html_()
+    html = to_html(Network(Conv2d(4, 9), GlobalAvgPool2d(), Flatten(), input_size=5))
     assert "a 9×9 kernel does not fit" in text(html)
 
 
 def test_costs_show_each_layer_and_leave_out_empty_columns():
     costs = count(mlpconv.create_model("nin"))
-    head, *rows = cells(costs._repr_html_())
+    head, *rows = cells(to_html(costs))
     assert len(rows) == len(costs.layers) + 1
     assert "normalization" not in head
     assert rows[-1][head.index("multiplications")] == "762,297,352"
-    assert "4,506,039,600" in text(costs._repr_html_())
-    assert "normalization" in cells(count(mlpconv.create_model("nin_28"))._repr_html_())[0]
+    assert "4,506,039,600" in text(to_html(costs))
+    assert "normalization" in cells(to_html(count(mlpconv.create_model("nin_28"))))[0]
 
 
 @pytest.mark.parametrize("memory", [training_memory, prediction_memory])
 def test_memory_shows_its_terms(memory):
-    rows = cells(memory(mlpconv.create_model("lenet"))._repr_html_())
+    rows = cells(to_html(memory(mlpconv.create_model("lenet"))))
     assert [row[0] for row in rows[1:-1]] == ["weights", "gradients", "optimizer", "batch", "activations", "working"]
     assert rows[1][1] == "241.0 KiB"  # 61,706 parameters of 4 bytes
 
@@ -87,23 +87,23 @@ def test_networks_stand_beside_each_other():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_data_set_shows_samples_of_each_class(channels):
     data = dataset(7, channels=channels)
-    html = data._repr_html_()
+    html = to_html(data)
     assert [row[:2] for row in cells(html)[1:]] == [[HOSTILE, "4"], ["b", "3"]]
     assert len(list(parse(html).iter("img"))) == 2
-    assert "7 images" in text(Splits(data, data)._repr_html_())
+    assert "7 images" in text(to_html(Splits(data, data)))
 
 
 def test_a_data_set_of_other_channels_is_only_described():
-    assert not list(parse(dataset(3, channels=2)._repr_html_()).iter("img"))
+    assert not list(parse(to_html(dataset(3, channels=2))).iter("img"))
 
 
 def test_a_class_without_images_has_an_empty_row():
     data = ImageDataset(images_of(2), np.zeros(2, np.int64), ("a", "none"), "x")
-    assert cells(data._repr_html_())[2] == ["none", "0", ""]
+    assert cells(to_html(data))[2] == ["none", "0", ""]
 
 
 def test_large_images_are_shown_small():
-    assert len(dataset(4, side=1500)._repr_html_()) < 400_000
+    assert len(to_html(dataset(4, side=1500))) < 400_000
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -148,7 +148,7 @@ def test_predictions_are_a_list_that_shows_pictures():
     one = Prediction(HOSTILE, [Guess(HOSTILE, 0.75), Guess("b", 0.25)], looks_inverted=True)
     predictions = Predictions([one, one], images_of(2))
     assert predictions == [one, one]
-    shown = text(predictions._repr_html_())
+    shown = text(to_html(predictions))
     assert HOSTILE in shown
     assert "75.0%" in shown
     assert "invert=True" in shown
@@ -158,7 +158,7 @@ def test_the_displays_of_networks_import_neither_numpy_nor_ipython():
     import subprocess
 
     code = (
-        "import sys; from mlpconv.models.nin import nin; nin()._repr_html_(); "
+        "import sys; from mlpconv.models.nin import nin; from mlpconv.notebook import to_html; to_html(nin()); "
         "print(*sorted({'IPython', 'torch', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Runs beside each other: differences found, results in order, pictures written."""
+"""Runs compared: differences found, results in order, pictures written."""
 
 import io
 
@@ -9,7 +9,7 @@ from reading import Page
 
 from mlpconv.backends.base import Optimizer
 from mlpconv.errors import RunError
-from mlpconv.reports.compare import chance, compare, comparison_html, picture_or_page
+from mlpconv.reports.compare import chance_margin, compare, comparison_file, comparison_html
 from mlpconv.training.recipe import Recipe
 
 
@@ -49,15 +49,15 @@ def test_an_unfinished_run_has_no_time(tmp_path, two):
     assert values(found.results, "finished") == [True, False]
     assert values(found.results, "seconds") == [33.0, None]
     assert values(found.results, "test_accuracy")[1] is None
-    assert chance(found) is None
+    assert chance_margin(found) is None
     assert "first" in Page(comparison_html(found)).text
 
 
 def test_chance_is_that_of_the_two_best(tmp_path, two):
     third = make_run(tmp_path / "third", right=0.1, images=20)
-    assert chance(compare([*two, third])) == pytest.approx(chance(compare(two)))
+    assert chance_margin(compare([*two, third])) == pytest.approx(chance_margin(compare(two)))
     p, q = (run.result.test_accuracy for run in two)
-    assert chance(compare(two)) == pytest.approx(2 * ((p * (1 - p) + q * (1 - q)) / 200) ** 0.5)
+    assert chance_margin(compare(two)) == pytest.approx(2 * ((p * (1 - p) + q * (1 - q)) / 200) ** 0.5)
 
 
 def test_other_classes_have_no_row(tmp_path, two):
@@ -80,14 +80,14 @@ def test_the_page_holds_curves_and_tables(two):
 
 
 def test_the_picture_is_a_png(two, tmp_path):
-    content = picture_or_page(compare(two), tmp_path / "c.PNG")
+    content = comparison_file(compare(two), tmp_path / "c.PNG")
     assert Image.open(io.BytesIO(content)).format == "PNG"
 
 
 def test_what_cannot_be_compared_is_refused(two, tmp_path):
-    with pytest.raises(RunError, match="takes 2 to 10 runs, received 1"):
+    with pytest.raises(RunError, match="expected 2 to 10 runs, received 1"):
         compare(two[:1])
-    with pytest.raises(RunError, match="first: was given twice"):
+    with pytest.raises(RunError, match="first: this run was given twice"):
         compare([two[0], two[0]])
     with pytest.raises(RunError, match=r"c\.pdf: expected a name that ends in \.html or \.png"):
-        picture_or_page(compare(two), tmp_path / "c.pdf")
+        comparison_file(compare(two), tmp_path / "c.pdf")

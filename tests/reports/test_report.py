@@ -1,4 +1,4 @@
-"""The report as text: complete, self-contained, hostile names escaped, small, and honest about what is missing."""
+"""The report as text: complete, self-contained, with hostile names escaped, small, and clear about what is missing."""
 
 import base64
 import io
@@ -52,7 +52,7 @@ def clothes(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "clothes")
 
 
-def test_it_says_how_the_run_ended(clothes):
+def test_the_results_are_shown(clothes):
     page = check_alone(report_html(clothes))
     result = clothes.result
     for text in (
@@ -69,7 +69,7 @@ def test_it_says_how_the_run_ended(clothes):
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
 
 
-def test_every_count_of_the_confusion_matrix_stands_in_it(clothes):
+def test_the_confusion_matrix_shows_every_count(clothes):
     content = report_html(clothes)
     table = content[content.index('class="sticky confusion') :]
     table = table[: table.index("</table>")]
@@ -81,9 +81,9 @@ def test_every_count_of_the_confusion_matrix_stands_in_it(clothes):
     assert diagonal == [row[k] for k, row in enumerate(clothes.result.confusion)]
 
 
-def test_the_worst_mistakes_are_the_surest_ones():
+def test_the_most_confident_mistakes_are_stored():
     dataset, evaluation = evaluated(images=400)
-    found = mistakes.worst_mistakes(evaluation, dataset)
+    found = mistakes.confident_mistakes(evaluation, dataset)
     wrong = evaluation.predicted != dataset.labels
     assert len(found.indices) == 24
     assert (found.labels != found.predicted).all()
@@ -92,25 +92,25 @@ def test_the_worst_mistakes_are_the_surest_ones():
     assert (found.images == dataset.images[found.indices]).all()
 
 
-def test_the_pictures_are_the_images(clothes):
+def test_the_mistakes_are_shown_with_their_images(clothes):
     page = Page(report_html(clothes))
     dataset, evaluation = evaluated()
-    found = mistakes.worst_mistakes(evaluation, dataset)
+    found = mistakes.confident_mistakes(evaluation, dataset)
     pictures = page.all("img")
     assert len(pictures) == len(found.indices) == 24
     for shown, index, label, predicted in zip(pictures, found.indices, found.labels, found.predicted, strict=True):
-        assert shown["alt"] == f"Test image {index}: {CLOTHES[label]}, taken for {CLOTHES[predicted]}"
+        assert shown["alt"] == f"Test image {index}: {CLOTHES[label]}, classified as {CLOTHES[predicted]}"
         data = base64.b64decode(shown["src"].removeprefix("data:image/png;base64,"))
         assert (np.asarray(Image.open(io.BytesIO(data))) == dataset.images[index, :, :, 0]).all()
 
 
 @pytest.mark.parametrize("side", [97, 300])
-def test_large_images_are_kept_small(tmp_path, side):
+def test_large_images_are_stored_small(tmp_path, side):
     dataset, evaluation = evaluated(channels=3, side=side, images=100, right=0.2)
     dataset.images[:] = 200
     mistakes.save(tmp_path, 1, evaluation, dataset)
     images = mistakes.load(tmp_path, 10).mistakes.images
-    assert max(images.shape[1:3]) <= mistakes.SIDE
+    assert max(images.shape[1:3]) <= mistakes.MAX_IMAGE_SIDE
     assert images.shape[3] == 3
     assert (images == 200).all()
 
@@ -135,25 +135,25 @@ def test_hostile_names_stay_text(tmp_path):
 
 def test_a_run_of_one_epoch(tmp_path):
     page = check_alone(report_html(make_run(tmp_path / "run", epochs=1)))
-    assert "1 epoch, with evaluation" in page.text
+    assert "1 epoch, including evaluation" in page.text
     assert (
         len(page.all("polyline")) == 4
     )  # train loss and accuracy, for wide and narrow pages; one test point is no line
 
 
-def test_pictures_that_are_missing_are_said_to_be(tmp_path):
+def test_missing_images_are_reported(tmp_path):
     run = make_run(tmp_path / "run", pictures=False)
     page = check_alone(report_html(run))
     assert not page.all("img")
-    assert "The pictures are missing: this run directory holds no evaluation.safetensors" in page.text
-    assert "What was taken for what" in page.text
+    assert "The images are missing: this run directory has no evaluation.safetensors" in page.text
+    assert "Confusion between classes" in page.text
 
 
-def test_pictures_of_an_earlier_epoch_are_not_shown(tmp_path):
+def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     run = make_run(tmp_path / "run")
     dataset, evaluation = evaluated()
     mistakes.save(run.path, 2, evaluation, dataset)
-    assert "The pictures are missing" in Page(report_html(run)).text
+    assert "The images are missing" in Page(report_html(run)).text
 
 
 def test_colour_images(tmp_path):
@@ -164,20 +164,20 @@ def test_colour_images(tmp_path):
     assert "3×28×28" in page.text
 
 
-def test_a_hundred_classes_are_small_and_a_hundred_and_one_are_named_elsewhere(tmp_path):
+def test_a_hundred_classes_have_a_small_matrix_and_more_have_none(tmp_path):
     hundred = [f"class {k}" for k in range(100)]
     content = report_html(make_run(tmp_path / "a", hundred, images=1000))
     assert "Confusion matrix" in content
     assert len(content) < 1.5e6
     page = check_alone(report_html(make_run(tmp_path / "b", [*hundred, "more"], images=1000)))
-    assert "With 101 classes the whole matrix would not be readable here" in page.text
-    assert "Most often mistaken" in page.text
+    assert "A matrix of 101 classes is too large to show here; it is in result.json in the run directory." in page.text
+    assert "Most often confused" in page.text
 
 
 def test_a_perfect_run(tmp_path):
     page = check_alone(report_html(make_run(tmp_path / "run", right=2.0)))
-    assert "Not one test image was mistaken." in page.text
-    assert "There are none: every test image was recognised." in page.text
+    assert "All test images were classified correctly." in page.text
+    assert "None: all test images were classified correctly." in page.text
 
 
 @pytest.mark.parametrize("done", [0, 2])
@@ -190,16 +190,16 @@ def test_an_unfinished_run_says_so(tmp_path, done):
     assert ("Loss and accuracy" in page.text) == bool(done)
 
 
-def test_updates_that_were_left_out_and_dead_classes_are_warned_of(tmp_path):
+def test_skipped_updates_and_dead_classes_are_reported(tmp_path):
     page = check_alone(report_html(make_run(tmp_path / "run", skipped=3, never=[2, 8])))
-    assert "3 updates were left out" in page.text
-    assert "Never predicted, though the test set has images of them: pullover, bag." in page.text
+    assert "3 updates were skipped" in page.text
+    assert "Never predicted, although the test set has images of them: pullover, bag." in page.text
 
 
 def test_classes_without_images(tmp_path):
     names = [f"class {k}" for k in range(12)]
     page = check_alone(report_html(make_run(tmp_path / "run", names, images=10)))
-    assert "The test set has no image of: class 10, class 11." in page.text
+    assert "The test set has no images of: class 10, class 11." in page.text
     assert page.text.count("no test images") == 2
 
 
@@ -215,16 +215,16 @@ def test_names_carry_their_language(tmp_path, names, language):
     assert not {"zh", "ja", "ko"} - {language} & languages
 
 
-def test_how_to_repeat_it(tmp_path):
+def test_the_command_that_repeats_the_run(tmp_path):
     run = make_run(tmp_path / "a run", recipe=Recipe(model="nin_28", data="noise", epochs=3, seed=5))
     text = Page(report_html(run)).text
     assert f"mlpconv train --from '{run.path}' --backend torch --device cpu --precision float32" in text
     assert "seed = 5" in text
 
 
-def test_images_of_a_programs_own_are_no_command(tmp_path):
+def test_images_of_a_python_program_have_no_command(tmp_path):
     text = Page(report_html(make_run(tmp_path / "run", recipe=Recipe(model="nin_28", data="other", epochs=3)))).text
-    assert "handed over by a Python program" in text
+    assert "passed by a Python program" in text
     assert "mlpconv train --from" not in text
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_evaluation_is_refused(tmp_path, damage):
     path = run.path / mistakes.EVALUATION
     tensors, texts = read_tensors(path)
     write_tensors(path, tensors | damage, texts)
-    with pytest.raises(RunError, match=r"evaluation\.safetensors: .*remove it for a report without it"):
+    with pytest.raises(RunError, match=r"evaluation\.safetensors: .*remove it for a report without mistakes"):
         report_html(run)
 
 
@@ -259,7 +259,7 @@ def test_an_evaluation_of_another_format_is_refused(tmp_path):
         report_html(run)
 
 
-def test_it_is_written_whole_into_the_run(clothes, tmp_path):
+def test_the_report_is_written_into_the_run(clothes, tmp_path):
     assert write_report(clothes) == clothes.path / "report.html"
     other = write_report(clothes, tmp_path / "r.html")
     assert other.read_text() == (clothes.path / "report.html").read_text() == report_html(clothes)

@@ -1,4 +1,4 @@
-"""The report of a real run in a real browser: what it shows, on a desk and on a phone, in light and in dark."""
+"""The report of a run in a browser: what it shows on a desktop and a phone, in light and dark."""
 
 import os
 import shutil
@@ -102,7 +102,7 @@ def opened(browser):
 
 
 def check_fits(page):
-    """Nothing but the containers that are made for it scrolls sideways."""
+    """Only the containers that are meant for it scroll horizontally."""
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     too_wide = page.evaluate(
         """[...document.querySelectorAll('main *')]
@@ -114,7 +114,7 @@ def check_fits(page):
 
 
 def check_accessible(page):
-    """axe finds nothing serious or critical, in what is folded away neither."""
+    """axe finds nothing serious or critical, not even in closed details."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     found = axe.Axe().run(page).response["violations"]
     grave = [
@@ -126,7 +126,7 @@ def check_accessible(page):
     assert grave == []
 
 
-def test_training_wrote_it_and_it_shows_the_run(opened, run):
+def test_training_writes_the_report_of_the_run(opened, run):
     page = opened(run.path / "report.html")
     result = run.result
     assert page.title() == f"run: small on {run.config.data.name}"
@@ -146,7 +146,7 @@ def test_training_wrote_it_and_it_shows_the_run(opened, run):
     assert "no forecast" not in page.locator("main").inner_text()
 
 
-def test_the_curve_says_its_values(opened, run):
+def test_the_curves_show_their_values(opened, run):
     page = opened(run.path / "report.html")
     hints = page.locator(".wide .point title").all_text_contents()
     last = run.history[-1]
@@ -157,7 +157,7 @@ def test_the_curve_says_its_values(opened, run):
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
-def test_it_fits_and_everyone_can_read_it(opened, run, view):
+def test_the_report_fits_and_is_accessible(opened, run, view):
     page = opened(run.path / "report.html", view)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (view[1] == "dark")
@@ -167,7 +167,7 @@ def test_it_fits_and_everyone_can_read_it(opened, run, view):
     check_fits(page)
 
 
-def test_a_wide_matrix_scrolls_in_its_own_container_by_keyboard(opened, tmp_path):
+def test_a_wide_matrix_is_scrolled_by_keyboard(opened, tmp_path):
     made = make_run(tmp_path / "run", [f"a class with a long name {k}" for k in range(40)])
     page = opened(write_report(made), (PHONE, "light"))
     check_fits(page)

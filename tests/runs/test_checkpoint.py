@@ -8,8 +8,9 @@ import pytest
 from tiny import names
 
 from mlpconv.errors import RunError
-from mlpconv.runs.checkpoint import Checkpoint, best_epoch, load, load_newest, save
+from mlpconv.runs.checkpoint import Checkpoint, load, load_newest, save
 from mlpconv.runs.files import write_tensors
+from mlpconv.runs.history import best_checkpoint_epoch
 
 STATE = {"weights/a": np.array([1.5, -0.0], np.float32), "metrics": np.array([0.1, 3, 4, 0])}
 LINE = {"epoch": 1, "loss": 0.1 + 0.2, "class_accuracy": {"Ä": None}, "curve": [[0.2, 1.0, 0.5]]}
@@ -59,10 +60,10 @@ def test_the_best_is_kept_too(tmp_path):
     assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [5, 6], [6, 7]]
     save(tmp_path, at(7, 3)._replace(history=history))
     assert [(int(name[6:10]), int(name[16:22])) for name in names(tmp_path)] == [(6, 0), (7, 0), (7, 3)]
-    assert best_epoch([]) is None
-    assert best_epoch([line(1, 0.5), line(2, 0.5)]) == 1
+    assert best_checkpoint_epoch([]) is None
+    assert best_checkpoint_epoch([line(1, 0.5), line(2, 0.5)]) == 1
     held = [line(1, 0.5) | {"validation_accuracy": 0.8}, line(2, 0.1) | {"validation_accuracy": 0.7}]
-    assert best_epoch(held) == 1
+    assert best_checkpoint_epoch(held) == 1
 
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path):

@@ -11,7 +11,7 @@ import tiny
 from tiny import names
 
 from mlpconv.backends.weights import INITIALIZERS, initialize
-from mlpconv.drawing.plots import curves, save_curves
+from mlpconv.drawing.plots import curves_figure, save_curves
 from mlpconv.errors import MlpconvError, RunError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
@@ -211,7 +211,7 @@ def lines(epochs):
 
 
 def test_the_curves_are_the_chapters():
-    figure = curves(lines(2), "a run")
+    figure = curves_figure(lines(2), "a run")
     (axes,) = figure.axes
     loss, train, test = axes.lines[:3]
     assert [line.get_label() for line in axes.lines[:3]] == ["train loss", "train acc", "test acc"]
