@@ -29,21 +29,18 @@ from typing import Any, Self
 
 import msgspec
 
-from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
-from mlpconv.backends.base import Floats, Precision
+from mlpconv.backends.base import Floats
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.files import sync_directory, write_atomic
 from mlpconv.runs.classifier_file import StoredClassifier, write_classifier
 from mlpconv.runs.files import decode_json, read_small, read_tensors
+from mlpconv.runs.job import CONFIG, FORMAT, Job
 from mlpconv.training.forecast import Forecast
-from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
-FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
-    "config.json",
+ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
     "environment.json",
     "history.jsonl",
     "weights.safetensors",
@@ -53,56 +50,6 @@ CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED =
     "report.html",
     "failed.json",
 )
-
-
-class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. train, test, validation: how many images of each. fingerprint: SHA-256 of the training
-    set, validation images included. background: the mean of the images' outermost pixels, 0 to 1, by which `predict`
-    notices a photo that is the other way round."""
-
-    name: str
-    class_names: tuple[str, ...]
-    train: int
-    test: int
-    fingerprint: str
-    background: float
-    validation: int = 0
-
-
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was told, resolved: nothing in it depends on a default that may change. resumed_with: what was changed
-    on the way, a line each with the place; the other fields say how it went on. start: the run or classifier whose
-    weights it began with; None for weights of its own."""
-
-    recipe_name: str
-    recipe: Recipe
-    network: dict[str, Any]
-    preprocess: Preprocess
-    data: DataInfo
-    backend: str
-    device: str
-    precision: Precision
-    deterministic: bool = False
-    resumed_with: tuple[str, ...] = ()
-    start: str | None = None
-    format: int = FORMAT
-
-    def make_network(self) -> Network:
-        return Network.from_dict(self.network, CONFIG)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, defaults too."""
-        return _whole(self)
-
-
-def _config_text(config: Config) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n"
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
-    return msgspec.to_builtins(value)
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,17 +101,17 @@ class Run:
     """An existing run directory. Raises RunError where ``path`` holds none; "latest" is the newest in ./runs."""
 
     path: Path
-    config: Config
+    config: Job
 
     def __init__(self, path: str | Path) -> None:
         self.path = _latest() if str(path) == "latest" else Path(path)
         if not self.path.is_dir():
             raise RunError(f"{self.path}: there is no such directory; `mlpconv runs` lists the runs here")
-        self.config = _read(self.path / CONFIG, Config, "not a run directory")
+        self.config = _read(self.path / CONFIG, Job, "not a run directory")
 
     @classmethod
     def create(
-        cls, path: Path, config: Config, device_name: str | None = None, start: StoredClassifier | None = None
+        cls, path: Path, config: Job, device_name: str | None = None, start: StoredClassifier | None = None
     ) -> Self:
         """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)". start:
         the classifier with which it begins.
@@ -187,15 +134,15 @@ class Run:
                     background=start.background,
                 )
             # The last: what has a config is a run.
-            write_atomic(path / CONFIG, _config_text(config))
+            write_atomic(path / CONFIG, config.to_json())
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
 
-    def change(self, config: Config) -> None:
+    def change(self, config: Job) -> None:
         """Go on with another config; a result of before is no longer one. Raises OSError."""
         (self.path / RESULT).unlink(missing_ok=True)
-        write_atomic(self.path / CONFIG, _config_text(config))
+        write_atomic(self.path / CONFIG, config.to_json())
         self.config = config
 
     @property

@@ -15,7 +15,8 @@ from mlpconv.drawing.plots import curves, save_curves
 from mlpconv.errors import MlpconvError, RunError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
-from mlpconv.runs.run import Config, Result, Run, environment, list_runs, new_path
+from mlpconv.runs.job import Job
+from mlpconv.runs.run import Result, Run, environment, list_runs, new_path
 
 RESULT = Result(
     loss=0.1 + 0.2,
@@ -32,7 +33,7 @@ RESULT = Result(
 
 @pytest.fixture(scope="module")
 def config():
-    return tiny.session().config
+    return tiny.prepared().job
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ def test_a_config_depends_on_no_default(run, config):
     assert stored["recipe"]["optimizer"]["beta1"] == 0.9
     assert stored["recipe"]["precision"] == "float32"
     assert stored["preprocess"]["antialias"] is True
-    assert msgspec.convert(config.to_dict(), Config) == config
+    assert msgspec.convert(config.to_dict(), Job) == config
 
 
 def test_tensorflows_version_is_told_under_either_name(monkeypatch):
