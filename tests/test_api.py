@@ -136,3 +136,13 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="is not empty"):
         mlpconv.train(OWN, data=None, out=tmp_path)
+
+
+def test_old_keywords_work_with_a_warning(trained, tmp_path):
+    with pytest.warns(DeprecationWarning, match="weights= is now start_from="):
+        run = mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", device="cpu", epochs=1, weights=trained.path)
+    assert run.config.start == str(trained.path)
+    options = {"data": SPLITS, "out": tmp_path / "run", "device": "cpu", "epochs": 1, "resume": True}
+    with pytest.warns(DeprecationWarning, match="resume_with= is now resume_override="):
+        run = mlpconv.train(OWN, **options, resume_with={"epochs": 2})
+    assert run.result.epochs == 2

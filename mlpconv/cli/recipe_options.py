@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 from typer import Option
 
-RECIPE_HELP_TAIL = "a name or a TOML file (default: quick; own for a folder of images)."
+RECIPE_HELP_TAIL = "a name or a TOML file (default: quick; folder for a folder of images)."
 DATA_HELP = "Training data: a data set's name, a folder of images, or a CSV file of paths and labels."
 
 
@@ -64,8 +64,8 @@ OPTIONS = (
 
 
 def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each of ``OPTIONS``, in the position of its parameter ``changes``, which receives
-    the values of those that were given, as ``training.recipe.change`` takes them."""
+    """Give a command the options of ``OPTIONS`` in place of its parameter ``changes``. It receives there the values of
+    the options that were given, as ``training.recipe.change`` takes them."""
     signature = inspect.signature(command)
     parameters: dict[str, inspect.Parameter] = {}
     for name, parameter in signature.parameters.items():
@@ -96,7 +96,7 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         command(changes=changes, **arguments)
 
     with_options.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
-    with_options.__annotations__ = {name: each.annotation for name, each in parameters.items()}
+    with_options.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
     return with_options
 
 

@@ -165,6 +165,8 @@ def finished_run(request: Request) -> Run | None:
     Raises:
         MlpconvError: As ``choose_recipe``.
     """
+    if request.resume_from is None:
+        return None
     chosen = choose_recipe(request)
     run = chosen.resumed
     return run if run and chosen.recipe == run.config.recipe and run.result is not None else None

@@ -58,7 +58,7 @@ def is_folder(data: str) -> bool:
 
 def default_recipe(data: str | None) -> str:
     """The name of the default recipe for ``data``, which ``is_folder`` describes; None is the recipe's own data set."""
-    return "own" if data is not None and is_folder(data) else "quick"
+    return "folder" if data is not None and is_folder(data) else "quick"
 
 
 def load_run_data(

@@ -62,13 +62,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _plain(self)
 
     def to_json(self) -> bytes:
-        """The job as the text of config.json."""
+        """The job as the text of config.json, from which ``msgspec.json.decode(text, type=Job)`` makes it again."""
         return msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=1) + b"\n"
-
-    @classmethod
-    def from_json(cls, text: bytes | str) -> "Job":
-        """The job that ``to_json`` wrote. Raises msgspec.ValidationError or RecipeError for anything else."""
-        return msgspec.json.decode(text, type=cls)
 
 
 def _plain(value: Any) -> Any:

@@ -324,3 +324,69 @@ def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, mon
     plan = cli("train", "--dry-run", "--json").json()
     assert (plan["recipe_name"], plan["data"]["name"]) == ("quick", "fashion-mnist")
     assert plan["recipe"]["model"] == "nin"
+
+
+def test_each_recipe_option_sets_a_field_of_the_recipe():
+    import msgspec
+    from typer.main import get_command
+
+    from mlpconv.cli import app
+    from mlpconv.cli.recipe_options import OPTIONS
+    from mlpconv.training.recipe import Recipe
+
+    recipe, flags = Recipe(), {name for each in get_command(app).commands["train"].params for name in each.opts}
+    for option in OPTIONS:
+        value = recipe
+        for name in option.field.split("."):
+            assert name in value.__struct_fields__
+            value = getattr(value, name)
+        plain = option.type if isinstance(value, msgspec.Struct) or value is None else type(value)
+        assert plain is option.type or plain is type(None)
+        assert (option.flag or "--" + option.field.rpartition(".")[2].replace("_", "-")) in flags
+
+
+def test_an_option_for_a_field_of_a_table_needs_one_line(cli, monkeypatch):
+    import typer
+
+    from mlpconv.cli import recipe_options
+
+    momentum = recipe_options.RecipeOption("optimizer.momentum", float, "Momentum.")
+    monkeypatch.setattr(recipe_options, "OPTIONS", (*recipe_options.OPTIONS, momentum))
+    received = []
+    app = typer.Typer()
+
+    @app.command()
+    @recipe_options.with_recipe_options
+    def command(*, changes: dict, seeds: int = 1):
+        received.append((changes, seeds))
+
+    app(["--momentum", "0.9", "--lr", "0.1", "--seeds", "2"], standalone_mode=False)
+    assert received == [({"learning_rate": 0.1, "optimizer": {"momentum": 0.9}}, 2)]
+
+
+def test_old_names_of_options_work_with_a_notice(cli):
+    assert cli(*QUICK, "--out", "run").code == 0
+    said = cli("train", "--out", "run", "--resume-with", "epochs=2", "--json")
+    assert said.code == 0
+    assert said.err == "--resume-with is now --resume-override; the old name will be removed in the next version\n"
+    assert Run("run").result.epochs == 2
+    said = cli(*QUICK, "--weights", "run", "--dry-run", "--json")
+    assert said.err == "--weights is now --start-from; the old name will be removed in the next version\n"
+    assert json.loads(said.out)["start"] == "run"
+    for command in ("train", "tune"):
+        shown = cli(command, "--help").out
+        assert not any(old in shown for old in ("--resume-with", "--weights", "--held-out"))
+
+
+def test_the_old_name_of_the_recipe_folder_works_with_a_notice(cli, caplog):
+    plan = cli("train", "--recipe", "own", "--data", "digits", "--dry-run", "--json").json()
+    assert caplog.messages == ["the recipe own is now folder; the old name will be removed in the next version"]
+    assert plan["recipe"]["patience"] == 10
+    # A run that an earlier version called "own" is opened and resumed.
+    assert cli(*QUICK, "--out", "run", "--max-time", "0").code == 0
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"recipe_name": "own"}))
+    caplog.clear()
+    assert cli("train", "--out", "run", "--resume").code == 0
+    assert caplog.messages == []
+    assert Run("run").config.recipe_name == "own"

@@ -41,7 +41,7 @@ def test_02_full_disk(world, command, whole, tmp_path, small_disk):
     done = world.run("train", "--resume", "--out", path, "--json", program=full)
     assert done.code == 2
     assert done.err.startswith(f"error: {path}: cannot be written: ")
-    assert done.err.endswith(f"make room, then mlpconv train --out {path} --resume\n")
+    assert done.err.endswith(f"free some space, then mlpconv train --out {path} --resume\n")
     assert done.out == ""
     assert checkpoints(path) == before
     assert load(path / "checkpoint" / before[-1]).step == 5

@@ -153,7 +153,7 @@ def test_what_is_no_run_says_so(tmp_path, run):
 @pytest.mark.parametrize("content", ['{"epoch": 1}\n{"epo', "\x00", "{'epoch': 1}"])
 def test_a_damaged_history_says_what_mends_it(run, content):
     (run.path / "history.jsonl").write_text(content)
-    with pytest.raises(RunError, match=r"history\.jsonl: damaged: .*--resume writes it anew"):
+    with pytest.raises(RunError, match=r"history\.jsonl: damaged: .*--resume writes it again"):
         _ = run.history
 
 
