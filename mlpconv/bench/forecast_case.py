@@ -8,9 +8,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import allocator, hardware
-from mlpconv.backends.base import Optimizer, Precision, StepPlan, get_backend
+from mlpconv.backends import allocator
+from mlpconv.backends.base import Precision, StepPlan
+from mlpconv.backends.registry import get_backend
 from mlpconv.bench.contest import DataName
 from mlpconv.bench.images import splits
 from mlpconv.bench.tensors import peak_tensor_bytes
@@ -18,6 +20,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import PrecisionError
 from mlpconv.jobs.session import Session
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 

@@ -51,7 +51,7 @@ def train(
 
     Example: mlpconv bench train --rounds 5
     """
-    from mlpconv.backends import hardware
+    from mlpconv import hardware
     from mlpconv.bench import report
     from mlpconv.bench import train as benchmark
     from mlpconv.bench.contest import Job
@@ -260,7 +260,7 @@ def frameworks(
 
     Example: mlpconv bench frameworks --python mxnet=.venv-mxnet/bin/python
     """
-    from mlpconv.backends import hardware
+    from mlpconv import hardware
     from mlpconv.bench import frameworks as benchmark
     from mlpconv.bench.contest import Job
 

@@ -24,7 +24,7 @@ def forecast(
 
     Example: mlpconv bench forecast --network nin --batch-size 128
     """
-    from mlpconv.backends import hardware
+    from mlpconv import hardware
     from mlpconv.bench import forecast as benchmark
     from mlpconv.bench import forecast_report as told
 
@@ -65,7 +65,7 @@ def overhead(
 
     Example: mlpconv bench overhead --rounds 10
     """
-    from mlpconv.backends import hardware
+    from mlpconv import hardware
     from mlpconv.bench import forecast_report as told
     from mlpconv.bench import overhead as benchmark
     from mlpconv.bench.overhead_case import Job

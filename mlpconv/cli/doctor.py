@@ -44,7 +44,8 @@ def doctor(json: Json = False) -> None:
 
 
 def _examine() -> dict[str, Any]:
-    from mlpconv.backends import allocator, hardware
+    from mlpconv import hardware
+    from mlpconv.backends import allocator
     from mlpconv.data.known.locate import cache_directory
 
     problems = []
@@ -92,7 +93,7 @@ def _examine() -> dict[str, Any]:
 
 def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
     """What ``train`` would use without options, and the GPUs. Raises MissingDependency where it could not."""
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
 
     backend: Any = get_backend("torch")
     device, precision = backend.choose(None, None)

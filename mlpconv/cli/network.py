@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 from typer import Argument, Option
 
@@ -12,8 +12,6 @@ from mlpconv.errors import NetworkError, RecipeError, unknown
 
 if TYPE_CHECKING:
     from mlpconv.arch.cost import LayerCost
-
-_VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def models(json: Json = False) -> None:
@@ -92,9 +90,12 @@ def summary(
             f"summary: takes one network, received {', '.join(models)}; to set them side by side: "
             f"mlpconv summary {first} --compare {' '.join(more)}"
         )
+    from mlpconv.arch.cost import Precision
+    from mlpconv.optimizers import VARIANTS
+
     for option, value, known in (
-        ("--optimizer", optimizer, ("sgd", "momentum", "adam", "adamw")),
-        ("--precision", precision, _VALUE_BYTES),
+        ("--optimizer", optimizer, VARIANTS),
+        ("--precision", precision, get_args(Precision)),
         ("--depth", depth, ("block", "layer")),
     ):
         if value not in known:
@@ -139,19 +140,19 @@ def _shape(text: str) -> tuple[int, int, int]:
 def _summarize(
     name: str, shape: tuple[int, int, int] | None, classes: int | None, batch: int, optimizer: str, precision: str
 ) -> Summary:
-    from mlpconv.arch.cost import count, last_map, prediction_memory, training_memory
+    from mlpconv.arch.cost import Precision, count, last_map, prediction_memory, training_memory, value_bytes
     from mlpconv.arch.shapes import num_classes
     from mlpconv.models import create_model
 
     network = create_model(name, num_classes=classes, input_channels=shape[0] if shape else None)
     network = network.replace(input_size=shape[1:]) if shape else network
-    value_bytes = _VALUE_BYTES[precision]
+    size = value_bytes(cast(Precision, precision))
     return Summary(
         network,
         count(network),
         num_classes(network),
-        prediction_memory(network, batch=batch, value_bytes=value_bytes),
-        training_memory(network, batch=batch, optimizer=optimizer, value_bytes=value_bytes),
+        prediction_memory(network, batch=batch, value_bytes=size),
+        training_memory(network, batch=batch, optimizer=optimizer, value_bytes=size),
         last_map(network),
     )
 

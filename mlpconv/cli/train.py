@@ -412,7 +412,7 @@ def _report(run: "Run", result: "Result | None", json: bool) -> None:
         print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
         return
     config = run.config
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
 
     say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
     if result.validation_accuracy is not None:

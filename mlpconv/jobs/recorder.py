@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.backends.base import Model, State
 from mlpconv.errors import RecipeError, RunError, TrainingFailed
 from mlpconv.explain import class_maps

@@ -11,7 +11,8 @@ import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, Weights, get_backend
+from mlpconv.backends.base import Backend, Model, Precision, State, StepPlan, Weights
+from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, check_weights, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess

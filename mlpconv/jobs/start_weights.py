@@ -6,7 +6,7 @@ import msgspec
 
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Floats
-from mlpconv.backends.weights import weight_shapes
+from mlpconv.backends.weights import head
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.inference.classifier import is_file
 from mlpconv.models import list_models
@@ -30,16 +30,11 @@ def read_start(source: str, goes_on: Path | None = None) -> tuple[StoredClassifi
     return run.stored(), run.config.recipe.model
 
 
-def last_block(network: Network) -> str:
-    """The name of the last block, or loose layer, that has weights: what knows the classes."""
-    return list(weight_shapes(network))[-1].split(".")[0]
-
-
 def start_from(stored: StoredClassifier, network: Network, weights: dict[str, Floats]) -> dict[str, Floats]:
     """``weights`` with those of ``stored`` in all layers before the last block. Raises RunError where the networks
     differ before it."""
-    last = last_block(network)
-    if last != last_block(stored.network) or _before(network, last) != _before(stored.network, last):
+    last = head(network)
+    if last != head(stored.network) or _before(network, last) != _before(stored.network, last):
         raise RunError(
             f"--pretrained {stored.path}: its network, {stored.network.name}, differs from {network.name} before the "
             "last block; take its network: leave --model out"

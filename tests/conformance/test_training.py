@@ -7,10 +7,11 @@ import pytest
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import reference
-from mlpconv.backends.base import Metrics, Optimizer, StepPlan
+from mlpconv.backends.base import Metrics, StepPlan
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import NetworkError, RecipeError, WeightsError
+from mlpconv.optimizers import Optimizer
 
 DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3, input_size=10)
 

@@ -4,9 +4,10 @@ import numpy as np
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.base import StepPlan
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Augmentation, Recipe
 

@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mlpconv import hardware
 from mlpconv.arch import cost
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends import hardware, reference
-from mlpconv.backends.base import Floats, Images, Labels, Optimizer, Precision, State, StepPlan
+from mlpconv.backends import reference
+from mlpconv.backends.base import Floats, Images, Labels, Precision, State, StepPlan
 from mlpconv.backends.common.resize_folding import can_fold, fold_axes
-from mlpconv.backends.weights import decays, weight_shapes
+from mlpconv.backends.weights import weight_shapes
 from mlpconv.data.memory_mapped import release
 from mlpconv.errors import RecipeError, WeightsError
+from mlpconv.optimizers import Optimizer
 
 CHUNK = 128
 """Images that prediction computes at once."""
@@ -179,42 +181,6 @@ def check_state(own: State, given: State) -> None:
         )
 
 
-def slots(optimizer: Optimizer | None) -> tuple[str, ...]:
-    """The names of what an optimiser remembers for each parameter."""
-    kept = {"momentum": ("velocity",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
-    return kept.get(optimizer.kind if optimizer else "", ())
-
-
-def update(
-    optimizer: Optimizer,
-    name: str,
-    p: Any,
-    g: Any,
-    state: dict[str, Any],
-    gathered: tuple[Any, Any],
-    lr: Any,
-    sqrt: Any,
-) -> tuple[Any, dict[str, Any]]:
-    """``mlpconv.backends.reference.update`` on any framework's tensors.
-
-    state: by the names of ``slots``. gathered: 1 − β₁ᵗ and 1 − β₂ᵗ of step t, which is 1 at the first. sqrt: the
-    framework's.
-    """
-    decay = optimizer.weight_decay if decays(name, p.shape) else 0.0
-    if optimizer.name == "sgd":
-        g = g + p * decay if decay else g
-        if not optimizer.momentum:
-            return p - g * lr, {}
-        velocity = state["velocity"] * optimizer.momentum + g
-        direction = g + velocity * optimizer.momentum if optimizer.nesterov else velocity
-        return p - direction * lr, {"velocity": velocity}
-    p = p - p * (lr * decay) if decay else p
-    mean = state["mean"] * optimizer.beta1 + g * (1 - optimizer.beta1)
-    square = state["square"] * optimizer.beta2 + g * g * (1 - optimizer.beta2)
-    root = sqrt(square / gathered[1])
-    return p - mean / gathered[0] * lr / (root + optimizer.eps), {"mean": mean, "square": square}
-
-
 def training_bytes(
     network: Network,
     preprocess: Preprocess,
@@ -225,10 +191,10 @@ def training_bytes(
     precision: Precision,
     device: str = "cpu",
 ) -> Callable[[int], int]:
-    """As Backend.training_bytes, by the nominal ledger: what these engines keep is their compiler's choice."""
-    side, kind = plan(1).image_size, optimizer.kind
-    shape, wide = (network.input_channels, side, side), _value_bytes(precision)
-    return lambda batch: cost.training_memory(network, shape, batch=batch, optimizer=kind, value_bytes=wide).total
+    """See ``Backend.training_bytes``: the nominal costs, since the compiler decides which tensors are kept."""
+    side, size, variant = plan(1).image_size, cost.value_bytes(precision), optimizer.variant
+    shape = (network.input_channels, side, side)
+    return lambda batch: cost.training_memory(network, shape, batch=batch, optimizer=variant, value_bytes=size).total
 
 
 def prediction_bytes(
@@ -240,31 +206,28 @@ def prediction_bytes(
     precision: Precision,
     device: str = "cpu",
 ) -> Callable[[int], int]:
-    """As Backend.prediction_bytes, by the nominal ledger."""
-    shape, wide = (network.input_channels, preprocess.size, preprocess.size), _value_bytes(precision)
-    state = cost.WEIGHT_BYTES * len(slots(optimizer)) * cost.count(network, shape).parameters
+    """See ``Backend.prediction_bytes``: the nominal costs."""
+    shape, size = (network.input_channels, preprocess.size, preprocess.size), cost.value_bytes(precision)
+    kept = len(optimizer.state_names) if optimizer else 0
+    state = cost.WEIGHT_BYTES * kept * cost.count(network, shape).parameters
 
-    def at(images: int) -> int:
-        return state + cost.prediction_memory(network, shape, batch=min(images, CHUNK), value_bytes=wide).total
+    def peak(images: int) -> int:
+        return state + cost.prediction_memory(network, shape, batch=min(images, CHUNK), value_bytes=size).total
 
-    return at
-
-
-def _value_bytes(precision: Precision) -> int:
-    return 2 if precision == "bfloat16" else 4
+    return peak
 
 
 def available_memory(device: str) -> int | None:
-    """Free memory of the machine; the engines do not say that of an accelerator."""
+    """The machine's free memory; None for an accelerator, whose memory these frameworks do not report."""
     return hardware.available_memory() if device == "cpu" else None
 
 
 def watch_memory(device: str) -> Callable[[], int | None]:
-    """Nobody counts."""
+    """See ``Backend.watch_memory``: these frameworks do not measure it."""
     return lambda: None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """TensorFlow has a kind of error for it, JAX and MXNet words in their own."""
-    told = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
-    return isinstance(error, MemoryError) or told or "out of memory" in str(error).lower()
+    """See ``Backend.is_out_of_memory``: TensorFlow has an error type for it, JAX and MXNet only a message."""
+    exhausted = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or exhausted or "out of memory" in str(error).lower()

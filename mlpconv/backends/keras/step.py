@@ -13,9 +13,9 @@ from keras import config, ops  # pyright: ignore[reportAttributeAccessIssue]
 from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends.base import Optimizer
-from mlpconv.backends.common import compiled as hosted
+from mlpconv.backends.common import compiled as common
 from mlpconv.backends.keras import network as keras_network
+from mlpconv.optimizers import Optimizer, Step
 
 if config.backend() == "tensorflow":
     import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
@@ -66,7 +66,7 @@ class Path:
         policy: str,
         output: str | None = None,
     ) -> None:
-        self.front = hosted.front(network, preprocess, source, size, output)
+        self.front = common.front(network, preprocess, source, size, output)
         self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
         self._bfloat16 = "bfloat16" in policy
         shape = (network.input_channels, *size)
@@ -112,7 +112,7 @@ class Path:
             x = ops.einsum("tw,bswc->bstc", ops.convert_to_tensor(resize.columns), x)
         return x if fold is None else self._folded(parameters, x, fold)
 
-    def _folded(self, parameters: dict[str, Any], knots: Any, fold: hosted.Fold) -> Any:
+    def _folded(self, parameters: dict[str, Any], knots: Any, fold: common.Fold) -> Any:
         """The first layer's output, normalisation included, from knots of values 0..255."""
         kernel = parameters[f"{fold.name}.weight"]  # (kh, kw, in, out)
         kh, kw, channels, out = kernel.shape
@@ -142,7 +142,7 @@ class Path:
         return kept + (new - kept) * (count / max(1, count - 1))
 
 
-def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, seeds: Any, lr: Any) -> State:
+def step(path: Path, optimizer: Optimizer, state: State, batch: common.Batch, seeds: Any, lr: Any) -> State:
     """The state after a batch; where the loss or a gradient is not finite, the same state with one more skipped."""
     pixels, targets, labels = batch
 
@@ -158,12 +158,11 @@ def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, se
     def kept(new: Any, old: Any) -> Any:
         return ops.where(finite, new, old)
 
-    parameters, slots = {}, {}
-    for name, p in state.parameters.items():
-        old = state.slots[name]
-        new, own = update(optimizer, name, p, gradients[name], old, state.step + 1, lr)
-        parameters[name] = kept(new, p)
-        slots[name] = {key: kept(own[key], old[key]) for key in old}
+    updated, slots = update(optimizer, state.parameters, gradients, state.slots, state.step + 1, lr)
+    parameters = {name: kept(new, state.parameters[name]) for name, new in updated.items()}
+    slots = {
+        name: {part: kept(slots[name][part], value) for part, value in old.items()} for name, old in state.slots.items()
+    }
     hits = ops.sum(ops.cast(ops.cast(ops.argmax(logits, axis=1), "int32") == labels, "int32"))
     total, correct, examples, skipped = state.sums
     count = pixels.shape[0]
@@ -182,20 +181,32 @@ def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, se
 
 
 def update(
-    optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], step: Any, lr: Any
-) -> tuple[Any, dict[str, Any]]:
-    """``mlpconv.backends.reference.update`` on tensors; ``step`` is 1 at the first."""
-    gathered = (1.0, 1.0)
-    if optimizer.name != "sgd":
-        gathered = _gathered(optimizer.beta1, step), _gathered(optimizer.beta2, step)
-    return hosted.update(optimizer, name, p, g, state, gathered, lr, ops.sqrt)
+    optimizer: Optimizer,
+    parameters: dict[str, Any],
+    gradients: dict[str, Any],
+    slots: dict[str, dict[str, Any]],
+    count: Any,
+    learning_rate: Any,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """All parameters and what the optimizer keeps for them after a step.
+
+    Args:
+        optimizer: The optimizer.
+        parameters: By canonical name.
+        gradients: By the same names.
+        slots: By the same names, then by ``Optimizer.state_names``.
+        count: The number of this step, which is 1 in the first.
+        learning_rate: A scalar tensor.
+    """
+    rule = optimizer.rule
+    updated, kept = {}, {}
+    for name, p in parameters.items():
+        # Computed again for each parameter: the compilers round differently where one scalar serves all.
+        step = Step(learning_rate, rule.shared(optimizer, ops.cast(count, "float32"), ops))
+        updated[name], kept[name] = rule.update(optimizer, p, gradients[name], slots[name], step, ops)
+    return updated, kept
 
 
-def _gathered(beta: float, step: Any) -> Any:
-    """1 − βᵗ; in float32 the plain formula loses four digits where β is 0.999."""
-    return -ops.expm1(ops.cast(step, "float32") * float(np.log(beta))) if beta else 1.0
-
-
-def fresh(optimizer: Optimizer | None, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What an optimiser remembers for a parameter before the first step."""
-    return {key: ops.zeros(shape, "float32") for key in hosted.slots(optimizer)}
+def initial_slots(optimizer: Optimizer | None, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What an optimizer keeps for a parameter of this shape before the first step."""
+    return {part: ops.zeros(shape, "float32") for part in (optimizer.state_names if optimizer else ())}

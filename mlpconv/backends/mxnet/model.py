@@ -9,10 +9,12 @@ from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[report
 from mlpconv.arch.layers import BatchNorm2d, Dropout
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
-from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, State, StepPlan, Weights
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, State, StepPlan, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.mxnet import network as mxnet_network
+from mlpconv.backends.training_state import DOTTED
 from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+from mlpconv.optimizers import Optimizer, Step
 
 
 class MxnetModel(compiled.Predictions):
@@ -38,8 +40,11 @@ class MxnetModel(compiled.Predictions):
             name: each for name, each in mxnet_network.parameters(network, self.native).items() if is_statistic(name)
         }
         self._slots = {
-            name: {key: nd.zeros(self._data(each).shape, ctx=self._context) for key in compiled.slots(optimizer)}
-            for name, each in self._parameters.items()
+            name: {
+                part: nd.zeros(self._data(parameter).shape, ctx=self._context)
+                for part in (optimizer.state_names if optimizer else ())
+            }
+            for name, parameter in self._parameters.items()
         }
         self._step = nd.zeros(1, ctx=self._context)
         self._sums = nd.zeros(4, ctx=self._context, dtype="float64")  # loss, correct, examples, skipped
@@ -88,19 +93,17 @@ class MxnetModel(compiled.Predictions):
         optimizer = self._optimizer
         assert optimizer is not None
         self._step += finite
-        gathered = ()
-        if optimizer.name != "sgd":
-            gathered = tuple(
-                -nd.expm1(self._step * float(np.log(beta))) if beta else nd.ones_like(self._step)
-                for beta in (optimizer.beta1, optimizer.beta2)
-            )
-        for name, each in self._parameters.items():
-            p, g, slots = self._data(each), gradients[name], self._slots[name]
-            spread = tuple(value.reshape((1,) * p.ndim) for value in gathered)
-            new, own = compiled.update(optimizer, name, p, g, slots, spread, learning_rate, nd.sqrt)
-            kept = finite.reshape((1,) * p.ndim).broadcast_to(p.shape)
-            for key, old in slots.items():
-                nd.where(kept, own[key], old, out=old)
+        rule = optimizer.rule
+        shared = rule.shared(optimizer, self._step, nd)
+        for name, parameter in self._parameters.items():
+            p, slots = self._data(parameter), self._slots[name]
+            ones = (1,) * p.ndim
+            # MXNet broadcasts only arrays of the same number of axes.
+            step = Step(learning_rate, tuple(v.reshape(ones) if isinstance(v, nd.NDArray) else v for v in shared))
+            new, state = rule.update(optimizer, p, gradients[name], slots, step, nd)
+            kept = finite.reshape(ones).broadcast_to(p.shape)
+            for part, old in slots.items():
+                nd.where(kept, state[part], old, out=old)
             nd.where(kept, new, p, out=p)
 
     def _correct(self, before: dict[str, Any], finite: Any, size: int, batch: int) -> None:
@@ -130,18 +133,18 @@ class MxnetModel(compiled.Predictions):
         """Weights, optimiser state and metric sums: all that a step changes."""
         state: State = dict(self.weights())
         for name, slots in self._slots.items():
-            state |= {f"optimizer.{name}.{key}": value.asnumpy() for key, value in slots.items()}
-        return state | {"optimizer.step": self._step.asnumpy(), "metrics": self._sums.asnumpy()}
+            state |= {DOTTED.optimizer(part, name): value.asnumpy() for part, value in slots.items()}
+        return state | {DOTTED.optimizer("step"): self._step.asnumpy(), DOTTED.metrics(): self._sums.asnumpy()}
 
     def load_training_state(self, state: State) -> None:
         """Raises WeightsError for a state of another network, optimiser or back end."""
         compiled.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
         for name, slots in self._slots.items():
-            for key, value in slots.items():
-                value[:] = self._sent(state[f"optimizer.{name}.{key}"])
-        self._step[:] = self._sent(state["optimizer.step"])
-        self._sums[:] = self._sent(state["metrics"])
+            for part, value in slots.items():
+                value[:] = self._sent(state[DOTTED.optimizer(part, name)])
+        self._step[:] = self._sent(state[DOTTED.optimizer("step")])
+        self._sums[:] = self._sent(state[DOTTED.metrics()])
 
     def _data(self, parameter: Any) -> Any:
         return parameter.data(self._context)
