@@ -10,7 +10,7 @@ from mlpconv.backends import reference
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
-from mlpconv.optimizers import Optimizer
+from mlpconv.optimizers import OPTIMIZER_NAMES, Optimizer
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -46,7 +46,7 @@ DROPPING = Network(
     input_channels=3,
     input_size=12,
 )
-OPTIMIZERS = {
+OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "sgd": Optimizer(weight_decay=0.1),
     "momentum": Optimizer(momentum=0.9, weight_decay=0.1),
     "nesterov": Optimizer(momentum=0.9, nesterov=True, weight_decay=0.1),
@@ -70,7 +70,7 @@ def make_plan(step=0, size=12, count=8, **fields):
 
 
 def full_plan(step=0, size=12, count=8):
-    """A plan that tells everything a plan can tell."""
+    """A plan that uses every field."""
     draw = np.random.default_rng([8, step])
     return make_plan(
         step,
