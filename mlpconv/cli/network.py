@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -12,6 +12,8 @@ from mlpconv.errors import NetworkError, RecipeError, unknown
 
 if TYPE_CHECKING:
     from mlpconv.arch.cost import LayerCost
+
+_VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def models(json: Json = False) -> None:
@@ -90,12 +92,9 @@ def summary(
             f"summary: takes one network, received {', '.join(models)}; to set them side by side: "
             f"mlpconv summary {first} --compare {' '.join(more)}"
         )
-    from mlpconv.arch.cost import Precision
-    from mlpconv.optimizers import VARIANTS
-
     for option, value, known in (
-        ("--optimizer", optimizer, VARIANTS),
-        ("--precision", precision, get_args(Precision)),
+        ("--optimizer", optimizer, ("sgd", "momentum", "adam", "adamw")),
+        ("--precision", precision, _VALUE_BYTES),
         ("--depth", depth, ("block", "layer")),
     ):
         if value not in known:
@@ -140,19 +139,19 @@ def _shape(text: str) -> tuple[int, int, int]:
 def _summarize(
     name: str, shape: tuple[int, int, int] | None, classes: int | None, batch: int, optimizer: str, precision: str
 ) -> Summary:
-    from mlpconv.arch.cost import Precision, count, last_map, prediction_memory, training_memory, value_bytes
+    from mlpconv.arch.cost import count, last_map, prediction_memory, training_memory
     from mlpconv.arch.shapes import num_classes
     from mlpconv.models import create_model
 
     network = create_model(name, num_classes=classes, input_channels=shape[0] if shape else None)
     network = network.replace(input_size=shape[1:]) if shape else network
-    size = value_bytes(cast(Precision, precision))
+    value_bytes = _VALUE_BYTES[precision]
     return Summary(
         network,
         count(network),
         num_classes(network),
-        prediction_memory(network, batch=batch, value_bytes=size),
-        training_memory(network, batch=batch, optimizer=optimizer, value_bytes=size),
+        prediction_memory(network, batch=batch, value_bytes=value_bytes),
+        training_memory(network, batch=batch, optimizer=optimizer, value_bytes=value_bytes),
         last_map(network),
     )
 

@@ -23,8 +23,11 @@ SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skip
 class KerasModel(compiled.Predictions):
     """A network in Keras: see ``mlpconv.backends.base.Model``.
 
-    What a step changes lives in tensors of its own, which compiled code may overwrite; ``native`` receives it when it
-    is asked for. Raises NetworkError for a network that is no classifier.
+    The tensors that a step changes are separate from the variables of ``native``, since compiled code may overwrite
+    them; reading ``native`` copies them into it.
+
+    Raises:
+        NetworkError: The network is not a classifier.
     """
 
     def __init__(
@@ -42,15 +45,15 @@ class KerasModel(compiled.Predictions):
         self._compiled: dict[Any, Any] = {}
         self._changed = False
         self._take(0, {name: {} for name in variables}, 0, 0, 0, 0)
-        self._begin_optimizer()
+        self._reset_optimizer()
 
     @property
     def native(self) -> Any:
-        """The ``keras.Model`` with the weights of now."""
+        """The ``keras.Model`` with the current weights."""
         if self._changed:
             values = self._state.parameters | self._state.statistics
             for name, variable in keras_network.variables(self.network, self._native).items():
-                # A copy: the next step may overwrite the tensor itself.
+                # Copied because the next step may overwrite the tensor.
                 variable.assign(ops.copy(values[name]))
             self._changed = False
         return self._native
@@ -125,7 +128,7 @@ class KerasModel(compiled.Predictions):
         self._take(state[DOTTED.optimizer("step")], slots, *(state[DOTTED.metrics(part)] for part, _ in SUMS))
 
     def _take(self, step: Any, slots: dict[str, dict[str, Any]], *sums: Any) -> None:
-        """The state from the native model's weights and what else is given."""
+        """Set the state from the native model's weights and the given values."""
         with on(self._device):
             values = {
                 name: ops.copy(variable.value)
@@ -143,7 +146,7 @@ class KerasModel(compiled.Predictions):
                 self._sums(*sums),
             )
 
-    def _begin_optimizer(self) -> None:
+    def _reset_optimizer(self) -> None:
         with on(self._device):
             parameters = self._state.parameters
             slots = {name: keras_step.initial_slots(self._optimizer, p.shape) for name, p in parameters.items()}
@@ -154,7 +157,7 @@ class KerasModel(compiled.Predictions):
             return tuple(ops.convert_to_tensor(value, kind) for value, (_, kind) in zip(values, SUMS, strict=True))
 
     def _drawn(self, seed: int) -> Any:
-        """Two numbers for each dropout, drawn from ``seed``, which fit an int32 as well."""
+        """Two random numbers for each dropout, drawn from ``seed``; they also fit into an int32."""
         drawn = [np.random.SeedSequence([seed, index]).generate_state(2) >> 1 for index in range(self._seeds)]
         return ops.convert_to_tensor(np.array(drawn, np.uint32).reshape(self._seeds, 2))
 

@@ -1,7 +1,8 @@
-"""What Keras compiles, as pure functions of a state, the same for TensorFlow and JAX: one training step, and logits.
+"""The functions that Keras compiles, the same for TensorFlow and JAX: the network's outputs, and one training step.
 
-Keras' own training loop and optimisers are not used, since they compute other formulas (Keras' momentum holds the
-learning rate, its running variance is fed with a biased one).
+They are pure functions of a state. Keras' own training loop and optimizers are not used, since they compute other
+formulas: Keras' momentum includes the learning rate, and its running variance averages the biased variances of the
+batches.
 """
 
 from math import prod
@@ -39,21 +40,30 @@ else:
 
 
 class State(NamedTuple):
-    """All that a step changes, as tensors; by canonical names where there are several. sums: loss, hits, images,
-    skipped updates."""
+    """Everything that a step changes, as tensors by canonical names."""
 
     parameters: dict[str, Any]
     statistics: dict[str, Any]
+    """The running statistics."""
     slots: dict[str, dict[str, Any]]
+    """What the optimizer keeps for each parameter, by ``Optimizer.state_names``."""
     step: Any
+    """The number of updates, without the skipped ones."""
     sums: tuple[Any, Any, Any, Any]
+    """Loss, correct images, images, skipped updates."""
 
 
 class Path:
-    """The network for pixels of one size (B, H, W, C): the way to the first map, then the other layers in Keras.
+    """The network for pixels (B, H, W, C) of one size: the input stage, then the layers in Keras.
 
-    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer to end
-    with, by default the last.
+    Args:
+        network: The network.
+        native: The model whose variables are used.
+        preprocess: The preprocessing.
+        source: (height, width) of the pixels.
+        size: (height, width) that they are resized to.
+        policy: Keras' dtype policy.
+        output: The layer to end with; by default the last.
     """
 
     def __init__(
@@ -66,13 +76,13 @@ class Path:
         policy: str,
         output: str | None = None,
     ) -> None:
-        self.front = common.front(network, preprocess, source, size, output)
+        self.input_stage = common.input_stage(network, preprocess, source, size, output)
         self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
         self._bfloat16 = "bfloat16" in policy
         shape = (network.input_channels, *size)
-        behind = self.front.fold.name if self.front.fold else None
+        folded = self.input_stage.fold.name if self.input_stage.fold else None
         self._model = keras_network.build(
-            network, shape, policy=policy, like=native, lean=output is None, behind=behind, output=output
+            network, shape, policy=policy, like=native, lean=output is None, behind=folded, output=output
         )
         names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}
         self._trainable = [names[id(variable)] for variable in self._model.trainable_variables]
@@ -90,7 +100,7 @@ class Path:
     def __call__(
         self, parameters: dict[str, Any], statistics: dict[str, Any], seeds: Any, pixels: Any, *, training: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Logits, float32, and the running statistics after them. seeds: (dropouts, 2)."""
+        """The output, float32, and the new running statistics. seeds: integers (dropouts, 2)."""
         before = [statistics[name] if name else ops.cast(seeds[index], kind) for name, index, kind in self._others]
         x = self._first(parameters, pixels)
         y, after = self._model.stateless_call(
@@ -103,7 +113,7 @@ class Path:
         return ops.cast(y, "float32"), found
 
     def _first(self, parameters: dict[str, Any], pixels: Any) -> Any:
-        fold, resize = self.front.fold, self.front.resize
+        fold, resize = self.input_stage.fold, self.input_stage.resize
         x = ops.cast(pixels, "float32")
         if fold is None:
             x = (x / 255.0 - self._mean) / self._std
@@ -113,7 +123,7 @@ class Path:
         return x if fold is None else self._folded(parameters, x, fold)
 
     def _folded(self, parameters: dict[str, Any], knots: Any, fold: common.Fold) -> Any:
-        """The first layer's output, normalisation included, from knots of values 0..255."""
+        """The first layer's output, with the normalization, from knots of values 0..255."""
         kernel = parameters[f"{fold.name}.weight"]  # (kh, kw, in, out)
         kh, kw, channels, out = kernel.shape
         weight = ops.matmul(ops.convert_to_tensor(fold.matrix), ops.reshape(kernel, (kh * kw, channels * out)))
@@ -132,7 +142,7 @@ class Path:
         return x + ops.cast(bias, kind)
 
     def _unbiased(self, name: str, old: Any, new: Any, batch: int) -> Any:
-        """A running variance fed with the unbiased variance of the batch, as in PyTorch; Keras feeds the biased one."""
+        """Correct a running variance: PyTorch averages unbiased variances of the batches, Keras biased ones."""
         layer_name, _, part = name.rpartition(".")
         if part != "running_var":
             return new
@@ -143,7 +153,7 @@ class Path:
 
 
 def step(path: Path, optimizer: Optimizer, state: State, batch: common.Batch, seeds: Any, lr: Any) -> State:
-    """The state after a batch; where the loss or a gradient is not finite, the same state with one more skipped."""
+    """The state after a batch; where the loss or a gradient is not finite, only the skipped updates change."""
     pixels, targets, labels = batch
 
     def objective(parameters: dict[str, Any]) -> Any:
