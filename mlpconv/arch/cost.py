@@ -6,7 +6,7 @@ their own and are in neither MACs nor FLOPs. docs/costs.md states the model, mem
 """
 
 from math import prod
-from typing import NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 from mlpconv.arch.layers import (
     AvgPool2d,
@@ -23,11 +23,23 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.memory import prediction_bytes, training_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
+from mlpconv.optimizers import values_per_parameter
 
+Precision = Literal["float32", "bfloat16"]
+"""The type of activations in training and prediction."""
 WEIGHT_BYTES = 4
-"""Weights, gradients and optimiser state are float32 at every precision."""
-OPTIMIZER_VALUES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
-"""Values that an optimiser keeps for each parameter; "momentum" is SGD with momentum."""
+"""Weights, gradients and optimizer state are float32 at every precision."""
+
+
+def value_bytes(precision: Precision) -> int:
+    """Bytes of one activation."""
+    match precision:
+        case "float32":
+            return 4
+        case "bfloat16":
+            return 2
+        case _:
+            assert_never(precision)
 
 
 class LayerCost(NamedTuple):
@@ -198,7 +210,8 @@ def training_memory(
     """Bytes at the peak of a training step: weights, gradients, optimiser state, the batch, what the forward pass saves
     for the backward pass, and what the backward pass needs beside that at its worst moment.
 
-    optimizer: "sgd", "momentum" (SGD with momentum), "adam" or "adamw". value_bytes: of one activation.
+    optimizer: "sgd", "momentum" (SGD with momentum), "adam", …: a key of mlpconv.optimizers.VARIANTS. value_bytes: of
+    one activation.
     """
     rows = layer_shapes(network, input_shape)
     parameters = WEIGHT_BYTES * count(network, input_shape).parameters
@@ -206,7 +219,7 @@ def training_memory(
     return Memory(
         weights=_stored_weights(rows),
         gradients=parameters,
-        optimizer=OPTIMIZER_VALUES[optimizer] * parameters,
+        optimizer=values_per_parameter(optimizer) * parameters,
         batch=batch * prod(rows[0].input_shape) * value_bytes,
         activations=batch * saved + WEIGHT_BYTES * _statistics(rows),
         working=batch * (peak - saved),

@@ -207,7 +207,7 @@ class Network:
         Raises MissingDependency where the framework is not installed.
         """
         # The one door from a description to a framework; by name, so that `arch` depends on nothing above it.
-        return importlib.import_module("mlpconv.backends.base").get_backend(backend).native(self, **options)
+        return importlib.import_module("mlpconv.backends.registry").get_backend(backend).native(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """The network as plain values, defaults left out."""

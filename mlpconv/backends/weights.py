@@ -73,11 +73,6 @@ def is_statistic(name: str) -> bool:
     return name.endswith(STATISTICS)
 
 
-def decays(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether weight decay applies: to kernels and matrices, not to biases and normalisation."""
-    return len(shape) > 1
-
-
 def initialize(
     network: Network,
     initializer: Initializer,
@@ -92,7 +87,8 @@ def initialize(
     """
     layers = dict(network.walk())
     shapes = weight_shapes(network, input_shape)
-    opened = last_block(network) if initializer.open_last else frozenset()
+    last = last_block(network) if initializer.open_last else None
+    opened = {f"{last[0]}.{part}" for part in last[1].layers} if last else set()
     classes = next(reversed(shapes.values()), (0,))[0]
     weights: dict[str, Floats] = {}
     for index, (name, shape) in enumerate(shapes.items()):
@@ -129,13 +125,15 @@ def _kernel(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> np.
             return draw.uniform(-bound, bound, shape)
 
 
-def last_block(network: Network) -> frozenset[str]:
-    """The names of the layers in the last block."""
+def last_block(network: Network) -> tuple[str, Block] | None:
+    """The last block with its name; None where the network has no block."""
     blocks = [(name, layer) for name, layer in network.layers.items() if isinstance(layer, Block)]
-    if not blocks:
-        return frozenset()
-    name, block = blocks[-1]
-    return frozenset(f"{name}.{part}" for part in block.layers)
+    return blocks[-1] if blocks else None
+
+
+def head(network: Network) -> str:
+    """The name of the last block, or layer outside a block, that has weights: what depends on the classes."""
+    return list(weight_shapes(network))[-1].partition(".")[0]
 
 
 def check_weights(network: Network, weights: Weights, place: str, input_shape: tuple[int, ...] | None = None) -> None:

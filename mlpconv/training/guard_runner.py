@@ -11,12 +11,13 @@ import numpy as np
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
+from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import NetworkError, TrainingFailed
 from mlpconv.training.guard import Decision, Event, Guard, GuardState, Tally, Trouble, restart_seed
 from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.reopen import arrays_of, can_reopen, reopen
+from mlpconv.training.reopen import can_reopen, reopen
 
 HOPELESS_UPDATES = 20
 """Updates skipped in an epoch after which a run ends if it is not to be repaired."""
@@ -290,8 +291,8 @@ class GuardRunner:
 
 def _fresh(state: State, weights: Weights) -> State:
     """A training state before the first step."""
-    fresh = {key: np.zeros_like(value) for key, value in state.items() if key.startswith(("optimizer", "metrics"))}
-    for name, value in weights.items():
-        fresh |= {key: value for key in arrays_of(state, name) if key not in fresh}
-    assert fresh.keys() == state.keys()
-    return fresh
+    entries = {key: parse_key(key) for key in state}
+    return {
+        key: weights[entry.name] if entry.role == "weight" else np.zeros_like(state[key])
+        for key, entry in entries.items()
+    }

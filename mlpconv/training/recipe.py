@@ -6,9 +6,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from mlpconv.backends.base import Optimizer, Precision
+from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
+from mlpconv.optimizers import Optimizer
 
 
 class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -189,7 +190,6 @@ def describe(recipe: Recipe, name: str) -> str:
     start = next(
         (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
     )
-    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
     momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
     change = recipe.augmentation
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
@@ -201,7 +201,7 @@ def describe(recipe: Recipe, name: str) -> str:
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         *enlarged,
         f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
+        f"{recipe.optimizer.rule.label}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
         f"{start} start",
         *augmentation,
         *smoothing,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.errors import RecipeError, unknown
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.recipe import Augmentation, Recipe, change
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ layer, its channel gets scale 1, shift 0.1, mean 0 and variance 1. The optimiser
 become 0, as they are at the start.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, ReLU
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, State
+from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import last_block
 
 BIAS, SPREAD = 0.1, 0.01
@@ -36,8 +36,8 @@ class Stage(NamedTuple):
 
 def stages(network: Network) -> list[Stage]:
     """The convolutions of the last block that a ReLU follows; the last one's output are the class maps."""
-    block, found = last_block(network), []
-    layers = [(name, layer) for name, layer in network.walk() if name in block]
+    last, found = last_block(network), []
+    layers = [(name, layer) for name, layer in network.walk() if last and name.startswith(f"{last[0]}.")]
     for index, (name, layer) in enumerate(layers):
         if not isinstance(layer, Conv2d):
             continue
@@ -91,18 +91,14 @@ def reopen(
     return state, "; ".join(done)
 
 
-def arrays_of(state: Mapping[str, object], name: str) -> list[str]:
-    """The arrays of a training state that belong to a canonical weight: itself, and the optimiser's moments of it."""
-    return [key for key in state if re.search(rf"(?:^|[/.]){re.escape(name)}(?:[/.]|$)", key)]
-
-
 def _shape(state: State, name: str) -> tuple[int, ...]:
-    return next(state[key].shape for key in arrays_of(state, name) if not key.startswith("optimizer"))
+    return next(array.shape for key, array in state.items() if parse_key(key)[:2] == ("weight", name))
 
 
-def _write(state: State, name: str, place: Any, value: float | npt.NDArray[np.float64]) -> None:
-    for key in arrays_of(state, name):
-        moment = key.startswith("optimizer")
-        if state[key].ndim:  # how many steps there were counts for the whole array
-            state[key] = state[key].copy()
-            state[key][place] = 0.0 if moment else value
+def _write(state: State, name: str, index: Any, value: float | npt.NDArray[np.float64]) -> None:
+    """Write a value into a weight, and 0 into the same elements of what the optimizer keeps for it."""
+    for key, array in list(state.items()):
+        entry = parse_key(key)
+        if entry.name == name and array.ndim:  # a count of steps belongs to the whole array
+            state[key] = array.copy()
+            state[key][index] = 0.0 if entry.role == "optimizer" else value

@@ -246,10 +246,10 @@ def test_a_finished_run_is_not_trained_again(cli):
 def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
     arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
     for has in (True, False):
-        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: has)
         place = f"run-{has}"
         assert cli(*arguments, "--device", "cpu", "--out", place, "--max-time", "0").code == 0
-        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: not has)
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: not has)
         assert cli("train", "--out", place, "--resume").code == 0
         assert Run(place).config.precision == ("bfloat16" if has else "float32")
 
