@@ -399,7 +399,7 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 def test_a_foreign_training_state_is_refused(backend):
     state = begin(backend, optimizer=Optimizer("adam")).training_state()
     with pytest.raises(
-        WeightsError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"
+        WeightsError, match=r"made by another network, optimizer or back end: optimizer\.block1.* differs"
     ):
         begin(backend).load_training_state(state)
 
