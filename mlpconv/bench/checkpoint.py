@@ -1,7 +1,5 @@
 """What checkpoints cost: the time of a save against that of the training between two, and the size of the file."""
 
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,10 +10,10 @@ from typing import Any
 
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
+from mlpconv.bench.provenance import provenance, provenance_line
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import CHECKPOINT_SECONDS, Request
 from mlpconv.runs import checkpoint
-from mlpconv.runs.run import environment
 from mlpconv.training.plan import plan_step
 
 FORMAT = 1
@@ -70,8 +68,6 @@ def measure(
     # After each epoch, and by the clock within it.
     count = 1 + floor(ahead.seconds / CHECKPOINT_SECONDS)
     share = count * median(saves) / ahead.seconds
-    has = environment()
-    versions = has["versions"]
     return {
         "format": FORMAT,
         "benchmark": "checkpoint",
@@ -97,10 +93,7 @@ def measure(
             "precision": prepared.job.precision,
             "images_per_second": ahead.images_per_second,
         },
-        "hardware": {key: has[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
-        "versions": {name: versions[name] for name in ("mlpconv", "python", "numpy", "torch")},
-        "date": has["date"],
-        "command": shlex.join(["mlpconv", *sys.argv[1:]]),
+        **provenance(),
     }
 
 
@@ -136,16 +129,6 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    hardware, versions = result["hardware"], result["versions"]
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join(
-        [
-            "# The cost of checkpoints",
-            "",
-            *(f"- {line}" for line in lines(result)),
-            "",
-            f"Command: `{result['command']}`; {result['date']}; {hardware['processor']}, {hardware['cpus']} CPUs; "
-            f"{hardware['platform']}; {told}.",
-            "",
-        ]
+        ["# The cost of checkpoints", "", *(f"- {line}" for line in lines(result)), "", provenance_line(result), ""]
     )

@@ -13,6 +13,7 @@ from mlpconv.arch.network import Block
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels
 from mlpconv.bench import saliency
+from mlpconv.bench.provenance import hardware
 from mlpconv.data import ImageDataset, load_dataset
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
@@ -94,7 +95,7 @@ def measure(
         "cost": ratio,
         "methods": arms,
         "curves": curves,
-        "hardware": {key: about.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
+        "hardware": hardware(about, ("device", "processor", "cpus", "bfloat16", "platform")),
         "precision": run.config.precision,
         "versions": about["versions"],
         "date": about["date"],

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mlpconv.backends import hardware
-from mlpconv.bench.where import surroundings
+from mlpconv.bench.provenance import provenance
 from mlpconv.data.folders.cache import IMAGES
 from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
 from mlpconv.data.memory_mapped import Prefetcher, release
@@ -92,7 +92,7 @@ def measure(
             }
             for name, value, bound, below in gates
         ],
-        **surroundings(),
+        **provenance(),
     }
 
 

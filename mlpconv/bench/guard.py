@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
@@ -35,7 +36,7 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
                 )
     guard, total = execution.guard.seconds, sum(seconds)
     job = prepared.job
-    surroundings = environment(prepared.backend.describe_device(job.device))
+    here = environment(prepared.backend.describe_device(job.device))
     return {
         "format": 1,
         "recipe": recipe,
@@ -46,9 +47,9 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "gate": {"bound": BOUND, "passed": guard / total < BOUND},
         "repairs": execution.guard.guard.state.repairs,
         "precision": job.precision,
-        "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
-        "versions": surroundings["versions"],
-        "date": surroundings["date"],
+        "hardware": hardware(here, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "versions": here["versions"],
+        "date": here["date"],
         "command": f"mlpconv bench guard {recipe} --epochs {epochs}",
     }
 
@@ -69,16 +70,5 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    has = result["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    lines = [
-        "# What the guard costs",
-        "",
-        "| " + " | ".join(TITLES) + " |",
-        "|" + " --- |" * len(TITLES),
-        *("| " + " | ".join(row) + " |" for row in rows(result)),
-        "",
-        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
-        f"{result['precision']}; {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+    table = markdown_table(TITLES, rows(result))
+    return "\n".join(["# What the guard costs", "", *table, "", provenance_line(result), ""])

@@ -43,3 +43,10 @@ def test_an_old_option_works_and_is_hidden_in_the_help():
     assert runner.invoke(app, ["--most-images", "7"]).stdout == "7\n"
     assert runner.invoke(app, ["--max-images", "7"]).stdout == "7\n"
     assert "--most-images" not in runner.invoke(app, ["--help"]).stdout
+
+
+def test_a_renamed_option_of_a_command_still_works(cli):
+    old = cli("summary", "nin", "--batch", "8", "--json")
+    assert old.code == 0
+    assert old.err == "--batch is now --batch-size; the old name will be removed in the next version\n"
+    assert old.out == cli("summary", "nin", "--batch-size", "8", "--json").out

@@ -1,4 +1,4 @@
-"""Images of one's own on the command line: check, train, evaluate, predict, clean."""
+"""Your own images on the command line: check, train, evaluate, predict, clean."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def lines_of(path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with two classes, one of them with a name that is markup, and a file that is no image."""
+    """A folder with two classes, one of them with a name that is markup, and a file that is not an image."""
     root = stripes(tmp_path / "photos", {"across": 40, "<b>down": 40})
     (root / "across" / "notes.txt").write_text("x")
     return root
@@ -131,7 +131,7 @@ def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, mo
     monkeypatch.setattr(output.Download, "_update", stop)
     said = cli("train", "--data", "photos")
     assert said.code == 130
-    assert said.err == "stopped; what was read and decoded is kept: the same command goes on from there\n"
+    assert said.err == "stopped; the images read and decoded so far are kept: run the same command to continue\n"
 
 
 def test_check_warns(cli, tmp_path):
