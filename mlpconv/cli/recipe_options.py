@@ -36,7 +36,7 @@ OPTIONS = (
     RecipeOption("optimizer", str, f"Optimizer: {', '.join(get_args(OptimizerName))}."),
     RecipeOption("initializer", str, "Initializer of the weights: xavier, he, torch or open."),
     RecipeOption("seed", int, "Seed for weight initialization, shuffling, augmentation and dropout."),
-    RecipeOption("precision", str, "Precision: float32 or bfloat16; by default the fastest one of the device."),
+    RecipeOption("precision", str, "Precision: float32 or bfloat16; by default the fastest on this device."),
     RecipeOption(
         "on_trouble", str, "What to do when training diverges or loses a class: repair (the default), stop or ignore."
     ),
