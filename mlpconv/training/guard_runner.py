@@ -13,13 +13,22 @@ from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import NetworkError, TrainingFailed
-from mlpconv.training.guard import Decision, Event, Guard, GuardState, Tally, Trouble, restart_seed
+from mlpconv.training.guard import (
+    HOPELESS_UPDATES,
+    Decision,
+    Event,
+    Guard,
+    GuardState,
+    Problem,
+    Tally,
+    is_hopeless,
+    is_repair,
+    reason_to_continue,
+    restart_seed,
+)
 from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.reopen import arrays_of, can_reopen, reopen
-
-MANY = 20
-"""Updates left out in an epoch at which a run ends that nobody is to repair."""
 
 
 class Repaired(NamedTuple):
@@ -103,7 +112,7 @@ class GuardRunner:
         ended = step == steps
         if ended and self.guard.state.tally.step == steps:  # before the run was stopped in the evaluation
             return None
-        found = self.guard.look(
+        found = self.guard.check(
             metrics,
             image_size,
             step,
@@ -111,8 +120,8 @@ class GuardRunner:
             class_maps=self._class_maps,
             last=ended and epoch == self.recipe.epochs - 1,
         )
-        if found.trouble is not None:
-            return self._act(found.trouble, found.loss, epoch, step, steps, metrics)
+        if found.problem is not None:
+            return self._act(found.problem, found.loss, epoch, step, steps, metrics)
         # At the end of an epoch the evaluation has a word too.
         if found.sound and not ended:
             self._keep(epoch, step)
@@ -121,7 +130,7 @@ class GuardRunner:
     def grown(self, epoch: int, steps: int) -> Repaired | None:
         """The evaluation after an epoch gave a loss that is not finite."""
         what = "the loss of the evaluation is not finite, the weights have grown without bounds"
-        return self._act(Trouble("not-finite", what), None, epoch, steps, steps, Metrics(skipped=MANY))
+        return self._act(Problem("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
 
     def end_epoch(self, epoch: int) -> None:
         """``epoch`` epochs are over."""
@@ -149,31 +158,30 @@ class GuardRunner:
         return self.model.class_maps(self.sample)
 
     def _act(
-        self, trouble: Trouble, loss: float | None, epoch: int, step: int, steps: int, metrics: Metrics
+        self, problem: Problem, loss: float | None, epoch: int, step: int, steps: int, metrics: Metrics
     ) -> Repaired | None:
         guard, state = self.guard, self.guard.state
-        what = trouble.what
-        if trouble.classes and len(trouble.classes) < guard.classes:
-            what += f" ({', '.join(self.class_names[k] for k in trouble.classes)})"
+        what = problem.text
+        if problem.classes and len(problem.classes) < guard.classes:
+            what += f" ({', '.join(self.class_names[k] for k in problem.classes)})"
         done = epoch * steps + step
-        decision = guard.decide(trouble, 1 - done / (self.recipe.epochs * steps))
-        hopeless = trouble.kind == "not-finite" and (metrics.skipped >= MANY or not metrics.examples)
-        if decision is None or (decision.action == "ignored" and hopeless):
+        decision = guard.decide(problem, 1 - done / (self.recipe.epochs * steps))
+        if decision is None or (decision.action == "ignored" and is_hopeless(problem.type, metrics)):
             raise TrainingFailed(f"epoch {epoch + 1}, step {step}: {what}; {self._tried()}; next: {self._next()}")
-        known = any((event.trouble, event.classes) == (trouble.kind, trouble.classes) for event in state.events)
+        known = any((event.trouble, event.classes) == (problem.type, problem.classes) for event in state.events)
         if decision.action == "ignored" and known:
             return None
         if decision.action == "started again" and self.first_weights is None:
             decision = Decision("rolled back", decision.rate)
         state.rate *= decision.rate
-        to, words = self._carry_out(decision, trouble, (epoch, step), ended=step == steps)
+        to, words = self._carry_out(decision, problem, (epoch, step), ended=step == steps)
         event = Event(
             epoch=epoch + 1,
             step=step,
             place=round(done / steps, 4),
-            trouble=trouble.kind,
+            trouble=problem.type,
             what=what,
-            classes=trouble.classes,
+            classes=problem.classes,
             action=decision.action,
             done=words,
             back_to=round(to[0] + to[1] / steps, 4),
@@ -184,7 +192,7 @@ class GuardRunner:
         return Repaired(event, to, decision.action in ("rolled back", "started again"))
 
     def _carry_out(
-        self, decision: Decision, trouble: Trouble, place: tuple[int, int], *, ended: bool
+        self, decision: Decision, problem: Problem, place: tuple[int, int], *, ended: bool
     ) -> tuple[tuple[int, int], str]:
         """Where training goes on, and what was done."""
         state = self.guard.state
@@ -195,12 +203,11 @@ class GuardRunner:
             case "went on":
                 if not self.guard.maps:
                     self._keep(*place)
-                left_out = trouble.kind == "update-left-out"
-                return place, "the update was left out" if left_out else "too few steps for a repair"
+                return place, reason_to_continue(problem.type)
             case "reopened":
                 assert self.network is not None
                 draw = np.random.Generator(np.random.Philox(key=[self.recipe.seed, 2**62 + len(state.events)]))
-                opened, words = reopen(self.model.training_state(), self.network, trouble.classes, self._outputs, draw)
+                opened, words = reopen(self.model.training_state(), self.network, problem.classes, self._outputs, draw)
                 self.model.load_training_state(opened)
                 state.tally.dead = []
                 if not ended:  # the evaluation, which comes now, may find that there is nothing to go back to here
@@ -233,7 +240,7 @@ class GuardRunner:
     def _tried(self) -> str:
         if self.recipe.on_trouble != "repair":
             return f"tried: nothing, since on_trouble is {self.recipe.on_trouble}"
-        tried = [event for event in self.guard.state.events if event.action not in ("went on", "ignored")]
+        tried = [event for event in self.guard.state.events if is_repair(event.action)]
         return "tried: " + ", then ".join(f"{event.action} at epoch {event.epoch} ({event.done})" for event in tried)
 
     def _next(self) -> str:
