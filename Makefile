@@ -3,7 +3,7 @@ ARGS ?=
 # The address of an index that has CPU builds of PyTorch: smaller by gigabytes, and all that a machine without a GPU uses.
 TORCH_INDEX ?=
 
-# What test-frameworks tries, each in an environment of its own: FRAMEWORKS='jax' tries one.
+# What test-frameworks tries, each in a separate environment: FRAMEWORKS='jax' tries one.
 FRAMEWORKS ?= tensorflow jax mxnet
 MXNET_PYTHON ?= $(PYTHON)
 
@@ -13,7 +13,7 @@ DEV := .venv/.dev-installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet --quiet) \
 	--constraint constraints.txt
 
-# An environment that was left half installed, or that was moved (it holds absolute paths), is made anew.
+# An environment that was left half installed, or that was moved (it holds absolute paths), is made again.
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
@@ -65,11 +65,12 @@ $(FRAMEWORKS:%=test-on-%): test-on-%: $(DEV) .venv-%/.installed
 		.venv-$*/bin/python -m pytest -p no:cacheprovider -q tests/conformance $(ALSO_$*) '$(GOLDEN)[$*]' \
 		--backend $* --torch-python $(BIN)/python $(ARGS)
 
-lint: $(DEV) ## style, types, and the direction of imports
+lint: $(DEV) ## style, types, the direction of imports, and the words of the texts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tools/wordlist.py
 
 docs: $(DEV) ## the documentation site, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html

@@ -1,4 +1,4 @@
-"""``mlpconv`` and ``python -m mlpconv``: run a command; a user's mistake ends in one message and its exit code."""
+"""``mlpconv`` and ``python -m mlpconv``: run a command; a user error prints one message and sets the exit code."""
 
 import errno
 import logging
@@ -19,22 +19,21 @@ def main() -> None:
         try:
             app()
         finally:
-            # Here and not at exit, where Python can only complain.
+            # Flush here: an error while Python exits could not be handled.
             sys.stdout.flush()
     except MlpconvError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(
-            f"error: {error.filename or 'the output'}: cannot be written: {error.strerror}; make room", file=sys.stderr
-        )
+        name = error.filename or "the output"
+        print(f"error: {name}: cannot be written: {error.strerror}; free some space", file=sys.stderr)
         sys.exit(2)
 
 

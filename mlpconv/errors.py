@@ -1,58 +1,67 @@
-"""The errors that a user can cause, each with the exit code of the command that meets it."""
+"""Errors that users can cause and fix. Each sets the exit code of the command that it ends."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class MlpconvError(Exception):
-    """Something the user can mend. The message says the place, what was received and what to do."""
+    """An error that the user can fix. The message names where it occurred, what was received and what to do."""
 
     exit_code = 2
 
 
 class NetworkError(MlpconvError, ValueError):
-    """A network that cannot exist: a window larger than its map, a name used twice, an unknown layer."""
+    """A network that is not valid: a kernel larger than its input, a duplicate name, an unknown layer."""
 
 
 class DataError(MlpconvError):
-    """Data that cannot be found, read or trusted."""
+    """Data that cannot be found, read or verified."""
 
 
 class RecipeError(MlpconvError):
-    """A recipe, or a value given for one of its fields, that cannot be carried out."""
+    """A recipe, or the value of one of its fields, that is not valid."""
 
 
 class PrecisionError(RecipeError):
-    """A precision in which this machine cannot compute."""
+    """A precision that this machine cannot compute in."""
 
 
 class RunError(MlpconvError):
-    """A run directory that is missing, foreign, incomplete or in use."""
+    """A run directory that is missing, incomplete, in use, or not a run directory."""
 
 
 class WeightsError(MlpconvError):
-    """Weights that do not belong to the network they were given to, or are not finite."""
+    """Weights that do not match their network, or are not finite."""
 
 
 class MissingDependency(MlpconvError):
-    """An optional package that is not installed; the message names what brings it."""
+    """An optional package that is not installed; the message names the command that installs it."""
 
 
 class TrainingFailed(MlpconvError):
-    """A training run that could not be brought to an end."""
+    """A training run that could not be completed."""
 
     exit_code = 3
 
 
 class BenchmarkFailed(MlpconvError):
-    """A benchmark of which one contender could not be run to its end."""
+    """A benchmark in which a contender could not be completed."""
 
     exit_code = 3
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that does not exist: what was given, the nearest, and all of them."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}"
+    """The message for an unknown name.
+
+    Args:
+        kind: What is named, such as ``model``.
+        name: The name received.
+        known: The names that exist; the message lists them all and suggests the most similar one.
+
+    Returns:
+        A message such as ``unknown model 'nim'; did you mean 'nin'? known: nin, nin_28``.
+    """
+    names = list(known)
+    similar = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {similar[0]!r}? " if similar else ""
+    return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"

@@ -1,10 +1,10 @@
-"""Quantities and names as one says them, for terminals and pages alike."""
+"""Quantities and file names as text, for terminals and pages."""
 
 import os
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as one says them: 42 s, 3 min 5 s, 5 h 24 min."""
+    """Seconds as text: 4.2 s, 42 s, 3 min 5 s, 5 h 24 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -16,7 +16,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(count: float, unit: str = "") -> str:
-    """A large count in three digits: 1.99 M, 762 M, 1.52 G."""
+    """A large count with three digits and a unit: 1.99 M, 762 M, 1.52 G."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             value = count / size
@@ -26,7 +26,7 @@ def format_count(count: float, unit: str = "") -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Bytes as one says them: 7.60 MiB."""
+    """Bytes as text: 512 B, 7.60 MiB."""
     value, unit = float(count), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":
@@ -36,6 +36,6 @@ def format_bytes(count: int) -> str:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    """A file's name as one can print it: what is no printable text stands escaped."""
+    """A file name with characters that cannot be printed escaped."""
     text = os.fspath(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlpconv.arch.cost import count
 from mlpconv.bench import recipe as benchmark
+from mlpconv.bench.provenance import markdown_table, provenance_line
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import RECIPES
 
@@ -20,14 +21,14 @@ def measure(
     ``test_accuracy`` and ``seconds`` of a recipe are medians over its seeds; seconds run from the start of reading the
     data to the end of the last evaluation, new starts included. Raises BenchmarkFailed as ``bench recipe``.
     """
-    lines, surroundings = [], {}
+    lines, shared = [], {}
     for name in recipes:
         found = benchmark.measure(name, seeds, runs, lambda line, name=name: progress(f"{name}, {line}"))
         config = Run(benchmark.place(runs, name, 0)).config
         network = config.make_network()
         target = RECIPES[name].target if name in RECIPES else None
         accuracy = found["median"]["test_accuracy"]
-        surroundings = {key: found[key] for key in ("hardware", "precision", "versions", "date")}
+        shared = {key: found[key] for key in ("hardware", "precision", "versions", "date")}
         lines.append(
             {
                 "recipe": name,
@@ -42,7 +43,7 @@ def measure(
             }
         )
     command = f"mlpconv bench accuracy {' '.join(recipes)} --seeds {seeds}"
-    return {"format": 1, "recipes": lines, **surroundings, "command": command}
+    return {"format": 1, "recipes": lines, **shared, "command": command}
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -67,24 +68,14 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page, with every seed."""
-    has = result["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         "# Accuracy and time of the recipes",
         "",
-        "Medians over seeds. Training looks at no test image; a run's test accuracy is that after its last epoch.",
+        "Medians over seeds. Training uses no test images; a run's test accuracy is that after its last epoch.",
         "",
-        "| " + " | ".join(TITLES) + " |",
-        "|" + " --- |" * len(TITLES),
-        *("| " + " | ".join(row) + " |" for row in rows(result)),
+        *markdown_table(TITLES, rows(result), left=(0, 1)),
     ]
     for line in result["recipes"]:
-        lines += ["", f"## {line['recipe']}", "", "| " + " | ".join(benchmark.TITLES) + " |"]
-        lines += ["|" + " --- |" * len(benchmark.TITLES)]
-        lines += ["| " + " | ".join(row) + " |" for row in benchmark.rows(line)]
-    lines += [
-        "",
-        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
-        f"{result['precision']}; {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"## {line['recipe']}", ""]
+        lines += markdown_table(benchmark.TITLES, benchmark.rows(line), left=(len(benchmark.TITLES) - 1,))
+    return "\n".join([*lines, "", provenance_line(result), ""])

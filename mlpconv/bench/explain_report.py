@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.bench.explain import OURS
+from mlpconv.bench.provenance import markdown_table, provenance_list
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,13 +61,12 @@ def setting(result: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """The whole result as a page."""
-    has = result["hardware"]
     lines = [
         "# How faithful class maps are",
         "",
         setting(result) + ".",
         "",
-        *("| " + " | ".join(row) + " |" for row in [TITLES, ("---", *["---:"] * (len(TITLES) - 1)), *rows(result)]),
+        *markdown_table(TITLES, rows(result)),
         "",
         "![deletion and insertion](explain.png)",
         "",
@@ -74,10 +74,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         f"Gate: {gate(result)}",
         "",
-        f"- command: `{result['command']}`",
-        f"- hardware: {has['processor']}, {has['cpus']} processors, {result['precision']}; {has['platform']}",
-        f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- date: {result['date']}",
+        *provenance_list(result),
         "",
     ]
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mlpconv.bench.provenance import provenance_line
+
 
 def lines(result: dict[str, Any]) -> list[str]:
     """What was measured, a sentence a line."""
@@ -36,9 +38,7 @@ def gates(result: dict[str, Any]) -> list[str]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    has = result["hardware"]
     made = f", {result['generated']:,} generated JPEG files of 32×32" if result["generated"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return "\n".join(
         [
             f"# A folder of images{made}",
@@ -49,8 +49,7 @@ def markdown(result: dict[str, Any]) -> str:
             "",
             *(f"- {line}" for line in gates(result)),
             "",
-            f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs; "
-            f"{has['platform']}; {versions}.",
+            provenance_line(result),
             "",
         ]
     )

@@ -11,7 +11,7 @@ from mlpconv.bench import images
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.forecast_case import Job
-from mlpconv.bench.where import surroundings
+from mlpconv.bench.provenance import provenance
 from mlpconv.models import model_entry
 
 FORMAT = 1
@@ -107,6 +107,5 @@ def summarize(times: list[dict[str, Any]], memory: list[dict[str, Any]], setting
         {"name": name, "value": value, "bound": bound, "below": True, "passed": value < bound}
         for name, value, bound in worst
     ]
-    place = surroundings()
     about = {"format": FORMAT, "benchmark": "forecast", "time": times, "memory": memory, "gates": gates}
-    return about | {"settings": settings} | place
+    return about | {"settings": settings} | provenance()

@@ -4,6 +4,7 @@ from typing import Any
 
 from mlpconv.bench import report
 from mlpconv.bench.forecast import error
+from mlpconv.bench.provenance import markdown_table, provenance_list
 
 TIME_TITLES = ("network", "batch", "precision", "images", "predicted s", "measured s", "error", "forecast took s")
 MEMORY_TITLES = (
@@ -75,8 +76,7 @@ def markdown(result: dict[str, Any]) -> str:
     """The whole result of `bench forecast` as a page."""
     lines = ["# Forecast", "", "What was predicted before the first step, and what it then was.", ""]
     for titles, rows in ((TIME_TITLES, time_rows(result)), (MEMORY_TITLES, memory_rows(result))):
-        lines += [_line(titles), _line(["---:" if index > 2 else "---" for index in range(len(titles))])]
-        lines += [*map(_line, rows), ""]
+        lines += [*markdown_table(titles, rows, left=(0, 1, 2)), ""]
     lines += [f"- {note}" for note in NOTES]
     return "\n".join([*lines, "", *_ending(result)])
 
@@ -101,23 +101,12 @@ def overhead_markdown(result: dict[str, Any]) -> str:
     return "\n".join(["# What progress, plan, notebook and report cost", "", *facts, "", *_ending(result)])
 
 
-def _line(cells: Any) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _ending(result: dict[str, Any]) -> list[str]:
-    hardware, versions = result["hardware"], result["versions"]
-    memory = f", {hardware['memory_bytes'] / 2**30:.0f} GiB" if hardware["memory_bytes"] else ""
-    bfloat16 = "with" if hardware["bfloat16"] else "without"
     return [
         "Gates:",
         "",
         *(f"- {line}" for line in report.gates(result)),
         "",
-        f"- command: `{result['command']}`",
-        f"- hardware: {hardware['processor']}, {hardware['cpus']} processors {bfloat16} bfloat16{memory}; "
-        f"{hardware['platform']}",
-        f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
-        f"- date: {result['date']}",
+        *provenance_list(result),
         "",
     ]

@@ -3,8 +3,6 @@
 Ratios are taken within each round, and the medians of the rounds are told.
 """
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import msgspec
 
 from mlpconv.bench.contest import Job, run_contender
+from mlpconv.bench.provenance import markdown_table, provenance, provenance_line
 from mlpconv.errors import BenchmarkFailed, MlpconvError, unknown
-from mlpconv.runs.run import environment
 
 FORMAT = 1
 OWN = {
@@ -57,7 +55,7 @@ def measure(
     """
     for name in only or ():
         if name not in OWN:
-            raise MlpconvError(f"--only {name}: {unknown('framework', name, OWN)}")
+            raise MlpconvError(f"--framework {name}: {unknown('framework', name, OWN)}")
     data = run_contender("mlpconv.bench.images", job, name="data")["data"]
     done: dict[str, list[dict[str, Any]]] = {name: [] for name in only or OWN}
     missing: dict[str, str] = {}
@@ -90,8 +88,7 @@ def summarize(
     done: Mapping[str, list[dict[str, Any]]], job: Job, data: str, rounds: int, missing: Mapping[str, str]
 ) -> dict[str, Any]:
     """The result of all rounds."""
-    surroundings = environment()
-    versions = {name: surroundings["versions"][name] for name in ("mlpconv", "python", "numpy")}
+    versions: dict[str, str] = {}
     frameworks = {}
     for name, pairs in done.items():
         if not pairs:
@@ -127,10 +124,7 @@ def summarize(
             "threads": job.threads,
             "images": data,
         },
-        "hardware": {key: surroundings[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},
-        "versions": versions,
-        "date": surroundings["date"],
-        "command": shlex.join(["mlpconv", *sys.argv[1:]]),
+        **provenance(versions, packages=("mlpconv", "python", "numpy")),
     }
 
 
@@ -163,17 +157,16 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    table = [f"| {' | '.join(TITLES)} |", "| --- | ---: | ---: | ---: | --- |"]
-    table += [f"| {' | '.join(row)} |" for row in rows(result)]
-    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     lines = [
         "# `mlpconv bench frameworks`",
         "",
         setting(result) + ".",
         "",
-        *table,
+        *markdown_table(TITLES, rows(result), left=(0, 4)),
         "",
-        *(f"- {n}" for n in notes(result)),
+        *(f"- {note}" for note in notes(result)),
+        "",
+        provenance_line(result),
+        "",
     ]
-    lines += ["", f"Command: `{result['command']}`, {result['date']}; {versions}.", ""]
     return "\n".join(lines)

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlpconv.jobs.session import Session
+from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.runs.run import environment
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
@@ -20,19 +23,20 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
 
     The time is taken within the run itself, so nothing else has to be alike in two runs.
     """
-    session = Session(change(get_recipe(recipe), {"epochs": epochs}), recipe_name=Path(recipe).stem)
+    changed = change(get_recipe(recipe), {"epochs": epochs})
+    prepared = prepare(Request(recipe=changed, recipe_name=Path(recipe).stem))
     seconds = []
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
-        recorder = session.run(Path(folder) / "run")
-        for event in recorder:
+        execution = execute(prepared, Path(folder) / "run")
+        for event in execution:
             if isinstance(event, EpochEnded):
                 seconds.append(event.seconds)
                 progress(
-                    f"epoch {event.epoch + 1}: {event.seconds:.1f} s, the guard so far {recorder.watch.seconds:.2f} s"
+                    f"epoch {event.epoch + 1}: {event.seconds:.1f} s, the guard so far {execution.guard.seconds:.2f} s"
                 )
-    guard, total = recorder.watch.seconds, sum(seconds)
-    config = session.config
-    surroundings = environment(session.backend.describe_device(config.device))
+    guard, total = execution.guard.seconds, sum(seconds)
+    job = prepared.job
+    here = environment(prepared.backend.describe_device(job.device))
     return {
         "format": 1,
         "recipe": recipe,
@@ -41,11 +45,11 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "guard_seconds": guard,
         "share": guard / total,
         "gate": {"bound": BOUND, "passed": guard / total < BOUND},
-        "repairs": recorder.watch.guard.state.repairs,
-        "precision": config.precision,
-        "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
-        "versions": surroundings["versions"],
-        "date": surroundings["date"],
+        "repairs": execution.guard.guard.state.repairs,
+        "precision": job.precision,
+        "hardware": hardware(here, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "versions": here["versions"],
+        "date": here["date"],
         "command": f"mlpconv bench guard {recipe} --epochs {epochs}",
     }
 
@@ -66,16 +70,5 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    has = result["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    lines = [
-        "# What the guard costs",
-        "",
-        "| " + " | ".join(TITLES) + " |",
-        "|" + " --- |" * len(TITLES),
-        *("| " + " | ".join(row) + " |" for row in rows(result)),
-        "",
-        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
-        f"{result['precision']}; {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+    table = markdown_table(TITLES, rows(result))
+    return "\n".join(["# What the guard costs", "", *table, "", provenance_line(result), ""])

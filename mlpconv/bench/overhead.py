@@ -6,7 +6,7 @@ from typing import Any
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.overhead_case import Job
-from mlpconv.bench.where import surroundings
+from mlpconv.bench.provenance import provenance
 
 FORMAT = 1
 BOUND = 0.01
@@ -55,5 +55,5 @@ def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
             "precision": found["precision"],
             "data": job.data,
         },
-        **surroundings(),
+        **provenance(),
     }

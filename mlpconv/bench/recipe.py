@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
 from mlpconv.errors import BenchmarkFailed, RunError
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import get_recipe
@@ -37,7 +38,7 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
         rows.append(_row(Run(path)))
         progress(f"seed {seed}: test accuracy {rows[-1]['test_accuracy']:.4f} in {rows[-1]['seconds']:.0f} s")
     first = Run(place(runs, recipe, 0))
-    surroundings = first.environment
+    trained_in = first.environment
     middle = {key: median(row[key] for row in rows) for key in ("test_accuracy", "seconds", "examples_per_second")}
     held = [row["validation_accuracy"] for row in rows]
     middle["validation_accuracy"] = None if None in held else median(held)
@@ -47,12 +48,10 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
         "seeds": rows,
         "median": middle,
         "lowest_test_accuracy": min(row["test_accuracy"] for row in rows),
-        "hardware": {
-            key: surroundings.get(key) for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")
-        },
+        "hardware": hardware(trained_in),
         "precision": first.config.precision,
-        "versions": surroundings.get("versions", {}),
-        "date": surroundings.get("date"),
+        "versions": trained_in.get("versions", {}),
+        "date": trained_in.get("date"),
         "command": f"mlpconv bench recipe {recipe} --seeds {seeds}",
     }
 
@@ -118,18 +117,7 @@ def summary(result: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page."""
-    has = result["hardware"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    lines = [
-        f"# Recipe {result['recipe']}",
-        "",
-        summary(result) + ".",
-        "",
-        "| " + " | ".join(TITLES) + " |",
-        "|" + " --- |" * len(TITLES),
-        *("| " + " | ".join(row) + " |" for row in rows(result)),
-        "",
-        f"Command: `{result['command']}`; {result['date']}; {has['processor']}, {has['cpus']} CPUs, "
-        f"{result['precision']}; {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+    table = markdown_table(TITLES, rows(result), left=(len(TITLES) - 1,))
+    return "\n".join(
+        [f"# Recipe {result['recipe']}", "", summary(result) + ".", "", *table, "", provenance_line(result), ""]
+    )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mlpconv.bench import train
+from mlpconv.bench.provenance import markdown_table, provenance_list
 
 Row = tuple[str, str, str, str]
 TITLES: Row = ("contender", "images/s", "× d2l", "min–max")
@@ -81,17 +82,13 @@ def setting(result: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """The whole result as a page."""
-    hardware, versions = result["hardware"], result["versions"]
-    memory = f", {hardware['memory_bytes'] / 2**30:.0f} GiB" if hardware["memory_bytes"] else ""
-    bfloat16 = "with" if hardware["bfloat16"] else "without"
-    table = [TITLES, ("---", "---:", "---:", "---:"), *rows(result)]
     return "\n".join(
         [
             "# Training speed",
             "",
             f"Images a second of training {setting(result)}.",
             "",
-            *("| " + " | ".join(row) + " |" for row in table),
+            *markdown_table(TITLES, rows(result)),
             "",
             *(f"- {line}" for line in facts(result)),
             "",
@@ -99,11 +96,7 @@ def markdown(result: dict[str, Any]) -> str:
             "",
             *(f"- {line}" for line in gates(result)),
             "",
-            f"- command: `{result['command']}`",
-            f"- hardware: {hardware['processor']}, {hardware['cpus']} processors {bfloat16} bfloat16{memory}; "
-            f"{hardware['platform']}",
-            f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
-            f"- date: {result['date']}",
+            *provenance_list(result),
             "",
         ]
     )

@@ -13,7 +13,7 @@ import msgspec
 
 from mlpconv.bench import images, peak
 from mlpconv.bench.contest import Job, run_contender
-from mlpconv.bench.where import surroundings
+from mlpconv.bench.provenance import provenance
 from mlpconv.errors import RecipeError
 from mlpconv.models import create_model
 
@@ -145,7 +145,7 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
             "device": first["ours"]["device"],
             "peak_size": job.peak_size,
         },
-        **surroundings(versions),
+        **provenance(versions),
     }
     return result | {"gates": [_judge(gate, result) for gate in GATES]}
 

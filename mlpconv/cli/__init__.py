@@ -1,25 +1,42 @@
-"""The command line. Each command composes what the rooms below compute; nothing heavy is imported before it is
-needed."""
+"""The command line: one module per command. Nothing heavy is imported before a command needs it."""
 
 from typing import Annotated
 
 import typer
 
-from mlpconv.cli import bench, convert, data, doctor, explain, network, recipes, report, study, train, tune, use
+from mlpconv.cli import (
+    bench,
+    compare,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    models,
+    predict,
+    recipes,
+    report,
+    runs,
+    study,
+    summary,
+    train,
+    tune,
+)
+from mlpconv.cli.deprecated import command_class
 from mlpconv.version import __version__
 
 app = typer.Typer(
     name="mlpconv",
     help="Network in Network: learn it, train it fast and reliably, explain it, ship it.",
-    epilog="Begin with: mlpconv train",
+    epilog="Start with: mlpconv train",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"mlpconv {__version__}")
         raise typer.Exit
 
@@ -27,7 +44,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -35,20 +52,20 @@ def _main(
 
 for command in (
     train.train,
-    use.evaluate,
-    use.predict,
+    evaluate.evaluate,
+    predict.predict,
     explain.explain,
-    use.runs,
+    runs.runs,
     report.report,
-    report.compare,
+    compare.compare,
     study.study,
     tune.tune,
-    network.summary,
-    network.models,
+    summary.summary,
+    models.models,
     recipes.recipes,
     convert.convert,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(cls=command_class(command))(command)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

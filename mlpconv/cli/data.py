@@ -1,10 +1,11 @@
-"""``mlpconv data``: the known data sets, where they are here, and what they look like."""
+"""``mlpconv data``: list, download, show and check data sets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
+from mlpconv.cli.options import DataDir
 from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, warn, write_file
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_bytes
@@ -12,23 +13,24 @@ from mlpconv.formatting import format_bytes
 if TYPE_CHECKING:
     from mlpconv.data import Location
 
-app = Typer(help="Data sets: list them, get them, show and check what is in them.", no_args_is_help=True)
+app = Typer(help="List, download, show and check data sets.", no_args_is_help=True)
 
-_MOST_CLASSES, _MOST_LINES = 50, 20
+MAX_LISTED_CLASSES = 50
+MAX_LISTED_FILES = 20
 
-Name = Annotated[str, Argument(metavar="NAME", help="A data set of `mlpconv data list`.")]
+Name = Annotated[str, Argument(metavar="NAME", help="A data set listed by `mlpconv data list`.")]
 
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """List the known data sets and where they are on this machine. Nothing is downloaded.
+    """List the known data sets and their location on this machine, without downloading anything.
 
     Example: mlpconv data list
     """
     from mlpconv.arch.shapes import show
     from mlpconv.data import dataset_source, find_dataset, list_datasets
 
-    found = [(dataset_source(name), find_dataset(name)) for name in list_datasets()]
+    sources = [(dataset_source(name), find_dataset(name)) for name in list_datasets()]
     if json:
         print_json(
             [
@@ -41,10 +43,10 @@ def list_(json: Json = False) -> None:
                     "class_names": source.class_names,
                     "licence": source.licence,
                     "citation": source.citation,
-                    "path": place and str(place.path),
-                    "origin": place and place.origin,
+                    "path": location and str(location.path),
+                    "origin": location and location.origin,
                 }
-                for source, place in found
+                for source, location in sources
             ]
         )
         return
@@ -54,7 +56,7 @@ def list_(json: Json = False) -> None:
         Column("test", True),
         Column("image"),
         Column("classes", True),
-        Column("what and where"),
+        Column("title, license and location"),
     ]
     rows = [
         [
@@ -63,14 +65,14 @@ def list_(json: Json = False) -> None:
             f"{source.counts[1]:,}",
             show(_channels_first(source.image_shape)),
             str(len(source.class_names)),
-            f"{source.title}; licence: {source.licence}; {_where(source.name, place)}",
+            f"{source.title}; license: {source.licence}; {_location(source.name, location)}",
         ]
-        for source, place in found
+        for source, location in sources
     ]
     table(columns, rows, flowing=True)
     next_steps(
-        ("mlpconv data show fashion-mnist", "a picture of samples from each class"),
-        ("mlpconv train --data digits", "train on one; what is not here is fetched"),
+        ("mlpconv data show fashion-mnist", "draw samples of each class"),
+        ("mlpconv train --data digits", "train on a data set, downloading it if needed"),
     )
 
 
@@ -79,12 +81,12 @@ def _channels_first(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _where(name: str, place: "Location | None") -> str:
-    return f"in {place.path} ({place.origin})" if place else f"not here: {remedy(name)}"
+def _location(name: str, location: "Location | None") -> str:
+    return f"in {location.path} ({location.origin})" if location else f"not here: {install_command(name)}"
 
 
-def remedy(name: str) -> str:
-    """How one comes by a data set that is not here."""
+def install_command(name: str) -> str:
+    """The command to run to get a data set."""
     from mlpconv.data import dataset_source
 
     source = dataset_source(name)
@@ -95,22 +97,23 @@ def remedy(name: str) -> str:
 def get(
     name: Name,
     directory: Annotated[
-        Path | None, Option(help="Put the files into this directory (in one of the data set's name), not the cache.")
+        Path | None,
+        Option(help="Directory to store the data set in, in a subdirectory of its name; by default the cache."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make sure that a data set is on this machine, whole and verified; fetch it where it is not.
+    """Make sure that a data set is on this machine and verified; download it if necessary.
 
     Example: mlpconv data get fashion-mnist
     """
     from mlpconv.data import get_dataset
 
     with Download() as progress:
-        place = get_dataset(name, into=directory, progress=progress)
+        location = get_dataset(name, into=directory, progress=progress)
     if json:
-        print_json({"name": name, "path": str(place.path), "origin": place.origin})
+        print_json({"name": name, "path": str(location.path), "origin": location.origin})
         return
-    say(f"{name}: whole and verified in {place.path}, from {place.origin}")
+    say(f"{name}: complete and verified in {location.path}, from {location.origin}")
     option = f" --data-dir {directory}" if directory else ""
     next_steps((f"mlpconv train --data {name}{option}", "train on it"))
 
@@ -119,13 +122,13 @@ def get(
 def show(
     name: Name,
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="The picture.  [default: NAME.png]", show_default=False)
+        Path | None, Option(metavar="FILE", help="PNG file to write.  [default: NAME.png]", show_default=False)
     ] = None,
-    split: Annotated[str, Option(help="train or test.")] = "train",
-    seed: Annotated[int, Option(min=0, help="Chooses the images.")] = 0,
-    data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
+    split: Annotated[str, Option(help="Split of the data set: train or test.")] = "train",
+    seed: Annotated[int, Option(min=0, help="Seed for the choice of images.")] = 0,
+    data_dir: DataDir = None,
 ) -> None:
-    """Draw samples of each class with its name, as a PNG.
+    """Draw samples of each class with their names, as a PNG file.
 
     Example: mlpconv data show fashion-mnist
     """
@@ -134,14 +137,14 @@ def show(
     from mlpconv.data import dataset_source, load_dataset, sample_sheet
 
     if split not in ("train", "test"):
-        raise DataError(f"--split {split}: a data set has the splits train and test")
+        raise DataError(f"--split {split}: expected train or test")
     source = dataset_source(name)
     with Download() as progress:
         splits = load_dataset(source, directory=data_dir, progress=progress)
-    picture = io.BytesIO()
-    sample_sheet(splits.train if split == "train" else splits.test, seed=seed).savefig(picture, format="png")
+    png = io.BytesIO()
+    sample_sheet(splits.train if split == "train" else splits.test, seed=seed).savefig(png, format="png")
     path = out or Path(f"{name}.png")
-    write_file(path, picture.getvalue(), "--out")
+    write_file(path, png.getvalue(), "--out")
     say(str(path))
 
 
@@ -149,39 +152,44 @@ def show(
 def check(
     directory: Annotated[Path, Argument(metavar="DIR", help="A folder of images, or a CSV file of path and label.")],
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="The sample sheet.  [default: DIR-samples.png]", show_default=False)
+        Path | None,
+        Option(metavar="FILE", help="PNG file for samples.  [default: DIR-samples.png]", show_default=False),
     ] = None,
-    image_size: Annotated[int | None, Option(min=1, help="The side in pixels that training will take.")] = None,
-    fit: Annotated[str, Option(help="squash, crop or pad: how images become square.")] = "squash",
-    strict: Annotated[bool, Option("--strict", help="Fail where anything in it cannot be used.")] = False,
-    follow_links: Annotated[bool, Option("--follow-links", help="Also links that lead out of the folder.")] = False,
+    image_size: Annotated[
+        int | None, Option(min=1, help="Side in pixels to resize images to; by default what training would choose.")
+    ] = None,
+    fit: Annotated[str, Option(help="How to make images square: squash, crop or pad.")] = "squash",
+    strict: Annotated[bool, Option("--strict", help="Fail if any file cannot be used.")] = False,
+    follow_links: Annotated[
+        bool, Option("--follow-links", help="Follow symbolic links that point outside the folder.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Look at your own images before training: counts, sizes, what is unreadable, duplicate or uneven; a sample sheet.
+    """Check your own images before training: counts, sizes, unreadable files, duplicates, class balance, samples.
 
-    Every image is decoded, into the cache from which training will take it.
+    Every image is decoded into the cache that training reads from.
 
     Example: mlpconv data check photos
     """
     import io
 
     from mlpconv.data import sample_sheet
-    from mlpconv.data.folders.check import check as look
+    from mlpconv.data.folders.check import check as check_folder
     from mlpconv.data.folders.folder import scan_folder
     from mlpconv.training.automatic import choose_model
 
     if fit not in ("squash", "crop", "pad"):
-        raise DataError(f"--fit {fit}: images become square by squash, crop or pad")
+        raise DataError(f"--fit {fit}: expected squash, crop or pad")
     with Download() as progress:
         folder = scan_folder(directory, strict=strict, follow_links=follow_links, progress=progress)
         choice = choose_model(folder.typical_side)
         preprocess = folder.preprocess(image_size or choice.image_size, fit)
         loaded = folder.load(preprocess, progress)
-    report = look(loaded, preprocess, f"{choice.model} at {choice.image_size}×{choice.image_size}")
-    picture = io.BytesIO()
-    sample_sheet(loaded.splits.train).savefig(picture, format="png")
+    report = check_folder(loaded, preprocess, f"{choice.model} at {choice.image_size}×{choice.image_size}")
+    png = io.BytesIO()
+    sample_sheet(loaded.splits.train).savefig(png, format="png")
     path = out or Path(f"{directory.resolve().stem}-samples.png")
-    write_file(path, picture.getvalue(), "--out")
+    write_file(path, png.getvalue(), "--out")
     if json:
         print_json(report | {"sheet": str(path)})
         return
@@ -194,10 +202,12 @@ def _print_check(report: dict[str, Any]) -> None:
     splits = [split for split, count in report["images"].items() if count]
     say(f"{report['path']}: {sum(report['images'].values()):,} images ({report['layout']})\n")
     columns = [Column("class"), *(Column(split, True) for split in splits)]
-    rows = [[each["name"], *(f"{each[split]:,}" for split in splits)] for each in report["classes"][:_MOST_CLASSES]]
+    rows = [
+        [each["name"], *(f"{each[split]:,}" for split in splits)] for each in report["classes"][:MAX_LISTED_CLASSES]
+    ]
     table(columns, [*rows, ["all", *(f"{report['images'][split]:,}" for split in splits)]], total=True)
-    if len(report["classes"]) > _MOST_CLASSES:
-        say(f"… {len(report['classes']):,} classes in all; --json lists them")
+    if len(report["classes"]) > MAX_LISTED_CLASSES:
+        say(f"… {len(report['classes']):,} classes in total; --json lists all")
     sizes = report["sizes"]
     low, high = ("×".join(map(str, sizes[key])) for key in ("smallest", "largest"))
     say(
@@ -210,35 +220,34 @@ def _print_check(report: dict[str, Any]) -> None:
         say(f"note      {note}")
     for key, lines in (
         ("skipped", [f"{each['path']}: {each['reason']}" for each in report["skipped"]]),
-        ("twice", [" = ".join(each["files"]) for each in report["duplicates"]]),
+        ("duplicate", [" = ".join(each["files"]) for each in report["duplicates"]]),
     ):
-        for line in lines[:_MOST_LINES]:
-            say(f"{key:<10}{line}")
-        if len(lines) > _MOST_LINES:
-            say(f"          … and {len(lines) - _MOST_LINES:,} more; --json lists them")
+        for line in lines[:MAX_LISTED_FILES]:
+            say(f"{key:<9} {line}")
+        if len(lines) > MAX_LISTED_FILES:
+            say(f"          … and {len(lines) - MAX_LISTED_FILES:,} more; --json lists all")
     for line in report["warnings"]:
         warn(f"warning   {line}")
 
 
 @app.command()
 def clean(
-    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be removed.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be removed, and remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove the decoded images of folders from the cache. Nothing is lost: the next training decodes them anew.
+    """Remove the decoded images of folders from the cache; the next training decodes them again.
 
     Example: mlpconv data clean
     """
     from mlpconv.data.folders.cache import clean as remove
     from mlpconv.data.folders.cache import entries, folders_directory
 
-    found = entries() if dry_run else remove()
-    total = sum(entry.bytes for entry in found)
+    removed = entries() if dry_run else remove()
+    total = sum(entry.bytes for entry in removed)
     if json:
-        rows = [{"path": str(entry.path), "bytes": entry.bytes} for entry in found]
+        rows = [{"path": str(entry.path), "bytes": entry.bytes} for entry in removed]
         print_json({"removed": not dry_run, "entries": rows, "bytes": total})
         return
-    for entry in found:
+    for entry in removed:
         say(f"{entry.path}  {format_bytes(entry.bytes)}")
-    did = "would be freed" if dry_run else "freed"
-    say(f"{format_bytes(total)} {did} in {folders_directory()}")
+    say(f"{format_bytes(total)} {'would be freed' if dry_run else 'freed'} in {folders_directory()}")

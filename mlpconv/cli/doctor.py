@@ -1,4 +1,4 @@
-"""``mlpconv doctor``: what this machine has, what is missing, and what training would use."""
+"""``mlpconv doctor``: the hardware and packages of this machine, and what training would use."""
 
 import os
 import platform
@@ -24,22 +24,22 @@ EXTRAS = {
     "scikit-learn": "digits",
     "optuna": "tune",
 }
-"""Optional packages, each with the extra that brings it."""
+"""Optional packages, each with the extra that installs it."""
 
 
 def doctor(json: Json = False) -> None:
-    """Say what this machine has, what is missing and how to get it, and what training would use.
+    """Report hardware, installed packages and data sets, what is missing and how to install it, and what training uses.
 
-    It ends with 2, as `mlpconv train` then would, where something is missing without which no network can be trained.
+    The exit code is 2, as of `mlpconv train`, if something is missing that every training needs.
 
     Example: mlpconv doctor
     """
-    found = _examine()
+    report = _examine()
     if json:
-        print_json(found)
+        print_json(report)
     else:
-        _print(found)
-    if not found["ok"]:
+        _print(report)
+    if not report["ok"]:
         raise typer.Exit(2)
 
 
@@ -59,12 +59,12 @@ def _examine() -> dict[str, Any]:
         problems.append(f"PyTorch is installed but cannot be loaded: {reason}; {remedy}")
     here = _directory(Path.cwd())
     if not here["writable"]:
-        problems.append(f"{here['path']}: cannot be written, so no run can be kept here; mlpconv train --out DIR")
+        problems.append(f"{here['path']}: cannot be written, so no run can be saved here; mlpconv train --out DIR")
     warnings = []
     try:
         cache = _directory(cache_directory())
         if not cache["writable"]:
-            warnings.append(f"{cache['path']}: the cache cannot be written; MLPCONV_CACHE names another directory")
+            warnings.append(f"{cache['path']}: the cache cannot be written; set MLPCONV_CACHE to another directory")
     except MlpconvError as error:
         cache = None
         warnings.append(str(error))
@@ -91,7 +91,11 @@ def _examine() -> dict[str, Any]:
 
 
 def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """What ``train`` would use without options, and the GPUs. Raises MissingDependency where it could not."""
+    """What ``train`` would use without options, and the GPUs.
+
+    Raises:
+        MissingDependency: PyTorch is not installed.
+    """
     from mlpconv.backends.base import get_backend
 
     backend: Any = get_backend("torch")
@@ -109,68 +113,68 @@ def _version(package: str) -> str | None:
 
 
 def _directory(path: Path) -> dict[str, Any]:
-    """A directory that may not be there yet: whether it can be written, and the room on its disk."""
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return {"path": str(path), "free_bytes": shutil.disk_usage(there).free, "writable": writable}
+    """A directory, which need not exist yet: whether it can be written, and the free space on its disk."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return {"path": str(path), "free_bytes": shutil.disk_usage(existing).free, "writable": writable}
 
 
 def _data() -> list[dict[str, Any]]:
-    from mlpconv.cli.data import remedy
+    from mlpconv.cli.data import install_command
     from mlpconv.data import find_dataset, list_datasets
 
     rows = []
     for name in list_datasets():
-        place = find_dataset(name)
+        location = find_dataset(name)
         rows.append(
             {
                 "name": name,
-                "path": place and str(place.path),
-                "origin": place and place.origin,
-                "remedy": None if place else remedy(name),
+                "path": location and str(location.path),
+                "origin": location and location.origin,
+                "remedy": None if location else install_command(name),
             }
         )
     return rows
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     def line(title: str, text: str) -> None:
         paragraph(text, first=f"  {title:14}", indent=16)
 
-    def room(directory: dict[str, Any] | None) -> str:
+    def describe(directory: dict[str, Any] | None) -> str:
         if directory is None:
             return "none"
         writable = "" if directory["writable"] else ", cannot be written"
         return f"{directory['path']}, {format_bytes(directory['free_bytes'])} free{writable}"
 
     say("This machine")
-    line("mlpconv", f"{found['mlpconv']}, Python {found['python']}, {found['platform']}")
-    bfloat16 = "multiplies in bfloat16" if found["bfloat16"] else "has no bfloat16 arithmetic: float32 is faster"
-    line("processor", f"{found['processor']}, {found['cores']} core{'s' * (found['cores'] > 1)}; {bfloat16}")
-    memory = found["memory_bytes"]
-    line("memory", "not known" if memory is None else f"{format_bytes(memory)} for this process")
-    kept = "glibc's; training keeps memory from step to step, which is faster"
-    line("allocator", kept if found["allocator"] else "stays as it is (not glibc, or MLPCONV_ALLOCATOR=system)")
-    for gpu in found["gpus"]:
+    line("mlpconv", f"{report['mlpconv']}, Python {report['python']}, {report['platform']}")
+    bfloat16 = "computes in bfloat16" if report["bfloat16"] else "no bfloat16 arithmetic, so float32 is faster"
+    line("processor", f"{report['processor']}, {report['cores']} core{'s' * (report['cores'] > 1)}; {bfloat16}")
+    memory = report["memory_bytes"]
+    line("memory", "unknown" if memory is None else f"{format_bytes(memory)} for this process")
+    tuned = "glibc; training keeps freed memory between steps, which is faster"
+    line("allocator", tuned if report["allocator"] else "unchanged (not glibc, or MLPCONV_ALLOCATOR=system)")
+    for gpu in report["gpus"]:
         memory = f", {format_bytes(gpu['memory_bytes'])}" if gpu["memory_bytes"] else ""
         line("GPU", f"{gpu['device']}: {gpu['name']}{memory}")
-    if not found["gpus"]:
-        line("GPU", "none that PyTorch sees" if found["training"] else "not known without PyTorch")
-    line("here", room(found["working_directory"]))
-    line("cache", room(found["cache"]))
+    if not report["gpus"]:
+        line("GPU", "none visible to PyTorch" if report["training"] else "unknown without PyTorch")
+    line("here", describe(report["working_directory"]))
+    line("cache", describe(report["cache"]))
     say("\nOptional packages")
-    for name, installed in found["packages"].items():
-        where = ", in an environment of its own" if name == "mxnet" else ""
+    for name, installed in report["packages"].items():
+        where = ", in a separate environment" if name == "mxnet" else ""
         line(name, installed or f'missing: pip install "mlpconv[{EXTRAS[name]}]"{where}')
     say("\nData sets")
-    for row in found["data"]:
+    for row in report["data"]:
         line(row["name"], f"{row['path']} ({row['origin']})" if row["path"] else f"not here: {row['remedy']}")
     say("\nTraining")
-    if found["training"]:
-        training = found["training"]
+    if report["training"]:
+        training = report["training"]
         line("would use", f"{training['backend']} on {training['description']} in {training['precision']}")
     for kind in ("warnings", "problems"):
-        for text in found[kind]:
+        for text in report[kind]:
             line(kind[:-1], text)
-    if found["ok"]:
+    if report["ok"]:
         next_steps(("mlpconv train", "train the chapter's network on Fashion-MNIST"))

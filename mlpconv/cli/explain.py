@@ -1,12 +1,13 @@
-"""``mlpconv explain``: what speaks for a class, and where on the picture."""
+"""``mlpconv explain``: the evidence for each class and its position in the image."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from mlpconv.cli.output import Download, Json, next_steps, print_json, say, warn, write_file
-from mlpconv.cli.use import Device, Precision, RunPath, warn_inverted
+from mlpconv.cli.inverted import warn_if_inverted
+from mlpconv.cli.options import DataDir, Device, Invert, Precision, RunPath
+from mlpconv.cli.output import Download, Json, make_directory, next_steps, print_json, say, warn, write_file
 from mlpconv.errors import DataError, MlpconvError, unknown
 
 if TYPE_CHECKING:
@@ -16,71 +17,71 @@ if TYPE_CHECKING:
 
 def explain(
     run: RunPath,
-    images: Annotated[list[str] | None, Argument(metavar="[IMAGE…]", help="Image files of any kind and size.")] = None,
+    images: Annotated[list[str] | None, Argument(metavar="IMAGE", help="Image files of any format and size.")] = None,
     class_: Annotated[
-        list[str] | None, Option("--class", metavar="NAME", help="A class whose map to show too.")
+        list[str] | None,
+        Option("--class", metavar="NAME", help="A class to show the map of, besides the top ones; repeatable."),
     ] = None,
-    top: Annotated[int, Option(min=1, help="Of the likeliest classes, how many maps to show.")] = 3,
-    dense: Annotated[
-        bool, Option("--dense", help="Leave pictures at their own size: a large one gives a large map.")
-    ] = False,
+    top: Annotated[int, Option(min=1, help="Number of top predicted classes to show maps for.")] = 3,
+    dense: Annotated[bool, Option("--dense", help="Do not resize images: a large image gives a large map.")] = False,
     figure: Annotated[
-        bool, Option("--figure", help="The paper's figure: maps of all classes, for a test image of each.")
+        bool,
+        Option("--figure", help="Draw the paper's figure: the maps of all classes for one test image of each class."),
     ] = False,
-    invert: Annotated[bool, Option("--invert", help="Turn light and dark around first.")] = False,
-    data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
-    out: Annotated[Path, Option(help="The directory for the pictures.")] = Path("class-maps"),
+    invert: Invert = False,
+    data_dir: DataDir = None,
+    out: Annotated[Path, Option(help="Directory for the figures.")] = Path("class-maps"),
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
 ) -> None:
-    """Show what a network sees: for each image the maps of its classes over it, whose means are the logits.
+    """Show what a network sees: class maps drawn over each image, whose means are the logits.
 
     Example: mlpconv explain latest shirt.jpg
     """
     from mlpconv.inference.classifier import Classifier
 
     if not images and not figure:
-        raise DataError("explain: no image was given; give image files, or --figure for images of the test set")
+        raise DataError("explain: no image given; give image files, or --figure for images of the test set")
     classifier = Classifier(run, device=device, precision=precision)
     names = classifier.class_names
     for name in class_ or []:
         if name not in names:
             raise MlpconvError(f"--class: {unknown('class', name, names)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpconvError(f"--out {out}: cannot be made: {error.strerror or error}; give another place") from None
+    make_directory(out, "--out")
     chosen = [names.index(name) for name in class_ or []]
-    found: list[dict[str, Any]] = []
+    explained: list[dict[str, Any]] = []
     for image in images or []:
-        path = _free(out, image, [row["picture"] for row in found])
-        found.append(_explain(classifier, image, chosen, top, dense, invert, path))
-    drawn, single = _figure(classifier, data_dir, out) if figure else (None, False)
-    if single or any(row["map_size"] == [1, 1] for row in found):
+        path = _unused_path(out, image, [row["picture"] for row in explained])
+        explained.append(_explain(classifier, image, chosen, top, dense, invert, path))
+    figure_path, single_position = _figure(classifier, data_dir, out) if figure else (None, False)
+    if single_position or any(row["map_size"] == [1, 1] for row in explained):
         warn(
-            "the maps of this network have one position: they say how much speaks for a class, not where. nin_28, or "
-            "nin at --image-size 224, has larger ones; --dense shows where on a picture larger than the training images"
+            "the maps of this network have one position: they show how much evidence there is for a class, not where. "
+            "nin_28, or nin at --image-size 224, has larger maps; with --dense, an image larger than the training "
+            "images gives a larger map"
         )
     if not json:
-        for row in found:
+        for row in explained:
             _print(row)
     if json:
-        print_json({"run": str(classifier.path), "images": found, "figure": str(drawn) if drawn else None})
+        print_json(
+            {"run": str(classifier.path), "images": explained, "figure": str(figure_path) if figure_path else None}
+        )
         return
-    if drawn:
-        say(f"{drawn}: the maps of all classes, a test image of each")
-    if found and not dense:
+    if figure_path:
+        say(f"{figure_path}: the maps of all classes for one test image of each")
+    if explained and not dense:
         next_steps(
             (f"mlpconv explain {run} --figure", "the paper's figure: the maps of all classes side by side"),
-            (f"mlpconv explain {run} PICTURE --dense", "find the classes in a large picture"),
+            (f"mlpconv explain {run} IMAGE --dense", "find the classes in a large image"),
         )
 
 
-def _free(out: Path, image: str, taken: list[str]) -> Path:
-    """The file for an image's maps: its name, with a number where another image of this call has the same."""
+def _unused_path(out: Path, image: str, used: list[str]) -> Path:
+    """The file for the maps of an image: its name, with a number if another image of this call has the same name."""
     stem, number = Path(image).stem, 1
-    while (path := out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")) and str(path) in taken:
+    while (path := out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")) and str(path) in used:
         number += 1
     return path
 
@@ -95,10 +96,10 @@ def _explain(
     from mlpconv.training.metrics import softmax
 
     maps = classifier.class_maps(file, dense=dense, invert=invert)
-    warn_inverted(classifier, maps.names, maps.images, invert)
+    warn_if_inverted(classifier, _inverted(classifier, maps), invert)
     logits = maps.logits
     if dense:
-        # A large picture may show several things: what counts is the place where each is clearest.
+        # A large image may show several objects: use the position where the evidence is strongest.
         row, column = np.unravel_index(maps.before[0].max(axis=0).argmax(), maps.before.shape[2:])
         logits = maps.before[:, :, row, column]
     scores = maps.before[0].max(axis=(1, 2)) if dense else logits[0]
@@ -114,6 +115,16 @@ def _explain(
         "classes": [_row(maps, label) for label in classes],
         "picture": str(path),
     }
+
+
+def _inverted(classifier: "Classifier", maps: "ClassMaps") -> list[str]:
+    """The names of the images whose background looks inverted."""
+    from mlpconv.data.image import looks_inverted
+
+    background = classifier.stored.background
+    if background is None:
+        return []
+    return [name for name, image in zip(maps.names, maps.images, strict=True) if looks_inverted(image, background)]
 
 
 def _row(maps: "ClassMaps", label: int) -> dict[str, Any]:
@@ -135,7 +146,7 @@ def _row(maps: "ClassMaps", label: int) -> dict[str, Any]:
 
 
 def _print(row: dict[str, Any]) -> None:
-    say(f"{row['file']}: {row['predicted']} {row['probability']:.3f}; the maps over it: {row['picture']}")
+    say(f"{row['file']}: {row['predicted']} {row['probability']:.3f}; class maps: {row['picture']}")
     width = max(len(each["label"]) for each in row["classes"])
     for each in row["classes"]:
         x, y = each["strongest_at"]
@@ -146,7 +157,7 @@ def _print(row: dict[str, Any]) -> None:
 
 
 def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple[Path, bool]:
-    """The paper's figure, and whether its maps have one position only."""
+    """Draw the paper's figure; returns its path and whether its maps have only one position."""
     import numpy as np
 
     from mlpconv.drawing.plots import png
@@ -156,7 +167,7 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
     name = classifier.stored.data
     if not name:
         raise DataError(
-            f"{classifier.path}: does not say what it was trained on, so there are no test images; give some"
+            f"{classifier.path}: does not record what it was trained on, so there are no test images; give image files"
         )
     with Download() as progress:
         test = reload_run_data(name, classifier, directory=data_dir, progress=progress).test

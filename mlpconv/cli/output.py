@@ -1,5 +1,4 @@
-"""How commands speak: tables and sentences for people on standard output, JSON for machines, progress on standard
-error."""
+"""Output of the commands: tables and text or JSON on standard output, progress and warnings on standard error."""
 
 import json
 import os
@@ -20,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines; its
 
 @cache
 def out() -> "Console":
-    """Standard output; plain text where it is no terminal."""
+    """The console for standard output; plain text if that is not a terminal."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
@@ -28,14 +27,14 @@ def out() -> "Console":
 
 @cache
 def err() -> "Console":
-    """Standard error, for progress and warnings, so that standard output holds the result alone."""
+    """The console for standard error: progress and warnings, so that standard output holds only the result."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
-    """Print text for people, as it is: brackets in a name are no markup."""
+    """Print text on standard output, unchanged: brackets are not markup."""
     out().print(text, style=style, markup=False)
 
 
@@ -50,20 +49,28 @@ def print_json(value: Any, *, indent: int | None = 1) -> None:
 
 
 class Column(NamedTuple):
-    """A column of a table. leave_out: where not all fit, those with the highest number go first; 0 never goes."""
+    """A column of a table."""
 
     title: str
     right: bool = False
+    """Whether the cells are aligned to the right."""
     leave_out: int = 0
+    """Where not all columns fit, those with the highest number are left out first; 0 is always shown."""
+
+
+MIN_FLOWING_WIDTH = 40
+"""Running text with less space than this next to its row is printed below the row."""
 
 
 def width() -> int | None:
-    """The columns of the terminal, or of the environment's COLUMNS; None where there is no bound, as in a file."""
+    """The width of the terminal, or COLUMNS from the environment; None if the width is unlimited, as in a file."""
     if out().is_terminal or os.environ.get("COLUMNS", "").isdigit():
         return out().width
     return None
 
 
+# Not rich.table: in a pipe it cuts a table at 80 columns and pads each line with spaces; in a narrow terminal it breaks
+# words, paths and commands, where whole columns can be left out instead.
 def table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[str]],
@@ -72,18 +79,23 @@ def table(
     flowing: bool = False,
     indent: int = 0,
 ) -> None:
-    """Print rows under their titles; what does not fit is left out by whole columns and named below.
+    """Print a table; columns that do not fit are left out and named below.
 
-    total: the last row is the sum of the others. flowing: the last column is running text, which is broken into lines,
-    or stands below its row where little room is beside it.
+    Args:
+        columns: Titles, alignment, and the order in which columns are left out.
+        rows: The cells of each row.
+        total: Whether the last row is the sum of the others, below a rule.
+        flowing: Whether the last column is running text, which is wrapped, or printed below its row where
+            the terminal is narrow.
+        indent: Spaces before each line.
     """
     from rich.cells import cell_len
 
     sizes = [max(map(cell_len, texts)) for texts in zip([c.title for c in columns], *rows, strict=True)]
-    room = width()
-    kept = _fitting(columns, sizes[:-1] if flowing else sizes, room and room - indent)
-    start = indent + sum(sizes[k] + 2 for k in kept)
-    beside = flowing and (room is None or room - start >= 40)
+    last, available = len(columns) - 1, width()
+    kept = _fitting(columns, sizes[:-1] if flowing else sizes, available and available - indent)
+    text_start = indent + sum(sizes[k] + 2 for k in kept)
+    text_in_row = flowing and (available is None or available - text_start >= MIN_FLOWING_WIDTH)
 
     def line(texts: Sequence[str]) -> str:
         cells = []
@@ -92,44 +104,53 @@ def table(
             cells.append(space + texts[k] if columns[k].right else texts[k] + space)
         return " " * indent + "  ".join(cells)
 
-    rule = " " * indent + "─" * ((room or start + sizes[-1]) - indent if beside else start - 2 - indent)
-    say((line([c.title for c in columns]) + (f"  {columns[-1].title}" if beside else "")).rstrip())
+    titles = line([column.title for column in columns]) + (f"  {columns[last].title}" if text_in_row else "")
+    end = (available or text_start + sizes[last]) if text_in_row else text_start - 2
+    rule = " " * indent + "─" * (end - indent)
+    say(titles.rstrip())
     for index, row in enumerate(rows):
         if index == 0 or (total and index == len(rows) - 1):
             say(rule)
-        if beside:
-            paragraph(row[-1], first=line(row) + "  ", indent=start)
-            continue
-        say(line(row).rstrip())
-        if flowing:
-            paragraph(row[-1], indent=indent + 4)
-    if missing := [c.title for k, c in enumerate(columns) if k not in kept and not (flowing and k == len(columns) - 1)]:
-        paragraph(f"no room for {', '.join(missing)}: a wider terminal or --json shows them", indent=indent)
+        if text_in_row:
+            paragraph(row[last], first=line(row) + "  ", indent=text_start)
+        else:
+            say(line(row).rstrip())
+            if flowing:
+                paragraph(row[last], indent=indent + 4)
+    shown = {*kept, last} if flowing else set(kept)
+    if left_out := [column.title for k, column in enumerate(columns) if k not in shown]:
+        paragraph(f"no space for {', '.join(left_out)}; shown in a wider terminal or with --json", indent=indent)
 
 
-def _fitting(columns: Sequence[Column], sizes: Sequence[int], room: int | None) -> list[int]:
-    """The columns that have room beside each other."""
+def _fitting(columns: Sequence[Column], sizes: Sequence[int], available: int | None) -> list[int]:
+    """The indices of the columns that fit side by side."""
     kept = list(range(len(sizes)))
-    while room is not None and sum(sizes[k] + 2 for k in kept) - 2 > room:
-        most = max(kept, key=lambda k: columns[k].leave_out)
-        if not columns[most].leave_out:
+    while available is not None and sum(sizes[k] + 2 for k in kept) - 2 > available:
+        first = max(kept, key=lambda k: columns[k].leave_out)
+        if not columns[first].leave_out:
             break
-        kept.remove(most)
+        kept.remove(first)
     return kept
 
 
 def paragraph(text: str, *, indent: int = 0, first: str | None = None) -> None:
-    """Print text broken between words where the terminal ends. first: what the first line begins with instead."""
+    """Print text, wrapped between words at the width of the terminal.
+
+    Args:
+        text: The text.
+        indent: Spaces before each line.
+        first: What the first line starts with instead of these spaces.
+    """
     import textwrap
 
-    begin, room = " " * indent if first is None else first, width()
-    if room is None:
-        say(begin + text)
+    start, available = " " * indent if first is None else first, width()
+    if available is None:
+        say(start + text)
         return
     for line in textwrap.wrap(
         text,
-        max(room, indent + 20),
-        initial_indent=begin,
+        max(available, indent + 20),
+        initial_indent=start,
         subsequent_indent=" " * indent,
         break_on_hyphens=False,
         break_long_words=False,
@@ -138,33 +159,61 @@ def paragraph(text: str, *, indent: int = 0, first: str | None = None) -> None:
 
 
 def next_steps(*steps: tuple[str, str]) -> None:
-    """What one may do next: commands, each with what it gives."""
+    """Print commands to try next, each with what it does."""
     size = max(len(command) for command, _ in steps)
     say("\nnext:")
-    for command, gives in steps:
-        say(f"  {command:{size}}   {gives}")
+    for command, description in steps:
+        say(f"  {command:{size}}   {description}")
 
 
 def write_file(path: Path, content: bytes | str, option: str) -> None:
-    """Write a result's file, whole or not at all. option: what the user changes where it cannot be written."""
+    """Write a file of results, whole or not at all.
+
+    Args:
+        path: The file.
+        content: Its content.
+        option: The option that names the file, for the error message.
+
+    Raises:
+        MlpconvError: The file cannot be written.
+    """
     from mlpconv.files import write_atomic
 
     if path.is_dir():
-        raise MlpconvError(f"{option} {path}: is a directory; give the name of a file")
+        raise MlpconvError(f"{option} {path}: is a directory; expected the name of a file")
     try:
         write_atomic(path, content)
     except OSError as error:
         reason = error.strerror or error
-        raise MlpconvError(f"{option} {path}: cannot be written: {reason}; give another place") from None
+        raise MlpconvError(f"{option} {path}: cannot be written: {reason}; choose another path") from None
+
+
+def make_directory(path: Path, option: str) -> None:
+    """Create a directory for results, unless it exists.
+
+    Args:
+        path: The directory.
+        option: The option that names it, for the error message.
+
+    Raises:
+        MlpconvError: The directory cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise MlpconvError(f"{option} {path}: cannot be created: {reason}; choose another path") from None
 
 
 IMAGES = ("reading", "decoding", "predicting")
-"""What is counted in images; everything else that goes on is a download, in bytes."""
+"""The steps whose progress is counted in images; all others are downloads, counted in bytes."""
 
 
 class Download:
-    """A progress bar for downloads and for images on standard error, made when there is something to show; to be used
-    with ``with``."""
+    """A context manager that shows progress bars of downloads and of images on standard error.
+
+    Entering it gives the function to report progress with: name, how much is done, total. Bars appear on first use.
+    """
 
     def __init__(self) -> None:
         self._bars: dict[bool, Any] = {}
@@ -177,17 +226,17 @@ class Download:
         for bar in self._bars.values():
             bar.stop()
         if kind is KeyboardInterrupt and {"reading", "decoding"} & self._tasks.keys():
-            warn("stopped; what was read and decoded is kept: the same command goes on from there")
+            warn("stopped; the images read and decoded so far are kept: run the same command to continue")
 
     def _update(self, name: str, done: int, total: int) -> None:
         images = name in IMAGES
         if name not in self._tasks:
             if images and (other := self._bars.pop(True, None)) is not None:
-                other.stop()  # one after the other
+                other.stop()  # only one bar of images at a time
             if images not in self._bars:
                 self._bars[images] = self._bar(images)
-            what = f"{name} images" if images else f"fetching {name}"
-            self._tasks[name] = self._bars[images].add_task(what, total=total or None)
+            description = f"{name} images" if images else f"downloading {name}"
+            self._tasks[name] = self._bars[images].add_task(description, total=total or None)
         if images in self._bars:
             self._bars[images].update(self._tasks[name], completed=done)
 

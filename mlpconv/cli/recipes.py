@@ -1,10 +1,10 @@
-"""``mlpconv recipes``: the named ways to train."""
+"""``mlpconv recipes``: the named recipes."""
 
 from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say
 
 
 def recipes(json: Json = False) -> None:
-    """List the named recipes: what they do, where they come from, what to expect.
+    """List the named recipes: what they do, their source and the expected result.
 
     Example: mlpconv recipes
     """
@@ -28,11 +28,11 @@ def recipes(json: Json = False) -> None:
         )
         return
     for name, named in RECIPES.items():
-        _, _, what = describe(named.recipe, name).partition(": ")
+        _, _, description = describe(named.recipe, name).partition(": ")
         say(name)
-        for title, text in (("does", what), ("source", named.source), ("expect", named.expect)):
+        for title, text in (("does", description), ("source", named.source), ("expect", named.expect)):
             paragraph(text, first=f"  {title:8}", indent=10)
     next_steps(
-        ("mlpconv train --recipe d2l", "train by one"),
-        ("mlpconv train --recipe d2l --dry-run", "see all of it, as a file of your own"),
+        ("mlpconv train --recipe d2l", "train with a recipe"),
+        ("mlpconv train --recipe d2l --dry-run", "print the whole recipe, to edit as a TOML file"),
     )

@@ -1,4 +1,4 @@
-"""``mlpconv study``: the chapter's exercises as experiments."""
+"""``mlpconv study``: the exercises of the chapter as experiments."""
 
 import shlex
 from json import dumps
@@ -8,26 +8,45 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from mlpconv.cli.output import Column, Download, Json, err, paragraph, print_json, say, table, warn, write_file
+from mlpconv.cli.options import BACKENDS, DataDir, Device
+from mlpconv.cli.output import (
+    Column,
+    Download,
+    Json,
+    err,
+    make_directory,
+    paragraph,
+    print_json,
+    say,
+    table,
+    warn,
+    write_file,
+)
 from mlpconv.errors import MlpconvError, unknown
 
 
 def study(
-    name: Annotated[str | None, Argument(metavar="[NAME]", help="A study; without one, all are listed.")] = None,
-    budget: Annotated[str, Option(help="small (a trial), laptop or gpu.")] = "laptop",
-    seeds: Annotated[int | None, Option(min=1, help="How many: 0, 1, 2 …; the budget's by default.")] = None,
-    images: Annotated[int | None, Option(min=10, help="Training images; the budget's by default.")] = None,
-    epochs: Annotated[int | None, Option(min=1, help="Times that each image is seen; the budget's by default.")] = None,
-    image_size: Annotated[int | None, Option(min=1, help="Side in pixels; the budget's by default.")] = None,
-    runs: Annotated[Path, Option(help="Where the runs go; what is over there is taken as it is.")] = Path("runs"),
-    data: Annotated[str | None, Option(help="A data set's name; fashion-mnist by default.")] = None,
-    data_dir: Annotated[Path | None, Option(help="The directory that holds the data set's files.")] = None,
-    backend: Annotated[str, Option(help="torch, tensorflow or jax.")] = "torch",
-    device: Annotated[str | None, Option(help="cpu, cuda …; a GPU if there is one by default.")] = None,
-    out: Annotated[Path | None, Option(help="Also write the page and its picture into this directory.")] = None,
+    name: Annotated[
+        str | None, Argument(metavar="NAME", help="The study to run; without a name, all studies are listed.")
+    ] = None,
+    budget: Annotated[str, Option(help="Size of the experiment: small (a trial), laptop or gpu.")] = "laptop",
+    seeds: Annotated[int | None, Option(min=1, help="Number of seeds (0 to n−1); by default the budget's.")] = None,
+    images: Annotated[int | None, Option(min=10, help="Number of training images; by default the budget's.")] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Number of epochs; by default the budget's.")] = None,
+    image_size: Annotated[
+        int | None, Option(min=1, help="Side in pixels to resize images to; by default the budget's.")
+    ] = None,
+    runs: Annotated[Path, Option(help="Directory for the runs; finished runs there are reused.")] = Path("runs"),
+    data: Annotated[str | None, Option(help="A data set's name; by default fashion-mnist.")] = None,
+    data_dir: DataDir = None,
+    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
+    device: Device = None,
+    out: Annotated[
+        Path | None, Option(help="Directory to write the results to, as Markdown with a figure and as JSON.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Answer one of the chapter's exercises by an experiment with several seeds. Interrupted, it goes on where it was.
+    """Answer an exercise of the chapter by an experiment with several seeds. An interrupted study can be continued.
 
     Example: mlpconv study one-by-one --budget laptop
     """
@@ -41,14 +60,14 @@ def study(
         _list(json)
         return
     allocator.keep_memory()
-    found = find(name)
-    if budget not in found.budgets:
-        raise MlpconvError(f"--budget: {unknown('budget', budget, found.budgets)}")
+    chosen_study = find(name)
+    if budget not in chosen_study.budgets:
+        raise MlpconvError(f"--budget: {unknown('budget', budget, chosen_study.budgets)}")
     sizes = {"seeds": seeds, "images": images, "epochs": epochs, "image_size": image_size}
-    chosen = found.budgets[budget]._replace(**{key: value for key, value in sizes.items() if value is not None})
+    size = chosen_study.budgets[budget]._replace(**{key: value for key, value in sizes.items() if value is not None})
     directory = runs / f"study-{name}-{budget}"
     if out is not None:
-        _make(out)
+        make_directory(out, "--out")
 
     def progress(line: str) -> None:
         err().print(line, markup=False)
@@ -56,8 +75,8 @@ def study(
     stop = Stop(None)
     with stop, Download() as download:
         result = perform(
-            found,
-            chosen,
+            chosen_study,
+            size,
             directory,
             data_name=data,
             data_directory=data_dir,
@@ -67,8 +86,8 @@ def study(
             progress=lambda line: None if json else progress(line),
             should_stop=stop.wanted,
         )
-    told = {**sizes, "data": data}
-    given = [f"--{key.replace('_', '-')} {value}" for key, value in told.items() if value is not None]
+    options = {**sizes, "data": data}
+    given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
     if out is not None and result["complete"]:
         write_file(out / f"{name}.md", pages.markdown(result, result["command"]), "--out")
@@ -86,7 +105,7 @@ def study(
         if out is not None and result["complete"]:
             say(f"\nwritten: {out / name}.md, .png and .json")
     if stop.seen:
-        warn(f"stopped and saved in {directory}; the same command goes on")
+        warn(f"stopped and saved in {directory}; run the same command to continue")
         raise typer.Exit(stop.exit_code)
 
 
@@ -103,12 +122,3 @@ def _list(json: bool) -> None:
         return
     rows = [[each.name, str(len(each.arms)), each.question] for each in STUDIES.values()]
     table([Column("study"), Column("arms", right=True), Column("question")], rows, flowing=True)
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpconvError(
-            f"--out {directory}: cannot be made: {error.strerror or error}; give another place"
-        ) from None

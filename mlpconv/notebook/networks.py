@@ -1,14 +1,13 @@
 """Networks and what they cost, as tables; no framework and no array takes part."""
 
-from itertools import compress
-
-from mlpconv.arch.cost import Costs, LayerCost, Memory, count, prediction_memory, training_memory
+from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
+from mlpconv.arch.cost_table import block_table, layer_table
 from mlpconv.arch.network import Network
-from mlpconv.arch.shapes import block_shapes, show
+from mlpconv.arch.shapes import show
 from mlpconv.drawing.diagram import compare_svg, to_svg
 from mlpconv.errors import NetworkError
 from mlpconv.formatting import format_bytes
-from mlpconv.notebook.page import Column, Html, details, element, number, page, table
+from mlpconv.notebook.page import Column, Html, details, element, page, table
 
 
 def network_html(network: Network) -> Html:
@@ -17,62 +16,25 @@ def network_html(network: Network) -> Html:
         costs = count(network)
     except NetworkError as error:
         return page(element("pre", repr(network)), element("p", str(error)))
-    spent: dict[str, list[LayerCost]] = {}
-    for cost in costs.layers:
-        spent.setdefault(cost.name.partition(".")[0], []).append(cost)
-    rows = [["input", "", show(costs.input_shape), "", ""]]
-    for name, kind, shape in block_shapes(network):
-        parameters, macs = sum(cost.parameters for cost in spent[name]), sum(cost.macs for cost in spent[name])
-        rows.append([name, kind, show(shape), number(parameters), number(macs)])
-    last = costs.layers[-1].output_shape
-    rows.append(["total", "", show(last), f"{costs.parameters:,}", f"{costs.macs:,}"])
-    columns = [Column(""), Column("kind"), Column("output", True), Column("parameters", True), Column("MACs", True)]
+    columns, rows = block_table(network, costs)
     return page(
         element("p", element("strong", network.name or "Network")),
-        table(columns, rows, total=True),
+        table([Column(column.title, column.right) for column in columns], rows, total=True),
         details("diagram", Html(to_svg(network))),
     )
 
 
 def costs_html(costs: Costs) -> Html:
     """Every layer's counts for one image, and their sums; a column that would be empty is left out."""
-    columns = [
-        Column(""),
-        Column("kind"),
-        Column("output", True),
-        Column("parameters", True),
-        Column("multiplications", True),
-        Column("additions", True),
-        Column("bias additions", True),
-        Column("FLOPs", True),
-        Column("activation", True),
-        Column("pooling", True),
-        Column("normalisation", True),
-    ]
-    rows = [_layer_row(cost) for cost in [*costs.layers, costs.total()]]
-    used = [any(cells) for cells in zip(*rows, strict=True)]
+    columns, rows = layer_table(costs)
     return page(
-        table(list(compress(columns, used)), [list(compress(row, used)) for row in rows], total=True),
+        table([Column(column.title, column.right) for column in columns], rows, total=True),
         element(
             "p",
             f"One image of {show(costs.input_shape)}. FLOPs = 2 × multiply-accumulates: {costs.flops:,} forward, "
             f"{costs.training_flops:,} forward and backward.",
         ),
     )
-
-
-def _layer_row(cost: LayerCost) -> list[str]:
-    counts = (
-        cost.parameters,
-        cost.multiplications,
-        cost.additions,
-        cost.bias_additions,
-        cost.flops,
-        cost.activation_ops,
-        cost.pooling_ops,
-        cost.normalization_ops,
-    )
-    return [cost.name, cost.kind, show(cost.output_shape), *map(number, counts)]
 
 
 def memory_html(memory: Memory) -> Html:

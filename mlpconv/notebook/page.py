@@ -86,8 +86,3 @@ def bar(share: float) -> Html:
 
 def _class(column: Column) -> str:
     return "number" if column.number else "text"
-
-
-def number(count: int) -> str:
-    """A count in a table, where nothing stands out better than a zero."""
-    return f"{count:,}" if count else ""

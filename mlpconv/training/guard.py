@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from mlpconv.backends.base import Floats, Labels, Metrics
-from mlpconv.training.recipe import Recipe
+from mlpconv.training.recipe import Recipe, TroublePolicy
 
 DEAD_CLASS_OPEN_SHARE = 0.001
 """A class is dead if its map is above 0 at no larger share of positions."""
@@ -185,7 +185,8 @@ class Guard:
         self.present = np.flatnonzero(counts)
         # The loss of guessing, the best that a constant answer can reach: the entropy of the labels.
         self.chance = float(-(shares * np.log(shares)).sum())
-        self.classes, self.policy = classes, recipe.on_trouble
+        self.classes = classes
+        self.policy: TroublePolicy = recipe.on_trouble
         # Whether a new start can have every class open, which the recipe's own start does not ensure.
         self.opens = maps and not recipe.initializer.open_last
         self.maps, self.sample = maps, sample

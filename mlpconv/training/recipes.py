@@ -1,5 +1,6 @@
-"""The named recipes: what each is for, where it comes from, and what to expect of it."""
+"""The named recipes: the source of each, and the result to expect."""
 
+import logging
 import tomllib
 from pathlib import Path
 
@@ -10,15 +11,19 @@ from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.errors import RecipeError, unknown
 from mlpconv.training.recipe import Augmentation, Recipe, change
 
+_log = logging.getLogger(__name__)
+
 
 class Named(msgspec.Struct, frozen=True):
-    """A recipe with what one should know of it: source, and expected result, time and hardware. target: the test
-    accuracy that the median of its seeds is meant to reach, where there is one."""
+    """A named recipe."""
 
     recipe: Recipe
     source: str
+    """Where it comes from."""
     expect: str
+    """The result to expect, in which time on which hardware."""
     target: float | None = None
+    """The test accuracy that the median of its seeds must reach; None if there is none."""
 
 
 _CHAPTER = Recipe(epochs=10, batch_size=128, learning_rate=0.1, initializer=INITIALIZERS["xavier"])
@@ -66,7 +71,7 @@ RECIPES: dict[str, Named] = {
         expect="0.926 test accuracy (median of five seeds, lowest 0.924) in 95 seconds on two CPU cores with bfloat16",
         target=0.92,
     ),
-    "own": Named(
+    "folder": Named(
         Recipe(
             model="auto",
             epochs=30,
@@ -148,17 +153,34 @@ RECIPES: dict[str, Named] = {
 }
 
 
+RENAMED = {"own": "folder"}
+"""Old names of recipes, which are accepted for one version, and their new names."""
+
+
 def get_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a TOML file (a path that ends in .toml). Raises RecipeError naming the nearest."""
+    """A recipe by its name, or from a TOML file (a path that ends in .toml).
+
+    Raises:
+        RecipeError: There is no such recipe; the message names the nearest. Or the file cannot be read.
+    """
     if name.endswith(".toml"):
         return read_recipe(Path(name))
+    if name in RENAMED:
+        _log.warning("the recipe %s is now %s; the old name will be removed in the next version", name, RENAMED[name])
+        name = RENAMED[name]
     if name not in RECIPES:
-        raise RecipeError(f"{unknown('recipe', name, RECIPES)}; one's own: a TOML file (recipe.toml)")
+        raise RecipeError(
+            f"{unknown('recipe', name, RECIPES)}; for a recipe of your own, give a TOML file (recipe.toml)"
+        )
     return RECIPES[name].recipe
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from TOML: the fields of Recipe, and ``base`` for the named recipe that it changes."""
+    """A recipe from a TOML file with fields of Recipe, and ``base`` for the named recipe that it changes.
+
+    Raises:
+        RecipeError: The file cannot be read, or has a field or value that does not fit.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

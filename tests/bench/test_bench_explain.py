@@ -13,7 +13,9 @@ from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.training.recipe import Recipe
 
 torch = pytest.importorskip("torch")
@@ -62,9 +64,10 @@ def run(tmp_path_factory):
         precision="float32",
         initializer=INITIALIZERS["open"],
     )
-    recorder = Session(recipe, data=Splits(DATA, DATA), device="cpu").run(tmp_path_factory.mktemp("explain") / "run")
-    list(recorder)
-    return recorder.run
+    job = prepare(Request(recipe=recipe, device="cpu"), Splits(DATA, DATA))
+    execution = execute(job, tmp_path_factory.mktemp("explain") / "run")
+    list(execution)
+    return execution.run
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def test_grad_cam_at_the_last_block_is_the_class_map_up_to_clipping_and_scale(re
     for label in range(3):
         cam = saliency.grad_cam_maps(model.native, x, torch.full((len(x),), label), "block3.conv").numpy()
         clipped = np.maximum(maps[:, label], 0)
-        # Behind a ReLU the gradient passes where the map is above 0; its mean is the scale.
+        # Through a ReLU the gradient passes where the map is above 0; its mean is the scale.
         scale = (maps[:, label] > 0).mean((1, 2)) / 16 if rectified else np.full(len(x), 1 / 16)
         np.testing.assert_allclose(cam, clipped * scale[:, None, None], atol=1e-6)
         positive += int((cam > 0).sum())

@@ -14,7 +14,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "json" / "bench-folder
 
 @pytest.fixture
 def told(monkeypatch, tmp_path):
-    """What each training's process is told; it is not started."""
+    """The arguments of each training process, which is not started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     seen = []
     speeds = iter([90.0, 100.0, 100.0, 80.0, 100.0, 95.0])  # few, all; few, all; few, all

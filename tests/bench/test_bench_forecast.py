@@ -1,4 +1,4 @@
-"""`mlpconv bench forecast` and `bench overhead`: what they print holds to its schema, and the gates judge rightly."""
+"""`mlpconv bench forecast` and `bench overhead`: output that is valid against its schema, and correct gates."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def command(tmp_path, *arguments):
 
 def test_forecast(tmp_path):
     result, page = command(
-        tmp_path, "forecast", "--network=lenet", "--batch-size=32", "--batch-size=4", "--most-images=64"
+        tmp_path, "forecast", "--model=lenet", "--batch-size=32", "--batch-size=4", "--max-images=64"
     )
     assert [case["batch_size"] for case in result["time"]] == [4, 32]
     assert [(case["precision"], case["batch_size"]) for case in result["memory"]] == [

@@ -81,13 +81,13 @@ def test_names_that_are_none():
         frameworks.interpreters(["mxnet"])
     with pytest.raises(MlpconvError, match=r"did you mean 'mxnet'"):
         frameworks.interpreters(["mxnt=python"])
-    with pytest.raises(MlpconvError, match=r"--only jaxx: .*'jax'"):
+    with pytest.raises(MlpconvError, match=r"--framework jaxx: .*'jax'"):
         frameworks.measure(JOB, 1, pythons={}, only=["jaxx"])
 
 
 def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     arguments = [
-        "--only=torch",
+        "--framework=torch",
         "--steps=1",
         "--warmup=1",
         "--rounds=1",

@@ -19,7 +19,7 @@ def executed_in_a_step(source, size):
     network = create_model("nin")
     model = TorchModel(network, Preprocess(size=size), Optimizer(), "float32", "cpu")
     model.attach(np.zeros((BATCH, *source, 1), np.uint8), np.zeros(BATCH, np.int64))
-    # PyTorch's counter does not know oneDNN's convolution with an activation behind it.
+    # PyTorch's counter does not know oneDNN's convolution followed by an activation.
     fused = {torch.ops.mkldnn._convolution_pointwise: lambda x, w, *_, out_shape: conv_flop_count(x, w, out_shape)}
     with FlopCounterMode(display=False, custom_mapping=fused) as counter:
         model.train_step(StepPlan(np.arange(BATCH), size, 0.1, 0))

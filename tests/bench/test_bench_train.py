@@ -89,7 +89,7 @@ def test_keras_takes_part(tmp_path):
 
 
 def test_medians_ratios_within_rounds_and_gates():
-    # The whole machine is at half its speed in the second round; the ratios do not see it.
+    # The machine runs at half its speed in the second round, which must not change the ratios.
     rounds = [
         measured(150, 90, 30, 75, 0.8),
         measured(75, 45, 15, 37.5, 0.4),
@@ -175,7 +175,7 @@ def test_the_command_line_refuses_in_one_message(tmp_path):
     (tmp_path / "file").touch()
     ran = command("train", "--out", str(tmp_path / "file"))
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(f"error: --out {tmp_path / 'file'}: cannot be made: ")
+    assert ran.stderr.startswith(f"error: --out {tmp_path / 'file'}: cannot be created: ")
     ran = command("--out", str(tmp_path), "train")
     assert ran.returncode == 2
-    assert "behind train" in ran.stderr
+    assert "after train" in ran.stderr

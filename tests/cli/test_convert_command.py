@@ -90,7 +90,7 @@ def test_nothing_is_executed(cli, tmp_path):
         (["--model", "nin", "--out", "own.safetensors"], "belong to another network"),
         (["--model", "lenet", "--out", "own.bin"], ".safetensors"),
         (["--model", "lenet", "--out", "nowhere/own.safetensors"], "cannot be written"),
-        (["--model", "lenet", "--out", "there.safetensors"], "is there already"),
+        (["--model", "lenet", "--out", "there.safetensors"], "already exists"),
         (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,b"], "another network"),
         (["--model", "lenet", "--out", "own.safetensors", "--class-names", "a,a"], "--class-names a,a"),
         (["--model", "lenet", "--out", "own.safetensors", "--image-size", "0"], "--image-size 0"),
@@ -145,4 +145,4 @@ def test_weights_alone_do_not_say_of_what_network(cli, chapter_file):
 def test_what_a_run_says_itself_is_not_said_again(cli, digits_run):
     said = cli("convert", digits_run, "--data", "digits", "--out", "own.safetensors")
     assert said.code == 2
-    assert "leave --data" in said.err
+    assert "omit --data" in said.err

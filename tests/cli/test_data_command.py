@@ -13,7 +13,7 @@ from mlpconv.data import Source, SourceFile, write_idx
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A small data set that is known by name and lies where Debian would put it; nothing can be downloaded."""
+    """A small data set that is known by name, in the directory of its Debian package; nothing can be downloaded."""
     stored = tmp_path / "package"
     stored.mkdir()
     draw = np.random.default_rng(1)
@@ -68,7 +68,7 @@ def test_list_reads_and_mends_nothing(cli, toy, tmp_path, monkeypatch):
 def test_get_says_where_it_is(cli, toy):
     said = cli("data", "get", "toy")
     assert said.code == 0
-    assert f"whole and verified in {toy}" in said.out
+    assert f"complete and verified in {toy}" in said.out
 
 
 def test_get_brings_the_files_into_a_directory(cli, toy, tmp_path):

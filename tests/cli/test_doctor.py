@@ -1,4 +1,4 @@
-"""`mlpconv doctor`: what there is, what is missing, and whether training is possible."""
+"""`mlpconv doctor`: what is installed, what is missing, and whether training is possible."""
 
 import re
 import sys

@@ -46,7 +46,7 @@ def test_a_large_picture_is_searched(cli, digits_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no image was given; give image files, or --figure"),
+        ((), "no image given; give image files, or --figure"),
         (("none.png",), "none.png: there is no such file"),
         (("--figure", "--class", "four"), "unknown class 'four'"),
     ],

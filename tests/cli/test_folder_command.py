@@ -1,4 +1,4 @@
-"""Images of one's own on the command line: check, train, evaluate, predict, clean."""
+"""Your own images on the command line: check, train, evaluate, predict, clean."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def lines_of(path):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with two classes, one of them with a name that is markup, and a file that is no image."""
+    """A folder with two classes, one of them with a name that is markup, and a file that is not an image."""
     root = stripes(tmp_path / "photos", {"across": 40, "<b>down": 40})
     (root / "across" / "notes.txt").write_text("x")
     return root
@@ -103,8 +103,11 @@ def test_a_recipe_is_searched_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")
     few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
-    value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json").json()
+    value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--validation", "0.2", "--json").json()
     assert value["trials"] == 2
+    again = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json")
+    assert json.loads(again.out) == value
+    assert again.err == "--held-out is now --validation; the old name will be removed in the next version\n"
     recipe = tomllib.loads((tmp_path / "runs" / "tune" / "best.toml").read_text())
     assert (recipe["data"], recipe["model"]) == (str(photos), "nin_28")
     assert (recipe["validation"], recipe["patience"]) == (0.1, 10)
@@ -128,7 +131,7 @@ def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, mo
     monkeypatch.setattr(output.Download, "_update", stop)
     said = cli("train", "--data", "photos")
     assert said.code == 130
-    assert said.err == "stopped; what was read and decoded is kept: the same command goes on from there\n"
+    assert said.err == "stopped; the images read and decoded so far are kept: run the same command to continue\n"
 
 
 def test_check_warns(cli, tmp_path):

@@ -1,4 +1,4 @@
-"""What --json prints, held to its schema in docs/json."""
+"""What --json prints, checked against its schema in docs/json."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ def test_summary_has_the_known_numbers(cli):
     [
         ("--compare", "alexnet", "vgg11", "lenet"),
         ("--compare", "alexnet", "--compare", "vgg11", "--compare", "lenet"),
-        ("--compare", "alexnet", "--batch", "8", "vgg11", "lenet"),
+        ("--compare", "alexnet", "--batch-size", "8", "vgg11", "lenet"),
     ],
 )
 def test_summary_beside_others(cli, names):
@@ -180,7 +180,7 @@ def test_explain(cli, digits_run, digit):
     assert image["map_size"] == [4, 4]
     assert {"3", label} <= {row["label"] for row in image["classes"]}
     for row in image["classes"]:
-        # No ReLU behind the maps of nin_28.
+        # The maps of nin_28 have no ReLU after them.
         assert row["logit"] == pytest.approx(row["evidence_for"] + row["evidence_against"], abs=1e-4)
     for picture in (image["picture"], value["figure"]):
         assert Path(picture).read_bytes().startswith(b"\x89PNG")

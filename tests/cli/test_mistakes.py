@@ -1,4 +1,4 @@
-"""Whatever a user mistypes ends in exit code 2 and one message: the place, what was received, what to do."""
+"""User errors end with exit code 2 and one message: where, what was received, what to do."""
 
 import json
 
@@ -21,7 +21,7 @@ MISTAKES = {
     "input too small": (["summary", "nin", "--input", "1x10x10"], "block1.conv"),
     "no classes": (["summary", "nin", "--classes", "0"], "num_classes"),
     "classes in words": (["summary", "nin", "--classes", "ten"], "--classes"),
-    "empty batch": (["summary", "nin", "--batch", "0"], "--batch 0"),
+    "empty batch": (["summary", "nin", "--batch-size", "0"], "--batch-size 0"),
     "unknown optimiser": (["summary", "nin", "--optimizer", "adamm"], "did you mean 'adam'?"),
     "unknown precision": (["summary", "nin", "--precision", "int8"], "float32, bfloat16"),
     "unknown depth": (["summary", "nin", "--depth", "layers"], "did you mean 'layer'?"),
@@ -65,7 +65,7 @@ MISTAKES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A working directory with files that are no runs, classifiers or weights."""
+    """A working directory with files that are neither runs nor classifiers nor weights."""
     from safetensors.numpy import save_file
 
     (tmp_path / "file").write_text("not a directory")

@@ -55,25 +55,3 @@ def test_a_paragraph_loses_nothing_and_fits(text, room, indent):
 @given(st.lists(words, min_size=1, max_size=30))
 def test_a_file_is_not_broken_into_lines(text):
     assert printed(None, lambda: output.paragraph(" ".join(text))) == [" ".join(text)]
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(0.04, "0.0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (19_440, "5 h 24 min")],
-)
-def test_durations(value, said):
-    assert output.format_duration(value) == said
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (7_968_664, "7.60 MiB"), (10**10, "9.31 GiB")]
-)
-def test_sizes(value, said):
-    assert output.format_bytes(value) == said
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(7, "7"), (999, "999"), (1992166, "1.99 M"), (762297352, "762 M"), (1524594704, "1.52 G")]
-)
-def test_amounts(value, said):
-    assert output.format_count(value) == said

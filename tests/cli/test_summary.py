@@ -40,8 +40,8 @@ def test_every_layer(cli):
     said = cli("summary", "nin", "--depth", "layer")
     line = next(line for line in said.out.splitlines() if line.startswith("block1.conv"))
     assert numbers(line) >= {"11,712", "33,872,256", "33,592,320", "279,936", "67,744,512", "11"}
-    assert "normalisation" not in said.out
-    assert "normalisation" in cli("summary", "nin_28", "--depth", "layer").out
+    assert "normalization" not in said.out
+    assert "normalization" in cli("summary", "nin_28", "--depth", "layer").out
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 120])
@@ -66,15 +66,15 @@ def test_nothing_is_wider_than_the_terminal(cli, monkeypatch, command, columns):
     assert "…" not in said.out
 
 
-def test_what_has_no_room_is_named(cli, monkeypatch):
+def test_columns_that_do_not_fit_are_named(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert "no room for kind, " in cli("summary", "nin", "--depth", "layer").out
+    assert "no space for type, " in cli("summary", "nin", "--depth", "layer").out
     monkeypatch.setenv("COLUMNS", "200")
-    assert "no room" not in cli("summary", "nin", "--depth", "layer").out
+    assert "no space" not in cli("summary", "nin", "--depth", "layer").out
 
 
 def test_options_reach_the_numbers(cli):
-    small = cli("summary", "nin", "--batch", "1", "--optimizer", "adam", "--precision", "bfloat16").out
+    small = cli("summary", "nin", "--batch-size", "1", "--optimizer", "adam", "--precision", "bfloat16").out
     assert "batch 1, bfloat16" in small
     # Two float32 values for each parameter, at every precision.
     line = next(line for line in small.splitlines() if line.split()[:1] == ["optimizer"])

@@ -19,7 +19,9 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear
 from mlpconv.arch.network import Network
 from mlpconv.data import Splits
 from mlpconv.inference.classifier import Predictions
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.notebook.chart import curves_svg
 from mlpconv.notebook.live import SHARE, LiveCurves, in_notebook, watch
 from mlpconv.runs.run import Run
@@ -190,7 +192,8 @@ def test_all_marks_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypat
             sum(len(line["curve"]) for line in history) + len(curve)
         ),
     )
-    for _ in watch(Session(recipe, data=splits).run(tmp_path / "run", report_every=1e9)):
+    job = prepare(Request(recipe=recipe), splits)
+    for _ in watch(execute(job, tmp_path / "run", ExecuteOptions(report_seconds=1e9))):
         pass
     assert sorted(set(drawn)) == list(range(16))  # five marks in each of three epochs
 

@@ -60,10 +60,10 @@ def test_costs_show_each_layer_and_leave_out_empty_columns():
     costs = count(mlpconv.create_model("nin"))
     head, *rows = cells(costs._repr_html_())
     assert len(rows) == len(costs.layers) + 1
-    assert "normalisation" not in head
+    assert "normalization" not in head
     assert rows[-1][head.index("multiplications")] == "762,297,352"
     assert "4,506,039,600" in text(costs._repr_html_())
-    assert "normalisation" in cells(count(mlpconv.create_model("nin_28"))._repr_html_())[0]
+    assert "normalization" in cells(count(mlpconv.create_model("nin_28"))._repr_html_())[0]
 
 
 @pytest.mark.parametrize("memory", [training_memory, prediction_memory])

@@ -1,0 +1,80 @@
+"""``mlpconv evaluate``: loss, accuracy and confusion of a trained network."""
+
+from typing import Annotated
+
+from typer import Option
+
+from mlpconv.cli.options import Backend, DataDir, Device, Precision, RunPath
+from mlpconv.cli.output import Download, Json, print_json, say
+from mlpconv.errors import DataError
+
+
+def evaluate(
+    run: RunPath,
+    data: Annotated[
+        str | None,
+        Option(help="A data set's name, a folder or a CSV file; by default what the network was trained on."),
+    ] = None,
+    data_dir: DataDir = None,
+    split: Annotated[str, Option(help="Split of the data set: test or train.")] = "test",
+    backend: Backend = None,
+    device: Device = None,
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Measure a trained network: loss, accuracy, accuracy by class and the confusion matrix.
+
+    Example: mlpconv evaluate latest
+    """
+    from mlpconv.cli.train_output import print_class_accuracy
+    from mlpconv.inference.classifier import Classifier
+    from mlpconv.jobs.run_data import reload_run_data
+
+    if split not in ("test", "train"):
+        raise DataError(f"--split {split}: expected test or train")
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    name = data or classifier.stored.data
+    if not name:
+        raise DataError(f"{run}: does not record what it was trained on; name a data set: --data fashion-mnist")
+    with Download() as progress:
+        splits = reload_run_data(name, classifier, directory=data_dir, progress=progress)
+    dataset = splits.test if split == "test" else splits.train
+    result = classifier.evaluate(dataset)
+    names = classifier.class_names
+    by_class = {
+        name: None if total == 0 else float(value)
+        for name, value, total in zip(names, result.class_accuracy, result.confusion.sum(1), strict=True)
+    }
+    if json:
+        print_json(
+            {
+                "run": str(classifier.path),
+                "data": dataset.name,
+                "images": len(dataset),
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "class_accuracy": by_class,
+                "confusion": result.confusion.tolist(),
+            }
+        )
+        return
+    say(f"{dataset.name}, {len(dataset):,} images: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
+    print_class_accuracy(by_class)
+    _print_confusion(names, result.confusion.tolist())
+
+
+def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None:
+    """The five pairs of classes that are confused most often."""
+    pairs = sorted(
+        (
+            (count, true, predicted)
+            for true, row in enumerate(confusion)
+            for predicted, count in enumerate(row)
+            if true != predicted and count
+        ),
+        reverse=True,
+    )
+    if pairs:
+        say("\nmost often confused:")
+    for count, true, predicted in pairs[:5]:
+        say(f"  {names[true]} classified as {names[predicted]}: {count}")

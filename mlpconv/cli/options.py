@@ -1,0 +1,22 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+BACKENDS = "torch, tensorflow, jax or mxnet"
+"""The registered back ends, as help strings list them; a test compares them with ``list_backends()``."""
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
+"""The optimizers whose memory ``summary`` counts."""
+
+RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors file.")]
+Backend = Annotated[
+    str | None, Option(help=f"Back end: {BACKENDS}; by default the one that trained the network.", show_default=False)
+]
+Device = Annotated[str | None, Option(help="Device: cpu, cuda, cuda:1 …; by default a GPU if there is one.")]
+Precision = Annotated[str | None, Option(help="Precision: float32 or bfloat16; by default the fastest on this device.")]
+DataDir = Annotated[Path | None, Option(help="Directory that holds the files of the data set.")]
+Invert = Annotated[bool, Option("--invert", help="Swap light and dark in each image first.")]
+RecipeName = Annotated[str, Argument(help="A recipe's name or a TOML file.")]

@@ -1,0 +1,66 @@
+"""``mlpconv runs``: the runs in a directory with their results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument
+
+from mlpconv.cli.output import Column, Json, err, print_json, table
+from mlpconv.formatting import format_duration
+
+if TYPE_CHECKING:
+    from mlpconv.runs.run import Run
+
+
+def runs(
+    directory: Annotated[Path, Argument(help="Directory that holds the run directories.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """List the runs in a directory with their results.
+
+    Example: mlpconv runs
+    """
+    from mlpconv.runs.run import list_runs
+
+    rows = [_row(run) for run in list_runs(directory)]
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        err().print(f"no runs in {directory}; mlpconv train starts one", markup=False)
+        return
+    columns = [
+        Column("run"),
+        Column("model", leave_out=1),
+        Column("data", leave_out=2),
+        Column("seed", True, 4),
+        Column("epochs", True, 3),
+        Column("test acc", True),
+        Column("time", True),
+    ]
+    table(columns, [_cells(row) for row in rows])
+
+
+def _row(run: "Run") -> dict[str, Any]:
+    from mlpconv.runs.history import best_epoch
+
+    recipe, result, history = run.config.recipe, run.result, run.history
+    return {
+        "run": str(run.path),
+        "model": recipe.model,
+        "data": recipe.data,
+        "recipe": run.config.recipe_name,
+        "seed": recipe.seed,
+        "epochs": len(history),
+        "of": recipe.epochs,
+        "finished": result is not None,
+        "test_accuracy": history[best_epoch(history) - 1]["test_accuracy"] if history else None,
+        "seconds": result.seconds if result else None,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    accuracy = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
+    time = format_duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
+    epochs = f"{row['epochs']}/{row['of']}"
+    return [row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time]
