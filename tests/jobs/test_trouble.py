@@ -1,4 +1,4 @@
-"""Trouble put in for real: each is recognised, repaired, written down; ``stop`` stops; a resume repairs alike."""
+"""Problems in real training: each is recognized, repaired and recorded; a resumed run repairs in the same way."""
 
 import json
 
