@@ -46,7 +46,7 @@ def doctor(json: Json = False) -> None:
 def _examine() -> dict[str, Any]:
     from mlpconv import hardware
     from mlpconv.backends import allocator
-    from mlpconv.data.known.locate import cache_directory
+    from mlpconv.data.cache_directory import cache_directory
 
     problems = []
     training, gpus = None, []
