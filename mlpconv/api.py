@@ -2,22 +2,29 @@
 
 import logging
 import signal
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlpconv.data import Splits
 from mlpconv.inference.classifier import Classifier
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.jobs.stop import Stop
 from mlpconv.notebook.live import in_notebook, watch
 from mlpconv.runs.directory import check_directory
 from mlpconv.runs.run import Run
+from mlpconv.training.guard_runner import Repaired
 from mlpconv.training.recipe import Recipe, change
 from mlpconv.training.recipes import get_recipe
-from mlpconv.training.trainer import EpochEnded, Repaired
+from mlpconv.training.trainer import EpochEnded
 
 _log = logging.getLogger(__name__)
+
+RENAMED = {"resume_with": "resume_override", "weights": "start_from"}
+"""Old keywords of ``train``, which are accepted for one version, and their new names."""
 
 
 def train(
@@ -26,9 +33,9 @@ def train(
     data: Splits | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    resume_with: Mapping[str, Any] | None = None,
-    weights: str | Path | None = None,
-    backend: str = "torch",
+    resume_override: Mapping[str, Any] | None = None,
+    start_from: str | Path | None = None,
+    backend: str | None = None,
     device: str | None = None,
     deterministic: bool = False,
     live: bool = True,
@@ -37,48 +44,61 @@ def train(
 ) -> Run:
     """Train a network and return its run.
 
-    recipe: a name, a TOML file or a Recipe. data: images of one's own; by default the data set that the recipe names.
-    out: the run directory, by default a new one under ./runs. resume: go on with the run in ``out``; resume_with: from
-    here on with other values of these (``{"epochs": 20}``). weights: a run or classifier, of any back end, with whose
-    weights to begin. deterministic: only deterministic
-    algorithms, in this whole process. changes: fields of the recipe to exchange (``epochs=1, optimizer={"momentum":
-    0.9}``). live: in a notebook, show curves that grow and
-    then the result; elsewhere nothing is shown. Progress goes to the logger "mlpconv.api". force: begin
-    even where the memory left will not do.
+    Progress is logged to "mlpconv.api".
 
-    Raises MlpconvError for what cannot be carried out; TrainingFailed where training does not come to an end;
-    KeyboardInterrupt after Ctrl-C (a notebook's stop button), once the run is saved: a second one does not wait for it.
+    Args:
+        recipe: A recipe, its name, or its TOML file.
+        data: Your own images; by default the data set that the recipe names.
+        out: The run directory; by default a new one under ./runs.
+        resume: Whether to continue the run in ``out``.
+        resume_override: Fields of the recipe, and "device", that are to change in the run that is continued:
+            ``{"epochs": 20}``.
+        start_from: A run or classifier file, of any back end, from whose weights to start: all of them, so network and
+            classes must be the same. For other classes, change the recipe's field ``pretrained`` instead.
+        backend: "torch", "tensorflow", "jax" or "mxnet"; by default that of the run that is continued, else "torch".
+        device: "cpu", "cuda", "cuda:1" and so on; by default a GPU if there is one.
+        deterministic: Whether to use only deterministic algorithms, in the whole process.
+        live: Whether to show growing curves, and then the result, in a notebook. Nothing is shown elsewhere.
+        force: Whether to start even if the available memory is not enough.
+        **changes: Fields of the recipe to change: ``epochs=1, optimizer={"momentum": 0.9}``.
+
+    Returns:
+        The run.
+
+    Raises:
+        MlpconvError: The request cannot be executed.
+        TrainingFailed: Training failed, for example because it diverged past its retries.
+        KeyboardInterrupt: After Ctrl-C or a notebook's stop button, once the run is saved; a second one does not wait
+            for that.
     """
-    name = recipe if isinstance(recipe, str) else "custom"
-    chosen = change(get_recipe(recipe) if isinstance(recipe, str) else recipe, changes)
-    meant = dict(resume_with or {})
-    device = meant.get("device", device)
-    chosen = change(chosen, {key: value for key, value in meant.items() if key != "device"}, "resume_with")
-    check_directory(Path(out) if out is not None else None, resume=resume)
-    goes_on = Path(out) if resume and out is not None else None
-    if goes_on is not None:
-        weights = weights or Run(goes_on).config.start
-    session = Session(
-        chosen,
-        recipe_name=name,
-        data=data,
+    given = {"resume_override": resume_override, "start_from": start_from}
+    for old, new in RENAMED.items():
+        if old in changes:
+            warnings.warn(f"{old}= is now {new}=; the old name will be removed", DeprecationWarning, stacklevel=2)
+            given[new] = changes.pop(old)
+    overrides, start = dict(given["resume_override"] or {}), given["start_from"]
+    request = Request(
+        recipe=change(get_recipe(recipe) if isinstance(recipe, str) else recipe, changes),
+        recipe_name=recipe if isinstance(recipe, str) else None,
+        resume_from=str(out) if resume and out is not None else None,
+        resume_override=overrides,
+        start_from=str(start) if start is not None else None,
         backend=backend,
         device=device,
         deterministic=deterministic,
-        start=weights,
-        goes_on=goes_on,
     )
-    # Only SIGINT: to save at another signal is up to the program that this is part of.
+    check_directory(Path(out) if out is not None else None, resume=resume)
+    prepared = prepare(request, data)
+    options = ExecuteOptions(resume=resume, allowed_changes=tuple(overrides), report_seconds=2.0, force=force)
+    # Only SIGINT: what to do on another signal is up to the calling program.
     with Stop(signals=[signal.SIGINT]) as stop:
-        recorder = session.run(
-            out, resume=resume, resume_with=meant, should_stop=stop.wanted, report_every=2.0, force=force
-        )
-        for event in watch(recorder) if live and in_notebook() else recorder:
+        execution = execute(prepared, out, options, should_stop=stop.wanted)
+        for event in watch(execution) if live and in_notebook() else execution:
             if isinstance(event, EpochEnded):
                 _log.info(
                     "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
                     event.epoch + 1,
-                    session.recipe.epochs,
+                    prepared.recipe.epochs,
                     event.loss,
                     event.accuracy,
                     event.test.accuracy,
@@ -87,19 +107,26 @@ def train(
             if isinstance(event, Repaired):
                 met = event.event
                 _log.warning("epoch %d, step %d: %s; %s: %s", met.epoch, met.step, met.what, met.action, met.done)
+    run = execution.run
     if stop.seen:
-        path = str(recorder.run.path)
+        path = str(run.path)
         raise KeyboardInterrupt(
             f"{path}: the run was just finished"
-            if recorder.run.result
-            else f"stopped, and saved in {path}; the same call with out={path!r}, resume=True goes on with it"
+            if run.result
+            else f"stopped, and saved in {path}; to continue, make the same call with out={path!r}, resume=True"
         )
-    return recorder.run
+    return run
 
 
 def load(run: str | Path | Run, *, backend: str | None = None, device: str | None = None) -> Classifier:
-    """The trained network of a run directory or of one ``.safetensors`` file, ready to predict.
+    """Load a trained network, ready to predict.
 
-    Raises RunError where there is none.
+    Args:
+        run: A run, its directory, or a ``.safetensors`` file of a classifier.
+        backend: The framework to compute in; by default that of the run.
+        device: "cpu", "cuda", "cuda:1" and so on; by default a GPU if there is one.
+
+    Raises:
+        RunError: There is no trained network.
     """
     return Classifier(run, backend=backend, device=device)

@@ -86,7 +86,7 @@ def test_progress_goes_to_the_logger_and_nothing_is_printed(tmp_path, caplog, ca
 
 
 def test_a_run_is_resumed_by_its_place(trained, tmp_path):
-    with pytest.raises(RunError, match="holds a run; --resume goes on with it"):
+    with pytest.raises(RunError, match="holds a run; continue it with --resume"):
         mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu")
     again = mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu", resume=True)
     assert again.result == trained.result
@@ -127,7 +127,7 @@ def test_a_run_goes_on_otherwise_where_that_is_said(tmp_path):
     with pytest.raises(RunError, match="epochs: 1, now 2"):
         mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", resume=True)
     more = {"epochs": 2, "device": "cpu"}
-    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=True, resume_with=more)
+    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=True, resume_override=more)
     assert run.result.epochs == 2
     assert run.config.resumed_with == ("epoch 1, step 0: epochs: 1, now 2",)
 
@@ -136,3 +136,13 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="is not empty"):
         mlpconv.train(OWN, data=None, out=tmp_path)
+
+
+def test_old_keywords_work_with_a_warning(trained, tmp_path):
+    with pytest.warns(DeprecationWarning, match="weights= is now start_from="):
+        run = mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", device="cpu", epochs=1, weights=trained.path)
+    assert run.config.start == str(trained.path)
+    options = {"data": SPLITS, "out": tmp_path / "run", "device": "cpu", "epochs": 1, "resume": True}
+    with pytest.warns(DeprecationWarning, match="resume_with= is now resume_override="):
+        run = mlpconv.train(OWN, **options, resume_with={"epochs": 2})
+    assert run.result.epochs == 2

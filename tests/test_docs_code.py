@@ -41,8 +41,8 @@ def few_images(monkeypatch, tmp_path):
     from PIL import Image
 
     import mlpconv.data
+    import mlpconv.jobs.prepare
     import mlpconv.jobs.run_data
-    import mlpconv.jobs.session
 
     def load(name, **options):
         names = dataset_source(name).class_names if isinstance(name, str) else name.class_names

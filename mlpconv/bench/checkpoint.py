@@ -12,13 +12,11 @@ from typing import Any
 
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
-from mlpconv.jobs.recorder import CHECKPOINT_SECONDS
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import CHECKPOINT_SECONDS, Request
 from mlpconv.runs import checkpoint
 from mlpconv.runs.run import environment
 from mlpconv.training.plan import plan_step
-from mlpconv.training.recipe import change
-from mlpconv.training.recipes import get_recipe
 
 FORMAT = 1
 EPOCHS = 10
@@ -45,15 +43,15 @@ def measure(
     # The command line does this first too.
     allocator.keep_memory()
     optimizer = {"name": "sgd", "momentum": 0.9}
-    told = {"optimizer": optimizer, "epochs": 1, "batch_size": batch_size, "image_size": image_size}
-    session = Session(change(get_recipe("quick"), told), data=splits("generated"), device=device)
-    train = session.data.train
-    ahead = session.forecast()
+    changes = {"optimizer": optimizer, "epochs": 1, "batch_size": batch_size, "image_size": image_size}
+    prepared = prepare(Request(recipe="quick", changes=changes, device=device), splits("generated"))
+    train = prepared.data.train
+    ahead = prepared.forecast()
     progress(f"an epoch takes {ahead.seconds:.0f} s at {ahead.images_per_second:,.0f} images/s")
-    model = session.make_model()
+    model = prepared.make_model()
     model.attach(train.images[:batch_size], train.labels[:batch_size])
     # From here on the momentum is no row of zeros.
-    model.train_step(plan_step(session.recipe, batch_size, train.image_shape[:2], image_size, 0, 0))
+    model.train_step(plan_step(prepared.recipe, batch_size, train.image_shape[:2], image_size, 0, 0))
     history = [_line(epoch, train.class_names) for epoch in range(1, EPOCHS + 1)]
     saves, loads, size = [], [], 0
     with tempfile.TemporaryDirectory(dir=folder, prefix="mlpconv-bench-") as name:
@@ -90,13 +88,13 @@ def measure(
             _gate("bytes of a checkpoint with momentum", size, MOST_BYTES),
         ],
         "settings": {
-            "model": session.recipe.model,
+            "model": prepared.recipe.model,
             "optimizer": "sgd with momentum",
             "batch_size": batch_size,
             "image_size": image_size,
             "rounds": rounds,
-            "device": session.config.device,
-            "precision": session.config.precision,
+            "device": prepared.job.device,
+            "precision": prepared.job.precision,
             "images_per_second": ahead.images_per_second,
         },
         "hardware": {key: has[key] for key in ("processor", "cpus", "bfloat16", "memory_bytes", "platform")},

@@ -16,12 +16,12 @@ from mlpconv.bench import saliency
 from mlpconv.data import ImageDataset, load_dataset
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.runs.run import Run, environment
 from mlpconv.studies.runner import summarize
 from mlpconv.training.metrics import softmax
-from mlpconv.training.recipe import change
-from mlpconv.training.recipes import get_recipe
 
 BOUND = 1.1
 """What class maps may cost, as a multiple of plain prediction."""
@@ -34,11 +34,11 @@ def trained(path: Path, progress: Progress) -> Run:
     if (path / "config.json").exists() and Run(path).result is not None:
         return Run(path)
     progress(f"training nin_28 for an epoch into {path}")
-    session = Session(change(get_recipe("quick"), {"model": "nin_28", "epochs": 1}), recipe_name="quick")
-    recorder = session.run(path, resume=(path / "config.json").exists())
-    for _ in recorder:
+    prepared = prepare(Request(recipe="quick", changes={"model": "nin_28", "epochs": 1}))
+    execution = execute(prepared, path, ExecuteOptions(resume=(path / "config.json").exists()))
+    for _ in execution:
         pass
-    return recorder.run
+    return execution.run
 
 
 def measure(

@@ -203,7 +203,7 @@ def child(told: str) -> dict[str, Any]:
     if most:
         chosen = np.random.default_rng(0).permutation(len(images))[:most]
         images, labels = images[chosen], labels[chosen]
-    recipe = change(get_recipe("own"), {"model": "nin_32", "image_size": 32, "batch_size": BATCH, "balance": 0.0})
+    recipe = change(get_recipe("folder"), {"model": "nin_32", "image_size": 32, "batch_size": BATCH, "balance": 0.0})
     network = create_model("nin_32", train.num_classes, train.image_shape[2])
     backend = get_backend("torch")
     device, precision = backend.choose(None, None)

@@ -16,7 +16,9 @@ from mlpconv.bench.images import splits
 from mlpconv.bench.tensors import peak_tensor_bytes
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import PrecisionError
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.models import create_model
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
@@ -96,21 +98,21 @@ def _time(job: Job, batch: int) -> dict[str, Any]:
     data = Splits(first_images(train, job.images), first_images(test, job.test_images))
     # A network that learns nothing in so short a run takes the same time, if it is not started again.
     recipe = Recipe(model=job.network, batch_size=batch, epochs=1, precision=job.precision, on_trouble="ignore")
-    session = Session(recipe, data=data, device=job.device)
+    prepared = prepare(Request(recipe=recipe, device=job.device), data)
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
-        recorder = session.run(Path(folder) / "run", force=True)
+        execution = execute(prepared, Path(folder) / "run", ExecuteOptions(force=True))
         began = time.perf_counter()
-        ahead = recorder.forecast()
+        ahead = execution.forecast()
         seconds, began = time.perf_counter() - began, time.perf_counter()
-        for _ in recorder:
+        for _ in execution:
             pass
         taken = time.perf_counter() - began
-        result = recorder.run.result
+        result = execution.run.result
     assert result is not None
     return {
         "network": job.network,
         "batch_size": batch,
-        "precision": session.config.precision,
+        "precision": prepared.job.precision,
         "images": len(data.train),
         "seconds": {"predicted": ahead.seconds, "measured": taken},
         "images_per_second": {"predicted": ahead.images_per_second, "measured": result.examples_per_second},

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.runs.run import environment
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
@@ -20,19 +22,20 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
 
     The time is taken within the run itself, so nothing else has to be alike in two runs.
     """
-    session = Session(change(get_recipe(recipe), {"epochs": epochs}), recipe_name=Path(recipe).stem)
+    changed = change(get_recipe(recipe), {"epochs": epochs})
+    prepared = prepare(Request(recipe=changed, recipe_name=Path(recipe).stem))
     seconds = []
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
-        recorder = session.run(Path(folder) / "run")
-        for event in recorder:
+        execution = execute(prepared, Path(folder) / "run")
+        for event in execution:
             if isinstance(event, EpochEnded):
                 seconds.append(event.seconds)
                 progress(
-                    f"epoch {event.epoch + 1}: {event.seconds:.1f} s, the guard so far {recorder.watch.seconds:.2f} s"
+                    f"epoch {event.epoch + 1}: {event.seconds:.1f} s, the guard so far {execution.guard.seconds:.2f} s"
                 )
-    guard, total = recorder.watch.seconds, sum(seconds)
-    config = session.config
-    surroundings = environment(session.backend.describe_device(config.device))
+    guard, total = execution.guard.seconds, sum(seconds)
+    job = prepared.job
+    surroundings = environment(prepared.backend.describe_device(job.device))
     return {
         "format": 1,
         "recipe": recipe,
@@ -41,8 +44,8 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "guard_seconds": guard,
         "share": guard / total,
         "gate": {"bound": BOUND, "passed": guard / total < BOUND},
-        "repairs": recorder.watch.guard.state.repairs,
-        "precision": config.precision,
+        "repairs": execution.guard.guard.state.repairs,
+        "precision": job.precision,
         "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
         "versions": surroundings["versions"],
         "date": surroundings["date"],

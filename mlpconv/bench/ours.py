@@ -8,7 +8,8 @@ from mlpconv.backends.base import Model, StepPlan
 from mlpconv.bench.contest import Job
 from mlpconv.bench.images import splits
 from mlpconv.data import ImageDataset
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.training import trainer
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
@@ -23,22 +24,18 @@ def measure(job: Job, **changes: Any) -> dict[str, Any]:
     allocator.keep_memory()
     data = splits(job.data)
     changes |= {"batch_size": job.batch_size, "image_size": job.image_size}
-    session = Session(change(get_recipe("d2l"), changes), data=data, backend=job.backend, device=job.device)
-    watch = _Watch(session.make_model(), data.train, job)
+    recipe = change(get_recipe("d2l"), changes)
+    prepared = prepare(Request(recipe=recipe, backend=job.backend, device=job.device), data)
+    watch = _Watch(prepared.make_model(), data.train, job)
     watch.attach(data.train.images, data.train.labels)
-    events = trainer.train(
-        cast(Model, watch),
-        session.recipe,
-        *(data.train.images, data.train.labels, data.test.images, data.test.labels),
-        image_size=session.config.preprocess.size,
-        should_stop=watch.before_step,
-    )
+    model = cast(Model, watch)
+    events = trainer.Loop(model, prepared.recipe, prepared.training_data, should_stop=watch.before_step)
     assert isinstance(list(events)[-1], trainer.Stopped)
     return {
         "images_per_second": job.steps * job.batch_size / watch.seconds,
         "wait_share": watch.waiting / watch.seconds,
-        "precision": session.config.precision,
-        "device": session.config.device,
+        "precision": prepared.job.precision,
+        "device": prepared.job.device,
     }
 
 

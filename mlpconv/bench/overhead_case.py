@@ -20,8 +20,10 @@ from mlpconv.bench.forecast_case import first_images
 from mlpconv.bench.images import splits
 from mlpconv.data import Splits
 from mlpconv.drawing.plots import save_curves
-from mlpconv.jobs.recorder import Recorder
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import Execution, execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.prepared import PreparedJob
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.notebook.live import watch
 from mlpconv.reports.report import write_report
 from mlpconv.training import trainer
@@ -29,6 +31,7 @@ from mlpconv.training.forecast import forecast
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
+from mlpconv.training.training_data import LabelledImages, TrainingData
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,32 +53,35 @@ def measure(job: Job) -> dict[str, Any]:
     data = Splits(first_images(whole.train, job.steps * job.batch_size), first_images(whole.test, job.batch_size))
     size = {"image_size": job.image_size} if job.image_size else {}
     recipe = change(get_recipe("quick"), {"batch_size": job.batch_size, "epochs": 1, **size})
-    session = Session(recipe, recipe_name="quick", data=data, device=job.device)
+    prepared = prepare(Request(recipe=recipe, recipe_name="quick", device=job.device), data)
     found: dict[str, list[float]] = {name: [] for name in ("bare", "whole", "outside", "report", "notebook")}
-    _bare(session)  # caches and memory
+    _bare(prepared)  # caches and memory
     for number in range(job.rounds):
         # The order changes, so that a machine that slows down harms both alike.
         for bare in (True, False) if number % 2 == 0 else (False, True):
             if bare:
-                found["bare"].append(_bare(session))
+                found["bare"].append(_bare(prepared))
             else:
-                for name, seconds in _whole(session, _in_terminal).items():
+                for name, seconds in _whole(prepared, _in_terminal).items():
                     found[name].append(seconds)
-        shown = _whole(session, _in_notebook)
+        shown = _whole(prepared, _in_notebook)
         found["notebook"].append(shown["outside"] / shown["whole"])
     full = change(get_recipe("quick"), {"batch_size": job.batch_size, **size})
     train, test = whole
-    ahead = forecast(
-        session.make_model, full, train.images, train.labels, len(test), session.config.preprocess.size
-    ).seconds
-    return found | {"recipe_seconds": ahead, "precision": session.config.precision}
+    images = TrainingData(
+        LabelledImages(train.images, train.labels),
+        LabelledImages(test.images, test.labels),
+        prepared.job.preprocess.size,
+    )
+    ahead = forecast(prepared.make_model, full, images).seconds
+    return found | {"recipe_seconds": ahead, "precision": prepared.job.precision}
 
 
-def _bare(session: Session) -> float:
-    model, train, size = session.make_model(), session.data.train, session.config.preprocess.size
+def _bare(prepared: PreparedJob) -> float:
+    model, train, size = prepared.make_model(), prepared.data.train, prepared.job.preprocess.size
     model.attach(train.images, train.labels)
-    side, steps = train.image_shape[:2], len(train) // session.recipe.batch_size
-    plans = [plan_step(session.recipe, len(train), side, size, 0, step) for step in range(steps)]
+    side, steps = train.image_shape[:2], len(train) // prepared.recipe.batch_size
+    plans = [plan_step(prepared.recipe, len(train), side, size, 0, step) for step in range(steps)]
     began = time.perf_counter()
     for plan in plans:
         model.train_step(plan)
@@ -98,7 +104,7 @@ class _Timed:
         self.seconds += time.perf_counter() - began
 
 
-def _in_terminal(recorder: Recorder) -> None:
+def _in_terminal(execution: Execution) -> None:
     """As `mlpconv train` shows a run."""
     columns = (
         TextColumn("{task.description}"),
@@ -110,40 +116,40 @@ def _in_terminal(recorder: Recorder) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Progress(*columns, console=screen, transient=True, refresh_per_second=2) as bar:
         task = bar.add_task("epoch 1", total=None, text="")
-        for event in recorder:
+        for event in execution:
             if isinstance(event, trainer.Progress):
                 text = f"loss {event.loss:.3f} {event.images_per_second:,.0f} images/s"
                 bar.update(task, completed=event.step, total=event.steps, text=text)
 
 
-def _in_notebook(recorder: Recorder) -> None:
+def _in_notebook(execution: Execution) -> None:
     """As a notebook's kernel shows it: curves drawn anew, and written down for the page."""
     sent = io.StringIO()
     with redirect_stdout(sent):
-        for _ in watch(recorder, lambda html, text: json.dump({"text/html": str(html), "text/plain": text}, sent)):
+        for _ in watch(execution, lambda html, text: json.dump({"text/html": str(html), "text/plain": text}, sent)):
             pass
 
 
-def _whole(session: Session, show: Callable[[Recorder], None]) -> dict[str, float]:
+def _whole(prepared: PreparedJob, show: Callable[[Execution], None]) -> dict[str, float]:
     """A run with everything that it shows; the seconds of its steps, of what is not the model's within them, and of
     its pictures and report."""
     timed: list[_Timed] = []
-    make = session.make_model
+    make = prepared.make_model
 
     def make_timed() -> Model:
         timed.append(_Timed(make()))
         return cast(Model, timed[-1])
 
-    session.make_model = make_timed
+    prepared.make_model = make_timed
     try:
         with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
-            recorder = session.run(Path(folder) / "run", force=True)
-            show(recorder)
-            (line,) = recorder.history
+            execution = execute(prepared, Path(folder) / "run", ExecuteOptions(force=True))
+            show(execution)
+            (line,) = execution.recorder.history
             began = time.perf_counter()
-            save_curves(recorder.history, recorder.run.path / "curves.png", recorder.run.name)
-            write_report(recorder.run)
+            save_curves(execution.recorder.history, execution.run.path / "curves.png", execution.run.name)
+            write_report(execution.run)
             report = time.perf_counter() - began
     finally:
-        session.make_model = make
+        prepared.make_model = make
     return {"whole": line["seconds"], "outside": line["seconds"] - timed[0].seconds, "report": report}

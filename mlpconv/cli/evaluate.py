@@ -26,7 +26,7 @@ def evaluate(
 
     Example: mlpconv evaluate latest
     """
-    from mlpconv.cli.train import print_class_accuracy
+    from mlpconv.cli.train_output import print_class_accuracy
     from mlpconv.inference.classifier import Classifier
     from mlpconv.jobs.run_data import reload_run_data
 

@@ -1,4 +1,4 @@
-"""When a run should stop: by Ctrl-C, by SIGTERM, or by the clock, always between two steps, so that it is saved."""
+"""When to stop a run: on Ctrl-C, on SIGTERM, or when its time is over. It stops between two steps, so it is saved."""
 
 import os
 import signal
@@ -10,35 +10,45 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import NoReturn
 
-PATIENCE = 20.0
-"""Seconds that a step may take to come to its end after a signal: whoever sent it often kills after 30."""
+GRACE_SECONDS = 20.0
+"""Seconds that a step may take to finish after a signal: the sender often kills the process after 30."""
 
-_UNWIND = 2.0
-"""Seconds for an orderly end after a second signal."""
+_EXIT_SECONDS = 2.0
+"""Seconds for an orderly exit after a second signal."""
 
 
 class Stop:
-    """``wanted`` says whether the run should stop, while this context is entered. A second signal stops at once.
+    """A context manager; while it is entered, ``wanted`` tells whether the run should stop. A second signal stops it at
+    once.
 
-    limit: seconds from now. signals: those that are caught. Off the main thread, where Python takes no signals, and
-    where the program handles a signal in its own way, that is left as it is. exit_code: 128 + the signal, else 0.
-    patience: seconds after a signal until this process ends in any case, with that code, in the middle of a step or
-    whatever it does; None lets it take as long as it takes.
+    Off the main thread, where Python receives no signals, signals are left alone; so is a signal that the program
+    handles itself.
+
+    Attributes:
+        exit_code: 128 + the signal that was received, else 0.
+        seen: Whether a signal was received.
     """
 
     def __init__(
         self,
         limit: float | None = None,
         signals: Iterable[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
-        patience: float | None = None,
+        grace_seconds: float | None = None,
     ) -> None:
+        """
+        Args:
+            limit: The time in seconds, from now, after which the run should stop.
+            signals: The signals to catch.
+            grace_seconds: The time in seconds after a signal until this process exits in any case, with ``exit_code``,
+                even in the middle of a step; None to wait for the step however long it takes.
+        """
         self.deadline = time.monotonic() + limit if limit is not None else None
         self.exit_code = 0
         self.seen = False
         self._signals = signals
-        self._patience = patience
+        self._grace_seconds = grace_seconds
         self._old: dict[int, object] = {}
-        self._bell: tuple[socket.socket, int] | None = None
+        self._wakeup: tuple[socket.socket, int] | None = None
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
@@ -47,15 +57,15 @@ class Stop:
                 if not callable(old) or old is signal.default_int_handler:
                     self._old[number] = old
                     signal.signal(number, self._catch)
-            if self._patience is not None and self._old:
-                self._begin_watch(self._patience)
+            if self._grace_seconds is not None and self._old:
+                self._start_watching(self._grace_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bell:
-            bell, before = self._bell
+        if self._wakeup:
+            sender, before = self._wakeup
             signal.set_wakeup_fd(before)
-            bell.close()
+            sender.close()
         for number, handler in self._old.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
@@ -64,33 +74,33 @@ class Stop:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def wanted(self) -> bool:
-        """Whether to stop at the next chance."""
+        """Whether the run should stop after the current step."""
         return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
 
-    def _begin_watch(self, patience: float) -> None:
-        # Python calls a handler between two of its own instructions only; a step of a framework is one.
-        heard, bell = socket.socketpair()
-        bell.setblocking(False)
-        self._bell = bell, signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(heard, patience), daemon=True, name="mlpconv-stop").start()
+    def _start_watching(self, grace_seconds: float) -> None:
+        # Python calls a handler only between two of its own instructions, and a framework's step is one of them.
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        self._wakeup = sender, signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(receiver, grace_seconds), daemon=True, name="mlpconv-stop").start()
 
-    def _watch(self, heard: socket.socket, patience: float) -> None:
-        first = 0
-        with heard:
+    def _watch(self, receiver: socket.socket, grace_seconds: float) -> None:
+        first_signal = 0
+        with receiver:
             while True:
                 try:
-                    said = heard.recv(1)
+                    received = receiver.recv(1)
                 except TimeoutError:
-                    _end_now(128 + first)
-                if not said:  # the context was left in time
+                    _exit_now(128 + first_signal)
+                if not received:  # the context was left in time
                     return
-                if said[0] in self._old:
-                    heard.settimeout(_UNWIND if first else patience)
-                    first = first or said[0]
+                if received[0] in self._old:
+                    receiver.settimeout(_EXIT_SECONDS if first_signal else grace_seconds)
+                    first_signal = first_signal or received[0]
 
 
-def _end_now(code: int) -> NoReturn:
-    # A terminal's cursor, which a progress bar hides, is shown again.
+def _exit_now(code: int) -> NoReturn:
+    # Shows the terminal's cursor again, which a progress bar hides.
     end = "\x1b[?25h" if sys.stderr.isatty() else ""
-    os.write(2, f"{end}stopped in the middle of a step; what was saved before is whole\n".encode())
+    os.write(2, f"{end}stopped in the middle of a step; what was saved before is complete\n".encode())
     os._exit(code)

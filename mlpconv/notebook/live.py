@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mlpconv.formatting import format_duration
-from mlpconv.jobs.recorder import Event, Recorder, Resumed
+from mlpconv.jobs.execute import Event, Execution, Resumed
 from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.page import Html, element, page
 from mlpconv.runs.history import validation_accuracies
@@ -30,27 +30,27 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def watch(recorder: Recorder, publish: Publish | None = None) -> Iterator[Event]:
+def watch(execution: Execution, publish: Publish | None = None) -> Iterator[Event]:
     """A run's events, passed on, while its curves are drawn in one output; then the chapter's last lines are printed.
 
     publish: by default the output of the cell that runs.
     """
-    session = recorder.session
-    live = LiveCurves(session.recipe.epochs, publish or _Output())
+    prepared, recorder = execution.prepared, execution.recorder
+    live = LiveCurves(prepared.recipe.epochs, publish or _Output())
     status = "preparing the first step"
     live.draw(recorder.history, recorder.curve, status)
     try:
-        for event in recorder:
-            status = _status(event, session.recipe)
+        for event in execution:
+            status = _status(event, prepared.recipe)
             live.draw(recorder.history, recorder.curve, status)
             yield event
     finally:
         live.draw(recorder.history, recorder.curve, status, always=True)
     if result := recorder.run.result:
         print(f"loss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
-        device = session.backend.describe_device(session.config.device)
+        device = prepared.backend.describe_device(prepared.job.device)
         print(f"{result.examples_per_second:.1f} examples/sec on {device}")
-        if why := ending_words(session.recipe, validation_accuracies(recorder.run.history)):
+        if why := ending_words(prepared.recipe, validation_accuracies(recorder.run.history)):
             print(why)
 
 
@@ -75,7 +75,7 @@ def _status(event: Event, recipe: Recipe) -> str:
         case Stopped():
             return f"stopped in {place}, and saved"
         case Resumed():
-            return f"going on behind epoch {event.epoch}, step {event.step}"
+            return f"resuming from epoch {event.epoch}, step {event.step}"
 
 
 class LiveCurves:

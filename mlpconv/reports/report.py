@@ -20,7 +20,8 @@ from mlpconv.files import write_atomic
 from mlpconv.reports.page import render
 from mlpconv.runs import data_files, evaluation
 from mlpconv.runs.history import best_epoch, validation_accuracies
-from mlpconv.runs.run import REPORT, Config, Result, Run
+from mlpconv.runs.job import Job
+from mlpconv.runs.run import REPORT, Result, Run
 from mlpconv.training.ending import ending_words
 from mlpconv.training.recipe import describe, fields, to_toml
 from mlpconv.version import __version__
@@ -248,13 +249,13 @@ def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:
     return [{"label": layer_label(row.layer), "output": show(row.output_shape), "cost": cost} for row, cost in rows]
 
 
-def _image_shape(config: Config) -> str:
+def _image_shape(config: Job) -> str:
     """The shape of the images in the data set: 1×28×28."""
     size, channels = config.preprocess.source_size, config.preprocess.channels
     return show((channels, *size)) if size else f"{channels} channel{'s' * (channels > 1)} and any size"
 
 
-def _memory(config: Config, network: Network) -> dict[str, Memory]:
+def _memory(config: Job, network: Network) -> dict[str, Memory]:
     """The calculated memory of training, at the largest image size of the recipe, and of prediction."""
     recipe, value_bytes = config.recipe, 2 if config.precision == "bfloat16" else 4
     side = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a resume needs, in one sealed file that is there whole or not at all."""
+"""Checkpoints: everything that a resume needs, in one sealed file that is either complete or not there."""
 
 import re
 from collections.abc import Callable
@@ -16,9 +16,11 @@ from mlpconv.runs.history import best_checkpoint_epoch
 
 FORMAT = 1
 KEEP = 2
+"""Number of newest checkpoints that are kept, in addition to the best one."""
 GOOD = "good/"
+"""Prefix of the arrays of the guard's last good state."""
 DAMAGED = ".damaged"
-"""What the name of a damaged checkpoint ends in once it was stepped over."""
+"""Suffix of a damaged checkpoint that was skipped."""
 
 _TEXT = "mlpconv.checkpoint"
 _NAME = re.compile(r"epoch-(\d{4,})-step-(\d{6,})\.safetensors")
@@ -26,20 +28,24 @@ _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Checkpoint(NamedTuple):
-    """The state after ``step`` steps of ``epoch`` (both from 0), the history of the epochs before it, the points of
-    this epoch's curve so far, the seconds spent, and the guard's memory: ``GuardState`` as plain values. state: the
-    model's, and under GOOD the one that the guard would go back to, where it is another."""
+    """The state of a run after ``step`` steps of ``epoch`` (both from 0)."""
 
     epoch: int
     step: int
     history: list[dict[str, Any]]
+    """The history of the epochs before."""
     curve: list[list[float]]
+    """The points of this epoch's curve so far."""
     seconds: float
+    """The time that the run took so far."""
     state: State
+    """The model's training state and, under the prefix ``GOOD``, the one to which the guard would go back, if it is a
+    different one."""
     guard: dict[str, Any] | None = None
+    """What the guard remembers: ``GuardState`` as plain values."""
 
 
-class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Checkpoint without its state, as it is stored."""
 
     epoch: _Natural
@@ -51,15 +57,18 @@ class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int = FORMAT
 
 
+_FIELDS = tuple(name for name in _Metadata.__struct_fields__ if name != "format")
+
+
 def save(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint and drop all but the last two and the best. Raises OSError; those before are then whole."""
+    """Write a checkpoint, and remove all but the last two and the best. Raises OSError, and keeps the earlier ones."""
     path = directory / _name(checkpoint.epoch, checkpoint.step)
-    place = _Place(*(getattr(checkpoint, name) for name in _Place.__struct_fields__[:-1]))
-    write_tensors(path, checkpoint.state, {_TEXT: msgspec.json.encode(place).decode()})
+    metadata = _Metadata(**{name: getattr(checkpoint, name) for name in _FIELDS})
+    write_tensors(path, checkpoint.state, {_TEXT: msgspec.json.encode(metadata).decode()})
     best = best_checkpoint_epoch(checkpoint.history)
-    found = _list(directory)
-    kept = {*found[-KEEP:], directory / _name(best or checkpoint.epoch, 0)}
-    for old in found:
+    all_paths = _list(directory)
+    kept = {*all_paths[-KEEP:], directory / _name(best or checkpoint.epoch, 0)}
+    for old in all_paths:
         if old not in kept:
             old.unlink()
     remove_partial_files(directory)
@@ -67,21 +76,25 @@ def save(directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def saved_position(directory: Path) -> tuple[int, int]:
-    """(epoch, step) of the newest checkpoint, as its name says; (0, 0) where there is none."""
-    match = _NAME.fullmatch(found[-1].name) if (found := _list(directory)) else None
+    """(epoch, step) of the newest checkpoint, from its name; (0, 0) if there is none."""
+    match = _NAME.fullmatch(paths[-1].name) if (paths := _list(directory)) else None
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint, None where there is none at all.
+    """The newest checkpoint that is intact; None if there is no checkpoint at all.
 
-    Damaged ones that are newer are named to ``warn`` and set aside. Raises RunError where all are damaged (a run never
-    starts over in silence) or where a newer mlpconv wrote one.
+    Args:
+        directory: The directory of the checkpoints.
+        warn: Called with a message for each newer checkpoint that is damaged. These are renamed.
+
+    Raises:
+        RunError: All are damaged (a run never starts over silently), or a newer mlpconv wrote one.
     """
     damaged: list[tuple[Path, str]] = []
     for path in reversed(_list(directory)):
         try:
-            found = load(path)
+            checkpoint = load(path)
         except _Newer:
             raise
         except RunError as error:
@@ -89,8 +102,8 @@ def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | No
             continue
         for other, reason in damaged:
             other.replace(other.with_name(other.name + DAMAGED))
-            warn(f"{reason}; set aside as {other.name}{DAMAGED}, going on from {path.name}")
-        return found
+            warn(f"{reason}; renamed to {other.name}{DAMAGED}, resuming from {path.name}")
+        return checkpoint
     if damaged:
         reasons = "\n  ".join(reason for _, reason in damaged)
         raise RunError(f"{directory}: no checkpoint can be read:\n  {reasons}\nstart again with another --out")
@@ -98,24 +111,25 @@ def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | No
 
 
 class _Newer(RunError):
-    """Not damaged: to step over it would lose what it holds."""
+    """The checkpoint is not damaged: skipping it would lose what it holds."""
 
 
 def load(path: Path) -> Checkpoint:
-    """One checkpoint, verified. Raises RunError where it is damaged."""
+    """Read and verify one checkpoint. Raises RunError if it is damaged."""
     state, texts = read_tensors(path, sealed=True)
     try:
         text = texts[_TEXT]
         format_ = decode_json(text).get("format")
         if isinstance(format_, int) and format_ > FORMAT:
             raise _Newer(f"{path}: written by a newer mlpconv (format {format_}); update mlpconv")
-        place = decode_json(text, _Place)
+        metadata = decode_json(text, _Metadata)
     except (KeyError, AttributeError, ValueError) as error:
         raise RunError(f"{path}: not a checkpoint that mlpconv wrote: {error}") from None
     for name, value in state.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise RunError(f"{path}: {name} holds NaN or infinite values")
-    return Checkpoint(place.epoch, place.step, place.history, place.curve, place.seconds, state, place.guard)
+    fields = {name: getattr(metadata, name) for name in _FIELDS}
+    return Checkpoint(**fields, state=state)
 
 
 def _name(epoch: int, step: int) -> str:
@@ -123,6 +137,6 @@ def _name(epoch: int, step: int) -> str:
 
 
 def _list(directory: Path) -> list[Path]:
-    """The checkpoints there, in the order of training."""
-    found = [(match, path) for path in directory.glob("epoch-*.safetensors") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted((tuple(map(int, match.groups())), path) for match, path in found)]
+    """The checkpoints in a directory, in the order of training."""
+    matches = [(match, path) for path in directory.glob("epoch-*.safetensors") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted((tuple(map(int, match.groups())), path) for match, path in matches)]

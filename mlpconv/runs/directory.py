@@ -1,4 +1,4 @@
-"""The directory of a run: created once, used by one process at a time."""
+"""The directory of a run: created once, and used by one process at a time."""
 
 import os
 import socket
@@ -10,13 +10,14 @@ from typing import IO, Any
 
 from mlpconv.errors import RunError
 from mlpconv.files import is_partial_file, remove_partial_files
-from mlpconv.runs.run import CONFIG, ENVIRONMENT, START, Run, new_path
+from mlpconv.runs.job import CONFIG
+from mlpconv.runs.run import ENVIRONMENT, START, Run, new_path
 
 LOCK = ".lock"
 
 
 def create_run_directory(recipe_name: str, model: str) -> Path:
-    """A new directory under ./runs: two processes that begin at once get two."""
+    """Create a new directory under ./runs; two processes that start at the same time get different ones."""
     while True:
         path = new_path(recipe_name, model)
         try:
@@ -29,7 +30,15 @@ def create_run_directory(recipe_name: str, model: str) -> Path:
 
 
 def check_directory(out: Path | None, *, resume: bool) -> None:
-    """Raise RunError, before any work is done, unless a run can begin in ``out`` (None: under ./runs), or go on."""
+    """Check, before any work is done, that a run can start or continue in a directory.
+
+    Args:
+        out: The directory; None for a new one under ./runs.
+        resume: Whether the run in it is to continue.
+
+    Raises:
+        RunError: It cannot.
+    """
     try:
         if out is not None and resume:
             Run(out)
@@ -44,7 +53,7 @@ def check_directory(out: Path | None, *, resume: bool) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a run's directory where it is missing. Raises RunError where it cannot be."""
+    """Create the directory of a run if it is missing. Raises RunError if it cannot be created."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,16 +61,16 @@ def make_directory(path: Path) -> None:
 
 
 def refuse_occupied(path: Path) -> None:
-    """Raise RunError unless a run can begin in ``path``. What a process left that was killed as it began is no run."""
+    """Raise RunError unless a new run can start in ``path``; files of a process killed at its start are no obstacle."""
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; choose another --out")
     if (path / CONFIG).exists():
-        raise RunError(f"{path}: holds a run; --resume goes on with it; choose another --out")
-    if path.is_dir() and not all(_is_beginning(child) for child in path.iterdir()):
+        raise RunError(f"{path}: holds a run; continue it with --resume, or choose another --out")
+    if path.is_dir() and not all(_is_left_from_start(child) for child in path.iterdir()):
         raise RunError(f"{path}: is not empty; choose another --out")
 
 
-def _is_beginning(path: Path) -> bool:
+def _is_left_from_start(path: Path) -> bool:
     known = path.name in (LOCK, ENVIRONMENT, START) or is_partial_file(path)
     return known or (path.name == "checkpoint" and not any(path.iterdir()))
 
@@ -80,9 +89,10 @@ def _unwritable(path: Path, reason: object) -> RunError:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a run directory for this process; the system takes the lock back when the process dies in any way.
+    """Lock a run directory for this process; the system releases the lock however the process ends.
 
-    Raises RunError where another holds it, and says who.
+    Raises:
+        RunError: Another process holds the lock; the message names it.
     """
     try:
         file = _hold(path)
@@ -92,13 +102,13 @@ def locked(path: Path) -> Iterator[None]:
         remove_partial_files(path)
         yield
     finally:
-        # While it is held: another process may hold the file of that name as soon as it is released.
+        # While the lock is held: as soon as it is released, another process may hold a file of that name.
         (path / LOCK).unlink(missing_ok=True)
         file.close()
 
 
 def _hold(path: Path) -> IO[Any]:
-    # Not filelock: it empties the file of a lock that another holds, and so what that one wrote there.
+    # Not filelock: it empties a lock file that another process holds, and with it the name of that process.
     import fcntl
 
     while True:
@@ -115,13 +125,13 @@ def _hold(path: Path) -> IO[Any]:
             raise
         if _is_still(path / LOCK, file):
             break
-        # Its holder removed it between our opening and our locking it.
+        # Its holder removed the file between our opening and our locking it.
         file.close()
-    words = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
-    # A full disk has no room for words; it is held all the same.
+    holder = f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
+    # On a full disk the lock is held without a name.
     with suppress(OSError):
         file.truncate(0)
-        os.write(file.fileno(), words.encode())
+        os.write(file.fileno(), holder.encode())
     return file
 
 

@@ -1,18 +1,18 @@
-"""The run directory: everything needed to know a training run, to use it, and to repeat it.
+"""The run directory: everything needed to inspect a training run, to use it, and to repeat it.
 
-config.json             recipe, network, preprocess, data, back end: what was asked for, resolved
+config.json             the job: recipe, network, preprocess, data, back end, everything resolved
 environment.json        versions, hardware, command line, date
-history.jsonl           a line an epoch
+history.jsonl           a line for each epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
-start.safetensors       the classifier that it began with, where it began with another's weights
+start.safetensors       the classifier from whose weights the run started, if it did
 evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
 class_maps.safetensors  the class maps of a few test images
-forecast.json           what the run was expected to take
+forecast.json           the time and memory that the run was expected to take
 result.json             how it ended
-failed.json             that training could not be brought to an end, and why
-split.csv               of a folder of images: which file was used for what
-skipped.csv             of a folder of images: what could not be used, and why
+failed.json             why training failed, if it did
+split.csv               for a folder of images: the split of each file
+skipped.csv             for a folder of images: what could not be used, and why
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """
@@ -28,21 +28,18 @@ from typing import Any, Self
 
 import msgspec
 
-from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import allocator, hardware
-from mlpconv.backends.base import Floats, Precision
+from mlpconv.backends.base import Floats
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.files import sync_directory, write_atomic
 from mlpconv.runs.classifier_file import StoredClassifier, write_classifier
 from mlpconv.runs.files import decode_json, read_small, read_tensors
+from mlpconv.runs.job import CONFIG, FORMAT, Job
 from mlpconv.training.forecast import Forecast
-from mlpconv.training.recipe import Recipe
 from mlpconv.version import __version__
 
-FORMAT = 1
-CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
-    "config.json",
+ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
     "environment.json",
     "history.jsonl",
     "weights.safetensors",
@@ -54,87 +51,47 @@ CONFIG, ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED =
 )
 
 
-class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was trained on. train, test, validation: how many images of each. fingerprint: SHA-256 of the training
-    set, validation images included. background: the mean of the images' outermost pixels, 0 to 1, by which `predict`
-    notices a photo that is the other way round."""
-
-    name: str
-    class_names: tuple[str, ...]
-    train: int
-    test: int
-    fingerprint: str
-    background: float
-    validation: int = 0
-
-
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was told, resolved: nothing in it depends on a default that may change. resumed_with: what was changed
-    on the way, a line each with the place; the other fields say how it went on. start: the run or classifier whose
-    weights it began with; None for weights of its own."""
-
-    recipe_name: str
-    recipe: Recipe
-    network: dict[str, Any]
-    preprocess: Preprocess
-    data: DataInfo
-    backend: str
-    device: str
-    precision: Precision
-    deterministic: bool = False
-    resumed_with: tuple[str, ...] = ()
-    start: str | None = None
-    format: int = FORMAT
-
-    def make_network(self) -> Network:
-        return Network.from_dict(self.network, CONFIG)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, defaults too."""
-        return _whole(self)
-
-
-def _config_text(config: Config) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(config.to_dict()), indent=1) + b"\n"
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
-    return msgspec.to_builtins(value)
-
-
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run ended. loss and train_accuracy are the last epoch's means, test_accuracy is after it. Where there are
-    validation images, the run's weights, and what is said of the test set, are of best_epoch (from 1), their best.
-    examples_per_second is of training, over all epochs; seconds are all, evaluation included. peak_resident_bytes: the
-    most memory that the process ever had, the framework and the data set counted; peak_tensor_bytes: of tensors
-    on the device, the data set counted, where its allocator says so (CUDA); None where they are not known.
-    dead_classes: names; None where no class can die. repairs: how often the guard intervened."""
+    """How a run ended. With validation images, the test results are those of ``best_epoch``, whose weights are kept;
+    without them, those of the last epoch."""
 
     loss: float
+    """Mean training loss of the last epoch."""
     train_accuracy: float
+    """Training accuracy of the last epoch."""
     test_accuracy: float
     test_loss: float
     examples_per_second: float
+    """Speed of training alone, over all epochs."""
     seconds: float
+    """Time of everything, evaluation included."""
     epochs: int
     class_accuracy: dict[str, float | None]
+    """Test accuracy by class; None for a class without test images."""
     confusion: list[list[int]]
+    """Confusion matrix on the test images: rows are true classes, columns predicted ones."""
     peak_resident_bytes: int | None = None
+    """Peak of the process's memory, framework and data set included; None if it is unknown."""
     peak_tensor_bytes: int | None = None
+    """Peak of the tensors on the device, data set included; None if the device's allocator does not tell (all but
+    CUDA)."""
     best_epoch: int | None = None
+    """The epoch, from 1, with the best validation accuracy; None without validation images."""
     validation_accuracy: float | None = None
+    """The validation accuracy of ``best_epoch``."""
     dead_classes: list[str] | None = None
+    """Names of the dead classes; None if no class of the network can die."""
     repairs: int = 0
+    """How often the guard intervened."""
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """That training could not be brought to an end. message: what happened, what was tried, what to do. repairs: what
-    the guard met in the epochs that the history does not have."""
+    """Why training failed."""
 
     message: str
+    """What happened, what was tried, and what to do."""
     repairs: list[dict[str, Any]] = []
+    """The guard's events since the last epoch of the history."""
     format: int = FORMAT
 
 
@@ -150,25 +107,32 @@ class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run:
-    """An existing run directory. Raises RunError where ``path`` holds none; "latest" is the newest in ./runs."""
+    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none."""
 
     path: Path
-    config: Config
+    config: Job
+    """The job that the run executes."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = _latest() if str(path) == "latest" else Path(path)
         if not self.path.is_dir():
             raise RunError(f"{self.path}: there is no such directory; `mlpconv runs` lists the runs here")
-        self.config = _read(self.path / CONFIG, Config, "not a run directory")
+        self.config = _read(self.path / CONFIG, Job, "not a run directory")
 
     @classmethod
     def create(
-        cls, path: Path, config: Config, device_name: str | None = None, start: StoredClassifier | None = None
+        cls, path: Path, job: Job, device_name: str | None = None, start: StoredClassifier | None = None
     ) -> Self:
-        """A new run directory with its config and environment. device_name: as one reads it, "cpu (AMD EPYC …)". start:
-        the classifier with which it begins.
+        """Create a run directory with its job and environment.
 
-        Raises RunError where it cannot be written.
+        Args:
+            path: The directory.
+            job: The job.
+            device_name: A description of the device: "cpu (AMD EPYC …)".
+            start: The classifier from whose weights the run starts, if there is one.
+
+        Raises:
+            RunError: The directory cannot be written.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -185,17 +149,17 @@ class Run:
                     data=start.data,
                     background=start.background,
                 )
-            # The last: what has a config is a run.
-            write_atomic(path / CONFIG, _config_text(config))
+            # The last file: a directory with a config.json is a run.
+            write_atomic(path / CONFIG, job.to_json())
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
         return cls(path)
 
-    def change(self, config: Config) -> None:
-        """Go on with another config; a result of before is no longer one. Raises OSError."""
+    def change(self, job: Job) -> None:
+        """Replace the job, and remove the result of the previous one. Raises OSError."""
         (self.path / RESULT).unlink(missing_ok=True)
-        write_atomic(self.path / CONFIG, _config_text(config))
-        self.config = config
+        write_atomic(self.path / CONFIG, job.to_json())
+        self.config = job
 
     @property
     def name(self) -> str:
@@ -206,33 +170,31 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What was written down for each epoch."""
+        """A line for each epoch."""
         try:
             return [decode_json(line, dict[str, Any]) for line in read_small(self.path / HISTORY).splitlines()]
         except FileNotFoundError:
             return []
         except ValueError as error:
-            raise RunError(f"{self.path / HISTORY}: damaged: {error}; --resume writes it anew") from None
+            raise RunError(f"{self.path / HISTORY}: damaged: {error}; --resume writes it again") from None
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         write_atomic(self.path / HISTORY, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history))
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where the run happened, as ``environment`` says it; empty where that is not written down."""
+        """Versions, hardware, command and date, as ``environment`` returns them; empty if they are not recorded."""
         try:
-            found = decode_json(read_small(self.path / ENVIRONMENT))
+            stored = decode_json(read_small(self.path / ENVIRONMENT))
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise RunError(f"{self.path / ENVIRONMENT}: damaged: {error}; remove it to do without") from None
-        return found if isinstance(found, dict) else {}
+            raise RunError(f"{self.path / ENVIRONMENT}: damaged: {error}; remove it to continue without it") from None
+        return stored if isinstance(stored, dict) else {}
 
     def arithmetic_changes(self) -> list[str]:
-        """What rounding depends on and is different here from where the run started, one "name: before, now" each.
-
-        Empty where nothing differs, or where the run's environment is not known.
-        """
+        """What affects rounding and differs between this machine and the one where the run started, as "name: before,
+        now" each; empty if nothing differs, or if the run's environment is not recorded."""
         old, new = self.environment, environment()
         pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
         versions = old.get("versions", {})
@@ -242,7 +204,7 @@ class Run:
 
     @property
     def forecast(self) -> Forecast | None:
-        """What the whole run was expected to take; None where no forecast was made."""
+        """The forecast of the whole run; None if none was made."""
         path = self.path / FORECAST
         if not path.exists():
             return None
@@ -254,9 +216,9 @@ class Run:
 
     @property
     def result(self) -> Result | None:
-        """How the run ended; None while it has not."""
+        """How the run ended; None if it has not ended."""
         path = self.path / RESULT
-        remedy = f"; remove it, and mlpconv train --out {self.path} --resume writes it anew"
+        remedy = f"; remove it, and mlpconv train --out {self.path} --resume writes it again"
         return _read(path, Result, "damaged", remedy) if path.exists() else None
 
     def write_result(self, result: Result) -> None:
@@ -264,7 +226,7 @@ class Run:
 
     @property
     def failure(self) -> Failure | None:
-        """Why training failed; None where it did not, or has been begun again since."""
+        """Why training failed; None if it did not, or was resumed since."""
         path = self.path / FAILED
         return _read(path, Failure, "damaged", "; remove it") if path.exists() else None
 
@@ -272,13 +234,17 @@ class Run:
         write_atomic(self.path / FAILED, msgspec.json.encode(failure) + b"\n")
 
     def weights(self) -> dict[str, Floats]:
-        """The trained canonical weights. Raises RunError where there are none yet, WeightsError where they are
-        wrong."""
+        """The trained canonical weights.
+
+        Raises:
+            RunError: There are none yet.
+            WeightsError: They do not fit the network.
+        """
         path = self.path / WEIGHTS
         if not path.exists():
             raise RunError(
-                f"{self.path}: no {WEIGHTS} yet: the run was stopped before its first epoch was over; "
-                f"mlpconv train --out {self.path} --resume goes on with it"
+                f"{self.path}: no {WEIGHTS} yet: the run was stopped before the end of its first epoch; "
+                f"to continue it: mlpconv train --out {self.path} --resume"
             )
         weights, _ = read_tensors(path)
         network = self.config.make_network()
@@ -300,7 +266,7 @@ class Run:
         )
 
     def stored(self) -> StoredClassifier:
-        """The trained classifier as its config says; errors are those of ``weights``."""
+        """The trained classifier. Raises the errors of ``weights``."""
         config = self.config
         data = config.data
         return StoredClassifier(
@@ -329,7 +295,7 @@ def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
 
 
 def list_runs(directory: Path = Path("runs")) -> list[Run]:
-    """The runs in a directory, oldest first; what is no run is passed over."""
+    """The runs in a directory, oldest first; anything else is skipped."""
     folders = [path.parent for path in directory.glob(f"*/{CONFIG}")] if directory.is_dir() else []
     runs = []
     for folder in sorted(
@@ -350,7 +316,7 @@ def _latest() -> Path:
 
 
 def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Path:
-    """A directory name that is free: runs/quick-nin-1, runs/quick-nin-2 …"""
+    """A path that is not in use: runs/quick-nin-1, runs/quick-nin-2 …"""
     stem = "-".join(Path(part.rpartition(":")[2]).stem for part in (recipe_name, model))
     taken = [
         int(path.name[len(stem) + 1 :]) for path in directory.glob(f"{stem}-*") if path.name[len(stem) + 1 :].isdigit()
@@ -359,7 +325,11 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
 
 
 def environment(device_name: str | None = None) -> dict[str, Any]:
-    """Where a run happens: versions, hardware, the command, the date."""
+    """The environment of this process: versions, hardware, command, date.
+
+    Args:
+        device_name: A description of the device.
+    """
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     # TensorFlow is published under two names.
     for package in ("numpy", "torch", "tensorflow-cpu", "tensorflow", "keras", "jax", "mxnet"):

@@ -13,7 +13,8 @@ from mlpconv.backends.reference import activations, preprocess
 from mlpconv.data import Splits
 from mlpconv.files import write_atomic
 from mlpconv.inference.classifier import Classifier
-from mlpconv.runs.run import Config, Run
+from mlpconv.runs.job import Job
+from mlpconv.runs.run import Run
 from mlpconv.studies import runner
 
 KEPT = "measured.json"
@@ -106,7 +107,7 @@ def effective_rank(matrix: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def costs(network: Network, config: Config) -> dict[str, Any]:
+def costs(network: Network, config: Job) -> dict[str, Any]:
     """What an arm costs by the ledger: parameters, FLOPs of the forward pass of one image, bytes of tensors in
     training."""
     ledger = count(network)

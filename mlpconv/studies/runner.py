@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 from mlpconv.data import Splits, load_dataset
 from mlpconv.errors import RecipeError, TrainingFailed
-from mlpconv.jobs.session import Session
-from mlpconv.runs.run import CONFIG, Run
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
+from mlpconv.runs.job import CONFIG
+from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe, change
 
 # 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).
@@ -101,28 +104,35 @@ def carry_out(
     instead of the data set that the recipe names. Raises RecipeError for a change that cannot be made, RunError for a
     directory whose runs were told something else.
     """
-    recipes = {arm.name: _recipe(base, arm) for arm in arms}
-    assert len(recipes) == len(arms), "arms need names of their own"
     loaded: dict[str, Splits] = {}
-    for seed in seeds:
-        for arm in arms:
-            recipe = change(recipes[arm.name], {"seed": seed})
-            if data is None and recipe.data not in loaded:
-                loaded[recipe.data] = load_dataset(recipe.data, directory=data_directory)
-            images = data or loaded[recipe.data]
-            session = Session(recipe, recipe_name=arm.name, data=images, backend=backend, device=device)
-            path = directory / arm.name / f"seed-{seed}"
-            recorder = session.run(path, resume=(path / CONFIG).exists(), should_stop=should_stop)
-            run = recorder.run
-            if run.result is None and run.failure is None:
-                try:
-                    for _ in recorder:
-                        pass
-                except TrainingFailed:
-                    assert run.failure is not None  # an outcome like another: the study says so
-            if run.result is None and run.failure is None:
-                return
-            yield arm, seed, run
+    for arm, seed, recipe in study_recipes(base, arms, seeds):
+        if data is None and recipe.data not in loaded:
+            loaded[recipe.data] = load_dataset(recipe.data, directory=data_directory)
+        request = Request(recipe=recipe, recipe_name=arm.name, backend=backend, device=device)
+        job = prepare(request, data or loaded[recipe.data])
+        path = directory / arm.name / f"seed-{seed}"
+        execution = execute(job, path, ExecuteOptions(resume=(path / CONFIG).exists()), should_stop=should_stop)
+        run = execution.run
+        if run.result is None and run.failure is None:
+            try:
+                for _ in execution:
+                    pass
+            except TrainingFailed:
+                assert run.failure is not None  # a failure is an outcome of the study
+        if run.result is None and run.failure is None:
+            return
+        yield arm, seed, run
+
+
+def study_recipes(base: Recipe, arms: Sequence[Arm], seeds: Sequence[int]) -> list[tuple[Arm, int, Recipe]]:
+    """The runs of a study, in the order in which they are executed: each arm has a seed before the next seed starts.
+
+    Raises:
+        RecipeError: A change of an arm cannot be made.
+    """
+    recipes = {arm.name: _recipe(base, arm) for arm in arms}
+    assert len(recipes) == len(arms), "arms need different names"
+    return [(arm, seed, change(recipes[arm.name], {"seed": seed})) for seed in seeds for arm in arms]
 
 
 def _recipe(base: Recipe, arm: Arm) -> Recipe:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpconv.data import Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.training.recipe import Recipe, change, differences, parse_settings, to_toml
 from mlpconv.training.trainer import EpochEnded
 
@@ -30,6 +32,8 @@ SPACE = (
     "warmup=0.05..0.5",
 )
 """What is searched where nothing else is asked for."""
+TASK = "told"
+"""The attribute of an Optuna study that names what is searched; its name must not change."""
 FIELDS = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 
@@ -121,60 +125,90 @@ class _Stopped(Exception):
     """The trial was not brought to its end, which says nothing about its recipe."""
 
 
+class SearchSettings(NamedTuple):
+    """How to search."""
+
+    directory: Path
+    """Where each trial's run goes."""
+    storage: str | None
+    """The address of an Optuna storage; processes with the same one share the work. None: only in memory."""
+    validation: int
+    """Number of images held out of the training set, on which trials are judged."""
+    trials: int = 30
+    """Number of trials, including those that the storage holds already."""
+    name: str = "tune"
+    seed: int = 0
+    """Seed of Optuna's sampler."""
+    backend: str = "torch"
+    device: str | None = None
+
+
 class Search(NamedTuple):
-    """A search that is over, or was stopped. accuracy: of the best trial, on the images held out. importance: the share
-    of the spread of accuracies that each field explains (PED-ANOVA, Watanabe et al. 2023, arXiv:2304.10255), empty
-    where too few trials are over."""
+    """A search that is finished, or was stopped."""
 
     study: Any
+    """Optuna's study."""
     recipe: Recipe
+    """The best recipe."""
     accuracy: float
+    """The accuracy of the best trial on the images held out."""
     values: dict[str, Any]
+    """The best values of the fields searched."""
     importance: dict[str, float]
+    """The share of the spread of accuracies that each field explains (PED-ANOVA, Watanabe et al. 2023,
+    arXiv:2304.10255); empty if too few trials are finished."""
 
 
 def search(
     recipe: Recipe,
     space: Sequence[Field],
     data: Splits,
+    settings: SearchSettings,
     *,
-    trials: int,
-    name: str,
-    storage: str | None,
-    held_out: int,
-    seed: int = 0,
-    backend: str = "torch",
-    device: str | None = None,
-    directory: Path,
     progress: Callable[[str], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Search:
-    """Search ``space`` around ``recipe`` until ``trials`` trials are over, those counted that ``storage`` holds.
+    """Search ``space`` around ``recipe``.
 
-    storage: Optuna's address of one; processes that name the same one share the work. held_out: images of the training
-    set that judge. seed: of what is tried. directory: where each trial's run goes. Raises MissingDependency without
-    Optuna, RecipeError for a field that the recipe does not have, RunError where not one trial came to its end.
+    Args:
+        recipe: The recipe to start from.
+        space: The fields to search.
+        data: The images. The test images take no part.
+        settings: How to search.
+        progress: Called with a line for each trial.
+        should_stop: Called between steps; where it returns True, the search stops.
+
+    Raises:
+        MissingDependency: Optuna is not installed.
+        RecipeError: The recipe does not have a field of the space.
+        RunError: Not one trial was completed, or the storage holds a search for something else.
     """
     optuna = load()
     candidate(recipe, {field.name: _first(field) for field in space})
-    rest, judges = hold_out(data.train, held_out, seed=0)
-    splits = Splits(rest, judges)
+    train, judges = hold_out(data.train, settings.validation, seed=0)
+    splits = Splits(train, judges)
+    name, storage = settings.name, settings.storage
     study = optuna.create_study(study_name=name, storage=storage, load_if_exists=True, direction="maximize")
-    # A search that goes on must not begin with the same draws again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    # A search that continues must not start with the same samples again.
+    study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
-    told = json.dumps({"recipe": to_toml(recipe), "space": [field._asdict() for field in space], "held_out": held_out})
-    if study.user_attrs.get("told", told) != told:
+    task = json.dumps(
+        {
+            "recipe": to_toml(recipe),
+            "space": [field._asdict() for field in space],
+            "held_out": settings.validation,
+        }
+    )
+    if study.user_attrs.get(TASK, task) != task:
         raise RunError(f"the study {name!r} in {storage} searches something else; give another --name")
-    study.set_user_attr("told", told)
+    study.set_user_attr(TASK, task)
 
     def objective(trial: "optuna.Trial") -> float:
         chosen = candidate(recipe, {field.name: field.draw(trial) for field in space})
-        session = Session(chosen, recipe_name=name, data=splits, backend=backend, device=device)
-        accuracy = 0.0
-        recorder = session.run(directory / f"trial-{trial.number}", should_stop=should_stop)
+        request = Request(recipe=chosen, recipe_name=name, backend=settings.backend, device=settings.device)
+        job, accuracy = prepare(request, data=splits), 0.0
         try:
-            for event in recorder:
+            for event in execute(job, settings.directory / f"trial-{trial.number}", should_stop=should_stop):
                 if isinstance(event, EpochEnded):
                     accuracy = event.test.accuracy
                     trial.report(accuracy, event.epoch)
@@ -189,17 +223,17 @@ def search(
         return accuracy
 
     def after(_: Any, trial: Any) -> None:
-        value = f"{trial.value:.4f}" if trial.value is not None else trial.state.name.lower()
-        shown = ", ".join(f"{key} {_short(each)}" for key, each in trial.params.items())
-        progress(f"trial {trial.number}: {value} with {shown}")
-        if len(_over(study)) >= trials:
+        outcome = f"{trial.value:.4f}" if trial.value is not None else trial.state.name.lower()
+        shown = ", ".join(f"{key} {_short(value)}" for key, value in trial.params.items())
+        progress(f"trial {trial.number}: {outcome} with {shown}")
+        if len(_over(study)) >= settings.trials:
             study.stop()
 
-    if len(_over(study)) < trials and not should_stop():
-        study.optimize(objective, n_trials=trials, callbacks=[after], catch=[_Stopped])
+    if len(_over(study)) < settings.trials and not should_stop():
+        study.optimize(objective, n_trials=settings.trials, callbacks=[after], catch=[_Stopped])
     complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     if not complete:
-        raise RunError(f"not one trial of {name} came to its end; the same command goes on with it")
+        raise RunError(f"not one trial of {name} was completed; the same command continues the search")
     best = study.best_trial
     return Search(
         study, candidate(recipe, best.params), float(best.value), dict(best.params), _importance(study, complete)

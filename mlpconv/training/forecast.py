@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from mlpconv.backends.base import Images, Labels, Model
+from mlpconv.backends.base import Images, Model
 from mlpconv.training.plan import plan_step, steps_per_epoch
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.schedules import image_size
+from mlpconv.training.training_data import BEGINNING, Position, TrainingData
 
 STEPS_SECONDS, EVALUATION_SECONDS = 3.0, 1.0
 """About how long a forecast times steps, and evaluation."""
@@ -88,41 +89,53 @@ def smaller(batch: int | None) -> str:
     return f"the largest batch that fits is about {batch}: --batch-size {batch}"
 
 
+class Saving(NamedTuple):
+    """What a run saves, and how often."""
+
+    save: Callable[[Model], object] = lambda model: None
+    """Called after every epoch, and every ``seconds``."""
+    seconds: float = inf
+
+
+NOT_SAVED = Saving()
+
+
 def forecast(
     make_model: Callable[[], Model],
     recipe: Recipe,
-    images: Images,
-    labels: Labels,
-    test_count: int,
-    size: int,
+    data: TrainingData,
     *,
-    epoch: int = 0,
-    step: int = 0,
-    save: Callable[[Model], object] = lambda model: None,
-    save_every: float = inf,
+    start: Position = BEGINNING,
+    saving: Saving = NOT_SAVED,
 ) -> Forecast:
-    """Time some steps at each image size that the recipe uses (the first not counted), an evaluation batch, and a save.
+    """Time a few steps at each image size that the recipe uses (the first is not counted), an evaluation and a save.
 
-    epoch, step: what is done already (both from 0); the rest is what is forecast. save: what happens after every epoch,
-    and every ``save_every`` seconds.
+    Args:
+        make_model: Returns a new model.
+        recipe: The recipe of the run.
+        data: The images of the run.
+        start: What is done already; the rest of the run is forecast.
+        saving: What the run saves, and how often.
     """
+    images, labels = data.train
     model = make_model()
     batch = min(recipe.batch_size, len(images))
     model.attach(images[:batch], labels[:batch])
-    steps, side = steps_per_epoch(recipe, len(images)), (images.shape[1], images.shape[2])
-    sizes = [image_size(recipe, each / steps, size) for each in range(steps * recipe.epochs)]
-    first = min(steps * epoch + step, len(sizes))
+    steps = steps_per_epoch(recipe, len(images))
+    sizes = [image_size(recipe, step / steps, data.image_size) for step in range(steps * recipe.epochs)]
+    first = min(steps * start.epoch + start.step, len(sizes))
     different = list(dict.fromkeys(sizes[first:] or sizes[-1:]))
     seconds = STEPS_SECONDS / len(different)
-    cost = {each: _seconds_per_image(model, recipe, batch, side, each, seconds) for each in different}
+    cost = {size: _seconds_per_image(model, recipe, batch, data.side, size, seconds) for size in different}
     last = len(images) - (steps - 1) * batch
     training = sum(
-        cost[each] * (last if (place + 1) % steps == 0 else batch) for place, each in enumerate(sizes[first:], first)
+        cost[size] * (last if (step + 1) % steps == 0 else batch) for step, size in enumerate(sizes[first:], first)
     )
-    epochs = recipe.epochs - epoch
-    evaluation = _seconds_per_evaluated(model, images) * test_count
-    saves = epochs + training // save_every
-    return Forecast(training + epochs * evaluation + saves * _seconds_of(lambda: save(model)), 1 / cost[sizes[-1]])
+    epochs = recipe.epochs - start.epoch
+    evaluation = _seconds_per_evaluated(model, images) * data.evaluated
+    saves = epochs + training // saving.seconds
+    seconds_per_save = _seconds_of(lambda: saving.save(model))
+    return Forecast(training + epochs * evaluation + saves * seconds_per_save, 1 / cost[sizes[-1]])
 
 
 def _seconds_of(work: Callable[[], object]) -> float:

@@ -1,9 +1,9 @@
-"""The guard at work: it looks at a model, keeps the last good state in memory, and repairs."""
+"""The guard applied to a model: the checks that it asks for, the last good state, and its repairs."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 import numpy as np
@@ -18,21 +18,38 @@ from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.reopen import arrays_of, can_reopen, reopen
 
-MANY = 20
-"""Updates left out in an epoch at which a run ends that nobody is to repair."""
+HOPELESS_UPDATES = 20
+"""Updates skipped in an epoch after which a run ends if it is not to be repaired."""
 
 
 class Repaired(NamedTuple):
-    """Trouble was met, as ``event`` says; training goes on from ``to``, (epoch, step) from 0. moved: whether that is
-    another place than where the trouble was seen."""
+    """The guard met trouble and acted on it."""
 
     event: Event
     to: tuple[int, int]
+    """(epoch, step), from 0, from which training continues."""
     moved: bool
+    """Whether that is another position than the one where the trouble was met."""
+
+
+class ClassMapSample(NamedTuple):
+    """What the guard needs to check class maps."""
+
+    network: Network
+    images: Images
+    """uint8 (N, H, W, C)."""
+
+
+class GuardMemory(NamedTuple):
+    """What the guard remembers of the steps before a resume."""
+
+    state: GuardState
+    good: State | None = None
+    """The training state to which it would go back; None where there is none."""
 
 
 def can_die(network: Network) -> bool:
-    """Whether a class of this network can die: its maps have a ReLU behind them, and global average pooling."""
+    """Whether a class of this network can die: its class maps end in a ReLU and global average pooling."""
     try:
         return until_class_maps(network)[1] and can_reopen(network)
     except NetworkError:
@@ -40,12 +57,7 @@ def can_die(network: Network) -> bool:
 
 
 class GuardRunner:
-    """Watches one run.
-
-    labels: of the training images. network, sample: what class maps need: the network and uint8 (N, H, W, C) images;
-    without them, or where no class can die, classes are not looked at. first_weights: makes the weights that training
-    begins with, by seed and initialiser; without it a run cannot be started again. state, good: of a checkpoint.
-    """
+    """Lets the guard work on one model: measures what it asks for, keeps the last good state, executes its repairs."""
 
     def __init__(
         self,
@@ -53,57 +65,83 @@ class GuardRunner:
         recipe: Recipe,
         labels: Labels,
         *,
-        network: Network | None = None,
-        sample: Images | None = None,
-        first_weights: Callable[[int, Initializer], Weights] | None = None,
         class_names: tuple[str, ...] = (),
-        state: GuardState | None = None,
-        good: State | None = None,
+        class_maps: ClassMapSample | None = None,
+        first_weights: Callable[[int, Initializer], Weights] | None = None,
+        memory: GuardMemory | None = None,
     ) -> None:
-        maps = network is not None and sample is not None and can_die(network)
+        """
+        Args:
+            model: The model to check and repair.
+            recipe: The recipe of the run.
+            labels: The labels of the training images, int64 (N,).
+            class_names: The names of the classes in messages; by default their numbers.
+            class_maps: The network and the images on which classes are checked. Without it, or where no class of the
+                network can die, they are not checked.
+            first_weights: Returns the weights from which training starts, for a seed and an initializer. Without it a
+                run cannot be started again.
+            memory: What a checkpoint holds of the guard; None for a new run.
+        """
+        self.network, self.sample = class_maps or (None, None)
         classes = len(class_names) or int(labels.max()) + 1
         self.labels = labels
-        self.guard = Guard(recipe, labels, classes, maps=maps, sample=0 if sample is None else len(sample))
-        self.guard.state = state or GuardState()
-        self.good = good
-        self.model, self.recipe, self.network, self.sample = model, recipe, network, sample
+        self.guard = Guard(
+            recipe,
+            labels,
+            classes,
+            maps=self.network is not None and can_die(self.network),
+            sample=0 if self.sample is None else len(self.sample),
+        )
+        self.guard.state, self.good = memory or (GuardState(), None)
+        self.model, self.recipe = model, recipe
         self.first_weights = first_weights
         self.seconds = 0.0
         self.class_names = class_names or tuple(map(str, range(classes)))
 
-    def begin(self, epoch: int, step: int) -> None:
-        """Before the first step."""
+    def start(self, epoch: int, step: int) -> None:
+        """Call this before the first step, with its position."""
         if self.good is None:
             self._keep(epoch, step)
 
     def plan(self, count: int, side: tuple[int, int], image_size: int, epoch: int, step: int) -> StepPlan:
-        """``plan_step`` with what the guard has changed."""
+        """The plan of a step (see ``plan_step``) with the seed and learning rate that the guard has changed."""
         rate = self.guard.state.rate
-        return plan_step(self._told(), count, side, image_size, epoch, step, self.labels, rate=rate)
+        return plan_step(self._current_recipe(), count, side, image_size, epoch, step, self.labels, rate=rate)
 
     def indices(self, count: int, epoch: int, step: int) -> np.ndarray:
-        """The images of a step, int64 (B,); empty behind the last."""
-        return step_indices(self._told(), count, epoch, step, self.labels)
+        """The indices of a step's images, int64 (B,); empty after the last step."""
+        return step_indices(self._current_recipe(), count, epoch, step, self.labels)
 
-    def _told(self) -> Recipe:
+    def _current_recipe(self) -> Recipe:
         restarts = self.guard.state.restarts
         if not restarts:
             return self.recipe
         return msgspec.structs.replace(self.recipe, seed=restart_seed(self.recipe.seed, restarts))
 
-    def look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
-        """Look at the run after ``step`` steps of ``epoch``, and do what is to be done; None where nothing is.
+    def check(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
+        """Check the run after ``step`` of the ``steps`` steps of ``epoch``, and repair it where it needs a repair.
 
-        Raises TrainingFailed where the run is given up.
+        Args:
+            metrics: Sums over the epoch so far.
+            epoch: The epoch, from 0.
+            step: The steps of it that are done.
+            steps: The steps of a whole epoch.
+            image_size: The side in pixels of the last step's images.
+
+        Returns:
+            What was repaired; None where nothing was wrong.
+
+        Raises:
+            TrainingFailed: The run is given up.
         """
         with self._timed():
-            return self._look(metrics, epoch, step, steps, image_size)
+            return self._check(metrics, epoch, step, steps, image_size)
 
-    def _look(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
+    def _check(self, metrics: Metrics, epoch: int, step: int, steps: int, image_size: int) -> Repaired | None:
         ended = step == steps
-        if ended and self.guard.state.tally.step == steps:  # before the run was stopped in the evaluation
+        if ended and self.guard.state.tally.step == steps:  # checked before the run was stopped in the evaluation
             return None
-        found = self.guard.look(
+        check = self.guard.look(
             metrics,
             image_size,
             step,
@@ -111,31 +149,35 @@ class GuardRunner:
             class_maps=self._class_maps,
             last=ended and epoch == self.recipe.epochs - 1,
         )
-        if found.trouble is not None:
-            return self._act(found.trouble, found.loss, epoch, step, steps, metrics)
-        # At the end of an epoch the evaluation has a word too.
-        if found.sound and not ended:
+        if check.trouble is not None:
+            return self._act(check.trouble, check.loss, epoch, step, steps, metrics)
+        # At the end of an epoch, the evaluation decides too whether the state is good.
+        if check.sound and not ended:
             self._keep(epoch, step)
         return None
 
-    def grown(self, epoch: int, steps: int) -> Repaired | None:
-        """The evaluation after an epoch gave a loss that is not finite."""
+    def evaluation_not_finite(self, epoch: int, steps: int) -> Repaired | None:
+        """Repair the run after an epoch whose evaluation gave a loss that is not finite.
+
+        Raises:
+            TrainingFailed: The run is given up.
+        """
         what = "the loss of the evaluation is not finite, the weights have grown without bounds"
-        return self._act(Trouble("not-finite", what), None, epoch, steps, steps, Metrics(skipped=MANY))
+        return self._act(Trouble("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
 
     def end_epoch(self, epoch: int) -> None:
-        """``epoch`` epochs are over."""
+        """Call this after an epoch's evaluation; ``epoch`` epochs are now done."""
         self.guard.begin_epoch()
         with self._timed():
             self._keep(epoch, 0)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.perf_counter() - started
 
     def _keep(self, epoch: int, step: int) -> None:
         if self.recipe.on_trouble != "repair":
@@ -157,7 +199,7 @@ class GuardRunner:
             what += f" ({', '.join(self.class_names[k] for k in trouble.classes)})"
         done = epoch * steps + step
         decision = guard.decide(trouble, 1 - done / (self.recipe.epochs * steps))
-        hopeless = trouble.kind == "not-finite" and (metrics.skipped >= MANY or not metrics.examples)
+        hopeless = trouble.kind == "not-finite" and (metrics.skipped >= HOPELESS_UPDATES or not metrics.examples)
         if decision is None or (decision.action == "ignored" and hopeless):
             raise TrainingFailed(f"epoch {epoch + 1}, step {step}: {what}; {self._tried()}; next: {self._next()}")
         known = any((event.trouble, event.classes) == (trouble.kind, trouble.classes) for event in state.events)
@@ -166,7 +208,7 @@ class GuardRunner:
         if decision.action == "started again" and self.first_weights is None:
             decision = Decision("rolled back", decision.rate)
         state.rate *= decision.rate
-        to, words = self._carry_out(decision, trouble, (epoch, step), ended=step == steps)
+        to, done_text = self._execute(decision, trouble, (epoch, step), ended=step == steps)
         event = Event(
             epoch=epoch + 1,
             step=step,
@@ -175,7 +217,7 @@ class GuardRunner:
             what=what,
             classes=trouble.classes,
             action=decision.action,
-            done=words,
+            done=done_text,
             back_to=round(to[0] + to[1] / steps, 4),
             rate=state.rate,
             loss=loss,
@@ -183,29 +225,31 @@ class GuardRunner:
         state.events.append(event)
         return Repaired(event, to, decision.action in ("rolled back", "started again"))
 
-    def _carry_out(
-        self, decision: Decision, trouble: Trouble, place: tuple[int, int], *, ended: bool
+    def _execute(
+        self, decision: Decision, trouble: Trouble, position: tuple[int, int], *, ended: bool
     ) -> tuple[tuple[int, int], str]:
-        """Where training goes on, and what was done."""
+        """Execute a decision; the position from which training continues, and a description of what was done."""
         state = self.guard.state
         slower = f"; learning rate × {state.rate:g}" if decision.rate != 1 else ""
         match decision.action:
             case "ignored":
-                return place, "nothing: on_trouble is ignore"
+                return position, "nothing: on_trouble is ignore"
             case "went on":
                 if not self.guard.maps:
-                    self._keep(*place)
+                    self._keep(*position)
                 left_out = trouble.kind == "update-left-out"
-                return place, "the update was left out" if left_out else "too few steps for a repair"
+                return position, "the update was left out" if left_out else "too few steps for a repair"
             case "reopened":
                 assert self.network is not None
                 draw = np.random.Generator(np.random.Philox(key=[self.recipe.seed, 2**62 + len(state.events)]))
-                opened, words = reopen(self.model.training_state(), self.network, trouble.classes, self._outputs, draw)
+                opened, done_text = reopen(
+                    self.model.training_state(), self.network, trouble.classes, self._outputs, draw
+                )
                 self.model.load_training_state(opened)
                 state.tally.dead = []
-                if not ended:  # the evaluation, which comes now, may find that there is nothing to go back to here
-                    self._keep(*place)
-                return place, words + slower
+                if not ended:  # the evaluation, which comes next, may find that this is no good state
+                    self._keep(*position)
+                return position, done_text + slower
             case "started again":
                 assert self.first_weights is not None
                 state.restarts += 1
@@ -225,6 +269,8 @@ class GuardRunner:
                 state.tally = msgspec.structs.replace(state.good_tally)
                 epoch, step = state.good
                 return state.good, f"back to epoch {epoch + 1}, step {step}{slower}"
+            case _:
+                assert_never(decision.action)
 
     def _outputs(self, layer: str) -> Floats:
         assert self.sample is not None

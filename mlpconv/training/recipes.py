@@ -1,5 +1,6 @@
 """The named recipes: what each is for, where it comes from, and what to expect of it."""
 
+import logging
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.errors import RecipeError, unknown
 from mlpconv.training.recipe import Augmentation, Recipe, change
+
+_log = logging.getLogger(__name__)
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -66,7 +69,7 @@ RECIPES: dict[str, Named] = {
         expect="0.926 test accuracy (median of five seeds, lowest 0.924) in 95 seconds on two CPU cores with bfloat16",
         target=0.92,
     ),
-    "own": Named(
+    "folder": Named(
         Recipe(
             model="auto",
             epochs=30,
@@ -148,12 +151,21 @@ RECIPES: dict[str, Named] = {
 }
 
 
+RENAMED = {"own": "folder"}
+"""Old names of recipes, which are accepted for one version, and their new names."""
+
+
 def get_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a TOML file (a path that ends in .toml). Raises RecipeError naming the nearest."""
+    """A recipe by its name, or from a TOML file (a path that ends in .toml). Raises RecipeError naming the nearest."""
     if name.endswith(".toml"):
         return read_recipe(Path(name))
+    if name in RENAMED:
+        _log.warning("the recipe %s is now %s; the old name will be removed in the next version", name, RENAMED[name])
+        name = RENAMED[name]
     if name not in RECIPES:
-        raise RecipeError(f"{unknown('recipe', name, RECIPES)}; one's own: a TOML file (recipe.toml)")
+        raise RecipeError(
+            f"{unknown('recipe', name, RECIPES)}; for a recipe of your own, give a TOML file (recipe.toml)"
+        )
     return RECIPES[name].recipe
 
 

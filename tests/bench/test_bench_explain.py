@@ -13,7 +13,9 @@ from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.training.recipe import Recipe
 
 torch = pytest.importorskip("torch")
@@ -62,9 +64,10 @@ def run(tmp_path_factory):
         precision="float32",
         initializer=INITIALIZERS["open"],
     )
-    recorder = Session(recipe, data=Splits(DATA, DATA), device="cpu").run(tmp_path_factory.mktemp("explain") / "run")
-    list(recorder)
-    return recorder.run
+    job = prepare(Request(recipe=recipe, device="cpu"), Splits(DATA, DATA))
+    execution = execute(job, tmp_path_factory.mktemp("explain") / "run")
+    list(execution)
+    return execution.run
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,11 @@ def test_a_recipe_is_searched_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")
     few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
-    value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json").json()
+    value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--validation", "0.2", "--json").json()
     assert value["trials"] == 2
+    again = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json")
+    assert json.loads(again.out) == value
+    assert again.err == "--held-out is now --validation; the old name will be removed in the next version\n"
     recipe = tomllib.loads((tmp_path / "runs" / "tune" / "best.toml").read_text())
     assert (recipe["data"], recipe["model"]) == (str(photos), "nin_28")
     assert (recipe["validation"], recipe["patience"]) == (0.1, 10)

@@ -83,7 +83,7 @@ def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewher
         ("compare", "whole", "part"),
         ("runs",),
         (*TRAIN, "--from", "whole", "--out", "again"),
-        (*TRAIN, "--weights", "whole", "--out", "further"),
+        (*TRAIN, "--start-from", "whole", "--out", "further"),
         (*TRAIN, "--pretrained", "whole", "--out", "tuned"),
     ):
         said = cli(*command)
@@ -96,9 +96,9 @@ def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewher
 def test_an_exact_resume_is_refused_and_the_other_way_is_named(cli, elsewhere):
     said = refused(cli("train", "--out", "part", "--resume"))
     assert "part: the run computes in bfloat16" in said.err.replace("\n", " ")
-    assert "--resume-with precision=float32" in said.err
+    assert "--resume-override precision=float32" in said.err
     assert Run("part").config.precision == "bfloat16"
-    said = cli("train", "--out", "part", "--resume", "--resume-with", "precision=float32")
+    said = cli("train", "--out", "part", "--resume", "--resume-override", "precision=float32")
     assert said.code == 0, said.err
     config = Run("part").config
     assert config.precision == "float32"
@@ -119,7 +119,7 @@ def test_a_resume_on_another_processor_says_that_rounding_differs(cli, tmp_path,
     path = tmp_path / "run" / "environment.json"
     assert Run("run").arithmetic_changes() == []
     path.write_text(json.dumps(json.loads(path.read_text()) | {"processor": "Another CPU"}))
-    said = cli("train", "--out", "run", "--resume-with", "epochs=2")
+    said = cli("train", "--out", "run", "--resume-override", "epochs=2")
     assert said.code == 0, said.err
     assert "run: continues with other arithmetic than it started with" in caplog.text
     assert "processor: Another CPU, now" in caplog.text

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from precision import needs_bfloat16
 
+from mlpconv.jobs.request import CheckpointPolicy
 from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
@@ -42,13 +43,13 @@ QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 # A process whose steps take a second each, most of it asleep: signals meet it where it can be told when.
 SLOW = """
 import sys, time
-from mlpconv.training import watch
-real = watch.plan_step
+from mlpconv.training import guard_runner
+real = guard_runner.plan_step
 def plan_step(*arguments, **options):
     print("step", file=sys.stderr, flush=True)
     time.sleep(1)
     return real(*arguments, **options)
-watch.plan_step = plan_step
+guard_runner.plan_step = plan_step
 from mlpconv.__main__ import main
 main()
 """
@@ -92,14 +93,14 @@ def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(tmp_path):
     stopped.send_signal(signal.SIGINT)
     out, err = stopped.communicate(timeout=300)
     assert stopped.returncode == 130
-    assert err == f"stopped and saved; go on with: mlpconv train --out {tmp_path / 'run'} --resume\n"
+    assert err == f"stopped and saved; to continue: mlpconv train --out {tmp_path / 'run'} --resume\n"
     assert Run(tmp_path / "run").result is None
     assert list((tmp_path / "run" / "checkpoint").iterdir())
 
     resumed = start("train", "--out", tmp_path / "run", "--resume")
     out, err = resumed.communicate(timeout=300)
     assert (resumed.returncode, err) == (0, "")
-    assert "going on behind epoch" in out
+    assert "resuming from epoch" in out
     # Nobody watches a pipe: nothing moves in it, nothing is coloured.
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", out)
 
@@ -122,7 +123,7 @@ def test_sigterm_saves_too_and_json_says_nothing_of_a_run_that_has_not_ended(tmp
     out, err = process.communicate(timeout=300)
     assert process.returncode == 143
     assert out == ""
-    assert "stopped and saved; go on with" in err
+    assert "stopped and saved; to continue" in err
     (checkpoint,) = (tmp_path / "run" / "checkpoint").iterdir()
     assert checkpoint.name.startswith("epoch-0000-step-")
 
@@ -163,7 +164,7 @@ def test_a_signal_asks_and_a_second_one_does_not():
 def test_the_clock_stops_in_good_order(cli):
     said = cli(*QUICK, "--out", "run", "--max-time", "0s")
     assert said.code == 0
-    assert "stopped and saved; go on with: mlpconv train --out run --resume" in said.err
+    assert "stopped and saved; to continue: mlpconv train --out run --resume" in said.err
     assert Run("run").result is None
     assert cli("train", "--out", "run", "--resume", "--max-time", "1h").code == 0
     assert Run("run").result.epochs == 1
@@ -259,7 +260,7 @@ def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
         (["--max-time", "soon"], "--max-time soon: expected a time such as 90s"),
         (["--checkpoint-every", "often"], "--checkpoint-every often: expected a time such as 90s, 30m or 2h or, in"),
         (["--checkpoint-every", "0 steps"], "--checkpoint-every 0 steps: give 1 step or more"),
-        (["--resume-with", "epochs"], "latest: there is no run in ./runs"),
+        (["--resume-override", "epochs"], "latest: there is no run in ./runs"),
         (["--from", "x", "--recipe", "quick"], "--from and --recipe: both say which recipe to take"),
         (["--from", "x"], "x: there is no such directory"),
         (["--resume"], "latest: there is no run in ./runs"),
@@ -283,9 +284,9 @@ def test_going_on_with_other_settings_is_refused(cli):
     cli(*QUICK, "--out", "run", "--max-time", "0")
     said = cli("train", "--out", "run", "--resume", "--lr", "0.5")
     assert said.code == 2
-    assert "run: cannot go on with other settings:\n  learning_rate: 0.002, now 0.5\nleave them out" in said.err
+    assert "run: cannot be resumed with other settings:\n  learning_rate: 0.002, now 0.5\nleave them out" in said.err
     said = cli(*QUICK, "--out", "run")
-    assert (said.code, said.err) == (2, "error: run: holds a run; --resume goes on with it; choose another --out\n")
+    assert (said.code, said.err) == (2, "error: run: holds a run; continue it with --resume, or choose another --out\n")
 
 
 def test_training_that_fails_has_an_exit_code_of_its_own(cli):
@@ -297,18 +298,18 @@ def test_training_that_fails_has_an_exit_code_of_its_own(cli):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "policy"),
     [
-        ("5m", {"checkpoint_every": 300}),
-        ("30s", {"checkpoint_every": 30}),
-        ("200steps", {"checkpoint_steps": 200}),
-        ("1 step", {"checkpoint_steps": 1}),
+        ("5m", CheckpointPolicy(300)),
+        ("30s", CheckpointPolicy(30)),
+        ("200steps", CheckpointPolicy(300, 200)),
+        ("1 step", CheckpointPolicy(300, 1)),
     ],
 )
-def test_how_often_to_save_is_read(text, told):
-    from mlpconv.cli.train import _every
+def test_how_often_to_save_is_read(text, policy):
+    from mlpconv.cli.train import _checkpoint_policy
 
-    assert _every(text) == told
+    assert _checkpoint_policy(text) == policy
 
 
 def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, monkeypatch):
@@ -323,3 +324,69 @@ def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, mon
     plan = cli("train", "--dry-run", "--json").json()
     assert (plan["recipe_name"], plan["data"]["name"]) == ("quick", "fashion-mnist")
     assert plan["recipe"]["model"] == "nin"
+
+
+def test_each_recipe_option_sets_a_field_of_the_recipe():
+    import msgspec
+    from typer.main import get_command
+
+    from mlpconv.cli import app
+    from mlpconv.cli.recipe_options import OPTIONS
+    from mlpconv.training.recipe import Recipe
+
+    recipe, flags = Recipe(), {name for each in get_command(app).commands["train"].params for name in each.opts}
+    for option in OPTIONS:
+        value = recipe
+        for name in option.field.split("."):
+            assert name in value.__struct_fields__
+            value = getattr(value, name)
+        plain = option.type if isinstance(value, msgspec.Struct) or value is None else type(value)
+        assert plain is option.type or plain is type(None)
+        assert (option.flag or "--" + option.field.rpartition(".")[2].replace("_", "-")) in flags
+
+
+def test_an_option_for_a_field_of_a_table_needs_one_line(cli, monkeypatch):
+    import typer
+
+    from mlpconv.cli import recipe_options
+
+    momentum = recipe_options.RecipeOption("optimizer.momentum", float, "Momentum.")
+    monkeypatch.setattr(recipe_options, "OPTIONS", (*recipe_options.OPTIONS, momentum))
+    received = []
+    app = typer.Typer()
+
+    @app.command()
+    @recipe_options.with_recipe_options
+    def command(*, changes: dict, seeds: int = 1):
+        received.append((changes, seeds))
+
+    app(["--momentum", "0.9", "--lr", "0.1", "--seeds", "2"], standalone_mode=False)
+    assert received == [({"learning_rate": 0.1, "optimizer": {"momentum": 0.9}}, 2)]
+
+
+def test_old_names_of_options_work_with_a_notice(cli):
+    assert cli(*QUICK, "--out", "run").code == 0
+    said = cli("train", "--out", "run", "--resume-with", "epochs=2", "--json")
+    assert said.code == 0
+    assert said.err == "--resume-with is now --resume-override; the old name will be removed in the next version\n"
+    assert Run("run").result.epochs == 2
+    said = cli(*QUICK, "--weights", "run", "--dry-run", "--json")
+    assert said.err == "--weights is now --start-from; the old name will be removed in the next version\n"
+    assert json.loads(said.out)["start"] == "run"
+    for command in ("train", "tune"):
+        shown = cli(command, "--help").out
+        assert not any(old in shown for old in ("--resume-with", "--weights", "--held-out"))
+
+
+def test_the_old_name_of_the_recipe_folder_works_with_a_notice(cli, caplog):
+    plan = cli("train", "--recipe", "own", "--data", "digits", "--dry-run", "--json").json()
+    assert caplog.messages == ["the recipe own is now folder; the old name will be removed in the next version"]
+    assert plan["recipe"]["patience"] == 10
+    # A run that an earlier version called "own" is opened and resumed.
+    assert cli(*QUICK, "--out", "run", "--max-time", "0").code == 0
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"recipe_name": "own"}))
+    caplog.clear()
+    assert cli("train", "--out", "run", "--resume").code == 0
+    assert caplog.messages == []
+    assert Run("run").config.recipe_name == "own"

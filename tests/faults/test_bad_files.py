@@ -188,5 +188,5 @@ def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):
     write_tensors(newest, state, texts)
     done = world.run("train", "--resume", "--out", path)
     assert done.code == 0
-    assert f"{newest}: {name} holds NaN or infinite values; set aside as" in done.err
-    assert f"going on from {older.name}" in done.err
+    assert f"{newest}: {name} holds NaN or infinite values; renamed to" in done.err
+    assert f"resuming from {older.name}" in done.err

@@ -41,7 +41,7 @@ def test_02_full_disk(world, command, whole, tmp_path, small_disk):
     done = world.run("train", "--resume", "--out", path, "--json", program=full)
     assert done.code == 2
     assert done.err.startswith(f"error: {path}: cannot be written: ")
-    assert done.err.endswith(f"make room, then mlpconv train --out {path} --resume\n")
+    assert done.err.endswith(f"free some space, then mlpconv train --out {path} --resume\n")
     assert done.out == ""
     assert checkpoints(path) == before
     assert load(path / "checkpoint" / before[-1]).step == 5
@@ -104,8 +104,8 @@ def test_06_damaged_checkpoint(world, command, whole, tmp_path, how):
     done = goes_on(world, path, whole) if how != "swapped" else world.run("train", "--resume", "--out", path)
     assert done.code == 0
     assert done.err.startswith(f"{newest}: ")
-    assert f"set aside as {newest.name}.damaged, going on from {older.name}\n" in done.err
-    assert "going on behind epoch 1, step 0\n" in done.out
+    assert f"renamed to {newest.name}.damaged, resuming from {older.name}\n" in done.err
+    assert "resuming from epoch 1, step 0\n" in done.out
 
 
 def test_06_no_silent_restart_where_all_are_damaged(world, command, tmp_path):

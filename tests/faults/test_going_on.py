@@ -77,15 +77,16 @@ def test_09_other_settings_are_refused_without_their_flag(world, command, tmp_pa
     path = begin(world, command, tmp_path / "run")
     said = refused(world, path, "--batch-size", "90", "--lr", "0.001", "--deterministic")
     assert "\n  batch_size: 180, now 90\n  learning_rate: 0.002, now 0.001\n  deterministic: False, now True\n" in said
-    assert "--resume-with batch_size=90 --resume-with learning_rate=0.001" in said
-    said = refused(world, path, "--resume-with", "model=lenet")
-    assert "--resume-with model: a run goes on with its own" in said
+    assert "--resume-override batch_size=90 --resume-override learning_rate=0.001" in said
+    said = refused(world, path, "--resume-override", "model=lenet")
+    assert "--resume-override model: a resumed run keeps its own" in said
 
-    changes = ("--resume-with", "batch_size=90", "--resume-with", "learning_rate=0.001", "--resume-with", "epochs=3")
+    settings = ("batch_size=90", "learning_rate=0.001", "epochs=3")
+    changes = [part for setting in settings for part in ("--resume-override", setting)]
     done = world.run("train", "--out", path, *changes)
     assert done.code == 0, done.err
     # Five batches of 180 are ten of 90.
-    assert "going on behind epoch 0, step 10\n" in done.out
+    assert "resuming from epoch 0, step 10\n" in done.out
     config = Run(path).config
     assert (config.recipe.batch_size, config.recipe.learning_rate, config.recipe.epochs) == (90, 0.001, 3)
     assert config.resumed_with == (
@@ -108,11 +109,11 @@ def test_10_finished(world, whole, tmp_path):
     assert f"{path}: this run is finished; nothing is left to do" in done.out
     assert before == {each: each.stat().st_mtime_ns for each in path.rglob("*") if each.is_file()}
 
-    done = world.run("train", "--out", path, "--resume-with", "epochs=3")
+    done = world.run("train", "--out", path, "--resume-override", "epochs=3")
     assert done.code == 0, done.err
-    assert "going on behind epoch 2, step 0\n" in done.out
+    assert "resuming from epoch 2, step 0\n" in done.out
     assert Run(path).result.epochs == 3
-    said = refused(world, path, "--resume-with", "epochs=1")
+    said = refused(world, path, "--resume-override", "epochs=1")
     assert "epochs 1: 3 are done already; give more" in said
 
 

@@ -56,7 +56,7 @@ def test_01_kill_during_a_save(world, command, whole, tmp_path, what):
     if what == "the report":
         assert "finished" in done.out
         return
-    assert f"going on behind epoch {int(last[6:10])}, step {int(last[16:22])}\n" in done.out
+    assert f"resuming from epoch {int(last[6:10])}, step {int(last[16:22])}\n" in done.out
     if what == "a half written file":
         assert last == "epoch-0000-step-000003.safetensors"
 
@@ -65,7 +65,7 @@ def test_01_kill_before_there_is_a_checkpoint(world, command, whole, tmp_path):
     path = begin(world, command, tmp_path / "run", stop_at=3, how=KILL_SELF)
     assert checkpoints(path) == []
     done = goes_on(world, path, whole)
-    assert "going on behind" not in done.out
+    assert "resuming from" not in done.out
 
 
 def test_01_kill_while_the_run_begins(world, command, whole, tmp_path):
@@ -83,7 +83,7 @@ def test_01_kill_while_the_run_begins(world, command, whole, tmp_path):
 
 def impatient():
     """The patience of `mlpconv train` is 20 s; the long run waits for them."""
-    return "" if LONG else "import mlpconv.jobs.stop; mlpconv.jobs.stop.PATIENCE = 0.5\n"
+    return "" if LONG else "import mlpconv.jobs.stop; mlpconv.jobs.stop.GRACE_SECONDS = 0.5\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
@@ -95,18 +95,18 @@ def test_04_sigterm_and_ctrl_c_save(world, command, whole, tmp_path, number, cod
     process.send(number)
     done = process.wait()
     assert (done.code, done.out) == (code, "")
-    assert done.err == f"slow\nstopped and saved; go on with: mlpconv train --out {path} --resume\n"
+    assert done.err == f"slow\nstopped and saved; to continue: mlpconv train --out {path} --resume\n"
     # The step during which the signal came is done.
     assert checkpoints(path) == ["epoch-0000-step-000005.safetensors"]
     goes_on(world, path, whole)
 
 
 def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path):
-    from mlpconv.jobs.stop import PATIENCE
+    from mlpconv.jobs.stop import GRACE_SECONDS
 
-    assert PATIENCE < 30 - 5
+    assert GRACE_SECONDS < 30 - 5
     path = tmp_path / "run"
-    slow = "import mlpconv.jobs.recorder; mlpconv.jobs.recorder.SLOW_STEP = 0.2\n" + impatient()
+    slow = "import mlpconv.jobs.execute; mlpconv.jobs.execute.SLOW_STEP = 0.2\n" + impatient()
     # A step that takes a while is saved, so that of one that takes for ever only itself is lost.
     slow += at_step(6, SLEEP, before="time.sleep(0.3)")
     process = world.start(*command, "--out", path, program=slow)
@@ -116,7 +116,7 @@ def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path)
     done = process.wait()
     assert time.monotonic() - began < 30
     assert done.code == TERMINATED
-    assert done.err == "slow\nstopped in the middle of a step; what was saved before is whole\n"
+    assert done.err == "slow\nstopped in the middle of a step; what was saved before is complete\n"
     assert checkpoints(path) == ["epoch-0000-step-000005.safetensors"]
     goes_on(world, path, whole)
 
@@ -165,5 +165,5 @@ def test_05_the_clock_stops_in_good_order(world, command, whole, tmp_path):
     path = tmp_path / "run"
     done = world.run(*command, "--out", path, "--max-time", "0.3s", program=at_step(4, "time.sleep(0.5)"))
     assert (done.code, done.out) == (0, "")
-    assert done.err == f"stopped and saved; go on with: mlpconv train --out {path} --resume\n"
+    assert done.err == f"stopped and saved; to continue: mlpconv train --out {path} --resume\n"
     goes_on(world, path, whole)

@@ -18,8 +18,8 @@ pytest.importorskip("torch")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
-    session = tiny.session(epochs=20, learning_rate=0.02, **quiet)
-    tiny.run(path, session=session)
+    job = tiny.prepared(epochs=20, learning_rate=0.02, **quiet)
+    tiny.run(path, job=job)
     return Run(path)
 
 
@@ -73,7 +73,7 @@ def test_an_inverted_photo_is_noticed_and_can_be_turned(tmp_path):
     dark[:, 2:4, 2:4] = 250
     dark[20:, 3] = 250
     data = ImageDataset(dark, np.arange(40) // 20, ("a", "b"), "dark")
-    tiny.run(tmp_path / "run", session=tiny.session(data=tiny.Splits(data, data), epochs=1))
+    tiny.run(tmp_path / "run", job=tiny.prepared(data=tiny.Splits(data, data), epochs=1))
     classifier = Classifier(Run(tmp_path / "run"))
     images = np.concatenate([dark[:1], 255 - dark[:1]])
     assert [p.looks_inverted for p in classifier.predict(images)] == [False, True]

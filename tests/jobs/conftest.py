@@ -1,4 +1,4 @@
-"""What the tests of sessions share."""
+"""What the tests of jobs share."""
 
 import pytest
 import tiny

@@ -36,7 +36,7 @@ def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tm
     stopped, _ = tiny.run(path, stop_after=12)
     text = Page(report_html(stopped)).text
     assert "This run is not finished: 1 of 3 epochs are done" in text
-    assert "The worst mistakes" in text
+    assert "Most confident mistakes" in text
     assert not (path / "report.html").exists()
     tiny.run(path, resume=True)
     assert (path / EVALUATION).read_bytes() == (whole.path / EVALUATION).read_bytes()
@@ -53,7 +53,7 @@ def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tm
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "save", die)
         with pytest.raises(KeyboardInterrupt):
-            tiny.run(path, session=tiny.session(epochs=3))
+            tiny.run(path, job=tiny.prepared(epochs=3))
         # Each resume ends one epoch and dies behind its checkpoint.
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -73,16 +73,16 @@ def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(report if what == "write_report" else plots, what, full)
     with caplog.at_level(logging.WARNING):
-        run, _ = tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+        run, _ = tiny.run(tmp_path / "run", job=tiny.prepared(epochs=1))
     assert run.result is not None
-    assert "could not be written: No space left on device; make room, then: mlpconv report" in caplog.text
+    assert "could not be written: No space left on device; free some space, then: mlpconv report" in caplog.text
     assert not (run.path / "report.html").exists()
 
 
 def test_a_forecast_is_kept_and_shown(tmp_path):
-    session = tiny.session(epochs=1)
-    ahead = session.forecast()
-    run, _ = tiny.run(tmp_path / "run", session=session)
+    prepared = tiny.prepared(epochs=1)
+    ahead = prepared.forecast()
+    run, _ = tiny.run(tmp_path / "run", job=prepared)
     assert run.forecast == ahead
     assert f"{ahead.images_per_second:,.1f}" in Page(report_html(run)).text
     assert run.environment["device"].startswith("cpu (")
@@ -90,6 +90,6 @@ def test_a_forecast_is_kept_and_shown(tmp_path):
 
 
 def test_a_run_without_a_forecast_has_none(tmp_path):
-    run, _ = tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+    run, _ = tiny.run(tmp_path / "run", job=tiny.prepared(epochs=1))
     assert run.forecast is None
     assert "no forecast" in Page(report_html(run)).text

@@ -1,4 +1,4 @@
-"""A session from recipe to run directory: it learns, it leaves everything, it refuses in words what it cannot do."""
+"""A job from request to run directory: it learns, it leaves everything, and what cannot be executed is refused."""
 
 import os
 
@@ -9,7 +9,9 @@ from tiny import STEPS, names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
@@ -33,13 +35,13 @@ def test_it_learns_real_digits(tmp_path):
         },
     )
     data = load_dataset("digits")
-    session = Session(recipe, recipe_name="quick")
-    assert session.config.data.fingerprint == data.train.fingerprint()
-    assert session.network.input_size == (28, 28)
-    recorder = session.run(tmp_path / "run")
-    events = [event for event in recorder if isinstance(event, EpochEnded)]
+    prepared = prepare(Request(recipe=recipe, recipe_name="quick"))
+    assert prepared.job.data.fingerprint == data.train.fingerprint()
+    assert prepared.network.input_size == (28, 28)
+    execution = execute(prepared, tmp_path / "run")
+    events = [event for event in execution if isinstance(event, EpochEnded)]
     assert events[-1].test.accuracy > 0.8
-    assert recorder.run.result.test_accuracy == events[-1].test.accuracy
+    assert execution.run.result.test_accuracy == events[-1].test.accuracy
 
 
 def test_it_learns_fashion(tmp_path):
@@ -59,9 +61,9 @@ def test_it_learns_fashion(tmp_path):
             "precision": "float32",
         },
     )
-    recorder = Session(recipe, data=data).run(tmp_path / "run")
-    list(recorder)
-    assert recorder.run.result.test_accuracy > 0.6
+    execution = execute(prepare(Request(recipe=recipe), data), tmp_path / "run")
+    list(execution)
+    assert execution.run.result.test_accuracy > 0.6
 
 
 def test_a_run_leaves_everything(whole):
@@ -107,13 +109,13 @@ def test_a_run_leaves_everything(whole):
     assert config.preprocess.source_size == (6, 6)
 
 
-def test_the_same_session_gives_the_same_run(whole, tmp_path):
+def test_the_same_job_gives_the_same_run(whole, tmp_path):
     tiny.run(tmp_path / "again")
     assert tiny.timeless(tmp_path / "again") == tiny.timeless(whole[0])
 
 
 def test_another_seed_gives_another(whole, tmp_path):
-    tiny.run(tmp_path / "again", session=tiny.session(seed=1))
+    tiny.run(tmp_path / "again", job=tiny.prepared(seed=1))
     assert tiny.timeless(tmp_path / "again")["weights"] != tiny.timeless(whole[0])["weights"]
 
 
@@ -123,19 +125,19 @@ def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
     assert not torch.are_deterministic_algorithms_enabled()
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        session = Session(tiny.recipe(), data=tiny.DATA, device="cpu", deterministic=True)
-        assert session.config.deterministic
+        prepared = tiny.prepared(request={"deterministic": True})
+        assert prepared.job.deterministic
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
         torch.use_deterministic_algorithms(False)
-    assert not tiny.session().config.deterministic
+    assert not tiny.prepared().job.deterministic
 
 
 def test_a_recipes_own_precision_comes_first():
-    assert tiny.session(precision="float32").config.precision == "float32"
-    session = Session(tiny.recipe(precision="float32"), data=tiny.DATA, device="cpu", precision="bfloat16")
-    assert session.config.precision == "float32"
+    assert tiny.prepared(precision="float32").job.precision == "float32"
+    prepared = tiny.prepared(request={"precision": "bfloat16"}, precision="float32")
+    assert prepared.job.precision == "float32"
 
 
 def test_classes_and_channels_are_the_datas(tmp_path):
@@ -145,7 +147,7 @@ def test_classes_and_channels_are_the_datas(tmp_path):
         ImageDataset(draw.integers(0, 256, (n, 5, 9, 3), dtype=np.uint8), np.arange(n) % 3, classes, f"x/{n}")
         for n in (20, 7)
     ]
-    run, events = tiny.run(tmp_path / "run", session=tiny.session(data=Splits(*parts), epochs=1))
+    run, events = tiny.run(tmp_path / "run", job=tiny.prepared(data=Splits(*parts), epochs=1))
     assert run.config.make_network().input_channels == 3
     assert run.weights()["block2.conv.weight"].shape == (4, 8, 3, 3)
     assert run.config.preprocess.mode == "RGB"
@@ -156,7 +158,7 @@ def test_classes_and_channels_are_the_datas(tmp_path):
 
 def test_images_of_one_value_train(tmp_path):
     parts = [ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny.NAMES, "flat") for _ in "ab"]
-    run, _ = tiny.run(tmp_path / "run", session=tiny.session(data=Splits(*parts), epochs=1))
+    run, _ = tiny.run(tmp_path / "run", job=tiny.prepared(data=Splits(*parts), epochs=1))
     assert run.config.preprocess.std == (1.0,)
     assert np.isfinite(run.result.loss)
 
@@ -172,24 +174,24 @@ def test_images_of_one_value_train(tmp_path):
 )
 def test_what_cannot_be_carried_out_is_refused_before_anything_is_written(changes, error, message):
     with pytest.raises(error, match=message):
-        tiny.session(**changes)
+        tiny.prepared(**changes)
 
 
 def test_a_network_with_linear_layers_is_built_for_the_size_asked_for():
-    session = tiny.session(model="lenet", image_size=32)
-    assert session.make_model().weights()["fc1.weight"].shape == (120, 16 * 6 * 6)
+    prepared = tiny.prepared(model="lenet", image_size=32)
+    assert prepared.make_model().weights()["fc1.weight"].shape == (120, 16 * 6 * 6)
 
 
 def test_an_unknown_data_set_and_device_are_named():
     with pytest.raises(DataError, match="unknown data set 'fashion-mnits'"):
-        Session(tiny.recipe(data="fashion-mnits"), device="cpu")
+        prepare(Request(recipe=tiny.recipe(data="fashion-mnits"), device="cpu"))
     with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
-        Session(tiny.recipe(), data=tiny.DATA, device="gpu")
+        prepare(Request(recipe=tiny.recipe(), device="gpu"), tiny.DATA)
     grey_alpha = ImageDataset(np.zeros((3, 6, 6, 2), np.uint8), np.arange(3), tiny.NAMES, "two")
     with pytest.raises(DataError, match="two: images have 2 channels"):
-        tiny.session(data=Splits(grey_alpha, grey_alpha))
+        tiny.prepared(data=Splits(grey_alpha, grey_alpha))
 
 
 def test_a_network_without_weights_is_refused():
     with pytest.raises(RecipeError, match="no weights, so there is nothing to train"):
-        tiny.session(model="tiny:weightless")
+        tiny.prepared(model="tiny:weightless")

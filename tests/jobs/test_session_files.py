@@ -1,4 +1,4 @@
-"""A session and its run directory: the session's alone; a full or damaged disk loses nothing older."""
+"""An execution and its run directory: no other process writes there; a full or damaged disk loses nothing older."""
 
 import errno
 import json
@@ -12,15 +12,16 @@ import tiny
 from tiny import STEPS, names
 
 from mlpconv.errors import RunError, TrainingFailed
-from mlpconv.jobs import resume
-from mlpconv.jobs.recorder import Resumed
+from mlpconv.jobs.execute import Resumed, execute
+from mlpconv.jobs.request import ExecuteOptions
+from mlpconv.runs import directory
 from mlpconv.runs.run import Run
 
 pytest.importorskip("torch")
 
 
 def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
-    with pytest.raises(RunError, match="holds a run; --resume goes on with it; choose another --out"):
+    with pytest.raises(RunError, match="holds a run; continue it with --resume, or choose another --out"):
         tiny.run(whole[0])
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.tex").write_text("x")
@@ -42,12 +43,12 @@ def test_an_empty_directory_is_taken(tmp_path):
     assert run.path == tmp_path
 
 
-def test_two_recorders_never_write_into_one_directory(tmp_path, whole):
+def test_two_executions_never_write_into_one_directory(tmp_path, whole):
     path = tmp_path / "run"
-    first = tiny.session().run(path)
+    first = execute(tiny.prepared(), path)
     events = iter(first)
     next(events)
-    second = tiny.session().run(path, resume=True)
+    second = execute(tiny.prepared(), path, ExecuteOptions(resume=True))
     with pytest.raises(RunError, match=r"process .* is training in it; wait for it, or choose another --out"):
         next(iter(second))
     program = """
@@ -73,13 +74,13 @@ except RunError as error:
 def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Both look before either has begun, as two processes may.
-    real, seen = resume.new_path, []
+    real, seen = directory.new_path, []
 
     def look(*arguments):
         seen.append(real(*arguments))
         return seen[0] if len(seen) < 3 else seen[-1]
 
-    monkeypatch.setattr(resume, "new_path", look)
+    monkeypatch.setattr(directory, "new_path", look)
     paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
     assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
 
@@ -112,7 +113,7 @@ def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, wh
 
     monkeypatch.setattr(Run, what, full)
     with pytest.raises(RunError, match=r"cannot be written: No space left on device; .*--resume"):
-        tiny.run(tmp_path / "run", session=tiny.session(epochs=1))
+        tiny.run(tmp_path / "run", job=tiny.prepared(epochs=1))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
@@ -123,14 +124,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_pat
     _, events = tiny.run(path, resume=True)
     assert events[0] == Resumed(1, 0)
     assert f"{newest}: damaged" in caplog.text
-    assert "set aside as epoch-0001-step-000002.safetensors.damaged, going on from epoch-0001-step-0000" in caplog.text
+    assert "renamed to epoch-0001-step-000002.safetensors.damaged, resuming from epoch-0001-step-0000" in caplog.text
     assert tiny.timeless(path) == tiny.timeless(whole[0])
 
 
 def test_training_that_fails_leaves_what_it_had(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(TrainingFailed, match="not finite") as caught:
-        tiny.run(path, session=tiny.session(learning_rate=1e30, optimizer="sgd", schedule="constant"))
+        tiny.run(path, job=tiny.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))
     assert caught.value.exit_code == 3
     assert not (path / "result.json").exists()
     for line in Run(path).history:

@@ -1,4 +1,4 @@
-"""A session knows ahead how long it takes and whether it fits, and says which batch to try where it does not."""
+"""Time and memory of a job are forecast; where the memory is not enough, the batch that fits is named."""
 
 import os
 import subprocess
@@ -10,39 +10,42 @@ from tiny import STEPS, names
 
 import mlpconv
 from mlpconv.errors import MlpconvError, TrainingFailed
-from mlpconv.jobs.session import REPORT_SECONDS
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepared import REPORT_SECONDS
+from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.training.forecast import Fit, Forecast
 
 pytest.importorskip("torch")
 
 
 def test_a_forecast_changes_nothing(whole, tmp_path):
-    session = tiny.session()
-    recorder = session.run(tmp_path / "run")
-    ahead = recorder.forecast()
+    prepared = tiny.prepared()
+    execution = execute(prepared, tmp_path / "run")
+    ahead = execution.forecast()
     assert isinstance(ahead, Forecast)
     assert 0 < ahead.seconds < 60
     assert set(names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
-    for _ in recorder:
+    for _ in execution:
         pass
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
-    assert recorder.run.forecast == ahead
+    assert execution.run.forecast == ahead
 
 
 def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_path, monkeypatch):
     asked = []
 
-    def forecast(*given, epoch, step, **options):
-        asked.append((epoch, step))
+    def forecast(*given, start, **options):
+        asked.append(start)
         return Forecast(float(len(asked)), 1.0)
 
-    monkeypatch.setattr("mlpconv.jobs.session.forecast", forecast)
-    tiny.run(tmp_path / "run", session=(session := tiny.session()), stop_after=0)
-    recorder = session.run(tmp_path / "run", resume=True, should_stop=iter([False] * (STEPS + 4) + [True]).__next__)
-    recorder.forecast()
-    for _ in recorder:
+    monkeypatch.setattr("mlpconv.jobs.prepared.forecast", forecast)
+    tiny.run(tmp_path / "run", job=(prepared := tiny.prepared()), stop_after=0)
+    should_stop = iter([False] * (STEPS + 4) + [True]).__next__
+    execution = execute(prepared, tmp_path / "run", ExecuteOptions(resume=True), should_stop=should_stop)
+    execution.forecast()
+    for _ in execution:
         pass
-    left = tiny.session().run(tmp_path / "run", resume=True)
+    left = execute(tiny.prepared(), tmp_path / "run", ExecuteOptions(resume=True))
     left.forecast()
     for _ in left:
         pass
@@ -55,22 +58,22 @@ def has_left(monkeypatch, available):
 
 
 def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch_that_has(tmp_path, monkeypatch):
-    needed = {batch: tiny.session(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
+    needed = {batch: tiny.prepared(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
     assert needed[8] < needed[20] < needed[21] < needed[64]
     has_left(monkeypatch, needed[20])
     with pytest.raises(
         MlpconvError, match=r"batch size 64: tiny needs about .* of memory .*--batch-size 20; --force"
     ) as told:
-        tiny.session(batch_size=64).run(tmp_path / "run")
+        execute(tiny.prepared(batch_size=64), tmp_path / "run")
     assert told.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
-    tiny.run(tmp_path / "fits", session=tiny.session(batch_size=20, epochs=1))
-    tiny.run(tmp_path / "forced", session=tiny.session(batch_size=64, epochs=1), force=True)
+    tiny.run(tmp_path / "fits", job=tiny.prepared(batch_size=20, epochs=1))
+    tiny.run(tmp_path / "forced", job=tiny.prepared(batch_size=64, epochs=1), force=True)
     has_left(monkeypatch, 1000)
     with pytest.raises(MlpconvError, match="not even one image a step fits"):
-        tiny.session().run(tmp_path / "none")
+        execute(tiny.prepared(), tmp_path / "none")
     has_left(monkeypatch, None)
-    assert tiny.session().fit().largest_batch is None
+    assert tiny.prepared().fit().largest_batch is None
 
 
 def test_python_programs_can_force_too(tmp_path, monkeypatch):
@@ -88,13 +91,15 @@ import tiny
 from mlpconv.backends import hardware
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MlpconvError
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.training.trainer import EpochEnded
 
 limited = sys.argv[2] == "limited"
-session = tiny.session(epochs=2, batch_size=64, image_size=128)
-recorder = session.run(sys.argv[1], resume=sys.argv[3] == "resume", force=True)
+prepared = tiny.prepared(epochs=2, batch_size=64, image_size=128)
+execution = execute(prepared, sys.argv[1], ExecuteOptions(resume=sys.argv[3] == "resume", force=True))
 try:
-    for event in recorder:
+    for event in execution:
         if limited and isinstance(event, EpochEnded):
             now = hardware._field(hardware._STATUS, "VmSize")
             resource.setrlimit(resource.RLIMIT_AS, (now + 2**24, now + 2**24))
@@ -134,24 +139,24 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
     ],
 )
 def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, largest, remedy):
-    session = tiny.session(batch_size=batch)
+    prepared = tiny.prepared(batch_size=batch)
 
     def ended(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
 
-    monkeypatch.setattr(session, "fit", lambda: Fit(1, 1, 10, largest))
-    monkeypatch.setattr(session, "make_model", ended)
+    monkeypatch.setattr(prepared, "fit", lambda: Fit(1, 1, 10, largest))
+    monkeypatch.setattr(prepared, "make_model", ended)
     with pytest.raises(TrainingFailed, match=remedy) as told:
-        tiny.run(tmp_path / "run", session=session)
+        tiny.run(tmp_path / "run", job=prepared)
     assert "--resume" not in str(told.value)  # there is no checkpoint
 
 
 def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
-    session = tiny.session()
+    prepared = tiny.prepared()
 
     def broken(*_):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(session, "make_model", broken)
+    monkeypatch.setattr(prepared, "make_model", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        tiny.run(tmp_path / "run", session=session)
+        tiny.run(tmp_path / "run", job=prepared)

@@ -1,4 +1,4 @@
-"""A session that was stopped goes on without a trace, or refuses in words to go on with something else."""
+"""A run that was stopped resumes as if it had not been, and refuses to resume with other settings."""
 
 import msgspec
 import numpy as np
@@ -8,8 +8,9 @@ from precision import needs_bfloat16
 from tiny import STEPS, names
 
 from mlpconv.errors import RecipeError, RunError, WeightsError
-from mlpconv.jobs.recorder import Resumed
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import Resumed, execute
+from mlpconv.jobs.prepared import PreparedJob
+from mlpconv.jobs.request import CheckpointPolicy, ExecuteOptions
 from mlpconv.runs.run import Run
 from mlpconv.training.trainer import EpochEnded, Progress, Stopped
 
@@ -56,16 +57,16 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stop
     ],
 )
 def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
-    tiny.run(tmp_path / "whole", session=tiny.session(**settings))
-    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=13)
-    tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    tiny.run(tmp_path / "whole", job=tiny.prepared(**settings))
+    tiny.run(tmp_path / "run", job=tiny.prepared(**settings), stop_after=13)
+    tiny.run(tmp_path / "run", job=tiny.prepared(**settings), resume=True)
     assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "whole")
 
 
 def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
     path = tmp_path / "run"
-    recorder = tiny.session().run(path, checkpoint_every=0, report_every=0)
-    events = iter(recorder)
+    execution = execute(tiny.prepared(), path, ExecuteOptions(checkpoints=CheckpointPolicy(0), report_seconds=0))
+    events = iter(execution)
     for event in events:
         if isinstance(event, Progress) and (event.epoch, event.step) == (1, 4):
             break
@@ -82,7 +83,8 @@ def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
 
 def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
     seen = set()
-    for _ in tiny.session().run(tmp_path / "run", checkpoint_every=0, report_every=0):
+    options = ExecuteOptions(checkpoints=CheckpointPolicy(0), report_seconds=0)
+    for _ in execute(tiny.prepared(), tmp_path / "run", options):
         seen.update(names(tmp_path / "run" / "checkpoint"))
     steps = {int(name[16:22]) for name in seen}
     assert steps == set(range(STEPS))
@@ -126,7 +128,7 @@ def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_pa
 def test_a_finished_run_is_left_as_it_is(whole, monkeypatch):
     path, _ = whole
     before = {name: (path / name).stat().st_mtime_ns for name in names(path)}
-    monkeypatch.setattr(Session, "make_model", lambda *_: pytest.fail("nothing is left to train"))
+    monkeypatch.setattr(PreparedJob, "make_model", lambda *_: pytest.fail("nothing is left to train"))
     run, events = tiny.run(path, resume=True)
     assert events == []
     assert run.result.epochs == 3
@@ -136,8 +138,8 @@ def test_a_finished_run_is_left_as_it_is(whole, monkeypatch):
 def test_the_speed_of_an_interrupted_run_is_that_of_its_timed_images(tmp_path):
     # 8 of 9 steps were done in another process; this one times the rest alone.
     settings = {"epochs": 1}
-    tiny.run(tmp_path / "run", session=tiny.session(**settings), stop_after=8)
-    run, events = tiny.run(tmp_path / "run", session=tiny.session(**settings), resume=True)
+    tiny.run(tmp_path / "run", job=tiny.prepared(**settings), stop_after=8)
+    run, events = tiny.run(tmp_path / "run", job=tiny.prepared(**settings), resume=True)
     end = events[-1]
     assert isinstance(end, EpochEnded)
     assert run.result.examples_per_second == pytest.approx((70 - 8 * 8) / end.seconds)
@@ -152,23 +154,25 @@ OTHER_DATA = tiny.splits(seed=1)
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: tiny.session(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
-        (lambda: tiny.session(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
-        (lambda: tiny.session(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
-        (lambda: tiny.session(image_size=12), "\n  image_size: none, now 12\n"),
+        (lambda: tiny.prepared(learning_rate=0.02), r"\n  learning_rate: 0\.05, now 0\.02\n"),
+        (lambda: tiny.prepared(seed=5, epochs=9), r"\n  epochs: 3, now 9\n  seed: 0, now 5\n"),
+        (lambda: tiny.prepared(model="nin_28", image_size=8), r'\n  model: "tiny:tiny", now "nin_28"\n'),
+        (lambda: tiny.prepared(image_size=12), "\n  image_size: none, now 12\n"),
         pytest.param(
-            lambda: tiny.session(precision="bfloat16"),
+            lambda: tiny.prepared(precision="bfloat16"),
             '\n  precision: "float32", now "bfloat16"\n',
             marks=needs_bfloat16,
         ),
-        (lambda: tiny.session(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
+        (lambda: tiny.prepared(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
     ],
 )
 def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
     tiny.run(tmp_path / "run", stop_after=3)
     before = names(tmp_path / "run" / "checkpoint")
-    with pytest.raises(RunError, match=f"(?s)cannot go on with other settings:.*{message}.*leave them out") as caught:
-        tiny.run(tmp_path / "run", session=other(), resume=True)
+    with pytest.raises(
+        RunError, match=f"(?s)cannot be resumed with other settings:.*{message}.*leave them out"
+    ) as caught:
+        tiny.run(tmp_path / "run", job=other(), resume=True)
     lines = [line.partition(":")[0] for line in str(caught.value).splitlines()]
     assert len(lines) == len(set(lines))  # each is said once
     assert names(tmp_path / "run" / "checkpoint") == before
@@ -181,26 +185,26 @@ def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch)
         tiny.run(tmp_path / "run", resume=True)
     # Neither does another change that is meant let it through.
     with pytest.raises(RunError, match=r"settings:\n  network\.dropout1: "):
-        tiny.run(tmp_path / "run", session=tiny.session(epochs=5), resume=True, resume_with=["epochs"])
+        tiny.run(tmp_path / "run", job=tiny.prepared(epochs=5), resume=True, allowed_changes=["epochs"])
 
 
 @needs_bfloat16
 def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
-    recipe = tiny.recipe(precision=None)
-    run = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16").run(tmp_path / "run")
-    assert run.run.config.precision == "bfloat16"
-    other = Session(recipe, data=tiny.DATA, device="cpu", precision="float32")
+    made = tiny.prepared(request={"precision": "bfloat16"}, precision=None)
+    run = execute(made, tmp_path / "run").run
+    assert run.config.precision == "bfloat16"
+    other = tiny.prepared(request={"precision": "float32"}, precision=None)
     with pytest.raises(RunError, match="\n  precision: bfloat16, now float32\n"):
-        other.run(tmp_path / "run", resume=True)
-    other = Session(recipe, data=tiny.DATA, device="cpu", precision="bfloat16")
-    other.config = msgspec.structs.replace(other.config, deterministic=True)
+        execute(other, tmp_path / "run", ExecuteOptions(resume=True))
+    other = tiny.prepared(request={"precision": "bfloat16"}, precision=None)
+    other.job = msgspec.structs.replace(other.job, deterministic=True)
     with pytest.raises(RunError, match="\n  deterministic: False, now True\n"):
-        other.run(tmp_path / "run", resume=True)
+        execute(other, tmp_path / "run", ExecuteOptions(resume=True))
 
 
 def test_checkpoints_come_by_steps_too(whole, tmp_path):
     seen = set()
-    for _ in tiny.session().run(tmp_path / "run", checkpoint_steps=4):
+    for _ in execute(tiny.prepared(), tmp_path / "run", ExecuteOptions(checkpoints=CheckpointPolicy(steps=4))):
         seen.update(names(tmp_path / "run" / "checkpoint"))
     assert {(int(name[6:10]), int(name[16:22])) for name in seen} == {
         (epoch, step) for epoch in range(3) for step in (4, 8)
@@ -211,14 +215,14 @@ def test_checkpoints_come_by_steps_too(whole, tmp_path):
 def test_what_is_meant_may_change_and_is_written_down(tmp_path):
     path = tmp_path / "run"
     tiny.run(path, stop_after=STEPS + 3)
-    changed = tiny.session(learning_rate=0.01, epochs=2, batch_size=4)
-    with pytest.raises(RunError, match="cannot go on") as caught:
-        tiny.run(path, session=changed, resume=True, resume_with=["epochs", "batch_size"])
+    changed = tiny.prepared(learning_rate=0.01, epochs=2, batch_size=4)
+    with pytest.raises(RunError, match="cannot be resumed") as caught:
+        tiny.run(path, job=changed, resume=True, allowed_changes=["epochs", "batch_size"])
     assert "epochs" not in str(caught.value)
-    assert str(caught.value).endswith("meant: --resume-with learning_rate=0.01")
+    assert str(caught.value).endswith("changes: --resume-override learning_rate=0.01")
     with pytest.raises(RecipeError, match="epochs 1: 1 are done already; give more"):
-        tiny.run(path, session=tiny.session(epochs=1), resume=True, resume_with=["epochs"])
-    run, events = tiny.run(path, session=changed, resume=True, resume_with=["learning_rate", "epochs", "batch_size"])
+        tiny.run(path, job=tiny.prepared(epochs=1), resume=True, allowed_changes=["epochs"])
+    run, events = tiny.run(path, job=changed, resume=True, allowed_changes=["learning_rate", "epochs", "batch_size"])
     assert events[0] == Resumed(1, 6)
     assert run.result.epochs == 2
     assert Run(path).config.resumed_with == (
@@ -228,11 +232,13 @@ def test_what_is_meant_may_change_and_is_written_down(tmp_path):
     )
     assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
     # From here on that is what it was told.
-    tiny.run(path, session=changed, resume=True)
-    with pytest.raises(RecipeError, match="--resume-with model: a run goes on with its own; what may change: epochs, "):
-        tiny.run(path, session=changed, resume=True, resume_with=["model"])
-    longer = tiny.session(learning_rate=0.01, epochs=4, batch_size=4)
-    run, _ = tiny.run(path, session=longer, resume=True, resume_with=["epochs"])
+    tiny.run(path, job=changed, resume=True)
+    with pytest.raises(
+        RecipeError, match="--resume-override model: a resumed run keeps its own; what may change: epochs, "
+    ):
+        tiny.run(path, job=changed, resume=True, allowed_changes=["model"])
+    longer = tiny.prepared(learning_rate=0.01, epochs=4, batch_size=4)
+    run, _ = tiny.run(path, job=longer, resume=True, allowed_changes=["epochs"])
     assert run.result.epochs == 4
 
 
@@ -241,5 +247,5 @@ def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
     tiny.run(path, stop_after=3)
     before = (path / "config.json").read_bytes()
     with pytest.raises(WeightsError, match="another optimiser"):
-        tiny.run(path, session=tiny.session(optimizer="sgd"), resume=True, resume_with=["optimizer"])
+        tiny.run(path, job=tiny.prepared(optimizer="sgd"), resume=True, allowed_changes=["optimizer"])
     assert (path / "config.json").read_bytes() == before

@@ -9,7 +9,10 @@ import tiny
 from mlpconv.backends.weights import initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import TrainingFailed
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.prepared import PreparedJob
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.runs.run import Run
 from mlpconv.training.trainer import EpochEnded, Repaired
 
@@ -27,15 +30,15 @@ SQUARES = Splits(
 CALM = {"epochs": 3, "batch_size": 10, "learning_rate": 0.02, "augmentation": {"mixup": 0.0}, "initializer": "open"}
 
 
-def session(**changes):
-    return tiny.session(DATA, **{**CALM, **changes})
+def job(**changes):
+    return tiny.prepared(DATA, **{**CALM, **changes})
 
 
 class Put:
-    """A session whose model meets trouble: ``trouble(model, step)`` is called before each step, counted from 0."""
+    """A job whose model meets trouble: ``trouble(model, step)`` is called before each step, counted from 0."""
 
     def __init__(self, prepared, trouble):
-        self.session, self.trouble, self.count = prepared, trouble, 0
+        self.job, self.trouble, self.count = prepared, trouble, 0
         make = prepared.make_model
 
         def made():
@@ -76,9 +79,9 @@ def shut(at, *classes):
 def go(path, prepared, trouble=None, **options):
     if trouble is not None:
         Put(prepared, trouble)
-    recorder = prepared.run(path, **options)
-    events = list(recorder)
-    return recorder.run, [event.event for event in events if isinstance(event, Repaired)]
+    execution = execute(prepared, path, ExecuteOptions(**options))
+    events = list(execution)
+    return execution.run, [event.event for event in events if isinstance(event, Repaired)]
 
 
 def written(run):
@@ -86,7 +89,7 @@ def written(run):
 
 
 def test_nothing_happens_where_nothing_is_wrong(tmp_path):
-    run, met = go(tmp_path / "run", session())
+    run, met = go(tmp_path / "run", job())
     assert met == []
     assert run.result.repairs == 0
     assert run.result.dead_classes == []
@@ -94,7 +97,7 @@ def test_nothing_happens_where_nothing_is_wrong(tmp_path):
 
 
 def test_a_nan_in_one_batch_costs_one_update(tmp_path):
-    run, (met,) = go(tmp_path / "run", session(), nan_at(30))
+    run, (met,) = go(tmp_path / "run", job(), nan_at(30))
     assert (met.trouble, met.action, met.epoch, met.step) == ("update-left-out", "went on", 1, 36)
     assert "in 1 step the loss or a gradient was not finite" in met.what
     assert run.history[0]["skipped"] == 1
@@ -105,12 +108,12 @@ def test_a_nan_in_one_batch_costs_one_update(tmp_path):
 
 def test_nan_in_many_batches_goes_back_and_slows_down(tmp_path):
     """Case 15."""
-    run, (met,) = go(tmp_path / "run", session(), nan_at(*range(80, 84)))
+    run, (met,) = go(tmp_path / "run", job(), nan_at(*range(80, 84)))
     assert (met.trouble, met.action) == ("not-finite", "rolled back")
     assert met.what == "the loss or a gradient was not finite in 4 of 12 steps"
     assert met.rate == 0.5
     assert met.back_to == 1
-    assert run.history[1]["learning_rate"] < session().recipe.learning_rate
+    assert run.history[1]["learning_rate"] < job().recipe.learning_rate
     (said,) = written(run)
     assert said["done"] == "back to epoch 2, step 0; learning rate × 0.5"
     report = (run.path / "report.html").read_text()
@@ -123,7 +126,7 @@ def test_nan_in_many_batches_goes_back_and_slows_down(tmp_path):
 
 def test_nan_on_every_retry_ends_with_the_best_weights(tmp_path):
     """Case 16."""
-    prepared = session()
+    prepared = job()
     with pytest.raises(TrainingFailed) as caught:
         go(tmp_path / "run", prepared, nan_at(*range(70, 9999)))
     said = str(caught.value)
@@ -143,13 +146,13 @@ def test_nan_on_every_retry_ends_with_the_best_weights(tmp_path):
 
 def test_a_run_that_fails_in_its_first_epoch_keeps_weights_too(tmp_path):
     with pytest.raises(TrainingFailed, match=r"weights\.safetensors"):
-        go(tmp_path / "run", session(on_trouble="repair"), nan_at(*range(40, 9999)))
+        go(tmp_path / "run", job(on_trouble="repair"), nan_at(*range(40, 9999)))
     assert Run(tmp_path / "run").weights()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_learning_rate_of_100(tmp_path, optimizer):
-    run, met = go(tmp_path / "run", session(learning_rate=100.0, optimizer=optimizer, schedule="constant"))
+    run, met = go(tmp_path / "run", job(learning_rate=100.0, optimizer=optimizer, schedule="constant"))
     assert met
     assert run.result.repairs == len([event for event in met if event.action != "went on"])
     assert met[-1].rate < 0.1
@@ -159,7 +162,7 @@ def test_a_learning_rate_of_100(tmp_path, optimizer):
 
 def test_two_classes_that_are_shut_are_opened(tmp_path):
     """Case 17."""
-    run, found = go(tmp_path / "run", Session(session().recipe, data=SQUARES, device="cpu"), shut(0, 1, 3))
+    run, found = go(tmp_path / "run", prepare(Request(recipe=job().recipe, device="cpu"), SQUARES), shut(0, 1, 3))
     met = found[0]  # where one dies once more, it is opened once more
     assert (met.trouble, met.action, met.epoch) == ("dead-class", "reopened", 1)
     assert {1, 3} <= set(met.classes)  # by a processor's rounding, another may die with them
@@ -169,13 +172,13 @@ def test_two_classes_that_are_shut_are_opened(tmp_path):
 
 
 def test_classes_that_are_shut_after_they_were_learned_cost_a_rollback(tmp_path):
-    run, (met,) = go(tmp_path / "run", session(), shut(70, 0, 2))
+    run, (met,) = go(tmp_path / "run", job(), shut(70, 0, 2))
     assert (met.trouble, met.action, met.rate) == ("loss-spike", "rolled back", 0.5)
     assert run.result.test_accuracy > 0.9
 
 
 def test_a_state_that_was_opened_at_the_end_of_an_epoch_and_fails_its_evaluation_is_not_gone_back_to(tmp_path):
-    prepared = session()
+    prepared = job()
     Put(prepared, shut(118, 1))
     make = prepared.make_model
 
@@ -201,15 +204,15 @@ def test_a_state_that_was_opened_at_the_end_of_an_epoch_and_fails_its_evaluation
 
 
 def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
-    prepared = session()
-    recorder = prepared.run(tmp_path / "run")
+    prepared = job()
+    execution = execute(prepared, tmp_path / "run")
     Put(prepared, shut(62, 1))
     before = {}
-    for event in recorder:
+    for event in execution:
         if isinstance(event, EpochEnded) and event.epoch == 0:
-            before = recorder.watch.model.weights()
+            before = execution.guard.model.weights()
         if isinstance(event, Repaired):
-            after, met = recorder.watch.model.training_state(), event.event
+            after, met = execution.guard.model.training_state(), event.event
             break
     assert (met.trouble, met.action, met.classes) == ("dead-class", "reopened", (1,))
     assert met.done == "block2.conv: the class's channel 1 anew"
@@ -221,11 +224,11 @@ def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
     moments = [value for key, value in after.items() if key.startswith("optimizer/block2.conv.weight/exp")]
     assert len(moments) == 2
     assert all((value[1] == 0).all() and (value[0] != 0).any() for value in moments)
-    assert recorder.watch.model.class_maps(DATA.train.images)[:, 1].min() > 0
+    assert execution.guard.model.class_maps(DATA.train.images)[:, 1].min() > 0
 
 
 def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
-    prepared = session()
+    prepared = job()
 
     def weights(self, seed, initializer=None):
         found = initialize(self.network, initializer or self.recipe.initializer, seed)
@@ -233,7 +236,7 @@ def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
             found["block2.conv.bias"] = np.full(3, -100, np.float32)
         return found
 
-    monkeypatch.setattr(Session, "first_weights", weights)
+    monkeypatch.setattr(PreparedJob, "first_weights", weights)
     run, (met,) = go(tmp_path / "run", prepared)
     assert (met.trouble, met.action, met.classes) == ("dead-class", "started again", (0, 1, 2))
     assert met.done == "from new weights, seed 1000003; learning rate × 0.5"
@@ -253,8 +256,8 @@ def test_a_run_that_learns_nothing_begins_anew_with_open_classes(tmp_path, monke
             found["block2.conv.bias"] = np.full(3, 0.1, np.float32)
         return found
 
-    monkeypatch.setattr(Session, "first_weights", weights)
-    run, (met,) = go(tmp_path / "run", session(epochs=20, initializer="xavier"))
+    monkeypatch.setattr(PreparedJob, "first_weights", weights)
+    run, (met,) = go(tmp_path / "run", job(epochs=20, initializer="xavier"))
     assert (met.trouble, met.action, met.rate, met.back_to) == ("nothing-learned", "started again", 1.0, 0)
     assert met.done == "from new weights with every class open, seed 1000003"
     assert run.result.test_accuracy > 0.9
@@ -263,9 +266,9 @@ def test_a_run_that_learns_nothing_begins_anew_with_open_classes(tmp_path, monke
 @pytest.mark.parametrize("trouble", [nan_at(*range(80, 90)), shut(70, 1)], ids=["nan", "dead"])
 def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
     with pytest.raises(TrainingFailed, match="tried: nothing, since on_trouble is stop; next: --on-trouble repair"):
-        go(tmp_path / "stop", session(on_trouble="stop"), trouble)
+        go(tmp_path / "stop", job(on_trouble="stop"), trouble)
     assert Run(tmp_path / "stop").weights()
-    run, met = go(tmp_path / "ignore", session(on_trouble="ignore"), trouble)
+    run, met = go(tmp_path / "ignore", job(on_trouble="ignore"), trouble)
     assert {event.action for event in met} == {"ignored"}
     assert len({(event.trouble, event.classes) for event in met}) == len(met)
     assert run.result.repairs == 0
@@ -273,7 +276,7 @@ def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
 
 
 def test_a_class_that_nobody_opens_is_said(tmp_path):
-    run, _ = go(tmp_path / "run", session(on_trouble="ignore"), shut(130, 1))
+    run, _ = go(tmp_path / "run", job(on_trouble="ignore"), shut(130, 1))
     assert run.result.dead_classes == ["down"]
     assert "Dead: down." in (run.path / "report.html").read_text()
 
@@ -285,7 +288,7 @@ WILD = {"learning_rate": 100.0, "optimizer": "sgd", "schedule": "constant", "epo
 @pytest.fixture(scope="module")
 def wild(tmp_path_factory):
     path = tmp_path_factory.mktemp("wild") / "run"
-    run, met = go(path, session(**WILD))
+    run, met = go(path, job(**WILD))
     assert len(met) > 1
     return tiny.timeless(run.path)
 
@@ -294,8 +297,8 @@ def wild(tmp_path_factory):
 def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, stops):
     path = tmp_path / "run"
     for index, count in enumerate(stops):
-        tiny.run(path, session=session(**WILD), stop_after=count, resume=index > 0)
-    tiny.run(path, session=session(**WILD), resume=True)
+        tiny.run(path, job=job(**WILD), stop_after=count, resume=index > 0)
+    tiny.run(path, job=job(**WILD), resume=True)
     assert tiny.timeless(path) == wild
 
 
@@ -303,15 +306,15 @@ def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, s
 
 
 def test_the_best_epoch_on_validation_images_is_kept(tmp_path):
-    prepared = session(validation=0.1, epochs=4)
+    prepared = job(validation=0.1, epochs=4)
     assert (len(prepared.data.train), len(prepared.validation)) == (540, 60)
     assert np.bincount(prepared.validation.labels).tolist() == [20, 20, 20]
     weights = []
-    recorder = prepared.run(tmp_path / "run")
-    for event in recorder:
+    execution = execute(prepared, tmp_path / "run")
+    for event in execution:
         if isinstance(event, EpochEnded):
-            weights.append(recorder.watch.model.weights())
-    run = recorder.run
+            weights.append(execution.guard.model.weights())
+    run = execution.run
     accuracies = [line["validation_accuracy"] for line in run.history]
     best = accuracies.index(max(accuracies))
     assert run.result.best_epoch == best + 1
@@ -320,23 +323,23 @@ def test_the_best_epoch_on_validation_images_is_kept(tmp_path):
     assert all((run.weights()[name] == value).all() for name, value in weights[best].items())
     assert np.trace(run.result.confusion) / 60 == pytest.approx(run.result.test_accuracy)
     assert run.config.data.validation == 60
-    assert session(validation=0.1, seed=9).validation.fingerprint() == prepared.validation.fingerprint()
+    assert job(validation=0.1, seed=9).validation.fingerprint() == prepared.validation.fingerprint()
 
 
 def test_a_run_ends_with_the_epoch_that_reaches_the_target(tmp_path):
-    run, _ = go(tmp_path / "run", session(validation=0.1, target_accuracy=0.8, epochs=9))
+    run, _ = go(tmp_path / "run", job(validation=0.1, target_accuracy=0.8, epochs=9))
     accuracies = [line["validation_accuracy"] for line in run.history]
     assert len(accuracies) < 9
     assert accuracies[-1] >= 0.8
     assert all(value < 0.8 for value in accuracies[:-1])
     assert run.result.epochs == len(accuracies)
-    _, events = tiny.run(tmp_path / "run", session=session(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
+    _, events = tiny.run(tmp_path / "run", job=job(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
     assert events == []
 
 
 def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(tmp_path):
     def prepared():
-        return session(validation=0.1, patience=2, epochs=40)
+        return job(validation=0.1, patience=2, epochs=40)
 
     run, _ = go(tmp_path / "whole", prepared())
     accuracies = [line["validation_accuracy"] for line in run.history]
@@ -348,26 +351,26 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert f"The weights are of epoch {best + 1}, the best on the validation images" in page
     assert f"training ended early, after {best + 3} of 40 epochs: no better validation accuracy for 2 epochs." in page
 
-    cut, _ = tiny.run(tmp_path / "cut", session=prepared(), stop_after=(best + 1) * STEPS + 5)
+    cut, _ = tiny.run(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
     assert cut.result is None
-    cut, _ = tiny.run(tmp_path / "cut", session=prepared(), resume=True)
+    cut, _ = tiny.run(tmp_path / "cut", job=prepared(), resume=True)
     assert [line["validation_accuracy"] for line in cut.history] == accuracies
     (cut.path / "result.json").unlink()  # as if it had been killed before its last file
-    again, events = tiny.run(tmp_path / "cut", session=prepared(), resume=True)
+    again, events = tiny.run(tmp_path / "cut", job=prepared(), resume=True)
     assert [type(event).__name__ for event in events] == ["Resumed"]
     assert again.result.epochs == best + 3
 
 
 def test_few_images_get_more_epochs_unless_epochs_were_asked_for():
-    assert tiny.session(min_steps=100).recipe.epochs == 12  # of 9 steps
-    assert session(min_steps=100).recipe.epochs == 3
-    patient = tiny.session(min_steps=100, validation=0.1, patience=2).recipe  # 3 epochs with a patience of 2 became 13
+    assert tiny.prepared(min_steps=100).recipe.epochs == 12  # of 9 steps
+    assert job(min_steps=100).recipe.epochs == 3
+    patient = tiny.prepared(min_steps=100, validation=0.1, patience=2).recipe  # 3 epochs with a patience of 2 became 13
     assert (patient.epochs, patient.patience) == (12, 8)
     assert tiny.recipe(epochs=2).min_steps == 0
 
 
 def test_events_stand_in_the_files_as_json(tmp_path):
-    run, met = go(tmp_path / "run", session(), nan_at(30))
+    run, met = go(tmp_path / "run", job(), nan_at(30))
     line = json.loads((run.path / "history.jsonl").read_text().splitlines()[0])
     assert line["repairs"] == [
         {

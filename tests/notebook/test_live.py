@@ -19,7 +19,9 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear
 from mlpconv.arch.network import Network
 from mlpconv.data import Splits
 from mlpconv.inference.classifier import Predictions
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.notebook import to_html
 from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.live import SHARE, LiveCurves, in_notebook, watch
@@ -191,7 +193,8 @@ def test_all_marks_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypat
             sum(len(line["curve"]) for line in history) + len(curve)
         ),
     )
-    for _ in watch(Session(recipe, data=splits).run(tmp_path / "run", report_every=1e9)):
+    job = prepare(Request(recipe=recipe), splits)
+    for _ in watch(execute(job, tmp_path / "run", ExecuteOptions(report_seconds=1e9))):
         pass
     assert sorted(set(drawn)) == list(range(16))  # five marks in each of three epochs
 
@@ -229,7 +232,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, splits, tmp_path, capl
     logger.addHandler(interrupt)
     try:
         with pytest.raises(
-            KeyboardInterrupt, match=r"stopped, and saved in .*; the same call with out=.*, resume=True"
+            KeyboardInterrupt, match=r"stopped, and saved in .*; to continue, make the same call with out=.*, resume=True"
         ):
             mlpconv.train(recipe, data=splits, out=out)
     finally:

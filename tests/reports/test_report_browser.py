@@ -12,7 +12,9 @@ from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
 from mlpconv.backends.base import Optimizer
 from mlpconv.data import Splits, load_dataset
 from mlpconv.drawing.fonts import font_families
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.reports.compare import compare, comparison_html
 from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe
@@ -63,12 +65,13 @@ def run(tmp_path_factory):
         epochs=1,
         precision="float32",
     )
-    session = Session(recipe, recipe_name="tiny", data=Splits(train.subset(range(400)), test.subset(range(200))))
-    session.forecast()
-    recorder = session.run(folder / "run")
-    for _ in recorder:
+    data = Splits(train.subset(range(400)), test.subset(range(200)))
+    job = prepare(Request(recipe=recipe, recipe_name="tiny"), data)
+    job.forecast()
+    execution = execute(job, folder / "run")
+    for _ in execution:
         pass
-    return recorder.run
+    return execution.run
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_damaged_one_is_named_and_stepped_over(tmp_path, how):
     assert load_newest(tmp_path, said.append).epoch == 1
     (text,) = said
     assert text.startswith(f"{newest}: ")
-    assert text.endswith(f"; set aside as {newest.name}.damaged, going on from epoch-0001-step-000000.safetensors")
+    assert text.endswith(f"; renamed to {newest.name}.damaged, resuming from epoch-0001-step-000000.safetensors")
     # It counts as none of the last two from now on.
     save(tmp_path, at(1, 4))
     save(tmp_path, at(1, 6))

@@ -15,7 +15,8 @@ from mlpconv.drawing.plots import curves_figure, save_curves
 from mlpconv.errors import MlpconvError, RunError, WeightsError
 from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
-from mlpconv.runs.run import Config, Result, Run, environment, list_runs, new_path
+from mlpconv.runs.job import Job
+from mlpconv.runs.run import Result, Run, environment, list_runs, new_path
 
 RESULT = Result(
     loss=0.1 + 0.2,
@@ -32,7 +33,7 @@ RESULT = Result(
 
 @pytest.fixture(scope="module")
 def config():
-    return tiny.session().config
+    return tiny.prepared().job
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_what_is_no_run_says_so(tmp_path, run):
 @pytest.mark.parametrize("content", ['{"epoch": 1}\n{"epo', "\x00", "{'epoch': 1}"])
 def test_a_damaged_history_says_what_mends_it(run, content):
     (run.path / "history.jsonl").write_text(content)
-    with pytest.raises(RunError, match=r"history\.jsonl: damaged: .*--resume writes it anew"):
+    with pytest.raises(RunError, match=r"history\.jsonl: damaged: .*--resume writes it again"):
         _ = run.history
 
 
@@ -235,7 +236,7 @@ def test_a_config_depends_on_no_default(run, config):
     assert stored["recipe"]["optimizer"]["beta1"] == 0.9
     assert stored["recipe"]["precision"] == "float32"
     assert stored["preprocess"]["antialias"] is True
-    assert msgspec.convert(config.to_dict(), Config) == config
+    assert msgspec.convert(config.to_dict(), Job) == config
 
 
 def test_tensorflows_version_is_told_under_either_name(monkeypatch):

@@ -11,7 +11,7 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.drawing.plots import png
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Run
 from mlpconv.studies import measures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
@@ -103,7 +103,7 @@ def test_what_was_measured_is_not_measured_again(whole, monkeypatch):
     def fail(*_):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Session, "make_model", fail)
+    monkeypatch.setattr(PreparedJob, "make_model", fail)
     again = perform(asked._replace(extra=fail), BUDGET, path, data=DATA, device="cpu")
     assert again["arms"] == result["arms"]
 

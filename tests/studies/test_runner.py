@@ -9,7 +9,7 @@ from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
-from mlpconv.jobs import session as sessions
+from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Failure, Run
 from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize, table
 from mlpconv.training.recipe import Recipe
@@ -60,7 +60,7 @@ def test_each_arm_has_each_seed(whole):
 
 def test_what_is_over_is_not_trained_again(whole, monkeypatch):
     path, result = whole
-    monkeypatch.setattr(sessions.Session, "make_model", lambda self: pytest.fail("a finished run was trained"))
+    monkeypatch.setattr(PreparedJob, "make_model", lambda self: pytest.fail("a finished run was trained"))
     lines = []
     assert go(path, progress=lines.append) == result
     assert [line.partition(":")[0] for line in lines] == [
@@ -113,7 +113,7 @@ def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
 
 
 def test_another_base_in_the_same_place_is_refused(whole):
-    with pytest.raises(RunError, match="cannot go on with other settings"):
+    with pytest.raises(RunError, match="cannot be resumed with other settings"):
         list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], data=DATA, device="cpu"))
 
 

@@ -13,7 +13,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MissingDependency, RecipeError, RunError
 from mlpconv.runs.run import Run
 from mlpconv.studies import search
-from mlpconv.studies.search import Field, candidate, parse_space
+from mlpconv.studies.search import Field, SearchSettings, candidate, parse_space
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.recipes import get_recipe, read_recipe
 
@@ -88,8 +88,8 @@ def test_without_optuna_it_says_what_to_install(monkeypatch):
 def go(path, trials, space=("learning_rate=1e-4..1 log", "batch_size=4|8"), **options):
     pytest.importorskip("optuna")
     pytest.importorskip("torch")
-    settings = {"name": "t", "storage": f"sqlite:///{path / 'o.db'}", "held_out": 12, "device": "cpu"} | options
-    return search.search(BASE, parse_space(space), DATA, trials=trials, directory=path, **settings)
+    settings = SearchSettings(path, f"sqlite:///{path / 'o.db'}", validation=12, trials=trials, name="t", device="cpu")
+    return search.search(BASE, parse_space(space), DATA, settings, **options)
 
 
 def test_it_finds_goes_on_and_reports(tmp_path):

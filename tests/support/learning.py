@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 
 from mlpconv.data import Splits, load_dataset
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import Request
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 
@@ -33,10 +35,11 @@ def test_accuracy(backend: str, seed: int) -> float:
     """Of a whole run with its directory."""
     recipe = msgspec.structs.replace(change(get_recipe("quick"), CHANGES), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Session(recipe, data=fashion(), backend=backend, device="cpu").run(Path(folder) / "run")
-        list(recorder)
-        assert recorder.run.result is not None
-        return recorder.run.result.test_accuracy
+        job = prepare(Request(recipe=recipe, backend=backend, device="cpu"), fashion())
+        execution = execute(job, Path(folder) / "run")
+        list(execution)
+        assert execution.run.result is not None
+        return execution.run.result.test_accuracy
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from mlpconv.arch.network import Preprocess
 from mlpconv.data import ImageDataset
 from mlpconv.models import create_model
 from mlpconv.runs import evaluation as mistakes
-from mlpconv.runs.run import Config, DataInfo, Result, Run
+from mlpconv.runs.job import DataInfo, Job
+from mlpconv.runs.run import Result, Run
 from mlpconv.training.forecast import Forecast
 from mlpconv.training.metrics import evaluate
 from mlpconv.training.recipe import Recipe
@@ -51,7 +52,7 @@ def make_run(
     height, width, channels = dataset.image_shape
     network = create_model("nin_28", len(names), channels)
     grey = channels == 1
-    config = Config(
+    config = Job(
         recipe_name="quick",
         recipe=recipe or Recipe(model="nin_28", data="noise", epochs=epochs),
         network=network.to_dict(),

@@ -6,7 +6,9 @@ from timeless import timeless as timeless
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
-from mlpconv.jobs.session import Session
+from mlpconv.jobs.execute import execute
+from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 
@@ -68,21 +70,25 @@ def recipe(**changes):
 DATA = splits()
 
 
-def session(data=DATA, **changes):
-    return Session(recipe(**changes), data=data, device="cpu")
+def prepared(data=DATA, request=None, **changes):
+    """A job that is ready. request: fields of the Request, changes: of the recipe."""
+    return prepare(Request(recipe=recipe(**changes), device="cpu", **(request or {})), data)
 
 
-def run(out, *, stop_after=None, **options):
-    """Train into ``out``; stop_after: steps in this process. Returns the run and its events."""
-    prepared = options.pop("session", None) or session()
+def run(out, *, job=None, stop_after=None, **options):
+    """Train into ``out``. job: by default ``prepared()``. stop_after: steps in this process. options: ExecuteOptions.
+
+    Returns the run and its events.
+    """
+    job = job or prepared()
     steps = []
 
     def stop():
         steps.append(1)
         return stop_after is not None and len(steps) > stop_after
 
-    recorder = prepared.run(out, should_stop=stop, **options)
-    return recorder.run, list(recorder)
+    execution = execute(job, out, ExecuteOptions(**options), should_stop=stop)
+    return execution.run, list(execution)
 
 
 def names(directory):

@@ -23,7 +23,7 @@ SERVER = r"""
 import json, os, sys, traceback
 import jinja2, matplotlib.backends.backend_agg, matplotlib.figure, sklearn.datasets, torch, torch._dynamo
 import mlpconv.cli, mlpconv.__main__
-import mlpconv.backends.pytorch.backend, mlpconv.jobs.session, mlpconv.jobs.stop, mlpconv.drawing.plots
+import mlpconv.backends.pytorch.backend, mlpconv.jobs.execute, mlpconv.jobs.stop, mlpconv.drawing.plots
 import mlpconv.reports.report
 import mlpconv.convert, mlpconv.inference.classifier, rich.progress
 
@@ -178,8 +178,8 @@ def at_step(number, action, *, before=None):
     else in the middle of the step before that."""
     return f"""
 import os, signal, sys, time
-from mlpconv.training import watch
-real_plan, count = watch.plan_step, 0
+from mlpconv.training import guard_runner
+real_plan, count = guard_runner.plan_step, 0
 def plan_step(*arguments, **options):
     global count
     count += 1
@@ -188,7 +188,7 @@ def plan_step(*arguments, **options):
     if count == {number}:
         {action}
     return real_plan(*arguments, **options)
-watch.plan_step = plan_step
+guard_runner.plan_step = plan_step
 """
 
 

@@ -60,7 +60,7 @@ def test_patience_needs_validation_images_and_goes_with_them():
         Recipe(patience=3)
     with pytest.raises(RecipeError, match="patience must be at least 0, not -1"):
         Recipe(patience=-1)
-    own = get_recipe("own")
+    own = get_recipe("folder")
     assert own.patience == 10
     assert change(own, {"validation": 0}).patience == 0
     assert change(own, {"validation": 0.2}).patience == 10

@@ -7,11 +7,18 @@ from hypothesis import strategies as st
 from softmax_regression import SoftmaxRegression
 
 from mlpconv.training import forecast as module
-from mlpconv.training.forecast import fit, forecast
+from mlpconv.training.forecast import Saving, fit, forecast
 from mlpconv.training.recipe import Augmentation, Recipe
+from mlpconv.training.training_data import LabelledImages, Position, TrainingData
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
 LABELS = np.arange(50) % 3
+
+
+def data(evaluated, image_size):
+    """The images above, and as many test images as are to be evaluated."""
+    test = LabelledImages(np.zeros((evaluated, 4, 4, 1), np.uint8), np.zeros(evaluated, int))
+    return TrainingData(LabelledImages(IMAGES, LABELS), test, image_size)
 
 
 @pytest.fixture
@@ -46,25 +53,25 @@ class Costly(SoftmaxRegression):
 
 def test_every_step_of_every_size_is_counted_once(clock):
     recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
-    found = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4)
+    found = forecast(lambda: Costly(clock), recipe, data(100, 4))
     # Three steps an epoch, of 20, 20 and 10 images; the third epoch takes 32 from its middle on: its third step.
     assert found.seconds == pytest.approx(50 * 1 + 50 * 2 + (40 * 2 + 10 * 4) + 3 * 100 * 0.5)
     assert found.images_per_second == pytest.approx(1 / 4)
 
 
 def test_without_sizes_it_is_the_models(clock):
-    found = forecast(lambda: Costly(clock), Recipe(epochs=2, batch_size=25), IMAGES, LABELS, 10, 4)
+    found = forecast(lambda: Costly(clock), Recipe(epochs=2, batch_size=25), data(10, 4))
     assert found.seconds == pytest.approx(2 * (50 * 0.5 + 5))
     assert found.images_per_second == pytest.approx(2)
 
 
 def test_what_is_done_already_is_not_forecast(clock):
     recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
-    found = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=1, step=2)
+    found = forecast(lambda: Costly(clock), recipe, data(100, 4), start=Position(1, 2))
     # The last step of the second epoch, and the third epoch as above.
     assert found.seconds == pytest.approx(10 * 2 + (40 * 2 + 10 * 4) + 2 * 100 * 0.5)
     # All steps are done, and the result is not written yet.
-    over = forecast(lambda: Costly(clock), recipe, IMAGES, LABELS, 100, 4, epoch=3, step=0)
+    over = forecast(lambda: Costly(clock), recipe, data(100, 4), start=Position(3, 0))
     assert over.seconds == 0
     assert over.images_per_second == found.images_per_second == pytest.approx(1 / 4)
 
@@ -74,18 +81,16 @@ def test_checkpoints_take_time_after_every_epoch_and_by_the_clock(clock):
         clock.now += 7
 
     def seconds(**options):
-        return forecast(
-            lambda: Costly(clock), Recipe(epochs=2, batch_size=25), IMAGES, LABELS, 10, 4, **options
-        ).seconds
+        return forecast(lambda: Costly(clock), Recipe(epochs=2, batch_size=25), data(10, 4), **options).seconds
 
     bare = seconds()
-    assert seconds(save=save) - bare == pytest.approx(2 * 7)
+    assert seconds(saving=Saving(save)) - bare == pytest.approx(2 * 7)
     # Training is 2·50·0.5 = 50 s.
-    assert seconds(save=save, save_every=15.0) - bare == pytest.approx((2 + 3) * 7)
+    assert seconds(saving=Saving(save, 15.0)) - bare == pytest.approx((2 + 3) * 7)
 
 
 def test_what_a_step_costs_by_itself_is_not_taken_for_its_images(clock):
-    found = forecast(lambda: Costly(clock, own=100.0), Recipe(epochs=1, batch_size=50), IMAGES, LABELS, 10, 4)
+    found = forecast(lambda: Costly(clock, own=100.0), Recipe(epochs=1, batch_size=50), data(10, 4))
     assert found.seconds == pytest.approx(100 + 50 * 0.5 + 5)
 
 
@@ -96,16 +101,16 @@ def test_slow_steps_are_timed_on_few_images_and_quick_ones_on_whole_batches(cloc
         models.append(Costly(clock))
         return models[-1]
 
-    forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 400)
+    forecast(make, Recipe(epochs=1, batch_size=40), data(10, 400))
     assert {len(plan.indices) for plan in models[0].plans} == {8, 16}
-    forecast(make, Recipe(epochs=1, batch_size=40), IMAGES, LABELS, 10, 0.01)
+    forecast(make, Recipe(epochs=1, batch_size=40), data(10, 0.01))
     assert max(len(plan.indices) for plan in models[1].plans) == 40
     # A warm-up and two for the small ones, and never without end.
     assert len(models[1].plans) <= 6 + 21
 
 
 def test_a_batch_is_never_more_than_all_images(clock):
-    found = forecast(lambda: Costly(clock), Recipe(epochs=1, batch_size=512), IMAGES, LABELS, 10, 4)
+    found = forecast(lambda: Costly(clock), Recipe(epochs=1, batch_size=512), data(10, 4))
     assert found.images_per_second == pytest.approx(2)
 
 
@@ -152,7 +157,7 @@ def test_the_real_model_is_what_it_would_have_been():
         model.attach(IMAGES, LABELS)
         for step in range(2):
             if ahead:
-                found = forecast(make, recipe, IMAGES, LABELS, 10, 8)
+                found = forecast(make, recipe, data(10, 8))
                 assert found.seconds > 0
                 assert found.images_per_second > 0
             model.train_step(plan_step(recipe, 50, (4, 4), 8, 0, step))

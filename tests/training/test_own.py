@@ -53,7 +53,7 @@ def test_the_rule_for_a_network():
 
 
 def test_few_images_take_small_batches_and_what_was_given_stays():
-    recipe, said = resolve(get_recipe("own"), 40, 640)
+    recipe, said = resolve(get_recipe("folder"), 40, 640)
     assert (recipe.model, recipe.image_size, recipe.batch_size) == ("nin_32", 32, 16)
     assert "batches of 16, for 640 images" in said
     assert resolve(Recipe(model="auto", image_size=50), 40, 10**6)[0].image_size == 50

@@ -10,7 +10,8 @@ from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import evaluate
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.trainer import EpochEnded, LabelledImages, Progress, Repaired, Stopped, train
+from mlpconv.training.trainer import EpochEnded, Loop, Progress, Repaired, ReportEvery, Stopped
+from mlpconv.training.training_data import LabelledImages, Position, TrainingData
 
 LABELS = np.arange(46) % 3
 # A class is a bright row.
@@ -20,11 +21,13 @@ RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.5, schedule="one-cycle",
 STEPS = 12
 
 
-def events(model, recipe=RECIPE, report_every=1e9, **options):
+NINE = LabelledImages(IMAGES[:9], LABELS[:9])
+DATA = TrainingData(LabelledImages(IMAGES, LABELS), NINE, image_size=4)
+
+
+def events(model, recipe=RECIPE, report_every=1e9, data=DATA, **options):
     model.attach(IMAGES[:46], LABELS)
-    return train(
-        model, recipe, IMAGES, LABELS, IMAGES[:9], LABELS[:9], image_size=4, report_every=report_every, **options
-    )
+    return Loop(model, recipe, data, report_every=ReportEvery(report_every), **options)
 
 
 def test_an_epoch_shows_its_fifths_and_its_end():
@@ -82,7 +85,7 @@ def test_the_clock_adds_progress_between_the_marks():
 
 
 @given(st.integers(0, 2 * STEPS))
-def test_it_stops_where_it_is_told_and_goes_on_as_if_it_had_not(at):
+def test_a_loop_that_was_stopped_continues_as_if_it_had_not_been(at):
     whole = SoftmaxRegression()
     expected = list(events(whole))
     model = SoftmaxRegression()
@@ -96,7 +99,7 @@ def test_it_stops_where_it_is_told_and_goes_on_as_if_it_had_not(at):
 
     second = SoftmaxRegression()
     second.load_training_state(model.training_state())
-    rest = list(events(second, epoch=stopped.epoch, step=stopped.step))
+    rest = list(events(second, start=Position(*stopped)))
     np.testing.assert_array_equal(second.matrix, whole.matrix)
     assert [timeless(event) for event in found[:-1] + rest] == [timeless(event) for event in expected]
 
@@ -104,7 +107,7 @@ def test_it_stops_where_it_is_told_and_goes_on_as_if_it_had_not(at):
 @given(st.integers(0, 4 * STEPS))
 def test_patience_counts_the_epochs_before_a_resume(at):
     recipe = Recipe(epochs=50, batch_size=4, learning_rate=0.5, validation=0.1, patience=3)
-    options = {"recipe": recipe, "validation": (LabelledImages(IMAGES[:9], LABELS[:9]))}
+    options = {"recipe": recipe, "data": DATA._replace(validation=NINE)}
     expected = [event for event in events(SoftmaxRegression(), **options) if isinstance(event, EpochEnded)]
     accuracies = [event.validation.accuracy for event in expected]
     assert accuracies.index(max(accuracies)) == len(accuracies) - 1 - 3
@@ -118,7 +121,7 @@ def test_patience_counts_the_epochs_before_a_resume(at):
     second = SoftmaxRegression()
     second.load_training_state(model.training_state())
     held = accuracies[: stopped.epoch]
-    rest = list(events(second, epoch=stopped.epoch, step=stopped.step, held=held, **options))
+    rest = list(events(second, start=Position(*stopped), validation_accuracies=held, **options))
     ended = [event for event in first + rest if isinstance(event, EpochEnded)]
     assert [timeless(event) for event in ended] == [timeless(event) for event in expected]
 
@@ -140,7 +143,7 @@ def test_an_epoch_whose_steps_are_all_done_is_only_evaluated():
     for step in range(STEPS):
         second.attach(IMAGES, LABELS)
         second.train_step(plan_step(RECIPE, 46, (4, 4), 4, 0, step))
-    (event,) = events(second, Recipe(epochs=1, batch_size=4), step=STEPS)
+    (event,) = events(second, Recipe(epochs=1, batch_size=4), start=Position(0, STEPS))
     assert isinstance(event, EpochEnded)
     assert event.loss > 0
     assert len(second.plans) == STEPS
@@ -220,3 +223,18 @@ def test_weights_that_grow_once_are_taken_back():
     assert (repaired.event.trouble, repaired.moved) == ("not-finite", True)
     assert repaired.to < (1, STEPS)
     assert [event.epoch for event in found if isinstance(event, EpochEnded)] == [0, 1]
+
+
+def test_the_steps_of_a_loop_can_be_executed_one_by_one():
+    whole, model = SoftmaxRegression(), SoftmaxRegression()
+    expected = list(events(whole))
+    loop = events(model)
+    loop.guard.start(0, 0)
+    found = []
+    for _ in range(2):
+        while loop.step < loop.steps:
+            loop.train_step()
+            found += loop.report()
+        found += loop.end_epoch()
+    np.testing.assert_array_equal(model.matrix, whole.matrix)
+    assert [timeless(event) for event in found] == [timeless(event) for event in expected]

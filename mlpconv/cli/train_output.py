@@ -1,0 +1,214 @@
+"""What ``mlpconv train`` prints: the plan, the progress, the result."""
+
+from typing import TYPE_CHECKING
+
+from mlpconv.cli.output import err, next_steps, print_json, say, warn
+from mlpconv.formatting import format_bytes, format_count, format_duration
+
+if TYPE_CHECKING:
+    from mlpconv.jobs.execute import Execution
+    from mlpconv.jobs.prepared import PreparedJob
+    from mlpconv.jobs.stop import Stop
+    from mlpconv.runs.run import Result, Run
+    from mlpconv.training.forecast import Fit
+    from mlpconv.training.trainer import EpochEnded
+
+RESULT_KEYS = (
+    "loss",
+    "train_accuracy",
+    "test_accuracy",
+    "examples_per_second",
+    "seconds",
+    "epochs",
+    "best_epoch",
+    "validation_accuracy",
+    "dead_classes",
+    "peak_resident_bytes",
+    "peak_tensor_bytes",
+)
+
+
+def print_plan(prepared: "PreparedJob", json: bool) -> None:
+    """Print the whole job, for ``--dry-run``."""
+    from mlpconv.training.recipe import to_toml
+
+    if json:
+        print_json(prepared.job.to_dict())
+        return
+    for line in _plan_lines(prepared):
+        say(line)
+    say("\nthe recipe as a TOML file (mlpconv train --recipe FILE.toml):\n")
+    say(to_toml(prepared.recipe))
+
+
+def announce(execution: "Execution") -> None:
+    """Print what will happen, before it does."""
+    for line in _plan_lines(execution.prepared):
+        say(line)
+    say(f"  into      {execution.run.path}")
+    forecast = execution.forecast()
+    say(
+        f"  forecast  {format_duration(forecast.seconds)} at {forecast.images_per_second:,.0f} images/s; "
+        "Ctrl-C stops and saves\n"
+    )
+
+
+def _plan_lines(prepared: "PreparedJob") -> list[str]:
+    from mlpconv.arch.cost import count
+    from mlpconv.arch.shapes import show
+    from mlpconv.training.recipe import describe
+
+    job, network, (train, test) = prepared.job, prepared.network, prepared.data
+    costs, memory = count(network), prepared.fit()
+    height, width, channels = train.image_shape
+    validation = f", {len(prepared.validation):,} validation" if prepared.validation else ""
+    return [
+        f"Training {network.name} on {job.data.name}",
+        f"  network   {network.name}: {costs.parameters:,} parameters, {format_count(costs.macs)} MACs for an image of "
+        f"{show(network.input_shape)}",
+        f"  data      {len(train):,} training{validation} and {len(test):,} test images of "
+        f"{show((channels, height, width))}, {train.num_classes} classes",
+        *_folder_lines(prepared),
+        f"  recipe    {describe(job.recipe, job.recipe_name)}",
+        f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
+        f"  memory    {_memory(memory)}",
+    ]
+
+
+def _memory(memory: "Fit") -> str:
+    tensors = f"about {format_bytes(memory.tensor_bytes)} of tensors at the peak"
+    if memory.available_bytes is None:
+        return tensors
+    return (
+        f"{tensors}, {format_bytes(memory.available_bytes)} available; enough for batches of up to "
+        f"{memory.largest_batch:,}"
+    )
+
+
+def _folder_lines(prepared: "PreparedJob") -> list[str]:
+    """What was chosen for a folder of images, and what was skipped in it."""
+    data = prepared.run_data
+    lines = [f"  chosen    {data.chosen}"] if data.chosen else []
+    if data.loaded_folder is not None:
+        lines += [f"            {note}" for note in data.loaded_folder.folder.notes]
+        problems = data.loaded_folder.problems
+        lines += [f"  skipped   {problem.path}: {problem.reason}" for problem in problems[:5]]
+        if len(problems) > 5:
+            lines.append(f"            … and {len(problems) - 5:,} more: skipped.csv in the run lists them")
+    return lines
+
+
+def train_and_show(execution: "Execution", stop: "Stop", *, quiet: bool) -> bool:
+    """Train with a progress bar and a line for each epoch; whether the run came to its end."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from mlpconv.jobs.execute import Resumed
+    from mlpconv.training.guard_runner import Repaired
+    from mlpconv.training.trainer import EpochEnded, Stopped
+    from mlpconv.training.trainer import Progress as Step
+
+    live = err().is_terminal and not quiet
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    epochs = execution.prepared.recipe.epochs
+    with stop, Progress(*columns, console=err(), disable=not live, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task(f"epoch 1/{epochs}", total=None, text="")
+        for event in execution:
+            match event:
+                case Resumed():
+                    if not quiet:
+                        say(f"resuming from epoch {event.epoch}, step {event.step}")
+                case Step():
+                    text = (
+                        f"loss {event.loss:.3f} train acc {event.accuracy:.3f} {event.images_per_second:,.0f} images/s"
+                    )
+                    name = f"epoch {event.epoch + 1}/{epochs}"
+                    bar.update(task, description=name, completed=event.step, total=event.steps, text=text)
+                case EpochEnded():
+                    if not quiet:
+                        bar.console.file.flush()
+                        say(_epoch_line(event, epochs))
+                case Repaired(event=met):
+                    warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}")
+                case Stopped():
+                    return False
+    return True
+
+
+def _epoch_line(event: "EpochEnded", epochs: int) -> str:
+    validation = f"validation acc {event.validation.accuracy:.3f}, " if event.validation else ""
+    return (
+        f"epoch {event.epoch + 1}/{epochs}: loss {event.loss:.3f}, train acc {event.accuracy:.3f}, "
+        f"{validation}test acc {event.test.accuracy:.3f}, {event.images_per_second:,.0f} images/s, "
+        f"{format_duration(event.seconds + event.evaluation_seconds)}"
+    )
+
+
+def print_result(run: "Run", json: bool) -> None:
+    """Print how a finished run ended, and what to do next."""
+    result = run.result
+    assert result is not None
+    if json:
+        _print_json_result(run, result)
+    else:
+        _print_text_result(run, result)
+
+
+def _print_json_result(run: "Run", result: "Result") -> None:
+    from mlpconv.runs.history import validation_accuracies
+    from mlpconv.training.ending import ending
+
+    history = run.history
+    values = {key: getattr(result, key) for key in RESULT_KEYS}
+    values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
+    repairs = [event for line in history for event in line.get("repairs", ())]
+    forecast = run.forecast._asdict() if run.forecast else None
+    print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
+
+
+def _print_text_result(run: "Run", result: "Result") -> None:
+    from mlpconv.backends.base import get_backend
+    from mlpconv.runs.history import validation_accuracies
+    from mlpconv.training.ending import ending_words
+
+    job = run.config
+    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    if result.validation_accuracy is not None:
+        say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+    if why := ending_words(job.recipe, validation_accuracies(run.history)):
+        say(why)
+    if result.repairs:
+        times = "once" if result.repairs == 1 else f"{result.repairs} times"
+        say(f"the guard intervened {times}; report.html says where")
+    device = get_backend(job.backend).describe_device(job.device)
+    say(f"{result.examples_per_second:.1f} examples/sec on {device}")
+    print_class_accuracy(result.class_accuracy)
+    say(
+        f"\nin {format_duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, "
+        "checkpoints"
+    )
+    next_steps(
+        (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),
+        (f"mlpconv evaluate {run.path}", "accuracy and confusion on the test set"),
+        (f"mlpconv summary {job.recipe.model} --depth layer", "shapes and costs of every layer"),
+        (f"mlpconv train --from {run.path} --seed {job.recipe.seed + 1}", "the same with another seed"),
+    )
+
+
+def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
+    """Print the accuracy of each class with a bar, the weakest marked."""
+    from rich.cells import cell_len
+
+    width = max(cell_len(name) for name in accuracies)
+    known = [value for value in accuracies.values() if value is not None]
+    lowest = min(known) if len(set(known)) > 1 else None
+    say("\ntest accuracy by class:")
+    for name, value in accuracies.items():
+        text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
+        weakest = "  weakest" if value is not None and value == lowest else ""
+        say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())

@@ -1,0 +1,273 @@
+"""From a request, or from a stored job, to a job that can start. Every mistake is found here, before any work."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import output_shape
+from mlpconv.backends.base import Precision, get_backend
+from mlpconv.backends.weights import check_weights, weight_shapes
+from mlpconv.data import Splits, hold_out
+from mlpconv.data.image import background, fitting_preprocess
+from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
+from mlpconv.jobs.prepared import PreparedJob
+from mlpconv.jobs.request import Request
+from mlpconv.jobs.resume import data_differences
+from mlpconv.jobs.run_data import FolderOptions, Progress, RunData, default_recipe, load_run_data
+from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
+from mlpconv.models import create_model
+from mlpconv.runs.classifier_file import StoredClassifier
+from mlpconv.runs.job import DataInfo, Job
+from mlpconv.runs.run import Run
+from mlpconv.training.plan import epochs_of
+from mlpconv.training.recipe import Recipe, change
+from mlpconv.training.recipes import get_recipe
+
+HELD_OUT = 0.1
+"""The share of validation images where a request needs some and its recipe holds out none."""
+
+
+class Chosen(NamedTuple):
+    """The recipe of a request, with everything in it that does not depend on the images."""
+
+    recipe: Recipe
+    name: str
+    resumed: Run | None = None
+    """The run that the request continues."""
+    repeated: Run | None = None
+    """The run that the request repeats."""
+
+
+def prepare(request: Request, data: Splits | None = None, progress: Progress | None = None) -> PreparedJob:
+    """Resolve a request: choose what it leaves open, load its images, and check that it can be executed.
+
+    Args:
+        request: What to do.
+        data: The images; by default those that the recipe names.
+        progress: Called with the name, the bytes or images done, and their total, while images are fetched or read.
+
+    Raises:
+        MlpconvError: The request cannot be executed. Nothing was written.
+    """
+    started = time.perf_counter()
+    chosen = choose_recipe(request)
+    backend, device, precision, deterministic = _choose_device(request, chosen)
+    start = request.start_from or (chosen.resumed.config.start if chosen.resumed else None)
+    recipe = chosen.recipe
+    if start is not None and recipe.pretrained:
+        raise RecipeError(
+            f"--start-from {start} and --pretrained {recipe.pretrained}: both choose the start weights; give one"
+        )
+    resume_from = Path(request.resume_from) if request.resume_from is not None else None
+    recipe, pretrained = resolve_pretrained(recipe, resume_from)
+    options = FolderOptions(request.strict, request.follow_links)
+    loaded = load_run_data(recipe, data, request.data_directory, options, progress)
+    recipe = _resolve_epochs(loaded.recipe, len(loaded.splits.train))
+    run_data = _hold_out_validation(loaded)
+    network = _make_network(recipe, run_data.splits)
+    job = Job(
+        recipe_name=chosen.name,
+        recipe=recipe,
+        network=network.to_dict(),
+        preprocess=_make_preprocess(recipe, network, run_data.splits, pretrained),
+        data=_data_info(loaded, run_data),
+        backend=backend,
+        device=device,
+        precision=precision,
+        deterministic=deterministic,
+        start=start,
+    )
+    classifier = pretrained if start is None else _read_start(start, resume_from, network)
+    prepared = PreparedJob(job, run_data, classifier)
+    if pretrained is not None:
+        start_from(pretrained, network)  # weights that do not fit are found before anything is written
+    prepared.seconds = time.perf_counter() - started
+    return prepared
+
+
+def load_job(
+    job: Job,
+    data: Splits | None = None,
+    *,
+    data_directory: str | Path | None = None,
+    run: Path | None = None,
+    progress: Progress | None = None,
+) -> PreparedJob:
+    """Load the images and start weights of a job that was resolved before, perhaps in another process.
+
+    Args:
+        job: The job.
+        data: Its images; by default they are loaded by their name.
+        data_directory: The directory with a known data set's files.
+        run: The directory of the job's run, if it has one: it keeps the classifier that the run started from.
+        progress: As ``prepare`` takes it.
+
+    Raises:
+        RunError: The images are not those of the job.
+    """
+    started = time.perf_counter()
+    recipe = job.recipe
+    loaded = load_run_data(recipe, data, data_directory, FolderOptions(), progress)
+    run_data = _hold_out_validation(loaded)
+    if differences := data_differences(job.data, _data_info(loaded, run_data)):
+        lines = "\n  ".join(f"{name}: {text}" for name, text in differences.items())
+        raise RunError(f"{job.data.name}: the images are not those of the job:\n  {lines}")
+    if job.deterministic:
+        get_backend(job.backend).set_deterministic(job.device)
+    start = None
+    if job.start is not None:
+        start = _read_start(job.start, run, job.make_network())
+    elif recipe.pretrained:
+        start, _ = read_start(recipe.pretrained, run)
+    return PreparedJob(job, run_data, start, time.perf_counter() - started)
+
+
+def choose_recipe(request: Request) -> Chosen:
+    """The recipe that a request means, its changes applied.
+
+    Raises:
+        RecipeError: There is no such recipe, or a change does not fit it.
+        RunError: There is no such run to resume or to repeat.
+    """
+    if request.repeat is not None and request.recipe is not None:
+        raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")
+    resumed = Run(request.resume_from) if request.resume_from is not None else None
+    repeated = Run(request.repeat) if request.repeat is not None and resumed is None else None
+    source = resumed or repeated
+    changes, settings = dict(request.changes), dict(request.settings)
+    if isinstance(request.recipe, Recipe):
+        recipe, name = request.recipe, "custom"
+    elif request.recipe is None and source is not None:
+        recipe, name = source.config.recipe, source.config.recipe_name
+    else:
+        name = request.recipe or default_recipe(changes.get("data"))
+        recipe = get_recipe(name)
+        if "pretrained" in changes and request.recipe is None:
+            recipe = change(recipe, {"model": "auto"})
+    if "model" in settings:  # first: another model drops the image size, and must not drop one that was asked for
+        recipe = change(recipe, {"model": settings.pop("model")}, "--set")
+    needs_validation = changes.get("target_accuracy") or changes.get("patience")
+    if needs_validation and not (recipe.validation or "validation" in changes or "validation" in settings):
+        changes["validation"] = HELD_OUT
+    recipe = change(recipe, changes, "command line")
+    recipe = change(recipe, settings, "--set")
+    overrides = {field: value for field, value in request.resume_override.items() if field != "device"}
+    recipe = change(recipe, overrides, "--resume-override")
+    return Chosen(recipe, request.recipe_name or name, resumed, repeated)
+
+
+def finished_run(request: Request) -> Run | None:
+    """The run that a request resumes, if it is finished and the request changes nothing; else None.
+
+    Raises:
+        MlpconvError: As ``choose_recipe``.
+    """
+    if request.resume_from is None:
+        return None
+    chosen = choose_recipe(request)
+    run = chosen.resumed
+    return run if run and chosen.recipe == run.config.recipe and run.result is not None else None
+
+
+def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precision, bool]:
+    """The names of back end and device, the precision, and whether only deterministic algorithms are to be used."""
+    name, device = request.backend, request.resume_override.get("device", request.device)
+    precision, deterministic = request.precision, request.deterministic
+    if chosen.repeated:
+        name = name or chosen.repeated.config.backend
+    if chosen.resumed:
+        # They were chosen on the machine where the run started; this machine might choose others.
+        job = chosen.resumed.config
+        name, device, precision = name or job.backend, device or job.device, precision or job.precision
+        deterministic = deterministic or job.deterministic
+    name = name or "torch"
+    backend = get_backend(name)
+    try:
+        device, precision = backend.choose(device, chosen.recipe.precision or precision)
+    except PrecisionError as error:
+        if chosen.resumed is None:
+            raise
+        raise PrecisionError(
+            f"{chosen.resumed.path}: the run computes in bfloat16, which this processor cannot, so a resume here would "
+            f"not be exact; to continue it in float32: --resume-override precision=float32 ({error})"
+        ) from None
+    if deterministic:
+        backend.set_deterministic(device)
+    return name, device, precision, deterministic
+
+
+def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with the epochs and the patience that its ``min_steps`` asks for with so many training images."""
+    epochs = epochs_of(recipe, images)
+    patience = -(-recipe.patience * epochs // recipe.epochs)
+    return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, min_steps=0)
+
+
+def _hold_out_validation(data: RunData) -> RunData:
+    """The data with the recipe's share of validation images, where the data has no validation images itself."""
+    if not data.recipe.validation or data.validation is not None:
+        return data
+    train, test = data.splits
+    # The same images for every seed: runs are compared on them.
+    rest, validation = hold_out(train, max(round(data.recipe.validation * len(train)), 1), seed=0)
+    return data._replace(splits=Splits(rest, test), validation=validation)
+
+
+def _data_info(loaded: RunData, run_data: RunData) -> DataInfo:
+    """The description of the images. loaded: the data before validation images were held out of it."""
+    train, test = run_data.splits
+    return DataInfo(
+        run_data.name,
+        train.class_names,
+        len(train),
+        len(test),
+        loaded.splits.train.fingerprint(),
+        background(train.images),
+        len(run_data.validation) if run_data.validation else 0,
+    )
+
+
+def _make_network(recipe: Recipe, data: Splits) -> Network:
+    """The recipe's network for these images, checked at every image size that the recipe uses."""
+    train = data.train
+    network = create_model(recipe.model, train.num_classes, train.image_shape[2])
+    size = recipe.image_size or max(network.input_size)
+    resized = network.replace(input_size=(size, size))
+    _check_size(resized, size, train.num_classes, max(network.input_size))
+    if not weight_shapes(resized):
+        raise RecipeError(f"model {recipe.model}: the network has no weights, so there is nothing to train")
+    for _, other in recipe.image_sizes:
+        _check_size(resized, other, train.num_classes, size)
+    return resized
+
+
+def _check_size(network: Network, size: int, classes: int, made_for: int) -> None:
+    """Raise RecipeError if the network, with its weights, cannot classify images of ``size``."""
+    shape = (network.input_channels, size, size)
+    try:
+        same = output_shape(network, shape) == (classes,) and weight_shapes(network, shape) == weight_shapes(network)
+    except NetworkError as error:
+        raise RecipeError(f"image_size {size}: {error}") from None
+    if not same:
+        raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
+
+
+def _make_preprocess(recipe: Recipe, network: Network, data: Splits, pretrained: StoredClassifier | None) -> Any:
+    train = data.train
+    values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+    if recipe.normalize == "data":
+        std = tuple(float(value) or 1.0 for value in train.std)
+        values |= {"mean": tuple(map(float, train.mean)), "std": std}
+    if pretrained is not None:  # as its layers learned
+        values |= {"mean": pretrained.preprocess.mean, "std": pretrained.preprocess.std}
+    return fitting_preprocess(train, max(network.input_size), **values)
+
+
+def _read_start(source: str, run: Path | None, network: Network) -> StoredClassifier:
+    """The classifier from whose weights to start; it must have the same network, but may have another image size."""
+    stored, _ = read_start(source, run)
+    check_weights(network, stored.weights, f"--start-from {source}")
+    return stored
