@@ -6,7 +6,8 @@ from typing import Any
 
 from mlpconv.arch.cost import count
 from mlpconv.bench import recipe as benchmark
-from mlpconv.bench.provenance import markdown_table, provenance_line
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_line
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import RECIPES
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
-from mlpconv.bench.provenance import provenance, provenance_line
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import CHECKPOINT_SECONDS, Request
+from mlpconv.reports.provenance import provenance, provenance_line
 from mlpconv.runs import checkpoint
 from mlpconv.training.plan import plan_step
 

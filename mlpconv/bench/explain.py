@@ -13,13 +13,13 @@ from mlpconv.arch.network import Block
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels
 from mlpconv.bench import saliency
-from mlpconv.bench.provenance import hardware
 from mlpconv.data import ImageDataset, load_dataset
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import Run, environment
 from mlpconv.studies.runner import summarize
 from mlpconv.training.metrics import softmax
@@ -95,7 +95,7 @@ def measure(
         "cost": ratio,
         "methods": arms,
         "curves": curves,
-        "hardware": hardware(about, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "hardware": hardware(about, HARDWARE_OF_DEVICE),
         "precision": run.config.precision,
         "versions": about["versions"],
         "date": about["date"],

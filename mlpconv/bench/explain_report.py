@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.bench.explain import OURS
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

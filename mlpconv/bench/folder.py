@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from mlpconv.backends import hardware
-from mlpconv.bench.provenance import provenance
 from mlpconv.data.folders.cache import IMAGES
 from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
 from mlpconv.data.memory_mapped import Prefetcher, release
 from mlpconv.errors import BenchmarkFailed, DataError
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 BATCH = 128

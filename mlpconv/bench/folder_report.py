@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlpconv.bench.provenance import provenance_line
+from mlpconv.reports.provenance import provenance_line
 
 
 def lines(result: dict[str, Any]) -> list[str]:

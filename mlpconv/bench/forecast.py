@@ -11,8 +11,8 @@ from mlpconv.bench import images
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.forecast_case import Job
-from mlpconv.bench.provenance import provenance
 from mlpconv.models import model_entry
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 MODULE = "mlpconv.bench.forecast_case"

@@ -4,7 +4,8 @@ from typing import Any
 
 from mlpconv.bench import report
 from mlpconv.bench.forecast import error
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 TIME_TITLES = ("network", "batch", "precision", "images", "predicted s", "measured s", "error", "forecast took s")
 MEMORY_TITLES = (

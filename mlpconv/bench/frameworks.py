@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from mlpconv.bench.contest import Job, run_contender
-from mlpconv.bench.provenance import markdown_table, provenance, provenance_line
 from mlpconv.errors import BenchmarkFailed, MlpconvError, unknown
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance, provenance_line
 
 FORMAT = 1
 OWN = {

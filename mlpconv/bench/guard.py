@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
+from mlpconv.formatting import markdown_table
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware, provenance_line
 from mlpconv.runs.run import environment
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
@@ -47,7 +48,7 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "gate": {"bound": BOUND, "passed": guard / total < BOUND},
         "repairs": execution.guard.guard.state.repairs,
         "precision": job.precision,
-        "hardware": hardware(here, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "hardware": hardware(here, HARDWARE_OF_DEVICE),
         "versions": here["versions"],
         "date": here["date"],
         "command": f"mlpconv bench guard {recipe} --epochs {epochs}",

@@ -6,7 +6,7 @@ from typing import Any
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.overhead_case import Job
-from mlpconv.bench.provenance import provenance
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 BOUND = 0.01

@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
 from mlpconv.errors import BenchmarkFailed, RunError
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import hardware, provenance_line
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import get_recipe
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mlpconv.bench import train
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 Row = tuple[str, str, str, str]
 TITLES: Row = ("contender", "images/s", "× d2l", "min–max")

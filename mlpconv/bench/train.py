@@ -13,9 +13,9 @@ import msgspec
 
 from mlpconv.bench import images, peak
 from mlpconv.bench.contest import Job, run_contender
-from mlpconv.bench.provenance import provenance
 from mlpconv.errors import RecipeError
 from mlpconv.models import create_model
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 SOURCE_SIZE = (28, 28)

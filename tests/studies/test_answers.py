@@ -106,7 +106,7 @@ def test_failures_and_what_is_missing_are_said():
     assert "2 seeds" in said[0]
     assert said[1:] == [
         "base: training failed with 1 of 3 seeds.",
-        "The study is not complete: the same command goes on with it.",
+        "The study is not complete; run the same command to continue.",
     ]
 
 
