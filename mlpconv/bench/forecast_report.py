@@ -23,7 +23,7 @@ MEMORY_TITLES = (
 
 
 def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each timed run, as TIME_TITLES says."""
+    """The cells of each timed run, in the order of ``TIME_TITLES``."""
     return [
         (
             case["network"],
@@ -40,7 +40,7 @@ def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def memory_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each memory case, as MEMORY_TITLES says."""
+    """The cells of each memory case, in the order of ``MEMORY_TITLES``."""
     return [
         (
             case["network"],
@@ -83,7 +83,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def overhead_facts(result: dict[str, Any]) -> list[str]:
-    """What `bench overhead` measured, a sentence a line."""
+    """The measurements of `bench overhead`, with a sentence on each line."""
     has = result["settings"]
     return [
         f"the recipe quick, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "

@@ -15,14 +15,15 @@ from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
 
-BOUND = 0.01
+MAX_SHARE = 0.01
+"""The gate: the guard's share of the training time."""
 TITLES = ("recipe", "training", "guard", "share", "gate")
 
 
 def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Train for ``epochs`` and time what the guard does: looking at metrics and class maps, keeping a good state.
+    """Train for ``epochs`` epochs and time the guard: checking metrics and class maps, keeping a good state.
 
-    The time is taken within the run itself, so nothing else has to be alike in two runs.
+    The time is taken within the run itself, so it does not depend on differences between two runs.
     """
     changed = change(get_recipe(recipe), {"epochs": epochs})
     prepared = prepare(Request(recipe=changed, recipe_name=Path(recipe).stem))
@@ -45,7 +46,7 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "training_seconds": total,
         "guard_seconds": guard,
         "share": guard / total,
-        "gate": {"bound": BOUND, "passed": guard / total < BOUND},
+        "gate": {"bound": MAX_SHARE, "passed": guard / total < MAX_SHARE},
         "repairs": execution.guard.guard.state.repairs,
         "precision": job.precision,
         "hardware": hardware(here, HARDWARE_OF_DEVICE),
@@ -56,7 +57,7 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line, as TITLES says."""
+    """The cells of the only row, in the order of ``TITLES``."""
     gate = result["gate"]
     return [
         (
