@@ -15,10 +15,11 @@ DIRECTORY = Path(__file__).parents[1] / "docs" / "exercises"
 
 
 def main() -> None:
-    """Write the conclusion of each study into its numbers, and its page."""
+    """Write the question, notes and conclusion of each study into its numbers, and its page."""
     for path in sorted(DIRECTORY.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         study = perform.find(path.stem)
+        result |= {"question": study.question, "about": study.about}
         comparisons = answers.compare(result, study.pairs, perform.HEADLINE)
         result["conclusion"] = perform.conclusion(result, study, comparisons)
         planned = pages.not_run_yet(result, study.arms)

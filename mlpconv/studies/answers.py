@@ -92,9 +92,9 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """higher, lower or not told apart: a difference counts if both its interval and its adjusted p value show it."""
+    """higher, lower or not distinguished: a difference counts if both its interval and its adjusted p value show it."""
     if comparison.adjusted >= SIGNIFICANCE_LEVEL or comparison.low <= 0 <= comparison.high:
-        return "not told apart"
+        return "not distinguished"
     return "higher" if comparison.difference > 0 else "lower"
 
 
@@ -123,8 +123,8 @@ def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what
         )
         words = verdict(each)
         cost = _costs(arms[each.arm], arms[each.other])
-        if words == "not told apart":
-            lines.append(f"{each.arm} and {each.other} cannot be told apart by {what} ({numbers}){cost}.")
+        if words == "not distinguished":
+            lines.append(f"{each.arm} and {each.other} cannot be distinguished by {what} ({numbers}){cost}.")
         else:
             lines.append(f"{each.arm} has a {words} {what} than {each.other} ({numbers}){cost}.")
     few = min((len(arm["seeds"]) for arm in result["arms"]), default=0)
@@ -177,9 +177,9 @@ def best(result: Mapping[str, Any], key: str, what: str) -> list[str]:
         return []
     top = max(arms, key=lambda arm: arm["summary"][key]["mean"])
     against = compare(result, [(arm["name"], top["name"]) for arm in arms if arm is not top], key)
-    near = [each.arm for each in against if verdict(each) == "not told apart"]
+    near = [each.arm for each in against if verdict(each) == "not distinguished"]
     mean = top["summary"][key]["mean"]
     return [
         f"The highest mean {what} is that of {top['name']}, {mean:.4f}; "
-        + (f"it cannot be told apart from {', '.join(near)}." if near else "every other arm's is lower.")
+        + (f"it cannot be distinguished from {', '.join(near)}." if near else "every other arm's is lower.")
     ]

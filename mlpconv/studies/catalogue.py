@@ -103,7 +103,7 @@ _study(
     extra=measures.convergence,
     columns={"epochs_to_within_0.01": "epochs until within 0.01 of the end"},
     kind="curves",
-    about="Each arm is a training of its own, whose learning rate rises and falls over all of its epochs.",
+    about="Each arm is a separate training, whose learning rate rises and falls over all of its epochs.",
 )
 
 _LAYERS = tuple(
@@ -195,7 +195,7 @@ _study(
     extra=measures.lost_classes,
     columns={"lost_classes": "classes lost"},
     kind="map",
-    about="All arms see as many images, so small batches take more steps. All begin with every class open: what "
+    about="All arms see as many images, so small batches take more steps. All start with every class open: what "
     "Xavier's start does, the study learning-rate shows.",
 )
 
@@ -269,7 +269,7 @@ _study(
     pairs=(),
     base={"batch_size": 32},
     kind="resources",
-    about="Nothing is trained: each measurement is a process of its own that carries out three steps or predictions. "
+    about="Nothing is trained: each measurement is a separate process that executes three steps or predictions. "
     "On a CPU what is resident holds more than tensors: the framework's working space and code, which weigh most where "
     "the network is small.",
 )

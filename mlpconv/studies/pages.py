@@ -162,13 +162,16 @@ def _setting(result: Mapping[str, Any]) -> list[str]:
     """The method, in paragraphs."""
     about = f" {result['about']}" if result["about"] else ""
     if result["kind"] == "resources":
-        said = "Predicted is what `mlpconv summary` says of the tensors; measured is what PyTorch's process took."
-        return [said + about]
+        method = (
+            "Predicted is the memory of the tensors that `mlpconv summary` shows; measured is the memory that "
+            "PyTorch's process took."
+        )
+        return [method + about]
     return [
         f"Each arm is trained with each seed by the recipe `{result['recipe']}` with the changes of the arm, on "
         f"{result['data']}; the test accuracy is that after the last epoch, which nothing was chosen by." + about,
         "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
-        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.",
+        "Holm's correction for all comparisons of one measure. Arms that are not distinguished may still differ.",
     ]
 
 

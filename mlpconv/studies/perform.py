@@ -155,7 +155,7 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
         if key in study.only_shown:
             continue
         tests = answers.compare(result, study.pairs, key)
-        different = [each for each in tests if answers.verdict(each) != "not told apart"]
+        different = [each for each in tests if answers.verdict(each) != "not distinguished"]
         for each in different:
             lines.append(
                 f"{title[0].upper()}{title[1:]}: {each.arm} is {answers.verdict(each)} than {each.other} "
@@ -163,5 +163,5 @@ def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answe
                 f"{answers.chance(each.adjusted)})."
             )
         if tests and not different:
-            lines.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be told apart.")
+            lines.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be distinguished.")
     return lines

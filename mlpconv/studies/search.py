@@ -66,7 +66,7 @@ def parse_space(texts: Sequence[str]) -> list[Field]:
         name, said = name.strip(), said.strip()
         if not equals or not FIELDS.fullmatch(name):
             raise RecipeError(
-                f"--space {text}: expected FIELD=LOW..HIGH, perhaps with log behind it, or FIELD=A|B|C, such as "
+                f"--space {text}: expected FIELD=LOW..HIGH, optionally followed by log, or FIELD=A|B|C, such as "
                 "'learning_rate=1e-4..1e-2 log'"
             )
         log = said.endswith(" log")
