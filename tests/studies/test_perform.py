@@ -182,7 +182,7 @@ def test_a_study_that_is_stopped_goes_on(whole, tmp_path):
         asked, BUDGET, tmp_path, data=DATA, device="cpu", should_stop=lambda: len(steps) > 14 or steps.append(1)
     )
     assert not first["complete"]
-    assert "The study is not complete: the same command goes on with it." in first["conclusion"]
+    assert "The study is not complete; run the same command to continue." in first["conclusion"]
     checked(first)
     second = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
     for ours, theirs in zip(second["arms"], whole[2]["arms"], strict=True):
