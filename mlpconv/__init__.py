@@ -83,7 +83,7 @@ def __dir__() -> list[str]:
 
 
 def _build(network: "Network", backend: str, **options: Any) -> Any:
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
 
     return get_backend(backend).native(network, **options)
 

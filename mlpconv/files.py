@@ -1,28 +1,52 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-_PART = ".part"
+_PARTIAL_SUFFIX = ".part"
 
 
-def write_atomic(path: Path, content: bytes | bytearray | str) -> None:
-    """Write a file under another name, force it to disk, then rename: a reader sees the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces ``path`` when the block ends.
+
+    At any time, also after a crash or a power failure, a reader of ``path`` sees the old content or all of the new one.
+    If the block raises an exception, ``path`` stays as it was. The temporary file is in the same directory; a killed
+    process leaves it there (see `remove_partial_files`).
+
+    Args:
+        path: The file to create or replace. Its directory must exist.
+
+    Yields:
+        The temporary file, open for writing bytes; its path is ``file.name``.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        os.close(descriptor)
+        with temporary.open("wb") as file:  # unlike os.fdopen, gives the file its name
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:  # Ctrl-C too leaves no half file behind
+    except BaseException:  # including KeyboardInterrupt
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def write_atomic(path: Path, content: bytes | bytearray | str) -> None:
+    """Write a file with `atomic_file`; text is encoded as UTF-8."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_directory(path: Path) -> None:
@@ -35,14 +59,14 @@ def sync_directory(path: Path) -> None:
 
 
 def remove_partial_files(directory: Path) -> None:
-    """Remove what processes that were killed in the middle of ``write_atomic`` left behind."""
-    for left in directory.glob(f".*{_PART}"):
-        left.unlink(missing_ok=True)
+    """Remove the temporary files of processes that were killed inside `atomic_file`."""
+    for path in directory.glob(f".*{_PARTIAL_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def is_partial_file(path: Path) -> bool:
-    """Whether ``sweep`` would remove it."""
-    return path.name.startswith(".") and path.name.endswith(_PART)
+    """Whether `remove_partial_files` would remove this file."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL_SUFFIX)
 
 
 def _umask() -> int:

@@ -57,7 +57,7 @@ def few_images(monkeypatch, tmp_path):
     monkeypatch.setattr(mlpconv.data, "get_dataset", get)
     monkeypatch.setattr(mlpconv.jobs.run_data, "load_dataset", load)
     # Three epochs of few images are enough here.
-    monkeypatch.setattr(mlpconv.jobs.session, "epochs_of", lambda recipe, count: recipe.epochs)
+    monkeypatch.setattr(mlpconv.jobs.prepare, "epochs_of", lambda recipe, count: recipe.epochs)
     for index, image in enumerate(stripes(20, 3)[0]):
         path = tmp_path / "photos" / "ab"[index % 2] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Recipes": (
         "mlpconv.get_recipe",
         "mlpconv.Recipe",
-        "mlpconv.backends.base.Optimizer",
+        "mlpconv.optimizers.Optimizer",
         "mlpconv.training.recipe.Augmentation",
         "mlpconv.backends.weights.Initializer",
         "mlpconv.training.recipe.change",

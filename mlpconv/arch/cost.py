@@ -7,7 +7,7 @@ including memory.
 """
 
 from math import prod
-from typing import NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 
@@ -15,11 +15,23 @@ from mlpconv.arch.layer_definition import Operations, Shape
 from mlpconv.arch.memory import prediction_bytes, training_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
+from mlpconv.optimizers import values_per_parameter
 
+Precision = Literal["float32", "bfloat16"]
+"""The type of activations in training and prediction."""
 WEIGHT_BYTES = 4
-"""Weights, gradients and optimiser state are float32 at every precision."""
-OPTIMIZER_VALUES = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
-"""Values that an optimiser keeps for each parameter; "momentum" is SGD with momentum."""
+"""Weights, gradients and optimizer state are float32 at every precision."""
+
+
+def value_bytes(precision: Precision) -> int:
+    """Bytes of one activation."""
+    match precision:
+        case "float32":
+            return 4
+        case "bfloat16":
+            return 2
+        case _:
+            assert_never(precision)
 
 
 class LayerCost(Operations, frozen=True):
@@ -199,7 +211,7 @@ def training_memory(
         network: The network.
         input_shape: (C, H, W); by default the input shape of the network.
         batch: Number of images.
-        optimizer: "sgd", "momentum" (SGD with momentum), "adam" or "adamw".
+        optimizer: A key of ``mlpconv.optimizers.VARIANTS``, such as "momentum" (SGD with momentum) or "adam".
         value_bytes: Bytes of one activation: 4 in float32, 2 in bfloat16.
 
     Raises:
@@ -211,7 +223,7 @@ def training_memory(
     return Memory(
         weights=_stored_weights(rows),
         gradients=parameters,
-        optimizer=OPTIMIZER_VALUES[optimizer] * parameters,
+        optimizer=values_per_parameter(optimizer) * parameters,
         batch=batch * prod(rows[0].input_shape) * value_bytes,
         activations=batch * saved + WEIGHT_BYTES * _statistics(rows),
         working=batch * (peak - saved),

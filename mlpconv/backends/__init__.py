@@ -1,1 +1,4 @@
-"""Back ends: a network realised in a framework, carrying out step plans. Nothing is imported before it is asked for."""
+"""Back ends: networks in PyTorch, TensorFlow, JAX and MXNet, and step plans executed there.
+
+Frameworks load on demand.
+"""

@@ -1,8 +1,8 @@
-"""The C allocator, told to keep its memory.
+"""Settings of the C allocator that keep freed memory in the process.
 
-glibc hands large blocks back to the kernel after every use, so a training step pays for page faults on the same tensors
-again and again. Three settings stop that. They are of the whole process and cost resident memory, so a command-line
-process switches them on for training, and a Python program only by calling ``keep_memory`` before it allocates.
+glibc returns large blocks to the kernel after every use, so that each training step has page faults on the same tensors
+again. Three settings prevent that. They apply to the whole process and increase its resident memory; the command line
+sets them for training, and a Python program can call ``keep_memory`` before it allocates.
 """
 
 import ctypes
@@ -19,8 +19,11 @@ def is_available() -> bool:
 
 
 def keep_memory() -> bool:
-    """Switch the allocator over; whether it is switched. Does nothing outside glibc, or with
-    MLPCONV_ALLOCATOR=system."""
+    """Change the settings.
+
+    Returns:
+        Whether they are in effect: not outside glibc, and not with MLPCONV_ALLOCATOR=system.
+    """
     if _state["kept"] or not is_available():
         return _state["kept"]
     mallopt = ctypes.CDLL(None).mallopt
@@ -30,5 +33,5 @@ def keep_memory() -> bool:
 
 
 def is_kept() -> bool:
-    """Whether ``keep_memory`` has switched this process over."""
+    """Whether ``keep_memory`` has changed the settings of this process."""
     return _state["kept"]

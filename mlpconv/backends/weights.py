@@ -1,11 +1,11 @@
-"""The canonical weights: float32 arrays by name, in one layout for all frameworks, and the ways to begin.
+"""The canonical weights: float32 arrays by name, in one layout for all frameworks, and their initialization.
 
 ``block1.conv.weight`` is (out, in, kh, kw), ``.bias`` (out,); a Linear's weight is (out, in) over a C,H,W-ordered
-flatten; normalisation has ``.weight .bias .running_mean .running_var``, the last two not being parameters.
+flatten; normalization has ``.weight .bias .running_mean .running_var``, the last two of which are not parameters.
 """
 
 from math import prod, sqrt
-from typing import Literal
+from typing import Literal, assert_never
 
 import msgspec
 import numpy as np
@@ -18,22 +18,26 @@ from mlpconv.errors import RecipeError, WeightsError, unknown
 
 STATISTICS = ("running_mean", "running_var")
 GLUON_NAMES = {"weight": "gamma", "bias": "beta"}
-"""What Gluon calls the parts of a normalisation, where it is not what we call them."""
+"""Gluon's names of the parts of a normalization, where they differ from the canonical ones."""
+
+
+Distribution = Literal["xavier", "he", "torch"]
 
 
 class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How weights begin.
+    """The initialization of the weights."""
 
-    weights: "xavier", U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010); "he", N(0, 2/fan_in) (He et al. 2015);
-    "torch", U(±√(1/fan_in)), what PyTorch starts with. biases: "zeros" or "framework", which is what the framework in
-    use starts with: U(±√(1/fan_in)) in PyTorch, zeros in the others. open_last: the last block's convolutions
-    that are 1×1 and of equal width, or lead from class maps to class maps, start as the identity plus N(0, 0.01²), and
-    all of its biases at 0.1, so that each class begins on the open side of its ReLU.
-    """
-
-    weights: Literal["xavier", "he", "torch"]
+    weights: Distribution
+    """"xavier": U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010). "he": N(0, 2/fan_in) (He et al. 2015). "torch":
+    U(±√(1/fan_in)), PyTorch's own."""
     biases: Literal["zeros", "framework"] = "zeros"
+    """"framework": the framework's own, which is U(±√(1/fan_in)) in PyTorch and zeros in the others."""
     open_last: bool = False
+    """Start the last block so that the input of each class's last ReLU is above 0.
+
+    Its convolutions that are 1×1 and of equal width, or lead from class maps to class maps, start as the identity plus
+    N(0, 0.01²), and all its biases at 0.1.
+    """
 
 
 INITIALIZERS = {
@@ -45,7 +49,7 @@ INITIALIZERS = {
 
 
 def named_initializer(name: str) -> Initializer:
-    """An initialiser by name. Raises RecipeError naming the nearest."""
+    """An initializer by name. Raises RecipeError with the nearest name where there is none."""
     if name not in INITIALIZERS:
         raise RecipeError(unknown("initializer", name, INITIALIZERS))
     return INITIALIZERS[name]
@@ -61,13 +65,8 @@ def weight_shapes(network: Network, input_shape: tuple[int, ...] | None = None) 
 
 
 def is_statistic(name: str) -> bool:
-    """Whether a canonical weight is a running statistic and so no parameter."""
+    """Whether a canonical weight is a running statistic, and so not a parameter."""
     return name.endswith(STATISTICS)
-
-
-def decays(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether weight decay applies: to kernels and matrices, not to biases and normalisation."""
-    return len(shape) > 1
 
 
 def initialize(
@@ -78,13 +77,19 @@ def initialize(
     framework_biases: bool = True,
     input_shape: tuple[int, ...] | None = None,
 ) -> dict[str, Floats]:
-    """Fresh canonical weights; the same for the same arguments on every machine.
+    """New canonical weights; the same for the same arguments on every machine.
 
-    framework_biases: whether the framework in use starts biases as PyTorch does (else at zero).
+    Args:
+        network: The network.
+        initializer: The initializer.
+        seed: The seed.
+        framework_biases: Whether the framework initializes biases as PyTorch does, and not to zero.
+        input_shape: (C, H, W) of the images; by default the network's own.
     """
     layers = dict(network.walk())
     shapes = weight_shapes(network, input_shape)
-    opened = last_block(network) if initializer.open_last else frozenset()
+    last = last_block(network) if initializer.open_last else None
+    opened = {f"{last[0]}.{part}" for part in last[1].layers} if last else set()
     classes = next(reversed(shapes.values()), (0,))[0]
     weights: dict[str, Floats] = {}
     for index, (name, shape) in enumerate(shapes.items()):
@@ -108,31 +113,44 @@ def initialize(
     return weights
 
 
-def _kernel(kind: str, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
+def _kernel(name: Distribution, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
     window = prod(shape[2:])
     fan_in, fan_out = shape[1] * window, shape[0] * window
-    match kind:
+    match name:
         case "he":
             return draw.normal(0, sqrt(2 / fan_in), shape)
         case "torch":
             return draw.uniform(-sqrt(1 / fan_in), sqrt(1 / fan_in), shape)
-        case _:
+        case "xavier":
             bound = sqrt(6 / (fan_in + fan_out))
             return draw.uniform(-bound, bound, shape)
+        case _:
+            assert_never(name)
 
 
-def last_block(network: Network) -> frozenset[str]:
-    """The names of the layers in the last block."""
+def last_block(network: Network) -> tuple[str, Block] | None:
+    """The last block with its name; None where the network has no block."""
     blocks = [(name, layer) for name, layer in network.layers.items() if isinstance(layer, Block)]
-    if not blocks:
-        return frozenset()
-    name, block = blocks[-1]
-    return frozenset(f"{name}.{part}" for part in block.layers)
+    return blocks[-1] if blocks else None
+
+
+def head(network: Network) -> str:
+    """The name of the last block, or layer outside a block, that has weights: what depends on the classes."""
+    return list(weight_shapes(network))[-1].partition(".")[0]
 
 
 def check_weights(network: Network, weights: Weights, place: str, input_shape: tuple[int, ...] | None = None) -> None:
-    """Raise WeightsError, with the difference, unless names, shapes and type are the network's and all values
-    finite."""
+    """Check that weights belong to a network.
+
+    Args:
+        network: The network.
+        weights: The weights.
+        place: The beginning of the message: a file, or a function.
+        input_shape: (C, H, W) of the images; by default the network's own.
+
+    Raises:
+        WeightsError: Names, shapes or types differ, or a value is not finite.
+    """
     shapes = weight_shapes(network, input_shape)
     missing, extra = [n for n in shapes if n not in weights], [n for n in weights if n not in shapes]
     if missing or extra:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.bench.contest import Job
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.bench.provenance import provenance
 from mlpconv.data.folders.cache import IMAGES
 from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
@@ -184,7 +184,7 @@ def _train(path: Path, cache: Path, most: int, steps: int, memory_gb: float) -> 
 
 def child(told: str) -> dict[str, Any]:
     """What the training's process does: so many steps of nin_32 on random images of the folder."""
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
     from mlpconv.backends.weights import initialize
     from mlpconv.data.image import fitting_preprocess
     from mlpconv.models import create_model

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import allocator, hardware
-from mlpconv.backends.base import Optimizer, Precision, StepPlan, get_backend
+from mlpconv.backends import allocator
+from mlpconv.backends.base import Precision, StepPlan
+from mlpconv.backends.registry import get_backend
 from mlpconv.bench.contest import DataName
 from mlpconv.bench.images import splits
 from mlpconv.bench.tensors import peak_tensor_bytes
@@ -20,6 +22,7 @@ from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 

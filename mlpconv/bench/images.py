@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.bench.contest import DataName, Job
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError

@@ -72,9 +72,9 @@ def measure(job: Job) -> dict[str, Any]:
     allocator.keep_memory()
     import torch
 
-    import mlpconv.backends.pytorch.backend as backend
+    from mlpconv.backends.registry import get_backend
 
-    device, precision = backend.choose(job.device, None)
+    device, precision = get_backend("torch").choose(job.device, None)
     side = job.peak_size
 
     def tflops(dtype: torch.dtype) -> float:

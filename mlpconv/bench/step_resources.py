@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Optimizer, StepPlan
-from mlpconv.backends.pytorch.backend import build, choose
+from mlpconv.backends.base import StepPlan
+from mlpconv.backends.registry import get_backend
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 
 STEPS = 3
 
@@ -29,7 +30,8 @@ def measure(
     of training, or predictions, of ``batch_size`` images, more than there was before the network was built; seconds of
     the last one. On a GPU bytes are what PyTorch's allocator gave out, else what was resident (None where the system
     does not say)."""
-    place, precision = choose(device, None)
+    backend = get_backend("torch")
+    place, precision = backend.choose(device, None)
     network = create_model(model).replace(input_size=image_size)
     channels = network.input_channels
     rule = Optimizer(**optimizer)
@@ -40,7 +42,9 @@ def measure(
     _warm(place)
     gc.collect()
     before = _now(place)
-    realised = build(network, preprocess, optimizer=rule if training else None, precision=precision, device=place)
+    realised = backend.build(
+        network, preprocess, optimizer=rule if training else None, precision=precision, device=place
+    )
     seconds = _seconds(realised, images, labels, image_size, training)
     peak = _peak(place)
     module = realised.native

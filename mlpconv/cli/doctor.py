@@ -44,8 +44,9 @@ def doctor(json: Json = False) -> None:
 
 
 def _examine() -> dict[str, Any]:
-    from mlpconv.backends import allocator, hardware
-    from mlpconv.data.known.locate import cache_directory
+    from mlpconv import hardware
+    from mlpconv.backends import allocator
+    from mlpconv.data.cache_directory import cache_directory
 
     problems = []
     training, gpus = None, []
@@ -96,7 +97,7 @@ def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
     Raises:
         MissingDependency: PyTorch is not installed.
     """
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
 
     backend: Any = get_backend("torch")
     device, precision = backend.choose(None, None)

@@ -5,11 +5,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-BACKENDS = "torch, tensorflow, jax or mxnet"
-"""The registered back ends, as help strings list them; a test compares them with ``list_backends()``."""
+from mlpconv.backends.registry import backend_help
 
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
-"""The optimizers whose memory ``summary`` counts."""
+BACKENDS = backend_help()
+"""The registered back ends, as help strings list them."""
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors file.")]
 Backend = Annotated[

@@ -3,9 +3,11 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 from typer import Option
+
+from mlpconv.optimizers import OptimizerName
 
 RECIPE_HELP_TAIL = "a name or a TOML file (default: quick; folder for a folder of images)."
 DATA_HELP = "Training data: a data set's name, a folder of images, or a CSV file of paths and labels."
@@ -31,10 +33,10 @@ OPTIONS = (
     RecipeOption("learning_rate", float, "Peak learning rate.", flag="--lr"),
     RecipeOption("batch_size", int, "Images per training step."),
     RecipeOption("image_size", int, "Side in pixels to which images are resized."),
-    RecipeOption("optimizer", str, "Optimizer: sgd, adam or adamw."),
+    RecipeOption("optimizer", str, f"Optimizer: {', '.join(get_args(OptimizerName))}."),
     RecipeOption("initializer", str, "Initializer of the weights: xavier, he, torch or open."),
     RecipeOption("seed", int, "Seed for weight initialization, shuffling, augmentation and dropout."),
-    RecipeOption("precision", str, "Precision: float32 or bfloat16; by default the fastest one of the device."),
+    RecipeOption("precision", str, "Precision: float32 or bfloat16; by default the fastest on this device."),
     RecipeOption(
         "on_trouble", str, "What to do when training diverges or loses a class: repair (the default), stop or ignore."
     ),

@@ -2,20 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 from typer import Argument, Option
 
 from mlpconv.cli.deprecated import renamed_options
-from mlpconv.cli.options import OPTIMIZERS
 from mlpconv.cli.output import Json, next_steps, print_json, say, write_file
 from mlpconv.cli.summary_tables import Setting, Summary, print_network, print_side_by_side
 from mlpconv.errors import NetworkError, RecipeError, unknown
+from mlpconv.optimizers import VARIANTS
 
 if TYPE_CHECKING:
     from mlpconv.arch.cost import LayerCost
-
-_VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @renamed_options({"--batch": "--batch-size"})
@@ -29,7 +27,7 @@ def summary(
     ] = None,
     classes: Annotated[int | None, Option(help="Number of classes; by default the network's own.")] = None,
     batch_size: Annotated[int, Option(help="Images per batch in memory.")] = 128,
-    optimizer: Annotated[str, Option(help="Optimizer for the training memory: sgd, momentum, adam or adamw.")] = "sgd",
+    optimizer: Annotated[str, Option(help=f"Optimizer for the training memory: {', '.join(VARIANTS)}.")] = "sgd",
     precision: Annotated[str, Option(help="Precision of the values in memory: float32 or bfloat16.")] = "float32",
     depth: Annotated[str, Option(help="Show one row per block or per layer.")] = "block",
     compare: Annotated[
@@ -47,6 +45,8 @@ def summary(
 
     Example: mlpconv summary nin --depth layer
     """
+    from mlpconv.arch.cost import Precision
+
     # An option takes one value, so all names after the first of --compare arrive as arguments.
     first, *more = models
     if more and not compare:
@@ -55,8 +55,8 @@ def summary(
             f"mlpconv summary {first} --compare {' '.join(more)}"
         )
     for option, value, known in (
-        ("--optimizer", optimizer, OPTIMIZERS),
-        ("--precision", precision, _VALUE_BYTES),
+        ("--optimizer", optimizer, VARIANTS),
+        ("--precision", precision, get_args(Precision)),
         ("--depth", depth, ("block", "layer")),
     ):
         if value not in known:
@@ -97,19 +97,19 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _summarize(name: str, shape: tuple[int, int, int] | None, classes: int | None, setting: Setting) -> Summary:
-    from mlpconv.arch.cost import count, last_map, prediction_memory, training_memory
+    from mlpconv.arch.cost import Precision, count, last_map, prediction_memory, training_memory, value_bytes
     from mlpconv.arch.shapes import num_classes
     from mlpconv.models import create_model
 
     network = create_model(name, num_classes=classes, input_channels=shape[0] if shape else None)
     network = network.replace(input_size=shape[1:]) if shape else network
-    batch, value_bytes = setting.batch_size, _VALUE_BYTES[setting.precision]
+    batch, activation_bytes = setting.batch_size, value_bytes(cast(Precision, setting.precision))
     return Summary(
         network,
         count(network),
         num_classes(network),
-        prediction_memory(network, batch=batch, value_bytes=value_bytes),
-        training_memory(network, batch=batch, optimizer=setting.optimizer, value_bytes=value_bytes),
+        prediction_memory(network, batch=batch, value_bytes=activation_bytes),
+        training_memory(network, batch=batch, optimizer=setting.optimizer, value_bytes=activation_bytes),
         last_map(network),
     )
 

@@ -8,6 +8,7 @@ import typer
 from typer import Option
 
 from mlpconv.cli.deprecated import renamed_options
+from mlpconv.cli.options import BACKENDS, DataDir, Device
 from mlpconv.cli.output import Download, Json, say, warn
 from mlpconv.cli.recipe_options import RECIPE_HELP_TAIL, with_recipe_options
 from mlpconv.cli.train_output import announce, print_plan, print_result, train_and_show
@@ -23,15 +24,13 @@ def train(
     *,
     recipe: Annotated[str | None, Option(help="Recipe: " + RECIPE_HELP_TAIL)] = None,
     changes: dict[str, Any],
-    data_dir: Annotated[Path | None, Option(help="Directory with the data set's files.")] = None,
+    data_dir: DataDir = None,
     set_: Annotated[
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", help="Any field of the recipe, such as optimizer.momentum=0.9."),
     ] = None,
-    backend: Annotated[str | None, Option(help="Framework: torch, tensorflow, jax or mxnet (default: torch).")] = None,
-    device: Annotated[
-        str | None, Option(help="Device: cpu, cuda, cuda:1 and so on; by default a GPU if there is one.")
-    ] = None,
+    backend: Annotated[str | None, Option(help=f"Back end: {BACKENDS} (default: torch).")] = None,
+    device: Device = None,
     deterministic: Annotated[
         bool, Option("--deterministic", help="Use only deterministic algorithms, also on a GPU.")
     ] = False,

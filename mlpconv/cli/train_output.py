@@ -172,7 +172,7 @@ def _print_json_result(run: "Run", result: "Result") -> None:
 
 
 def _print_text_result(run: "Run", result: "Result") -> None:
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.training.ending import ending_words
 

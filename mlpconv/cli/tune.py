@@ -9,6 +9,7 @@ import typer
 from typer import Option
 
 from mlpconv.cli.deprecated import renamed_options
+from mlpconv.cli.options import BACKENDS, DataDir, Device
 from mlpconv.cli.output import Download, Json, err, next_steps, paragraph, print_json, say, warn, write_file
 from mlpconv.cli.recipe_options import DATA_HELP, RECIPE_HELP_TAIL
 from mlpconv.errors import DataError, MlpconvError
@@ -48,9 +49,9 @@ def tune(
     seed: Annotated[
         int, Option(min=0, help="Seed of the search; workers that share a search need different seeds.")
     ] = 0,
-    data_dir: Annotated[Path | None, Option(help="Directory with the data set's files.")] = None,
-    backend: Annotated[str, Option(help="Framework: torch, tensorflow or jax.")] = "torch",
-    device: Annotated[str | None, Option(help="Device: cpu, cuda and so on; by default a GPU if there is one.")] = None,
+    data_dir: DataDir = None,
+    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
+    device: Device = None,
     out: Annotated[Path, Option(help="Directory for trials, report and recipe.")] = Path("runs/tune"),
     json: Json = False,
 ) -> None:

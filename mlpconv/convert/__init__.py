@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpconv.arch.network import Network
-from mlpconv.backends.base import Floats, Weights, get_backend
+from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.registry import get_backend
 from mlpconv.convert.gluon import read_gluon_file, write_gluon_file
 from mlpconv.convert.layers import from_layers
 from mlpconv.convert.state_dict import from_state_dict, read_torch_file, write_torch_file

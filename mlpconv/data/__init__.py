@@ -1,9 +1,15 @@
-"""Data sets: labelled images in memory, where known sets are found, and how they are verified."""
+"""Data sets: labeled images for training and testing.
+
+`dataset` defines `ImageDataset`, which every source of data returns and every back end accepts. There are two sources:
+`known`, the data sets known by name, which are downloaded and verified; and `folders`, your own images in a folder or
+CSV list, which are decoded once into a cache. `image` decodes one file; `memory_mapped` handles images that are larger
+than the memory.
+"""
 
 from mlpconv.data.dataset import ImageDataset, Splits, hold_out
-from mlpconv.data.known.descriptors import Location, Source, SourceFile
-from mlpconv.data.known.idx import read_idx, write_idx
+from mlpconv.data.known.idx import read_idx
 from mlpconv.data.known.registry import dataset_source, find_dataset, get_dataset, list_datasets, load_dataset
+from mlpconv.data.known.source import Location, Source, SourceFile
 from mlpconv.data.samples import sample_sheet
 
 __all__ = [
@@ -20,5 +26,4 @@ __all__ = [
     "load_dataset",
     "read_idx",
     "sample_sheet",
-    "write_idx",
 ]

@@ -1,4 +1,4 @@
-"""Labelled images in memory: what every data source gives and every back end takes."""
+"""Labeled images in memory: what every source of data returns and every back end accepts."""
 
 import hashlib
 import json
@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpconv.data.memory_mapped import RELEASE_BYTES, choose, release
+from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release, take_images
 from mlpconv.errors import DataError
 
-_CHUNK = 1 << 20
+_HISTOGRAM_CHUNK_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Images of one size with a label each. The arrays are not to be written to.
+    """Images of one size, each with a label. Do not modify the arrays.
 
     Args:
-        images: uint8 (N, H, W, C); kept as it is when contiguous, else copied.
+        images: uint8 (N, H, W, C); used without copying if contiguous, else copied.
         labels: int64 (N,), each from 0 to len(class_names) - 1.
-        class_names: the name of each label.
-        name: what errors and reports call this set, such as "fashion-mnist/train".
+        class_names: The name of each label.
+        name: The name in errors and reports, such as "fashion-mnist/train".
 
     Raises:
-        DataError: another dtype or number of dimensions, no images, no classes, differing counts, or a label out of
-            range (the first one is named by index and value).
+        DataError: An array has another dtype or number of dimensions, there are no images or no classes, the numbers of
+            images and labels differ, or a label is out of range (the message has the index and value of the first one).
     """
 
     images: np.ndarray
@@ -37,35 +37,37 @@ class ImageDataset:
     name: str
 
     def __post_init__(self):
-        self._check("images", self.images, np.uint8, ("N", "H", "W", "C"))
-        self._check("labels", self.labels, np.int64, ("N",))
+        self._check_array("images", self.images, np.dtype(np.uint8), ("N", "H", "W", "C"))
+        self._check_array("labels", self.labels, np.dtype(np.int64), ("N",))
         if 0 in self.images.shape:
-            raise DataError(f"{self.name}: no images: expected 1 or more, received the shape {self.images.shape}")
+            raise DataError(f"{self.name}: expected 1 or more images, received an array of shape {self.images.shape}")
         if len(self.images) != len(self.labels):
             raise DataError(
-                f"{self.name}: {len(self.images):,} images but {len(self.labels):,} labels; each image needs one: "
-                "check that both come from the same split"
+                f"{self.name}: {len(self.images):,} images but {len(self.labels):,} labels; check that both are of the "
+                "same split"
             )
         object.__setattr__(self, "class_names", tuple(self.class_names))
         if not self.class_names:
-            raise DataError(f"{self.name}: no class names; give one for each label")
+            raise DataError(f"{self.name}: expected a class name for each label, received none")
         wrong = np.flatnonzero((self.labels < 0) | (self.labels >= self.num_classes))
         if len(wrong):
             raise DataError(
                 f"{self.name}: label {self.labels[wrong[0]]} at index {wrong[0]} is outside 0 to "
-                f"{self.num_classes - 1} ({self.num_classes} classes; {len(wrong):,} such labels); mend the labels or "
-                "name every class"
+                f"{self.num_classes - 1} ({self.num_classes} classes; {len(wrong):,} such labels); correct the labels, "
+                "or add the missing class names"
             )
         object.__setattr__(self, "images", np.ascontiguousarray(self.images))
         object.__setattr__(self, "labels", np.ascontiguousarray(self.labels))
 
-    def _check(self, what: str, array: np.ndarray, dtype: type[np.generic], axes: tuple[str, ...]) -> None:
-        expected = f"{np.dtype(dtype)} ({', '.join(axes)})"
+    def _check_array(self, field: str, array: object, dtype: np.dtype, axes: tuple[str, ...]) -> None:
+        expected = f"{dtype} ({', '.join(axes)})"
         if not isinstance(array, np.ndarray):
-            raise DataError(f"{self.name}: {what}: expected a NumPy array, {expected}, received {type(array).__name__}")
+            raise DataError(
+                f"{self.name}: {field}: expected a NumPy array, {expected}, received {type(array).__name__}"
+            )
         if array.dtype != dtype or array.ndim != len(axes):
             raise DataError(
-                f"{self.name}: {what}: expected {expected}, received {array.dtype} {array.shape}; "
+                f"{self.name}: {field}: expected {expected}, received {array.dtype} {array.shape}; "
                 "convert with .astype and .reshape"
             )
 
@@ -88,22 +90,22 @@ class ImageDataset:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """The mean of images / 255 for each channel, correctly rounded."""
+        """The mean of images / 255 in each channel, correctly rounded."""
         return self._moments[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """The standard deviation of images / 255 for each channel (of all the pixels: divided by their number)."""
+        """The standard deviation of images / 255 in each channel (divided by the number of pixels)."""
         return self._moments[1]
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean, std = [], []
         for histogram in self._histograms():
-            # In whole numbers, so nothing is lost before the last division.
+            # In integers, so that only the last division rounds.
             count = sum(histogram)
-            total = sum(value * times for value, times in enumerate(histogram))
-            squares = sum(value * value * times for value, times in enumerate(histogram))
+            total = sum(value * occurrences for value, occurrences in enumerate(histogram))
+            squares = sum(value * value * occurrences for value, occurrences in enumerate(histogram))
             mean.append(total / (255 * count))
             std.append(math.sqrt((count * squares - total * total) / (255 * count) ** 2))
         return tuple(mean), tuple(std)
@@ -111,66 +113,74 @@ class ImageDataset:
     def _histograms(self) -> list[list[int]]:
         pixels = self.images.reshape(-1, self.image_shape[2])
         counts = np.zeros((pixels.shape[1], 256), np.int64)
-        # bincount widens its input to 8 bytes a value: in chunks, that stays small.
-        for start in range(0, len(pixels), _CHUNK):
-            for channel, values in enumerate(pixels[start : start + _CHUNK].T):
+        # In chunks, because bincount converts its input to 8 bytes per value.
+        for start in range(0, len(pixels), _HISTOGRAM_CHUNK_PIXELS):
+            for channel, values in enumerate(pixels[start : start + _HISTOGRAM_CHUNK_PIXELS].T):
                 counts[channel] += np.bincount(values, minlength=256)
             release(self.images)
         return counts.tolist()
 
     def subset(self, indices: Sequence[int] | np.ndarray, *, name: str | None = None) -> "ImageDataset":
-        """The images at `indices` (integers, or a boolean mask), in that order, copied; the classes stay.
+        """A copy of the images at `indices`, in that order, with the same classes.
 
-        Of many images in a file that is mapped, the copy is such a file too.
+        Args:
+            indices: Integers, or a boolean mask.
+            name: The name of the subset; by default derived from this one's.
 
         Raises:
-            DataError: no images are chosen.
-            IndexError: an index is out of range.
+            DataError: `indices` is empty.
+            IndexError: An index is out of range.
         """
         chosen = np.asarray(indices)
         if chosen.size == 0:
-            raise DataError(f"{self.name}: a subset of no images was asked for; choose 1 or more of {len(self):,}")
+            raise DataError(f"{self.name}: expected 1 or more of {len(self):,} images for a subset, received none")
         return ImageDataset(
-            choose(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)"
+            take_images(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)"
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, class names, images and labels; the name has no part in it."""
+        """SHA-256 (hex) of the shape, class names, images and labels, but not of the name."""
         head = json.dumps({"shape": self.images.shape, "class_names": self.class_names})
         digest = hashlib.sha256(head.encode())
         digest.update(b"\n")
         flat = self.images.reshape(-1)
-        for start in range(0, len(flat), RELEASE_BYTES):
-            digest.update(flat[start : start + RELEASE_BYTES].data)
+        for start in range(0, len(flat), MAX_BYTES_BEFORE_RELEASE):
+            digest.update(flat[start : start + MAX_BYTES_BEFORE_RELEASE].data)
             release(self.images)
         digest.update(self.labels.astype("<i8", copy=False).data)
         return digest.hexdigest()
 
 
 class Splits(NamedTuple):
-    """A data set as it is published. The test set chooses nothing: take a validation set from `train` (`hold_out`)."""
+    """A data set as published.
+
+    Never use the test set for choices; split a validation set off `train` (see `hold_out`).
+    """
 
     train: ImageDataset
     test: ImageDataset
 
 
 def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, ImageDataset]:
-    """Split off exactly `count` images at random, each class in proportion: (the rest, the held out).
+    """Split off exactly `count` random images, from each class in proportion to its size.
 
-    The same dataset, count and seed give the same split with every NumPy. Both keep the dataset's order. A class loses
-    its last image only where nothing else can make up the count.
+    The same dataset, count and seed give the same split with every version of NumPy. Both parts keep the order of the
+    dataset. A class loses its last image only if the count cannot be reached otherwise.
 
     Args:
-        dataset: what to split.
+        dataset: The data set to split.
         count: 1 to len(dataset) - 1.
         seed: 0 or more.
 
+    Returns:
+        The remaining images, and the images held out.
+
     Raises:
-        DataError: a count that leaves nothing on one side, or a negative seed.
+        DataError: The count would leave one part empty, or the seed is negative.
     """
     if not 1 <= count < len(dataset):
         raise DataError(
-            f"{dataset.name}: cannot hold out {count:,} of {len(dataset):,} images; choose 1 to {len(dataset) - 1:,}"
+            f"{dataset.name}: cannot hold out {count:,} of {len(dataset):,} images; expected 1 to {len(dataset) - 1:,}"
         )
     _check_seed(dataset, seed)
     held = held_out(dataset.labels, dataset.num_classes, count, seed)
@@ -181,7 +191,7 @@ def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset
 
 
 def held_out(labels: np.ndarray, classes: int, count: int, seed: int) -> np.ndarray:
-    """Which images ``hold_out`` splits off, bool (N,), from their labels alone."""
+    """Which images `hold_out` splits off, as a mask, bool (N,), from their labels alone."""
     held = np.zeros(len(labels), bool)
     quotas = _quotas(np.bincount(labels, minlength=classes).tolist(), count)
     for members, quota in zip(_shuffled(labels, classes, seed), quotas, strict=True):
@@ -190,7 +200,7 @@ def held_out(labels: np.ndarray, classes: int, count: int, seed: int) -> np.ndar
 
 
 def shuffled_by_class(dataset: ImageDataset, seed: int) -> list[np.ndarray]:
-    """For each class the indices of its images, in an order drawn from the seed."""
+    """The indices of the images of each class, shuffled with the seed."""
     _check_seed(dataset, seed)
     return _shuffled(dataset.labels, dataset.num_classes, seed)
 
@@ -201,14 +211,14 @@ def _check_seed(dataset: ImageDataset, seed: int) -> None:
 
 
 def _shuffled(labels: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
-    # NumPy promises Philox's raw numbers for ever, but not what Generator.permutation makes of them.
+    # NumPy guarantees the raw numbers of Philox in all versions, but not the result of Generator.permutation.
     keys = np.random.Philox(key=seed).random_raw(len(labels))
     order = np.argsort(keys, kind="stable")
     return [order[labels[order] == label] for label in range(classes)]
 
 
 def _quotas(sizes: list[int], count: int) -> list[int]:
-    """Share `count` over classes of these sizes by largest remainder, emptying a class only as a last resort."""
+    """Distribute `count` over classes of these sizes by largest remainder, emptying a class only as a last resort."""
     total = sum(sizes)
     quotas = [count * size // total for size in sizes]
     open_classes = [label for label, size in enumerate(sizes) if quotas[label] < size]

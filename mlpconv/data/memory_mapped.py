@@ -1,38 +1,55 @@
-"""Images in a file that is mapped into memory: more of them than fit, few of them resident."""
+"""Images in a memory-mapped file, for data sets that are larger than the memory.
+
+The operating system keeps the parts of a mapped file that were read in memory ("resident pages") for as long as it
+likes; here they are released regularly, so that a process takes little memory however many images it reads.
+"""
 
 import mmap
 import os
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
-RELEASE_BYTES = 256 << 20
-"""So much may be read from a map before its pages are let go."""
-COPY_BYTES = 256 << 20
-"""A choice of mapped images up to this size is copied into memory, a larger one into a file."""
+from mlpconv.data.cache_directory import cache_directory
+
+MAX_BYTES_BEFORE_RELEASE = 256 << 20
+"""Code that reads all images of a mapped file calls `release` after this many bytes."""
+MAX_BYTES_IN_MEMORY = 256 << 20
+"""`take_images` copies mapped images up to this size into memory, more of them into a mapped file."""
 
 
 def open_images(path: Path, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """The uint8 (N, H, W, C) of a raw file, read-only and mapped. Raises OSError where it is missing or too short."""
+    """Map a file of raw pixels into memory.
+
+    Args:
+        path: The file, uint8 values in C order.
+        shape: (N, H, W, C).
+
+    Returns:
+        The images, uint8 (N, H, W, C), read-only.
+
+    Raises:
+        OSError: The file is missing or too short.
+    """
     with path.open("rb") as file:
         return _map(file, shape)
 
 
-def _map(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
+def _map(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     size = int(np.prod(shape))
     if os.fstat(file.fileno()).st_size < size:
-        raise OSError(f"{file.name}: shorter than {size:,} bytes")
-    # Shared and read-only: a private map of more than the memory is refused by some systems.
+        raise OSError(f"{file.name}: expected {size:,} bytes, received fewer")
+    # Shared and read-only, because some systems refuse a private mapping that is larger than the memory.
     view = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     if hasattr(mmap, "MADV_RANDOM"):
-        view.madvise(mmap.MADV_RANDOM)  # images are taken in random order: reading on is a waste
+        view.madvise(mmap.MADV_RANDOM)  # images are read in random order: reading ahead would be wasted
     return np.frombuffer(view, np.uint8).reshape(shape)
 
 
 def map_of(images: np.ndarray) -> mmap.mmap | None:
-    """The map behind an array; None where it lies in memory."""
+    """The memory map that contains an array, or None for an ordinary array."""
     owner: object = images
     while True:
         if isinstance(owner, memoryview):
@@ -44,42 +61,46 @@ def map_of(images: np.ndarray) -> mmap.mmap | None:
 
 
 def release(images: np.ndarray) -> None:
-    """Let go of the pages of mapped images; the system keeps what it has room for. Nothing for those in memory."""
+    """Release the resident pages of mapped images; the system may keep them in its file cache.
+
+    Does nothing for images in memory.
+    """
     view = map_of(images)
     if view is not None and hasattr(mmap, "MADV_DONTNEED"):
         view.madvise(mmap.MADV_DONTNEED)
 
 
-def choose(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """``images[indices]``; where that is much and comes from a map, it goes into a nameless file that is mapped too."""
+def take_images(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """``images[indices]``, copied.
+
+    If `images` are mapped and the copy is larger than `MAX_BYTES_IN_MEMORY`, it is a mapped temporary file as well.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        indices: Integers, or a boolean mask (N,).
+    """
     view = map_of(images)
     count = int(indices.sum()) if indices.dtype == bool else len(indices)
     row = int(np.prod(images.shape[1:]))
-    if view is None or count * row <= COPY_BYTES:
+    if view is None or count * row <= MAX_BYTES_IN_MEMORY:
         return images[indices]
     positions = np.flatnonzero(indices) if indices.dtype == bool else indices
-    step = max(1, RELEASE_BYTES // row)
-    # On the disk: a temporary directory is often in memory.
-    with tempfile.TemporaryFile(dir=_spacious()) as file:
+    step = max(1, MAX_BYTES_BEFORE_RELEASE // row)
+    # In the cache, because the system's temporary directory is often in memory.
+    directory = cache_directory() / "folders"
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory) as file:
         for start in range(0, count, step):
             file.write(images[positions[start : start + step]].data)
             release(images)
         file.flush()
-        return _map(file, (count, *images.shape[1:]))  # pyright: ignore[reportArgumentType]
-
-
-def _spacious() -> Path:
-    from mlpconv.data.known.locate import cache_directory
-
-    place = cache_directory() / "folders"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+        return _map(file, (count, *images.shape[1:]))
 
 
 class Prefetcher:
-    """Has the system read mapped images before they are needed, and lets go of those before, so that few are resident.
+    """Makes the system read mapped images shortly before they are needed, and releases the earlier ones.
 
-    Nothing happens for images in memory.
+    Does nothing for images in memory.
     """
 
     def __init__(self, images: np.ndarray) -> None:
@@ -91,13 +112,13 @@ class Prefetcher:
             self._start = images.__array_interface__["data"][0] - base.__array_interface__["data"][0]
 
     def prefetch(self, indices: np.ndarray) -> None:
-        """The images at ``indices`` are needed soon."""
+        """Start reading the images at ``indices``, which are needed soon; does not wait."""
         if self._view is None:
             return
-        # Each time: with one page the system maps those around it that it has in memory, up to 2 MiB.
+        # Every time: along with one page the system maps the neighboring ones that it has in memory, up to 2 MiB.
         release(self._images)
         if hasattr(mmap, "MADV_WILLNEED"):
             for index in indices.tolist():
-                begin = self._start + index * self._row
-                page = begin - begin % mmap.PAGESIZE
-                self._view.madvise(mmap.MADV_WILLNEED, page, begin + self._row - page)
+                start = self._start + index * self._row
+                page = start - start % mmap.PAGESIZE
+                self._view.madvise(mmap.MADV_WILLNEED, page, start + self._row - page)

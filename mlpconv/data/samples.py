@@ -1,4 +1,4 @@
-"""A sheet of sample images, a row for each class, to see what a data set holds."""
+"""Draw sample images of each class of a data set."""
 
 from typing import TYPE_CHECKING
 
@@ -11,38 +11,38 @@ from mlpconv.errors import DataError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_GAP = 2  # pixels of an image between two images
-_TILE_PIXELS = 128
+_GAP = 2  # between two images, in pixels of the images
+_MAX_TILE_PIXELS = 128
 _TILE_INCHES = 0.6
 _LABEL_INCHES = 1.5
 _TITLE_INCHES = 0.5
 
 
 def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None = None, seed: int = 0) -> "Figure":
-    """Draw randomly chosen images, a row for each class with the class's name beside it.
+    """Draw random images of each class, one labeled row per class.
 
     Args:
-        dataset: images of 1 (grey) or 3 (red, green, blue) channels.
-        columns: images of each class; a class with fewer leaves the rest of its row blank.
-        rows: the first so many classes are drawn; by default all, up to 20.
-        seed: chooses the images.
+        dataset: Images of 1 (gray) or 3 (red, green, blue) channels.
+        columns: Number of images per class; the row of a class with fewer images is partly blank.
+        rows: Number of classes, starting with the first; by default all, up to 20.
+        seed: Seed for the choice of images.
 
     Returns:
-        A matplotlib Figure of its own, not known to pyplot: `.savefig(path)` writes it.
+        A matplotlib Figure that is not registered with pyplot; write it with `.savefig(path)`.
 
     Raises:
-        DataError: columns, rows or channels that cannot be drawn.
+        DataError: The images have another number of channels, or columns or rows are less than 1.
     """
     from matplotlib.figure import Figure
 
     if dataset.image_shape[2] not in (1, 3):
-        raise DataError(f"{dataset.name}: expected images of 1 or 3 channels, these have {dataset.image_shape[2]}")
+        raise DataError(f"{dataset.name}: expected images of 1 or 3 channels, received {dataset.image_shape[2]}")
     if columns < 1 or (rows is not None and rows < 1):
         raise DataError(f"{dataset.name}: expected 1 or more columns and rows, received {columns} and {rows}")
     rows = min(rows or 20, dataset.num_classes)
     columns = min(columns, int(np.bincount(dataset.labels).max()))
-    # Drawn no finer than a page shows, or a sheet of large photographs would fill the memory.
-    step = -(-max(dataset.image_shape[:2]) // _TILE_PIXELS)
+    # Large photographs are subsampled, because a sheet of them would fill the memory.
+    step = -(-max(dataset.image_shape[:2]) // _MAX_TILE_PIXELS)
     height, width, _ = dataset.images[0, ::step, ::step].shape
     sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
     for row, members in enumerate(shuffled_by_class(dataset, seed)[:rows]):

@@ -9,7 +9,8 @@ import numpy as np
 
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends.base import Floats, Images, Model, get_backend
+from mlpconv.backends.base import Floats, Images, Model
+from mlpconv.backends.registry import get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
 from mlpconv.errors import DataError

@@ -8,7 +8,8 @@ import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import output_shape
-from mlpconv.backends.base import Precision, get_backend
+from mlpconv.backends.base import Precision
+from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.data import Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess

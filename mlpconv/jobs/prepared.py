@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from mlpconv.arch.network import Network
-from mlpconv.backends.base import Backend, Model, StepPlan, Weights, get_backend
+from mlpconv.backends.base import Backend, Model, StepPlan, Weights
+from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.errors import MlpconvError

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.backends.base import State
 from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps

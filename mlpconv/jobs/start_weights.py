@@ -6,7 +6,7 @@ import msgspec
 
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.weights import weight_shapes
+from mlpconv.backends.weights import head
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.inference.classifier import is_file
 from mlpconv.models import list_models
@@ -68,8 +68,8 @@ def start_from(stored: StoredClassifier, network: Network, weights: Weights | No
     Raises:
         RunError: The networks differ before the last block.
     """
-    last = last_block(network)
-    if last != last_block(stored.network) or _layers_before(network, last) != _layers_before(stored.network, last):
+    last = head(network)
+    if last != head(stored.network) or _layers_before(network, last) != _layers_before(stored.network, last):
         raise RunError(
             f"--pretrained {stored.path}: its network, {stored.network.name}, differs from {network.name} before the "
             "last block; use its network: leave --model out"
@@ -82,11 +82,6 @@ def start_from(stored: StoredClassifier, network: Network, weights: Weights | No
     return {
         name: value if name.split(".")[0] == last else stored.weights[name] for name, value in (weights or {}).items()
     }
-
-
-def last_block(network: Network) -> str:
-    """The name of the last block, or layer outside blocks, that has weights: the part that knows the classes."""
-    return list(weight_shapes(network))[-1].split(".")[0]
 
 
 def _layers_before(network: Network, last: str) -> list[tuple[str, object]]:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from mlpconv.drawing.charts import CURVES, run_chart
-from mlpconv.drawing.svg_chart import chart_svg, key_svg, line_css
-from mlpconv.notebook.page import Html, element
+from mlpconv.drawing.svg_chart import chart_svg, line_css
+from mlpconv.notebook.page import Html, render
 
 WIDTH, HEIGHT = 560, 340
 
@@ -18,7 +20,8 @@ _STYLE = line_css((curve.style for curve in CURVES), _SCOPE, neutral=True) + "".
         ":is(.grid,.axis,.tick){stroke:#8884;stroke-width:1}",
         ".line{stroke-width:2;stroke-linejoin:round}",
         ".point circle{opacity:0;stroke:none}",
-        ":is(.point .dot.test,.point:hover .dot){opacity:1}",
+        *(f".point .dot.{curve.style.name}{{opacity:1}}" for curve in CURVES if curve.markers),
+        ".point:hover .dot{opacity:1}",
         ".point .near{fill:transparent}",
         ".key{margin-right:1.6em;white-space:nowrap}",
     )
@@ -34,15 +37,5 @@ def curves_html(history: Sequence[dict[str, Any]], unfinished: Sequence[Sequence
         epochs: The x axis reaches at least this far.
     """
     chart = run_chart(history, unfinished=unfinished, epochs=epochs)
-    keys = [
-        element(
-            "span",
-            Html(key_svg(line.style)),
-            f" {line.name}",
-            element("b", "" if line.last is None else f" {line.last:.3f}"),
-            class_="key",
-        )
-        for line in chart.lines
-    ]
-    svg = Html(chart_svg(chart, WIDTH, HEIGHT))
-    return element("div", element("style", Html(_STYLE)), element("div", *keys), svg, class_="mlpconv-curves")
+    svg = Markup(chart_svg(chart, WIDTH, HEIGHT))
+    return render("curves", style=Markup(_STYLE), lines=chart.lines, svg=svg)

@@ -38,12 +38,7 @@ def to_html(value: Any) -> str:
     """
     from mlpconv.arch.cost import Costs, Memory
     from mlpconv.arch.network import Network
-    from mlpconv.data.dataset import ImageDataset, Splits
-    from mlpconv.inference.classifier import Predictions
     from mlpconv.notebook.networks import costs_html, memory_html, network_html
-    from mlpconv.notebook.pictures import dataset_html, predictions_html, splits_html
-    from mlpconv.notebook.runs import run_html
-    from mlpconv.runs.run import Run
 
     match value:
         case Network():
@@ -52,6 +47,17 @@ def to_html(value: Any) -> str:
             return costs_html(value)
         case Memory():
             return memory_html(value)
+        case _:
+            pass
+
+    # Imported only now, because networks can be shown without NumPy.
+    from mlpconv.data.dataset import ImageDataset, Splits
+    from mlpconv.inference.classifier import Predictions
+    from mlpconv.notebook.pictures import dataset_html, predictions_html, splits_html
+    from mlpconv.notebook.runs import run_html
+    from mlpconv.runs.run import Run
+
+    match value:
         case ImageDataset():
             return dataset_html(value)
         case Splits():

@@ -1,4 +1,6 @@
-"""Networks and what they cost, as tables; no framework and no array takes part."""
+"""Displays of networks and their costs: tables and diagrams."""
+
+from markupsafe import Markup
 
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
 from mlpconv.arch.cost_table import block_table, layer_table
@@ -7,66 +9,57 @@ from mlpconv.arch.shapes import show
 from mlpconv.drawing.diagram import compare_svg, to_svg
 from mlpconv.errors import NetworkError
 from mlpconv.formatting import format_bytes
-from mlpconv.notebook.page import Column, Html, details, element, page, table
+from mlpconv.notebook.page import Column, Html, render
 
 
 def network_html(network: Network) -> Html:
-    """The output shape of every block, with parameters and MACs; the diagram, folded away."""
+    """The output shape, parameters and MACs of every block, and the diagram, which a click opens."""
     try:
         costs = count(network)
     except NetworkError as error:
-        return page(element("pre", repr(network)), element("p", str(error)))
+        return render("invalid_network", text=repr(network), error=str(error))
     columns, rows = block_table(network, costs)
-    return page(
-        element("p", element("strong", network.name or "Network")),
-        table([Column(column.title, column.right) for column in columns], rows, total=True),
-        details("diagram", Html(to_svg(network))),
-    )
+    diagram = Markup(to_svg(network))
+    return render("network", name=network.name or "Network", columns=columns, rows=rows, diagram=diagram)
 
 
 def costs_html(costs: Costs) -> Html:
-    """Every layer's counts for one image, and their sums; a column that would be empty is left out."""
+    """The costs of every layer for one image, and their sums. Empty columns are left out."""
     columns, rows = layer_table(costs)
-    return page(
-        table([Column(column.title, column.right) for column in columns], rows, total=True),
-        element(
-            "p",
-            f"One image of {show(costs.input_shape)}. FLOPs = 2 × multiply-accumulates: {costs.flops:,} forward, "
-            f"{costs.training_flops:,} forward and backward.",
-        ),
-    )
+    return render("costs", columns=columns, rows=rows, costs=costs, shape=show(costs.input_shape))
 
 
 def memory_html(memory: Memory) -> Html:
-    """Bytes by what they are for, and their sum."""
+    """Memory by purpose, and the sum."""
     rows = [[name, format_bytes(value) if value else ""] for name, value in memory._asdict().items()]
-    return page(
-        table(
-            [Column("memory of tensors"), Column("", True)], [*rows, ["total", format_bytes(memory.total)]], total=True
-        )
-    )
+    columns = [Column("memory of tensors"), Column("", right=True)]
+    return render("memory", columns=columns, rows=[*rows, ["total", format_bytes(memory.total)]])
 
 
 def compare(*networks: Network, batch: int = 128) -> Html:
-    """Networks side by side, a column each, and their figure, folded away. batch: images, for the memory.
+    """Compare networks in a table, with a figure that a click opens.
 
-    Each is counted at the image size that it was designed for, its memory in float32 with plain SGD. Raises
-    NetworkError for none or more than four, and where shapes do not fit.
+    Args:
+        networks: One to four networks. Each is counted for the image size that it was designed for.
+        batch: The number of images for the memory, which is calculated for float32 and SGD without momentum.
+
+    Raises:
+        NetworkError: There are no networks or more than four, or the shapes of one do not fit together.
     """
-    figure = compare_svg(networks)
-    costs = [count(network) for network in networks]
+    figure = Markup(compare_svg(networks))
+    all_costs = [count(network) for network in networks]
     training = [training_memory(network, batch=batch).total for network in networks]
     prediction = [prediction_memory(network, batch=batch).total for network in networks]
-    connected = [each.fully_connected_parameters / max(each.parameters, 1) for each in costs]
+    connected = [costs.fully_connected_parameters / max(costs.parameters, 1) for costs in all_costs]
     rows = [
-        ["input", *(show(each.input_shape) for each in costs)],
-        ["parameters", *(f"{each.parameters:,}" for each in costs)],
+        ["input", *(show(costs.input_shape) for costs in all_costs)],
+        ["parameters", *(f"{costs.parameters:,}" for costs in all_costs)],
         ["of these fully connected", *(f"{share:.1%}" for share in connected)],
-        ["MACs, forward", *(f"{each.macs:,}" for each in costs)],
-        ["FLOPs, forward", *(f"{each.flops:,}" for each in costs)],
-        ["FLOPs, forward and backward", *(f"{each.training_flops:,}" for each in costs)],
+        ["MACs, forward", *(f"{costs.macs:,}" for costs in all_costs)],
+        ["FLOPs, forward", *(f"{costs.flops:,}" for costs in all_costs)],
+        ["FLOPs, forward and backward", *(f"{costs.training_flops:,}" for costs in all_costs)],
         [f"training memory, batch {batch:,}", *map(format_bytes, training)],
         [f"prediction memory, batch {batch:,}", *map(format_bytes, prediction)],
     ]
-    titles = [Column(network.name or "network", True) for network in networks]
-    return page(table([Column(""), *titles], rows), details("figure", Html(figure)))
+    columns = [Column(""), *(Column(network.name or "network", right=True) for network in networks)]
+    return render("comparison", columns=columns, rows=rows, figure=figure)

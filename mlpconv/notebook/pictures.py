@@ -1,95 +1,90 @@
-"""Images as pictures in a page: samples of a data set, and what a network says of an image."""
+"""Displays of images: samples of a data set, and predictions."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from mlpconv.backends.base import Images
 from mlpconv.data.dataset import ImageDataset, Splits, shuffled_by_class
 from mlpconv.drawing.images import png_data_uri
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Predictions
-from mlpconv.notebook.page import Column, Html, bar, element, image, page, table
+from mlpconv.notebook.page import Column, Html, Picture, render
 
-_MOST_PIXELS = 128
-_MOST_IMAGES = 60
-_WIDTH = 84
+MAX_IMAGES = 60
+"""Number of images, or of classes of a data set, that are shown."""
+MAX_SIDE = 128
+"""Images are reduced until no side has more pixels; a row of photographs would make a notebook very large."""
+_WIDTH, _STRIP_HEIGHT = 84, 36
+"""In pixels of the page."""
 _GAP = 2
+"""Pixels of an image between two images of a strip."""
 
 
-def show_images(images: np.ndarray, captions: Sequence[str] = ()) -> Html:
-    """Images as pictures, with a caption each where given; no more than the first 60.
+def show_images(images: Images, captions: Sequence[str] = ()) -> Html:
+    """Show images, at most the first ``MAX_IMAGES``.
 
-    images: uint8 (N, H, W, C), C 1 (grey) or 3 (red, green, blue). Raises DataError for other arrays, and for another
-    number of captions.
+    Args:
+        images: uint8 (N, H, W, C), where C is 1 (gray) or 3 (red, green, blue).
+        captions: One for each image, or none.
+
+    Raises:
+        DataError: The array has another type or shape, or there are captions for another number of images.
     """
     _check(images)
     if len(captions) not in (0, len(images)):
-        raise DataError(f"show_images: {len(captions)} captions for {len(images)} images; give one each, or none")
-    shown = list(captions)[:_MOST_IMAGES] or [str(index) for index in range(min(len(images), _MOST_IMAGES))]
-    cards = [
-        _card(pixels, name, element("figcaption", name) if captions else None)
-        for pixels, name in zip(images, shown, strict=False)
-    ]
-    return page(element("div", *cards, class_="cards"), *_more(len(images)))
+        raise DataError(f"show_images: {len(captions)} captions for {len(images)} images; give one for each, or none")
+    alts = list(captions) or [str(index) for index in range(len(images))]
+    pictures = [_picture(image, alt) for image, alt in zip(images[:MAX_IMAGES], alts, strict=False)]
+    return render("images", images=pictures, captions=list(captions), hidden=len(images) - MAX_IMAGES)
 
 
 def predictions_html(predictions: Predictions) -> Html:
-    """Each image as the network got it, with its likeliest classes and their probabilities."""
-    cards = []
-    for pixels, one in zip(predictions.images[:_MOST_IMAGES], predictions, strict=False):
-        first, *others = one.top
-        lines = [element("strong", first.label), f" {first.probability:.1%}", Html("<br/>"), bar(first.probability)]
-        for guess in others:
-            lines += [Html("<br/>"), f"{guess.label} {guess.probability:.1%}"]
-        if one.looks_inverted:
-            lines += [Html("<br/>"), "light and dark are the other way round than in training: try invert=True"]
-        cards.append(_card(pixels, one.file, element("figcaption", *lines)))
-    return page(element("div", *cards, class_="cards"), *_more(len(predictions)))
+    """Each image that the network received, with its most probable classes and their probabilities."""
+    pictures = [
+        _picture(image, prediction.file)
+        for image, prediction in zip(predictions.images[:MAX_IMAGES], predictions, strict=False)
+    ]
+    return render("predictions", images=pictures, predictions=list(predictions), hidden=len(predictions) - MAX_IMAGES)
 
 
 def dataset_html(dataset: ImageDataset, columns: int = 12) -> Html:
-    """A row of randomly chosen images for each class, always the same ones; no more than 60 classes."""
-    title = element("p", repr(dataset))
-    if dataset.image_shape[2] not in (1, 3):
-        return page(title)
+    """A row of random images of each class, the same ones every time, for at most ``MAX_IMAGES`` classes."""
     rows = []
-    for name, members in zip(dataset.class_names[:_MOST_IMAGES], shuffled_by_class(dataset, seed=0), strict=False):
-        chosen = dataset.images[members[:columns]]
-        rows.append([name, f"{len(members):,}", _strip(chosen, f"images of {name}") if len(chosen) else ""])
-    return page(title, table([Column("class"), Column("images", True), Column("samples")], rows))
+    if dataset.image_shape[2] in (1, 3):
+        for name, members in zip(dataset.class_names[:MAX_IMAGES], shuffled_by_class(dataset, seed=0), strict=False):
+            images = dataset.images[members[:columns]]
+            samples = render("picture", image=_strip(images, f"images of {name}")) if len(images) else ""
+            rows.append([name, f"{len(members):,}", samples])
+    titles = [Column("class"), Column("images", right=True), Column("samples")]
+    return render("dataset", title=repr(dataset), columns=titles, rows=rows)
 
 
 def splits_html(splits: Splits) -> Html:
-    """Both sets in a line each, and samples of the training set."""
-    return page(element("p", repr(splits.test)), dataset_html(splits.train))
+    """A line about the test set, and samples of the training set."""
+    return render("splits", test=repr(splits.test), train=dataset_html(splits.train))
 
 
-def _card(pixels: np.ndarray, name: str, caption: Html | None) -> Html:
-    return element("figure", image(png_data_uri(_small(pixels)), name, _WIDTH), *([caption] if caption else []))
+def _picture(image: Images, alt: str) -> Picture:
+    return Picture(png_data_uri(_reduced(image)), alt, _WIDTH)
 
 
-def _strip(images: np.ndarray, alt: str) -> Html:
-    """Images beside each other, as one picture. The gaps are grey, so that they part images in a dark page too."""
-    small = [_small(pixels) for pixels in images]
-    height, width, channels = small[0].shape
-    strip = np.full((height, len(small) * (width + _GAP) - _GAP, channels), 128, np.uint8)
-    for index, pixels in enumerate(small):
-        strip[:, index * (width + _GAP) : index * (width + _GAP) + width] = pixels
-    shown = max(1, round(strip.shape[1] * 36 / height))
-    return image(png_data_uri(strip), alt, shown)
+def _strip(images: Images, alt: str) -> Picture:
+    """Images side by side in one picture. The gaps are gray, to be visible in a dark page too."""
+    reduced = [_reduced(image) for image in images]
+    height, width, channels = reduced[0].shape
+    strip = np.full((height, len(reduced) * (width + _GAP) - _GAP, channels), 128, np.uint8)
+    for index, image in enumerate(reduced):
+        strip[:, index * (width + _GAP) : index * (width + _GAP) + width] = image
+    return Picture(png_data_uri(strip), alt, max(1, round(strip.shape[1] * _STRIP_HEIGHT / height)))
 
 
-def _small(pixels: np.ndarray) -> np.ndarray:
-    """No finer than a page shows, or a row of large photographs would fill the notebook."""
-    step = -(-max(pixels.shape[:2]) // _MOST_PIXELS)
-    return pixels[::step, ::step]
+def _reduced(image: Images) -> Images:
+    step = -(-max(image.shape[:2]) // MAX_SIDE)
+    return image[::step, ::step]
 
 
-def _more(count: int) -> list[Html]:
-    return [element("p", f"and {count - _MOST_IMAGES:,} more")] if count > _MOST_IMAGES else []
-
-
-def _check(images: np.ndarray) -> None:
+def _check(images: Images) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise DataError(
             f"show_images: expected uint8 (N, H, W, C), N at least 1 and C 1 or 3; received {images.dtype} "

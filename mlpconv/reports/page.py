@@ -41,6 +41,7 @@ def environment(directory: Path) -> "Environment":
         "duration": format_duration,
         "bytes": format_bytes,
         "integer": lambda value: f"{value:,}",
+        "percent": lambda value: f"{value:.1%}",
         "three": lambda value: "–" if value is None else f"{value:.3f}",
     }
     templates.globals |= {"chart": chart_html, "key": _key, "line_css": Markup(line_css(STYLES))}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory
+from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory, value_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.drawing.charts import Event, run_chart
@@ -257,12 +257,12 @@ def _image_shape(config: Job) -> str:
 
 def _memory(config: Job, network: Network) -> dict[str, Memory]:
     """The calculated memory of training, at the largest image size of the recipe, and of prediction."""
-    recipe, value_bytes = config.recipe, 2 if config.precision == "bfloat16" else 4
+    recipe, size = config.recipe, value_bytes(config.precision)
     side = max([config.preprocess.size, *(size for _, size in recipe.image_sizes)])
     shape = (network.input_channels, side, side)
-    optimizer = recipe.optimizer.kind
-    training = training_memory(network, shape, batch=recipe.batch_size, optimizer=optimizer, value_bytes=value_bytes)
-    return {"training": training, "prediction": prediction_memory(network, value_bytes=value_bytes)}
+    optimizer = recipe.optimizer.variant
+    training = training_memory(network, shape, batch=recipe.batch_size, optimizer=optimizer, value_bytes=size)
+    return {"training": training, "prediction": prediction_memory(network, value_bytes=size)}
 
 
 def _format_date(text: str | None) -> str:

@@ -28,8 +28,10 @@ from typing import Any, Self
 
 import msgspec
 
-from mlpconv.backends import allocator, hardware
+from mlpconv import hardware
+from mlpconv.backends import allocator
 from mlpconv.backends.base import Floats
+from mlpconv.backends.registry import framework_packages
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.files import sync_directory, write_atomic
@@ -198,8 +200,8 @@ class Run:
         old, new = self.environment, environment()
         pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
         versions = old.get("versions", {})
-        engines = ("numpy", "torch", "tensorflow", "keras", "jax", "mxnet")
-        pairs += [(name, versions.get(name), new["versions"].get(name)) for name in engines]
+        packages = dict.fromkeys(map(_package_name, ("numpy", *framework_packages())))
+        pairs += [(name, versions.get(name), new["versions"].get(name)) for name in packages]
         return [f"{name}: {before}, now {now}" for name, before, now in pairs if old and before != now]
 
     @property
@@ -324,6 +326,11 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 
+def _package_name(package: str) -> str:
+    """The name in environment.json: TensorFlow is published under two names."""
+    return package.removesuffix("-cpu")
+
+
 def environment(device_name: str | None = None) -> dict[str, Any]:
     """The environment of this process: versions, hardware, command, date.
 
@@ -331,10 +338,9 @@ def environment(device_name: str | None = None) -> dict[str, Any]:
         device_name: A description of the device.
     """
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
-    # TensorFlow is published under two names.
-    for package in ("numpy", "torch", "tensorflow-cpu", "tensorflow", "keras", "jax", "mxnet"):
+    for package in ("numpy", *framework_packages()):
         try:
-            versions[package.removesuffix("-cpu")] = version(package)
+            versions[_package_name(package)] = version(package)
         except PackageNotFoundError:
             continue
     return {

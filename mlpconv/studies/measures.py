@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpconv.arch.cost import count, training_memory
-from mlpconv.arch.network import Block, Network
+from mlpconv.arch.cost import count, training_memory, value_bytes
+from mlpconv.arch.network import Network
+from mlpconv.backends import weights as canonical
 from mlpconv.backends.reference import activations, preprocess
 from mlpconv.data import Splits
 from mlpconv.files import write_atomic
@@ -74,9 +75,9 @@ def last_block(run: Run, data: Splits, most: int = 256) -> dict[str, Any]:
     """What is lost on the way through the last block, over test images: for each ReLU the share of dead units and the
     effective rank (Roy, Vetterli 2007: the exponential of the entropy of the singular values) of units × positions."""
     network, weights = run.config.make_network(), run.weights()
-    name, block = next(
-        (name, layer) for name, layer in reversed(list(network.layers.items())) if isinstance(layer, Block)
-    )
+    last = canonical.last_block(network)
+    assert last is not None
+    name, block = last
     names = [f"{name}.{part}" for part in block.layers if part.startswith("relu")]
     images = data.test.images[:most]
     found: dict[str, list[np.ndarray]] = {each: [] for each in names}
@@ -111,7 +112,11 @@ def costs(network: Network, config: Job) -> dict[str, Any]:
     """What an arm costs by the ledger: parameters, FLOPs of the forward pass of one image, bytes of tensors in
     training."""
     ledger = count(network)
-    value_bytes = 2 if config.precision == "bfloat16" else 4
     recipe = config.recipe
-    memory = training_memory(network, batch=recipe.batch_size, optimizer=recipe.optimizer.kind, value_bytes=value_bytes)
+    memory = training_memory(
+        network,
+        batch=recipe.batch_size,
+        optimizer=recipe.optimizer.variant,
+        value_bytes=value_bytes(config.precision),
+    )
     return {"parameters": ledger.parameters, "flops": ledger.flops, "training_memory_bytes": memory.total}

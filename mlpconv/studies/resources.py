@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpconv.arch.cost import count, prediction_memory, training_memory
+from mlpconv.arch.cost import count, prediction_memory, training_memory, value_bytes
 from mlpconv.arch.network import Network
 from mlpconv.errors import TrainingFailed
 from mlpconv.files import write_atomic
@@ -52,12 +52,12 @@ def study(
         side = _side(network, recipe)
         shape = (network.input_channels, side, side)
         precision = rows[0]["precision"] if rows else "float32"
-        kind = {"batch": recipe.batch_size, "value_bytes": 2 if precision == "bfloat16" else 4}
+        kind = {"batch": recipe.batch_size, "value_bytes": value_bytes(precision)}
         ledger = count(network, shape)
         predicted = {
             "parameters": ledger.parameters,
             "flops": ledger.flops,
-            "training_bytes": training_memory(network, shape, optimizer=recipe.optimizer.kind, **kind).total,
+            "training_bytes": training_memory(network, shape, optimizer=recipe.optimizer.variant, **kind).total,
             "prediction_bytes": prediction_memory(network, shape, **kind).total,
         }
         keys = ("parameters", "flops", *(f"{phase}_{what}" for phase in PHASES for what in ("bytes", "seconds")))

@@ -1,6 +1,7 @@
-"""What a run will take: its time from a few real steps on a model that is thrown away, and whether it has room.
+"""Forecasts: how long a run will take, and whether it fits the memory.
 
-Steps that would take too long are timed on smaller batches, so a forecast takes a few seconds whatever the network.
+The time comes from a few real steps on a model that is discarded. Steps that would take too long are timed on smaller
+batches, so a forecast takes a few seconds for every network.
 """
 
 import time
@@ -17,38 +18,44 @@ from mlpconv.training.schedules import image_size
 from mlpconv.training.training_data import BEGINNING, Position, TrainingData
 
 STEPS_SECONDS, EVALUATION_SECONDS = 3.0, 1.0
-"""About how long a forecast times steps, and evaluation."""
-FEW = 8
-"""Images of the first, small step; it and one of twice as many say how large a step can be afforded."""
+"""About how many seconds a forecast times steps, and evaluation."""
+SMALL_BATCH = 8
+"""Images of the first timed step; it and a step of twice as many determine how large a step fits the time."""
 CPU_ALLOWANCE, DEVICE_ALLOWANCE = 1.75, 1.2
-"""Memory taken for each byte of tensors, as measured (docs/costs.md): what lies idle between them in the C library's
-heap, or in the pool of an accelerator's allocator."""
+"""Memory used for each byte of tensors, as measured (docs/costs.md): the rest is unused memory between them in the C
+library's heap, or in the pool of an accelerator's allocator."""
 SCRATCH_BYTES = 128 * 2**20
-"""For what is no tensor: threads, compiled kernels and their work space."""
+"""Memory for everything but tensors: threads, compiled kernels and their work space."""
 
 
 class Fit(NamedTuple):
-    """Whether a run has room. tensor_bytes: alive at the peak, as predicted. needed_bytes: resident for them.
-    available_bytes: what the device has left, None where that is not known. largest_batch: the most images a step that
-    fit, at most the whole training set; 0 where not even one does, None where it is not known."""
+    """Whether a run fits the memory."""
 
     tensor_bytes: int
+    """The bytes of tensors at the peak, as predicted."""
     needed_bytes: int
+    """The bytes of memory needed for them."""
     available_bytes: int | None
+    """The free bytes of the device; None if unknown."""
     largest_batch: int | None
+    """The most images a step that fit, at most the whole training set; 0 if not even one fits, None if unknown."""
 
     @property
     def fits(self) -> bool:
+        """Whether the needed memory is available, or the available memory is unknown."""
         return self.available_bytes is None or self.needed_bytes <= self.available_bytes
 
 
 class Forecast(NamedTuple):
-    """seconds: of the whole run, or of what is left of it; evaluations, checkpoints and the report included.
-    images_per_second: of training, at the last epoch's image size. The others are Fit's; None in a run of an earlier
-    version."""
+    """How long a run will take, and the memory that it needs.
+
+    The fields from ``tensor_bytes`` on are those of ``Fit``; None in a run of an earlier version.
+    """
 
     seconds: float
+    """Seconds of the whole run, or of the rest of it, including evaluations, checkpoints and the report."""
     images_per_second: float
+    """The speed of training at the last epoch's image size."""
     tensor_bytes: int | None = None
     available_bytes: int | None = None
     largest_batch: int | None = None
@@ -57,16 +64,21 @@ class Forecast(NamedTuple):
 def fit(
     tensor_bytes: Callable[[int], int],
     batch: int,
-    most: int,
+    images: int,
     available: int | None,
     *,
     allowance: float = CPU_ALLOWANCE,
     apart: int = 0,
 ) -> Fit:
-    """Whether steps of ``batch`` images fit, and how many would.
+    """Predict whether steps of a batch fit the memory, and the largest batch that does.
 
-    tensor_bytes: the peak for a batch, never less for a larger one. most: images there are. allowance: bytes taken for
-    each byte of tensors. apart: bytes of the data set, where it takes room on the device too.
+    Args:
+        tensor_bytes: Returns the bytes of tensors at the peak for a batch; never fewer for a larger one.
+        batch: The images of a step.
+        images: The number of training images.
+        available: The free bytes of the device; None if unknown.
+        allowance: The bytes of memory used for each byte of tensors.
+        apart: The bytes of the data set, if it is in the memory of the device too.
     """
 
     def needed(size: int) -> int:
@@ -74,7 +86,7 @@ def fit(
 
     largest = None
     if available is not None:
-        low, high = 0, most  # low fits, or is 0
+        low, high = 0, images  # low fits, or is 0
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if needed(middle) <= available else (low, middle - 1)
@@ -83,7 +95,7 @@ def fit(
 
 
 def smaller(batch: int | None) -> str:
-    """What to do where a step needs too much memory."""
+    """Advice for a step that needs too much memory. batch: the largest that fits, None if unknown."""
     if not batch:
         return "not even one image a step fits: take a smaller network or --image-size"
     return f"the largest batch that fits is about {batch}: --batch-size {batch}"
@@ -139,15 +151,15 @@ def forecast(
 
 
 def _seconds_of(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def _seconds_per_image(
     model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, seconds: float
 ) -> float:
-    """Of steps of ``batch`` images, found in about ``seconds``."""
+    """The seconds per image in steps of ``batch`` images, measured in about ``seconds``."""
 
     def step(images: int) -> float:
         smaller = msgspec.structs.replace(recipe, batch_size=images)
@@ -159,39 +171,41 @@ def _seconds_per_image(
         return _seconds_of(work)
 
     def timed(images: int) -> float:
-        # The first of a size fills caches, and touches memory for the first time.
+        # The first step of a size fills caches and uses memory for the first time.
         first = step(images)
         return first if first > seconds / 6 else min(step(images), step(images))
 
-    def line(few: int, small: float, many: int, large: float) -> tuple[float, float]:
-        """What a step costs by itself, such as its update, and what by the image."""
-        each = min(max((large - small) / (many - few), 0.0), large / many) if many > few else large / many
-        return large - each * many, each
+    def line(few: int, few_seconds: float, many: int, many_seconds: float) -> tuple[float, float]:
+        """The seconds of a step that do not depend on its images, such as those of its update, and those per image."""
+        per_image = many_seconds / many
+        if many > few:
+            per_image = min(max((many_seconds - few_seconds) / (many - few), 0.0), per_image)
+        return many_seconds - per_image * many, per_image
 
-    few, twice = min(batch, FEW), min(batch, 2 * FEW)
-    small = timed(few)
-    large = timed(twice) if twice > few else small
-    fixed, each = line(few, small, twice, large)
-    affordable = (seconds / 4 - fixed) / each if each else batch
-    taken = int(max(twice, min(batch, affordable)))
-    if taken > twice:
-        spent, times = step(taken), []
+    small, twice = min(batch, SMALL_BATCH), min(batch, 2 * SMALL_BATCH)
+    small_seconds = timed(small)
+    twice_seconds = timed(twice) if twice > small else small_seconds
+    fixed, per_image = line(small, small_seconds, twice, twice_seconds)
+    affordable = (seconds / 4 - fixed) / per_image if per_image else batch
+    large = int(max(twice, min(batch, affordable)))
+    if large > twice:
+        spent, times = step(large), []
         while spent < seconds and len(times) < 20 and (len(times) < 3 or spent < seconds / 2):
-            times.append(step(taken))
+            times.append(step(large))
             spent += times[-1]
         mean = sum(times) / len(times) if times else spent
-        fixed, each = line(twice, large, taken, mean)
-    return fixed / batch + each
+        fixed, per_image = line(twice, twice_seconds, large, mean)
+    return fixed / batch + per_image
 
 
 def _seconds_per_evaluated(model: Model, images: Images) -> float:
     def seconds(count: int) -> float:
         return _seconds_of(lambda: model.logits(images[:count]))
 
-    few = min(len(images), 4 * FEW)
-    seconds(few)
-    small = min(seconds(few), seconds(few))
-    taken = max(few, min(len(images), 32 * FEW, int(few * EVALUATION_SECONDS / (2 * small))))
-    if taken > few:
-        seconds(taken)
-    return seconds(taken) / taken
+    small = min(len(images), 4 * SMALL_BATCH)
+    seconds(small)
+    small_seconds = min(seconds(small), seconds(small))
+    large = max(small, min(len(images), 32 * SMALL_BATCH, int(small * EVALUATION_SECONDS / (2 * small_seconds))))
+    if large > small:
+        seconds(large)
+    return seconds(large) / large

@@ -1,141 +1,198 @@
-"""The guard: what it looks at, what it calls trouble, and what it decides. Nothing here touches a model.
+"""What the guard checks, which problems it recognizes, and how it decides to repair them. Nothing here touches a model.
 
-It looks at fixed steps, five times an epoch, so that what it does is a function of the run alone, and a resumed run
-does the same. All that it remembers is a ``GuardState``, which travels in the checkpoint.
+The guard checks at fixed steps, five times an epoch, so its actions are a function of the run alone, and a resumed run
+acts in the same way. All that it remembers is a ``GuardState``, which is stored in the checkpoint.
+
+To add a problem type, add its name to ``ProblemType``, at the position of its precedence, and a case to each ``match``
+over it. The type checker lists the cases that are missing; all of them are in this file.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never, get_args
 
 import msgspec
 import numpy as np
 
 from mlpconv.backends.base import Floats, Labels, Metrics
-from mlpconv.training.recipe import Recipe
+from mlpconv.training.recipe import Recipe, TroublePolicy
 
-OPEN = 0.001
-"""A class is dead where its map is above 0 at no larger share of positions."""
-SHARE = 60
-"""Classes are looked at after that many times as many training images as are looked at: a look costs one forward pass,
-a third of a training step, so 1 / (3 · 60) of the time."""
-FEW = 64
-"""Training images from which a mean loss is worth looking at."""
-LEFT_OUT = 3
-"""Updates left out between two looks from which the weights, and not a batch, are to blame."""
-EARLY = 50
-"""Steps before which no class is called dead: first steps shut some that the layers before them open again."""
-PATIENCE = 200
-"""Steps that a network may take to learn anything at all."""
-LATE = 0.05
-"""The share of a run's steps that a class needs to be learned anew."""
-REPAIRS = 8
-"""Repairs after which a run is given up."""
+DEAD_CLASS_OPEN_SHARE = 0.001
+"""A class is dead if its map is above 0 at no larger share of positions."""
+IMAGES_PER_CHECKED_IMAGE = 60
+"""Class maps are checked after this many training images for each image of the sample: a check is one forward pass, a
+third of a training step, so it takes 1 / (3 · 60) of the time."""
+MIN_IMAGES_PER_CHECK = 64
+"""Training images that a mean loss needs before it is checked."""
+NOT_FINITE_UPDATES = 3
+"""Skipped updates between two checks from which the weights, and not a batch, are the cause."""
+MIN_STEPS_TO_DIE = 50
+"""Steps before which no class is called dead: the first steps close some maps that the layers before them reopen."""
+STEPS_TO_LEARN = 200
+"""Steps after which a network must have learned something, at the end of an epoch; three times as many within one."""
+MIN_REMAINING_TO_REOPEN = 0.05
+"""The share of a run's steps that a reopened class needs to be learned."""
+MAX_REPAIRS = 8
+"""Repairs after which the guard gives a run up."""
+HOPELESS_UPDATES = 20
+"""Updates skipped in an epoch after which a run ends if it is not to be repaired."""
+CHANCE_LEVEL = 0.98
+"""A loss above this multiple of the loss of guessing is no better than guessing."""
+LEARNED_LEVEL = 0.9
+"""A network has learned something once its loss is below this multiple of the loss of guessing."""
 
-Kind = Literal["update-left-out", "not-finite", "loss-spike", "nothing-learned", "dead-class"]
+ProblemType = Literal["not-finite", "loss-spike", "dead-class", "nothing-learned", "update-left-out"]
+"""The problems that the guard recognizes; the names are stored in histories and checkpoints."""
+PRECEDENCE: tuple[ProblemType, ...] = get_args(ProblemType)
+"""The order in which the guard looks for problems; it acts on the first one that it finds."""
 Action = Literal["went on", "rolled back", "reopened", "started again", "ignored"]
+"""What the guard does about a problem; the names are stored in histories and checkpoints."""
 
 
-class Trouble(NamedTuple):
-    """What is wrong, in words, and the classes that it is about."""
+class Problem(NamedTuple):
+    """A problem that the guard found."""
 
-    kind: Kind
-    what: str
+    type: ProblemType
+    text: str
+    """A description for people."""
     classes: tuple[int, ...] = ()
+    """The classes concerned, if any."""
 
 
 class Check(NamedTuple):
-    """loss: the mean training loss since the last look, None where nothing was trained. sound: nothing is wrong, the
-    classes of a network in which they can die included."""
+    """The result of a check."""
 
-    trouble: Trouble | None
+    problem: Problem | None
     loss: float | None
+    """The mean training loss since the last check; None if nothing was trained."""
     sound: bool
+    """Whether nothing is wrong. If classes of the network can die, they were checked too."""
 
 
 class Decision(NamedTuple):
-    """What to do. rate: the factor on the learning rate from here on, against now."""
+    """What to do about a problem."""
 
     action: Action
     rate: float = 1.0
+    """The factor by which the learning rate changes from here on."""
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """What was seen so far. loss, examples, skipped: the epoch's sums at the last look, which was
-    after ``step`` of its steps. best: the lowest mean
-    loss between two looks, at this image size. steps: done since the start, or the last new start. unchecked: training
-    images since the classes were looked at. dead: the classes that were dead then."""
+    """What the guard has seen so far."""
 
     loss: float = 0.0
+    """The epoch's summed loss at the last check."""
     examples: int = 0
+    """The epoch's training images at the last check."""
     skipped: int = 0
+    """The epoch's skipped updates at the last check."""
     best: float | None = None
+    """The lowest mean loss between two checks, at this image size."""
     learned: bool = False
+    """Whether the network has learned something."""
     image_size: int = 0
+    """The side in pixels of the training images at the last check."""
     step: int = 0
+    """The steps of the epoch that were done at the last check."""
     steps: int = 0
+    """The steps since training started, or last started again."""
     unchecked: int = 0
+    """The training images since the class maps were last checked."""
     dead: list[int] | None = None
+    """The classes that were dead at that check; None if there was none."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A trouble and what was done about it. epoch (from 1) and step: where it was seen. place: the same in epochs.
-    back_to: the place that training went on from. rate: the factor on the recipe's learning rate from there on. loss:
-    the mean training loss since the look before, None where no update was made."""
+    """A problem and what was done about it, as histories and checkpoints store it."""
 
     epoch: int
+    """The epoch in which the problem was found, from 1."""
     step: int
+    """The steps of that epoch that were done."""
     place: float
-    trouble: Kind
+    """The same position in epochs."""
+    trouble: ProblemType
+    """The type of the problem."""
     what: str
+    """The problem for people."""
     classes: tuple[int, ...] = ()
+    """The classes concerned, if any."""
     action: Action
+    """What was done."""
     done: str
+    """The same for people."""
     back_to: float
+    """The position in epochs from which training continued."""
     rate: float
+    """The factor on the recipe's learning rate from there on."""
     loss: float | None = None
+    """The mean training loss since the check before; None if no update was made."""
 
 
 class GuardState(msgspec.Struct, kw_only=True):
-    """All that the guard remembers. rate: the factor on the learning rate. restarts: how often training began again
-    from new weights. good: (epoch, step) of the state that is kept to go back to, and good_tally what was seen then.
-    """
+    """All that the guard remembers."""
 
     rate: float = 1.0
+    """The factor on the recipe's learning rate."""
     restarts: int = 0
+    """How often training started again from new weights."""
     tally: Tally = msgspec.field(default_factory=Tally)
     good: tuple[int, int] | None = None
+    """(epoch, step) of the state that is kept to roll back to."""
     good_tally: Tally = msgspec.field(default_factory=Tally)
+    """The tally at that state."""
     events: list[Event] = []
 
     @property
     def repairs(self) -> int:
-        """How often more was done than to go on."""
-        return sum(event.action not in ("went on", "ignored") for event in self.events)
+        """How often the guard changed the run."""
+        return sum(is_repair(event.action) for event in self.events)
+
+
+class Interval(NamedTuple):
+    """The steps since the last check."""
+
+    loss: float | None
+    """The mean training loss; None if no update was made."""
+    examples: int
+    """Training images."""
+    steps: int
+    skipped: int
+    """Skipped updates."""
+    ended: bool
+    """Whether the epoch ended."""
+    last: bool
+    """Whether the last epoch ended."""
+    class_maps: Callable[[], Floats]
+    """Returns the class maps of the sample, float32 (N, classes, h, w)."""
 
 
 class Guard:
-    """Looks for trouble in a training run of ``recipe``.
-
-    labels: of the training images. maps: whether the network has class maps with a ReLU behind them, in which a class
-    can die. sample: how many images the class maps are looked at of.
-    """
+    """Looks for problems in a training run, and decides what to do about them."""
 
     state: GuardState
 
     def __init__(self, recipe: Recipe, labels: Labels, classes: int, *, maps: bool = False, sample: int = 0) -> None:
+        """
+        Args:
+            recipe: The recipe of the run.
+            labels: The labels of the training images, int64 (N,).
+            classes: The number of classes.
+            maps: Whether the network has class maps that end in a ReLU, so that a class can die.
+            sample: The number of images on which class maps are checked.
+        """
         counts = np.bincount(labels, minlength=classes)
         shares = counts[counts > 0] / len(labels)
         self.present = np.flatnonzero(counts)
-        # What a network that answers the same to every image can reach: the logarithm of the classes where they are
-        # equally frequent.
+        # The loss of guessing, the best that a constant answer can reach: the entropy of the labels.
         self.chance = float(-(shares * np.log(shares)).sum())
-        self.classes, self.policy = classes, recipe.on_trouble
-        # A new start has what the recipe's own may lack.
+        self.classes = classes
+        self.policy: TroublePolicy = recipe.on_trouble
+        # Whether a new start can have every class open, which the recipe's own start does not ensure.
         self.opens = maps and not recipe.initializer.open_last
         self.maps, self.sample = maps, sample
         self.state = GuardState()
 
-    def look(
+    def check(
         self,
         metrics: Metrics,
         image_size: int,
@@ -145,122 +202,248 @@ class Guard:
         class_maps: Callable[[], Floats],
         last: bool = False,
     ) -> Check:
-        """What is wrong, if anything.
+        """Look for problems in the steps since the last check.
 
-        metrics: the epoch's sums after ``step`` of its steps. ended, last: at the end of an epoch, of the last one.
-        class_maps: makes float32 (N, classes, h, w) of the sample; called only when it is time for it.
+        Args:
+            metrics: The epoch's sums after ``step`` of its steps.
+            image_size: The side in pixels of the last step's images.
+            step: The steps of the epoch that are done.
+            ended: Whether the epoch ended.
+            class_maps: Returns the class maps of the sample, float32 (N, classes, h, w). It is called only if the
+                classes are due to be checked.
+            last: Whether the last epoch ended.
         """
-        seen = self.state.tally
-        examples, skipped = metrics.examples - seen.examples, metrics.skipped - seen.skipped
-        if not ended and not skipped and examples < FEW:
+        tally = self.state.tally
+        examples, skipped = metrics.examples - tally.examples, metrics.skipped - tally.skipped
+        if not ended and not skipped and examples < MIN_IMAGES_PER_CHECK:
             return Check(None, None, False)
-        loss = (metrics.loss - seen.loss) / examples if examples else None
-        steps = step - seen.step
-        seen.loss, seen.examples, seen.skipped = metrics.loss, metrics.examples, metrics.skipped
-        seen.step, seen.steps = step, seen.steps + steps
-        seen.unchecked += examples
-        if seen.image_size != image_size:
-            # Another size is another task: its loss begins higher.
-            seen.image_size, seen.best = image_size, None
-        trouble = self._in_steps(skipped, steps, loss) or (
-            self._in_loss(loss, ended) if loss is not None and examples >= FEW else None
-        )
-        if self.maps and (trouble is None or trouble.kind == "nothing-learned"):
-            trouble = self._in_classes(ended, last, class_maps) or trouble
-        if loss is not None and trouble is None and examples >= FEW:
-            seen.best = loss if seen.best is None else min(seen.best, loss)
-            seen.learned = seen.learned or loss < 0.9 * self.chance
-        if trouble is None and skipped:
-            words = f"in {skipped} step{'s' * (skipped > 1)} the loss or a gradient was not finite"
-            trouble = Trouble("update-left-out", words)
-        return Check(trouble, loss, trouble is None and not (self.maps and seen.unchecked and seen.steps >= EARLY))
+        loss = (metrics.loss - tally.loss) / examples if examples else None
+        steps = step - tally.step
+        tally.loss, tally.examples, tally.skipped = metrics.loss, metrics.examples, metrics.skipped
+        tally.step, tally.steps = step, tally.steps + steps
+        tally.unchecked += examples
+        if tally.image_size != image_size:
+            # Another size is another task: its loss starts higher.
+            tally.image_size, tally.best = image_size, None
+        interval = Interval(loss, examples, steps, skipped, ended, last, class_maps)
+        found = (self._find(problem_type, interval) for problem_type in PRECEDENCE)
+        problem = next((problem for problem in found if problem is not None), None)
+        if loss is not None and examples >= MIN_IMAGES_PER_CHECK and (problem is None or is_minor(problem.type)):
+            tally.best = loss if tally.best is None else min(tally.best, loss)
+            tally.learned = tally.learned or loss < LEARNED_LEVEL * self.chance
+        classes_unknown = self.maps and tally.unchecked and tally.steps >= MIN_STEPS_TO_DIE
+        return Check(problem, loss, problem is None and not classes_unknown)
 
-    def _in_steps(self, skipped: int, steps: int, loss: float | None) -> Trouble | None:
-        if skipped < LEFT_OUT and loss is not None:
-            return None
-        if not skipped:  # an epoch of which nothing was left to do
-            return None
-        return Trouble("not-finite", f"the loss or a gradient was not finite in {skipped} of {steps} steps")
+    def _find(self, problem_type: ProblemType, interval: Interval) -> Problem | None:
+        match problem_type:
+            case "not-finite":
+                return self._find_not_finite(interval)
+            case "loss-spike":
+                return self._find_loss_spike(interval)
+            case "dead-class":
+                return self._find_dead_class(interval)
+            case "nothing-learned":
+                return self._find_nothing_learned(interval)
+            case "update-left-out":
+                return self._find_update_left_out(interval)
+            case _:
+                assert_never(problem_type)
 
-    def _in_loss(self, loss: float, ended: bool) -> Trouble | None:
-        seen, chance = self.state.tally, self.chance
-        if not chance:  # all images are of one class
+    def _find_not_finite(self, interval: Interval) -> Problem | None:
+        skipped = interval.skipped
+        if skipped < NOT_FINITE_UPDATES and interval.loss is not None:
             return None
-        if seen.best is not None:  # the first look has nothing to be compared with, and a start may be rough
-            if loss > seen.best + chance / 2:
-                return Trouble("loss-spike", f"the training loss rose from {seen.best:.3f} to {loss:.3f}")
-            if loss > 0.98 * chance and seen.best < 0.8 * chance:
-                return Trouble("loss-spike", f"the training loss fell back from {seen.best:.3f} to chance, {loss:.3f}")
-            if loss > 10 * chance:
-                return Trouble("loss-spike", f"the training loss is {loss:.3g}, chance is {chance:.3f}")
-        late = seen.steps >= 3 * PATIENCE or (ended and seen.steps >= PATIENCE)
-        if late and not seen.learned and loss > 0.98 * chance:
-            return Trouble(
-                "nothing-learned", f"after {seen.steps} steps the training loss is {loss:.3f}, chance is {chance:.3f}"
-            )
+        if not skipped:  # the epoch had no steps left
+            return None
+        return Problem("not-finite", f"the loss or a gradient was not finite in {skipped} of {interval.steps} steps")
+
+    def _find_loss_spike(self, interval: Interval) -> Problem | None:
+        loss, best, chance = self._checked_loss(interval), self.state.tally.best, self.chance
+        if loss is None or best is None:  # the first check has nothing to compare with, and a start may be rough
+            return None
+        if loss > best + chance / 2:
+            return Problem("loss-spike", f"the training loss rose from {best:.3f} to {loss:.3f}")
+        if loss > CHANCE_LEVEL * chance and best < 0.8 * chance:
+            return Problem("loss-spike", f"the training loss fell back from {best:.3f} to chance, {loss:.3f}")
+        if loss > 10 * chance:
+            return Problem("loss-spike", f"the training loss is {loss:.3g}, chance is {chance:.3f}")
         return None
 
-    def _in_classes(self, ended: bool, last: bool, class_maps: Callable[[], Floats]) -> Trouble | None:
-        seen = self.state.tally
-        early = seen.steps < EARLY and not last
-        if early or (not ended and seen.unchecked < SHARE * self.sample):
+    def _find_dead_class(self, interval: Interval) -> Problem | None:
+        tally = self.state.tally
+        if not self.maps or (tally.steps < MIN_STEPS_TO_DIE and not interval.last):
             return None
-        seen.unchecked = 0
-        dead = [k for k in dead_classes(class_maps()) if k in self.present]
-        before, seen.dead = seen.dead, dead
+        if not interval.ended and tally.unchecked < IMAGES_PER_CHECKED_IMAGE * self.sample:
+            return None
+        tally.unchecked = 0
+        dead = [k for k in dead_classes(interval.class_maps()) if k in self.present]
+        before, tally.dead = tally.dead, dead
         if not dead or (self.policy == "ignore" and dead == before):
             return None
-        what = "one class is" if len(dead) == 1 else f"{len(dead)} classes are"
-        return Trouble("dead-class", f"{what} dead: no position of the map is open", tuple(dead))
+        subject = "one class is" if len(dead) == 1 else f"{len(dead)} classes are"
+        return Problem("dead-class", f"{subject} dead: no position of the map is open", tuple(dead))
 
-    def decide(self, trouble: Trouble, remaining: float) -> Decision | None:
-        """What to do about a trouble; None where the run is to be given up. remaining: the share of the run's steps
-        that is still to come."""
-        state = self.state
-        if self.policy == "ignore":
-            return Decision("ignored")
-        # A run that is over after its first steps is too short to be judged.
-        short = trouble.kind == "dead-class" and remaining <= 0 and state.tally.steps < EARLY
-        if short or trouble.kind == "update-left-out":
-            return Decision("went on")
-        if self.policy == "stop" or state.repairs >= REPAIRS:
+    def _find_nothing_learned(self, interval: Interval) -> Problem | None:
+        loss, tally, chance = self._checked_loss(interval), self.state.tally, self.chance
+        late = tally.steps >= 3 * STEPS_TO_LEARN or (interval.ended and tally.steps >= STEPS_TO_LEARN)
+        if loss is None or not late or tally.learned or loss <= CHANCE_LEVEL * chance:
             return None
+        return Problem(
+            "nothing-learned", f"after {tally.steps} steps the training loss is {loss:.3f}, chance is {chance:.3f}"
+        )
+
+    def _find_update_left_out(self, interval: Interval) -> Problem | None:
+        skipped = interval.skipped
+        if not skipped:
+            return None
+        return Problem(
+            "update-left-out", f"in {skipped} step{'s' * (skipped > 1)} the loss or a gradient was not finite"
+        )
+
+    def _checked_loss(self, interval: Interval) -> float | None:
+        """The loss, if it is of enough images and there is more than one class."""
+        return interval.loss if interval.examples >= MIN_IMAGES_PER_CHECK and self.chance else None
+
+    def decide(self, problem: Problem, remaining: float) -> Decision | None:
+        """Decide what to do about a problem.
+
+        Args:
+            problem: The problem.
+            remaining: The share of the run's steps that is still to come.
+
+        Returns:
+            The decision; None to give the run up.
+        """
+        match self.policy:
+            case "ignore":
+                return Decision("ignored")
+            case "stop":
+                max_repairs = 0
+            case "repair":
+                max_repairs = MAX_REPAIRS
+            case _:
+                assert_never(self.policy)
+        if is_minor(problem.type) or self._too_short(problem, remaining):
+            return Decision("went on")
+        if self.state.repairs >= max_repairs:
+            return None
+        return self._repair(problem, remaining)
+
+    def _too_short(self, problem: Problem, remaining: float) -> bool:
+        """Whether the run ends before its classes can be judged."""
+        return problem.type == "dead-class" and remaining <= 0 and self.state.tally.steps < MIN_STEPS_TO_DIE
+
+    def _repair(self, problem: Problem, remaining: float) -> Decision:
+        learned = self.state.tally.learned
+        match problem.type:
+            case "dead-class":
+                return self._repair_classes(problem, remaining)
+            case "not-finite":
+                return Decision("rolled back", 0.5) if learned else self._start_again(rate_is_the_cause=True)
+            case "loss-spike" | "nothing-learned":
+                return Decision("rolled back", 0.5) if learned else self._start_again()
+            case "update-left-out":
+                return Decision("went on")
+            case _:
+                assert_never(problem.type)
+
+    def _repair_classes(self, problem: Problem, remaining: float) -> Decision:
+        state = self.state
         before = state.events[-1] if state.events else None
-        # Weights that have learned nothing are worth less than those with every class open.
-        better = self.opens and not state.restarts and not state.tally.learned
-        if trouble.kind == "dead-class":
-            again = before is not None and before.trouble == trouble.kind and before.action == "rolled back"
-            if len(trouble.classes) < len(self.present) - 1 and remaining >= LATE and not better:
-                known: set[int] = set()
-                for event in state.events:
-                    known = set() if event.action == "started again" else known
-                    known.update(event.classes if event.action == "reopened" else ())
-                return Decision("reopened", 0.5 if known & set(trouble.classes) else 1.0)
-            # Too late to learn them anew: back to where they were open, unless they were shut there too.
-            if not again and (state.tally.learned or remaining < LATE):
-                return Decision("rolled back", 0.5)
-        elif state.tally.learned:
+        enough_time = remaining >= MIN_REMAINING_TO_REOPEN
+        # Weights that have learned nothing are worth less than new ones with every class open.
+        new_start_is_better = self.opens and not state.restarts and not state.tally.learned
+        if len(problem.classes) < len(self.present) - 1 and enough_time and not new_start_is_better:
+            reopened: set[int] = set()
+            for event in state.events:
+                if event.action == "started again":
+                    reopened = set()
+                elif event.action == "reopened":
+                    reopened.update(event.classes)
+            return Decision("reopened", 0.5 if reopened & set(problem.classes) else 1.0)
+        # Too late to learn them again: roll back to where they were open, unless they died after that too.
+        died_again = before is not None and (before.trouble, before.action) == (problem.type, "rolled back")
+        if not died_again and (state.tally.learned or not enough_time):
             return Decision("rolled back", 0.5)
-        # Where new weights end alike, the rate is to blame.
-        rates = (1.0, 0.5, 0.1) if self.opens and trouble.kind != "not-finite" else (0.5, 0.1)
-        return Decision("started again", rates[min(state.restarts, len(rates) - 1)])
+        return self._start_again()
+
+    def _start_again(self, *, rate_is_the_cause: bool = False) -> Decision:
+        # If new weights with every class open end in the same way, the rate is the cause.
+        rates = (1.0, 0.5, 0.1) if self.opens and not rate_is_the_cause else (0.5, 0.1)
+        return Decision("started again", rates[min(self.state.restarts, len(rates) - 1)])
 
     def begin_epoch(self) -> None:
-        """The sums of the next epoch begin at nothing."""
-        seen = self.state.tally
-        seen.loss, seen.examples, seen.skipped, seen.step = 0.0, 0, 0, 0
+        """Call this when an epoch starts, as its sums start at 0."""
+        tally = self.state.tally
+        tally.loss, tally.examples, tally.skipped, tally.step = 0.0, 0, 0, 0
+
+
+def is_minor(problem_type: ProblemType) -> bool:
+    """Whether training continues without a repair, under every policy."""
+    match problem_type:
+        case "update-left-out":
+            return True
+        case "not-finite" | "loss-spike" | "dead-class" | "nothing-learned":
+            return False
+        case _:
+            assert_never(problem_type)
+
+
+def is_hopeless(problem_type: ProblemType, metrics: Metrics) -> bool:
+    """Whether a run with this problem must end if it is not to be repaired.
+
+    Args:
+        problem_type: The type of the problem.
+        metrics: The epoch's sums so far.
+    """
+    match problem_type:
+        case "not-finite":
+            return metrics.skipped >= HOPELESS_UPDATES or not metrics.examples
+        case "loss-spike" | "dead-class" | "nothing-learned" | "update-left-out":
+            return False
+        case _:
+            assert_never(problem_type)
+
+
+def reason_to_continue(problem_type: ProblemType) -> str:
+    """Why the guard continued without a repair, for people."""
+    match problem_type:
+        case "update-left-out":
+            return "the update was left out"
+        case "not-finite" | "loss-spike" | "dead-class" | "nothing-learned":
+            return "too few steps for a repair"
+        case _:
+            assert_never(problem_type)
+
+
+def is_repair(action: Action) -> bool:
+    """Whether an action changes the run."""
+    match action:
+        case "rolled back" | "reopened" | "started again":
+            return True
+        case "went on" | "ignored":
+            return False
+        case _:
+            assert_never(action)
 
 
 def dead_classes(class_maps: Floats) -> list[int]:
     """The classes whose map, before its last ReLU, is ≤ 0 at 99.9 % of positions or more. class_maps: (N, K, h, w)."""
-    return np.flatnonzero((class_maps > 0).mean((0, 2, 3)) <= OPEN).tolist()
+    return np.flatnonzero((class_maps > 0).mean((0, 2, 3)) <= DEAD_CLASS_OPEN_SHARE).tolist()
 
 
 def sample_size(images: int, classes: int) -> int:
-    """How many images to look at: ten of each class and at least 256, fewer where there are few in all."""
+    """How many images to check class maps on.
+
+    Ten of each class and at least 256, fewer if there are few in all.
+
+    Args:
+        images: The number of training images.
+        classes: The number of classes.
+    """
     return min(max(256, 10 * classes), max(images // 100, 4 * classes), images)
 
 
 def restart_seed(seed: int, restarts: int) -> int:
-    """The seed of everything after that many new starts."""
+    """The seed of the run after ``restarts`` new starts."""
     return (seed + restarts * 1_000_003) % 2**63

@@ -11,25 +11,35 @@ import numpy as np
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
+from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import NetworkError, TrainingFailed
-from mlpconv.training.guard import Decision, Event, Guard, GuardState, Tally, Trouble, restart_seed
+from mlpconv.training.guard import (
+    HOPELESS_UPDATES,
+    Decision,
+    Event,
+    Guard,
+    GuardState,
+    Problem,
+    Tally,
+    is_hopeless,
+    is_repair,
+    reason_to_continue,
+    restart_seed,
+)
 from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.reopen import arrays_of, can_reopen, reopen
-
-HOPELESS_UPDATES = 20
-"""Updates skipped in an epoch after which a run ends if it is not to be repaired."""
+from mlpconv.training.reopen import can_reopen, reopen
 
 
 class Repaired(NamedTuple):
-    """The guard met trouble and acted on it."""
+    """The guard found a problem and acted on it."""
 
     event: Event
     to: tuple[int, int]
     """(epoch, step), from 0, from which training continues."""
     moved: bool
-    """Whether that is another position than the one where the trouble was met."""
+    """Whether that is another position than the one where the problem was found."""
 
 
 class ClassMapSample(NamedTuple):
@@ -141,7 +151,7 @@ class GuardRunner:
         ended = step == steps
         if ended and self.guard.state.tally.step == steps:  # checked before the run was stopped in the evaluation
             return None
-        check = self.guard.look(
+        check = self.guard.check(
             metrics,
             image_size,
             step,
@@ -149,8 +159,8 @@ class GuardRunner:
             class_maps=self._class_maps,
             last=ended and epoch == self.recipe.epochs - 1,
         )
-        if check.trouble is not None:
-            return self._act(check.trouble, check.loss, epoch, step, steps, metrics)
+        if check.problem is not None:
+            return self._act(check.problem, check.loss, epoch, step, steps, metrics)
         # At the end of an epoch, the evaluation decides too whether the state is good.
         if check.sound and not ended:
             self._keep(epoch, step)
@@ -163,7 +173,7 @@ class GuardRunner:
             TrainingFailed: The run is given up.
         """
         what = "the loss of the evaluation is not finite, the weights have grown without bounds"
-        return self._act(Trouble("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
+        return self._act(Problem("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
 
     def end_epoch(self, epoch: int) -> None:
         """Call this after an epoch's evaluation; ``epoch`` epochs are now done."""
@@ -191,31 +201,30 @@ class GuardRunner:
         return self.model.class_maps(self.sample)
 
     def _act(
-        self, trouble: Trouble, loss: float | None, epoch: int, step: int, steps: int, metrics: Metrics
+        self, problem: Problem, loss: float | None, epoch: int, step: int, steps: int, metrics: Metrics
     ) -> Repaired | None:
         guard, state = self.guard, self.guard.state
-        what = trouble.what
-        if trouble.classes and len(trouble.classes) < guard.classes:
-            what += f" ({', '.join(self.class_names[k] for k in trouble.classes)})"
+        what = problem.text
+        if problem.classes and len(problem.classes) < guard.classes:
+            what += f" ({', '.join(self.class_names[k] for k in problem.classes)})"
         done = epoch * steps + step
-        decision = guard.decide(trouble, 1 - done / (self.recipe.epochs * steps))
-        hopeless = trouble.kind == "not-finite" and (metrics.skipped >= HOPELESS_UPDATES or not metrics.examples)
-        if decision is None or (decision.action == "ignored" and hopeless):
+        decision = guard.decide(problem, 1 - done / (self.recipe.epochs * steps))
+        if decision is None or (decision.action == "ignored" and is_hopeless(problem.type, metrics)):
             raise TrainingFailed(f"epoch {epoch + 1}, step {step}: {what}; {self._tried()}; next: {self._next()}")
-        known = any((event.trouble, event.classes) == (trouble.kind, trouble.classes) for event in state.events)
+        known = any((event.trouble, event.classes) == (problem.type, problem.classes) for event in state.events)
         if decision.action == "ignored" and known:
             return None
         if decision.action == "started again" and self.first_weights is None:
             decision = Decision("rolled back", decision.rate)
         state.rate *= decision.rate
-        to, done_text = self._execute(decision, trouble, (epoch, step), ended=step == steps)
+        to, done_text = self._execute(decision, problem, (epoch, step), ended=step == steps)
         event = Event(
             epoch=epoch + 1,
             step=step,
             place=round(done / steps, 4),
-            trouble=trouble.kind,
+            trouble=problem.type,
             what=what,
-            classes=trouble.classes,
+            classes=problem.classes,
             action=decision.action,
             done=done_text,
             back_to=round(to[0] + to[1] / steps, 4),
@@ -226,7 +235,7 @@ class GuardRunner:
         return Repaired(event, to, decision.action in ("rolled back", "started again"))
 
     def _execute(
-        self, decision: Decision, trouble: Trouble, position: tuple[int, int], *, ended: bool
+        self, decision: Decision, problem: Problem, position: tuple[int, int], *, ended: bool
     ) -> tuple[tuple[int, int], str]:
         """Execute a decision; the position from which training continues, and a description of what was done."""
         state = self.guard.state
@@ -237,13 +246,12 @@ class GuardRunner:
             case "went on":
                 if not self.guard.maps:
                     self._keep(*position)
-                left_out = trouble.kind == "update-left-out"
-                return position, "the update was left out" if left_out else "too few steps for a repair"
+                return position, reason_to_continue(problem.type)
             case "reopened":
                 assert self.network is not None
                 draw = np.random.Generator(np.random.Philox(key=[self.recipe.seed, 2**62 + len(state.events)]))
                 opened, done_text = reopen(
-                    self.model.training_state(), self.network, trouble.classes, self._outputs, draw
+                    self.model.training_state(), self.network, problem.classes, self._outputs, draw
                 )
                 self.model.load_training_state(opened)
                 state.tally.dead = []
@@ -279,7 +287,7 @@ class GuardRunner:
     def _tried(self) -> str:
         if self.recipe.on_trouble != "repair":
             return f"tried: nothing, since on_trouble is {self.recipe.on_trouble}"
-        tried = [event for event in self.guard.state.events if event.action not in ("went on", "ignored")]
+        tried = [event for event in self.guard.state.events if is_repair(event.action)]
         return "tried: " + ", then ".join(f"{event.action} at epoch {event.epoch} ({event.done})" for event in tried)
 
     def _next(self) -> str:
@@ -290,8 +298,8 @@ class GuardRunner:
 
 def _fresh(state: State, weights: Weights) -> State:
     """A training state before the first step."""
-    fresh = {key: np.zeros_like(value) for key, value in state.items() if key.startswith(("optimizer", "metrics"))}
-    for name, value in weights.items():
-        fresh |= {key: value for key in arrays_of(state, name) if key not in fresh}
-    assert fresh.keys() == state.keys()
-    return fresh
+    entries = {key: parse_key(key) for key in state}
+    return {
+        key: weights[entry.name] if entry.role == "weight" else np.zeros_like(state[key])
+        for key, entry in entries.items()
+    }

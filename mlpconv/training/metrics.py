@@ -1,4 +1,4 @@
-"""What an evaluation says: loss, accuracy, the confusion matrix, accuracy by class."""
+"""Evaluation: loss, accuracy, confusion matrix, accuracy by class."""
 
 from typing import NamedTuple
 
@@ -10,18 +10,21 @@ from mlpconv.errors import DataError
 
 
 class Evaluation(NamedTuple):
-    """loss: mean cross entropy in nats. confusion: int64 (K, K), rows are the true class, columns the predicted.
-    predicted: int64 (N,), the likeliest class of each image. confidence: float32 (N,), the probability given to it."""
+    """The evaluation of a classifier on N images of K classes."""
 
     loss: float
+    """Mean cross entropy in nats."""
     accuracy: float
     confusion: npt.NDArray[np.int64]
+    """(K, K): rows are the true class, columns the predicted one."""
     predicted: npt.NDArray[np.int64]
+    """(N,): the most probable class of each image."""
     confidence: npt.NDArray[np.float32]
+    """(N,): its probability."""
 
     @property
     def class_accuracy(self) -> npt.NDArray[np.float64]:
-        """The share of each class that was recognised (recall), NaN for a class without images."""
+        """The recall of each class, (K,): the share of its images that is recognized; NaN if it has no images."""
         totals = self.confusion.sum(1)
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusion) / totals
@@ -34,13 +37,17 @@ def softmax(logits: Floats) -> npt.NDArray[np.float64]:
 
 
 def evaluate(logits: Floats, labels: Labels) -> Evaluation:
-    """Compare logits (N, K) with labels (N,)."""
+    """Compare logits (N, K) with labels (N,).
+
+    Raises:
+        DataError: There are no images.
+    """
     if not len(labels):
         raise DataError("evaluation: there is not one image to evaluate; give a data set that holds some")
     count = logits.shape[1]
     wide = logits.astype(np.float64)
     peak = wide.max(1)
-    with np.errstate(invalid="ignore"):  # infinite logits: the loss says so by being NaN
+    with np.errstate(invalid="ignore"):  # infinite logits make the loss NaN
         log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(1))
         loss = float((log_sum - wide[np.arange(len(labels)), labels]).mean())
     predicted = logits.argmax(1)

@@ -1,7 +1,8 @@
-"""The step plan: (recipe, epoch, step) → everything that this step is told, as a pure function.
+"""The step plan: (recipe, epoch, step) → everything that a step needs, as a pure function.
 
-Each draw comes from a counter-based generator (Philox, Salmon et al. 2011) that is keyed by the seed and set to the
-epoch and step, so any step can be planned without the steps before it, and a resume needs nothing but its number.
+All random numbers come from a counter-based generator (Philox, Salmon et al. 2011) whose key is the seed and whose
+counter is the epoch and step. So any step can be planned without the steps before it, and a resume needs only its
+number.
 """
 
 from functools import lru_cache
@@ -16,17 +17,25 @@ _ORDER, _STEP = 1, 2
 
 
 def steps_per_epoch(recipe: Recipe, count: int) -> int:
-    """Steps that see each of ``count`` images once; the last may be smaller."""
+    """The number of steps that show each of ``count`` images once; the last step may be smaller."""
     return -(-count // recipe.batch_size)
 
 
 def epochs_of(recipe: Recipe, count: int) -> int:
-    """The epochs that a recipe means for ``count`` training images: more than its own where they are few."""
+    """The number of epochs for ``count`` training images: more than ``recipe.epochs`` if ``min_steps`` requires it."""
     return max(recipe.epochs, -(-recipe.min_steps // steps_per_epoch(recipe, count)))
 
 
 def step_indices(recipe: Recipe, count: int, epoch: int, step: int, labels: Labels | None = None) -> np.ndarray:
-    """The images of a step, int64 (B,); empty behind the last. labels: of all images, for a recipe that balances."""
+    """The indices of a step's images, int64 (B,); empty after the last step.
+
+    Args:
+        recipe: The recipe of the run.
+        count: The number of training images.
+        epoch: The epoch, from 0.
+        step: The step of the epoch, from 0.
+        labels: The labels of all training images, for a recipe that balances the classes.
+    """
     start = step * recipe.batch_size
     balanced = None if labels is None or not recipe.balance else _Labels(labels)
     return _order(recipe.seed, count, epoch, recipe.balance, balanced)[start : start + recipe.batch_size].copy()
@@ -43,28 +52,36 @@ def plan_step(
     *,
     rate: float = 1.0,
 ) -> StepPlan:
-    """What step ``step`` of epoch ``epoch`` (both from 0) does.
+    """Plan a step.
 
-    count: training images. side: their (height, width) in pixels. final_size: the network's input where the recipe's
-    image_sizes say nothing. labels: of all images, for a recipe that balances the classes. rate: the guard's factor on
-    the learning rate.
+    Args:
+        recipe: The recipe of the run.
+        count: The number of training images.
+        side: Their (height, width) in pixels.
+        final_size: The side of the network's input if the recipe's ``image_sizes`` give none.
+        epoch: The epoch, from 0.
+        step: The step of the epoch, from 0.
+        labels: The labels of all training images, for a recipe that balances the classes.
+        rate: The guard's factor on the learning rate.
     """
     per_epoch = steps_per_epoch(recipe, count)
     indices = step_indices(recipe, count, epoch, step, labels)
     draw = _generator(recipe.seed, _STEP, epoch, step)
     dropout_seed = int(draw.integers(2**63))
-    size, change = len(indices), recipe.augmentation
+    size, augmentation = len(indices), recipe.augmentation
     done = epoch * per_epoch + step
     return StepPlan(
         indices=indices,
         image_size=image_size(recipe, done / per_epoch, final_size),
         learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
-        flip=draw.random(size) < 0.5 if change.flip else None,
-        shift=draw.integers(-change.shift, change.shift, (size, 2), endpoint=True) if change.shift else None,
-        erase=_boxes(draw, size, side, change.erase) if change.erase else None,
-        partner=draw.permutation(size) if change.mixup else None,
-        mix=float(draw.beta(change.mixup, change.mixup)) if change.mixup else 1.0,
+        flip=draw.random(size) < 0.5 if augmentation.flip else None,
+        shift=draw.integers(-augmentation.shift, augmentation.shift, (size, 2), endpoint=True)
+        if augmentation.shift
+        else None,
+        erase=_boxes(draw, size, side, augmentation.erase) if augmentation.erase else None,
+        partner=draw.permutation(size) if augmentation.mixup else None,
+        mix=float(draw.beta(augmentation.mixup, augmentation.mixup)) if augmentation.mixup else 1.0,
         label_smoothing=recipe.label_smoothing,
     )
 
@@ -74,7 +91,7 @@ def _generator(seed: int, stream: int, epoch: int, step: int = 0) -> np.random.G
 
 
 class _Labels:
-    """Labels as a key of a cache: known by which array they are."""
+    """Labels as a key of a cache: equal if they are the same array."""
 
     def __init__(self, labels: Labels) -> None:
         self.array = labels
@@ -95,8 +112,11 @@ def _order(seed: int, count: int, epoch: int, balance: float, labels: _Labels | 
 
 
 def _balanced(draw: np.random.Generator, labels: Labels, balance: float) -> np.ndarray:
-    """As many images as there are, of each class in proportion to the power 1 − balance of its own number; a class that
-    is to be seen more often than it has images is gone through again from its start."""
+    """The order of an epoch that shows each class in proportion to the power 1 − balance of its number of images.
+
+    The epoch has as many images as the set. A class that is shown more often than it has images starts from its
+    beginning again.
+    """
     sizes = np.bincount(labels).astype(float)
     shares = np.where(sizes > 0, sizes, 1) ** (1 - balance) * (sizes > 0)
     exact = shares / shares.sum() * len(labels)
@@ -112,6 +132,6 @@ def _balanced(draw: np.random.Generator, labels: Labels, balance: float) -> np.n
 
 
 def _boxes(draw: np.random.Generator, count: int, side: tuple[int, int], erase: int) -> np.ndarray:
-    """Squares whose centres are anywhere in the image, so that some hang over its edge (DeVries, Taylor 2017)."""
+    """Squares whose centres are anywhere in the image, so that some extend over its edge (DeVries, Taylor 2017)."""
     centres = np.stack([draw.integers(side[0], size=count), draw.integers(side[1], size=count)], axis=1)
     return np.concatenate([centres - erase // 2, np.full((count, 2), erase)], axis=1)

@@ -1,4 +1,4 @@
-"""A recipe is everything that a training run is told."""
+"""Recipes: everything that determines a training run besides the images."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -6,74 +6,107 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from mlpconv.backends.base import Optimizer, Precision
+from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
+from mlpconv.optimizers import Optimizer
 
 
 class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How training images vary. flip: mirror half of them. shift: up to that many pixels each way. erase: a square of
-    that many pixels at a random place. mixup: α of the Beta distribution of Zhang et al. 2017 (arXiv:1710.09412), drawn
-    once a batch; 0 is off. Pixels are those of the images at their own size."""
+    """How training images vary. Pixels are those of the images at the size in which they are stored."""
 
     flip: bool = False
+    """Mirror half of the images."""
     shift: int = 0
+    """The most pixels by which an image is shifted in each direction."""
     erase: int = 0
+    """The side in pixels of a square that is erased at a random position; 0 is off."""
     mixup: float = 0.0
+    """α of the Beta distribution of mixup (Zhang et al. 2017, arXiv:1710.09412), drawn once a batch; 0 is off."""
 
     def __post_init__(self) -> None:
         if self.shift < 0 or self.erase < 0 or not 0 <= self.mixup < float("inf"):
             raise RecipeError("augmentation: shift, erase and mixup must be at least 0 and finite")
 
 
+Schedule = Literal["constant", "one-cycle", "linear", "steps"]
+TroublePolicy = Literal["repair", "stop", "ignore"]
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What to train, on what, and how.
+    """What to train, on which data, and how.
 
-    model: a registered name, a JSON file, module:function, or "auto", chosen from the images (training/automatic.py).
-    data: a known data set, a folder of images, or a CSV file of path and label. pretrained: a run or a classifier's
-    file whose weights, all but the last block's, it starts with. balance: 0 shows each image once an epoch, 1 each
-    class equally often; between them a class of n images is seen in proportion to n to the power 1 − balance.
-    image_size: side in pixels of the network's input; None is the network's own. image_sizes: (epoch, size) pairs, from
-    that epoch on (whole or not) the images are enlarged to that size in training; evaluation uses image_size.
-    normalize: "none" leaves values in 0..1 as the chapter does, "data" subtracts the training set's mean and divides by
-    its standard deviation. learning_rate: the peak of the schedule: "constant"; "one-cycle", up linearly over the first
-    ``warmup`` of all steps and down by a cosine to nothing; "linear", the same with a straight descent; "steps", a
-    tenth after three fifths of all steps and a hundredth after four fifths. initializer: a name or a table. seed: of
-    weights, order, augmentation and dropout. precision: None takes the fastest that the device computes in.
-
-    on_trouble: what happens when training diverges, learns nothing or loses a class: "repair" it, "stop" with
-    TrainingFailed, or "ignore" it but for the record. validation: the share of the training images that is held out,
-    the same ones for every seed; the run's weights are of the epoch that does best on them, else of the last.
-    target_accuracy: training ends with the epoch that reaches it on the validation images. patience: it ends after so
-    many epochs without a better accuracy on them; 0 waits for ever. min_steps: where the images are so few that
-    ``epochs`` have fewer steps, there are more epochs, and ``patience`` grows with them.
+    Every field has a default; ``change`` returns a recipe with other values. The test set is not used for any choice.
     """
 
     model: str = "nin"
+    """A registered name, a JSON file, module:function, or "auto": chosen to fit the images (training/automatic.py)."""
     data: str = "fashion-mnist"
+    """A known data set, a folder of images, or a CSV file of paths and labels."""
     epochs: int = 10
+    """The number of epochs; ``min_steps`` may add some."""
     batch_size: int = 128
+    """The images of a step."""
     optimizer: Optimizer = Optimizer()
+    """The optimizer and its settings; ``change`` also accepts a name."""
     learning_rate: float = 0.1
-    schedule: Literal["constant", "one-cycle", "linear", "steps"] = "constant"
+    """The peak of the schedule."""
+    schedule: Schedule = "constant"
+    """The learning rate over the run.
+
+    - "constant": always the peak.
+    - "one-cycle": up linearly over the first ``warmup`` of all steps, then down by a cosine to 0.
+    - "linear": the same with a linear descent.
+    - "steps": a tenth of the peak after three fifths of all steps, a hundredth after four fifths.
+    """
     warmup: float = 0.25
+    """The share of all steps in which "one-cycle" and "linear" rise."""
     image_size: int | None = None
+    """The side in pixels of the network's input; None is the network's default."""
     image_sizes: tuple[tuple[float, int], ...] = ()
+    """(epoch, size) pairs: from that epoch on, whole or not, training images are resized to that size.
+
+    Evaluation uses ``image_size``.
+    """
     normalize: Literal["none", "data"] = "none"
+    """The scale of values: "none" leaves them in 0..1 as the chapter does; "data" subtracts the training set's mean
+    and divides by its standard deviation."""
     fit: Literal["squash", "crop", "pad"] = "squash"
+    """How images that are not square become square."""
     antialias: bool = True
+    """Whether images are smoothed when they are made smaller."""
     initializer: Initializer = INITIALIZERS["xavier"]
+    """The first weights; ``change`` also accepts a name."""
     augmentation: Augmentation = Augmentation()
+    """How training images vary."""
     label_smoothing: float = 0.0
+    """The share of the target probability that is spread evenly over all classes."""
     balance: float = 0.0
+    """How evenly the classes are shown: 0 shows each image once an epoch, 1 each class equally often.
+
+    Between them, a class of n images is shown in proportion to n to the power 1 − balance.
+    """
     pretrained: str = ""
+    """A run or a classifier file from which all weights but the last block's are taken."""
     seed: int = 0
+    """The seed of weights, order, augmentation and dropout."""
     precision: Precision | None = None
-    on_trouble: Literal["repair", "stop", "ignore"] = "repair"
+    """The number type of the computation; None is the fastest one that the device supports."""
+    on_trouble: TroublePolicy = "repair"
+    """What to do when training diverges, learns nothing or loses a class: "repair" it, "stop" with TrainingFailed, or
+    "ignore" it and only record it."""
     validation: float = 0.0
+    """The share of the training images that is held out, the same ones for every seed.
+
+    The run's weights are those of the epoch that does best on them; without them, those of the last epoch.
+    """
     target_accuracy: float | None = None
+    """Training ends with the epoch that reaches this accuracy on the validation images."""
     patience: int = 0
+    """Training ends after this number of epochs without a better validation accuracy; 0 is no limit."""
     min_steps: int = 0
+    """The fewest steps of a run: if ``epochs`` have fewer, there are more epochs, and ``patience`` grows in
+    proportion."""
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 0), ("min_steps", 0)):
@@ -108,11 +141,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:
-    """The recipe with some fields exchanged; nested fields are tables. Raises RecipeError naming what is wrong.
+    """The recipe with some fields changed.
 
-    ``initializer`` and ``optimizer`` also take a name; another optimiser starts from its own defaults. Another model
-    drops ``image_size`` and ``image_sizes`` unless they are given too: they were chosen for the model before. Epochs
-    that are given are meant: ``min_steps`` no longer adds to them. No validation images, no ``patience``.
+    ``initializer`` and ``optimizer`` also take a name; another optimizer starts from its own defaults. Another model
+    drops ``image_size`` and ``image_sizes`` unless they are given too, as they were chosen for the model before. If
+    ``epochs`` are given, ``min_steps`` no longer adds to them. Without validation images there is no ``patience``.
+
+    Args:
+        recipe: The recipe to start from.
+        changes: Values by field; those of nested fields are tables.
+        place: Where the changes come from, for error messages.
+
+    Raises:
+        RecipeError: A field does not exist, or a value does not fit; the message names it.
     """
     # Field by field: to_builtins leaves a default table out, and a change of one of its keys would lose the others.
     values = {name: msgspec.to_builtins(getattr(recipe, name)) for name in recipe.__struct_fields__}
@@ -130,8 +171,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
         raise RecipeError(f"{place}: {error}") from None
 
 
-def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place: str) -> None:
-    hints = get_type_hints(kind)
+def _merge(values: dict[str, Any], changes: Mapping[str, Any], struct: type, place: str) -> None:
+    hints = get_type_hints(struct)
     for key, value in changes.items():
         if key not in hints:
             raise RecipeError(f"{place}: {unknown('key', key, hints)}")
@@ -142,7 +183,7 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place
             continue
         if key == "optimizer":
             value = {"name": value} if isinstance(value, str) else value
-            # Momentum means nothing to adam.
+            # Another optimizer does not have the settings of the one before, such as momentum.
             before = values.get(key, {}).get("name", "sgd")
             if isinstance(value, Mapping) and value.get("name", before) != before:
                 values[key] = {}
@@ -158,13 +199,21 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], kind: type, place
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """The texts that a field takes where it takes only some."""
-    kinds = (hint, *get_args(hint))
-    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+    """The strings that a field accepts, if its type is a Literal or contains one."""
+    types = (hint, *get_args(hint))
+    return next((get_args(option) for option in types if get_origin(option) is Literal), ())
 
 
 def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, Any]:
-    """The changes that ``--set key=value`` asks for; keys may be dotted, values are TOML (text needs no quotes)."""
+    """Read changes of a recipe from settings such as "optimizer.momentum=0.9".
+
+    Args:
+        settings: Settings key=value; keys may have dots, values are TOML (strings need no quotes).
+        option: The option that they come from, for error messages.
+
+    Raises:
+        RecipeError: A setting has no key, or two settings contradict each other.
+    """
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -185,11 +234,10 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
 
 
 def describe(recipe: Recipe, name: str) -> str:
-    """A recipe in one line."""
+    """A recipe in one line, for people."""
     start = next(
         (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
     )
-    optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name]
     momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
     change = recipe.augmentation
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
@@ -201,7 +249,7 @@ def describe(recipe: Recipe, name: str) -> str:
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         *enlarged,
         f"batch {recipe.batch_size}",
-        f"{optimizer}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
+        f"{recipe.optimizer.rule.label}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
         f"{start} start",
         *augmentation,
         *smoothing,
@@ -212,7 +260,7 @@ def describe(recipe: Recipe, name: str) -> str:
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, str]:
-    """What differs, by field: "0.1, now 0.05"."""
+    """The fields that differ, with their values: {"learning_rate": "0.1, now 0.05"}."""
     return {
         field: f"{as_text(getattr(old, field))}, now {as_text(getattr(new, field))}"
         for field in Recipe.__struct_fields__
@@ -221,7 +269,7 @@ def differences(old: Recipe, new: Recipe) -> dict[str, str]:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The whole recipe as TOML text that ``read_recipe`` takes; fields that are None are left out."""
+    """The whole recipe as TOML, which ``read_recipe`` reads; fields that are None are omitted."""
     lines, tables = [], []
     for field in Recipe.__struct_fields__:
         value = getattr(recipe, field)
@@ -234,13 +282,13 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A value of a field as ``--set`` takes it."""
-    # JSON's numbers, text, booleans and lists are TOML's.
+    """The value of a field as ``--set`` accepts it."""
+    # Numbers, strings, booleans and lists are the same in JSON and TOML.
     return "none" if value is None else msgspec.json.encode(value).decode()
 
 
 def fields(recipe: Recipe) -> dict[str, str]:
-    """Every field with its value as text, those of tables with a dot: "optimizer.momentum": "0.9"."""
+    """Every field with its value as text; names of nested fields have a dot: {"optimizer.momentum": "0.9"}."""
     return dict(_fields(recipe, ""))
 
 

@@ -1,16 +1,15 @@
-"""Opening a dead class again: what is written into which arrays of a training state.
+"""Reopening dead classes: what is written into which arrays of a training state.
 
-A class is dead when its map is at most 0 everywhere: no gradient passes its ReLU, so it never comes back by itself.
-Its channel of the last layer is made anew so that its map is above 0 everywhere, and near 0, so that the other classes'
-probabilities hardly change: weights |N(0, 0.01²)| on inputs that are not negative behind a ReLU, bias 0.1. Channels
-within the last block that are dead alike (a class may have died because nothing reached it) begin anew as He et al.
-2015 propose, with bias 0.1, and what reads them with |N(0, 0.01²)|. Where batch normalisation stands behind such a
-layer, its channel gets scale 1, shift 0.1, mean 0 and variance 1. The optimiser's moments of all that was written
-become 0, as they are at the start.
+A class is dead when its map is at most 0 everywhere: no gradient passes its ReLU, so it never recovers by itself. Its
+channel of the last layer gets new weights, with which its map is above 0 everywhere, and near 0, so that the other
+classes' probabilities hardly change: weights |N(0, 0.01²)|, as its inputs are not negative after a ReLU, and bias 0.1.
+Other channels of the last block that are dead (a class may have died because nothing reached it) get the new weights
+that He et al. 2015 propose, with bias 0.1, and the weights that read them |N(0, 0.01²)|. If batch normalization follows
+such a layer, its channel gets scale 1, shift 0.1, mean 0 and variance 1. The optimizer's state of all these elements
+becomes 0, as it is at the start.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -20,24 +19,26 @@ import numpy.typing as npt
 from mlpconv.arch.layers import BatchNorm2d, Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, State
+from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import last_block
 
 BIAS, SPREAD = 0.1, 0.01
 
 
 class Stage(NamedTuple):
-    """A convolution of the last block with the normalisation behind it, if any. output: the layer whose output the
-    ReLU takes."""
+    """A convolution of the last block that a ReLU follows."""
 
     conv: str
     norm: str | None
+    """The normalization between them, if any."""
     output: str
+    """The layer whose output the ReLU takes."""
 
 
 def stages(network: Network) -> list[Stage]:
     """The convolutions of the last block that a ReLU follows; the last one's output are the class maps."""
-    block, found = last_block(network), []
-    layers = [(name, layer) for name, layer in network.walk() if name in block]
+    last, found = last_block(network), []
+    layers = [(name, layer) for name, layer in network.walk() if last and name.startswith(f"{last[0]}.")]
     for index, (name, layer) in enumerate(layers):
         if not isinstance(layer, Conv2d):
             continue
@@ -50,7 +51,7 @@ def stages(network: Network) -> list[Stage]:
 
 
 def can_reopen(network: Network) -> bool:
-    """Whether the class maps come from the last block: what is not made so is not known here."""
+    """Whether the class maps come from the last block, so that ``reopen`` applies to the network."""
     names = [name for name, layer in network.walk() if isinstance(layer, Conv2d | BatchNorm2d)]
     return bool(names and (found := stages(network)) and found[-1].output == names[-1])
 
@@ -58,9 +59,17 @@ def can_reopen(network: Network) -> bool:
 def reopen(
     state: State, network: Network, classes: Sequence[int], outputs: Callable[[str], Floats], draw: np.random.Generator
 ) -> tuple[State, str]:
-    """A training state in which ``classes`` are open again, and in words what was done.
+    """Reopen dead classes.
 
-    outputs: makes the output (N, C, h, w) of a layer on images that the network has seen. The state is not changed.
+    Args:
+        state: The training state; it is not changed.
+        network: The network.
+        classes: The dead classes.
+        outputs: Returns the output (N, C, h, w) of a layer on images that the network has seen.
+        draw: The generator of the new weights.
+
+    Returns:
+        A training state in which the classes are open, and a description of what was done, for people.
     """
     state = dict(state)
     done = []
@@ -91,18 +100,14 @@ def reopen(
     return state, "; ".join(done)
 
 
-def arrays_of(state: Mapping[str, object], name: str) -> list[str]:
-    """The arrays of a training state that belong to a canonical weight: itself, and the optimiser's moments of it."""
-    return [key for key in state if re.search(rf"(?:^|[/.]){re.escape(name)}(?:[/.]|$)", key)]
-
-
 def _shape(state: State, name: str) -> tuple[int, ...]:
-    return next(state[key].shape for key in arrays_of(state, name) if not key.startswith("optimizer"))
+    return next(array.shape for key, array in state.items() if parse_key(key)[:2] == ("weight", name))
 
 
-def _write(state: State, name: str, place: Any, value: float | npt.NDArray[np.float64]) -> None:
-    for key in arrays_of(state, name):
-        moment = key.startswith("optimizer")
-        if state[key].ndim:  # how many steps there were counts for the whole array
-            state[key] = state[key].copy()
-            state[key][place] = 0.0 if moment else value
+def _write(state: State, name: str, index: Any, value: float | npt.NDArray[np.float64]) -> None:
+    """Write a value into a weight, and 0 into the same elements of what the optimizer keeps for it."""
+    for key, array in list(state.items()):
+        entry = parse_key(key)
+        if entry.name == name and array.ndim:  # a count of steps belongs to the whole array
+            state[key] = array.copy()
+            state[key][index] = 0.0 if entry.role == "optimizer" else value

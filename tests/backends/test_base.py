@@ -5,17 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from mlpconv.backends.base import get_backend
 from mlpconv.backends.keras.backend import KerasBackend
-from mlpconv.backends.mxnet import backend as mxnet_backend
-from mlpconv.backends.pytorch import backend as torch_backend
+from mlpconv.backends.mxnet.backend import MxnetBackend
+from mlpconv.backends.pytorch.backend import TorchBackend
+from mlpconv.backends.registry import get_backend
 from mlpconv.errors import MissingDependency
 
 
 def test_every_back_end_says_how_its_framework_starts_biases():
-    assert torch_backend.framework_biases
+    assert TorchBackend().framework_biases
     assert not KerasBackend("tensorflow").framework_biases
-    assert not mxnet_backend.framework_biases
+    assert not MxnetBackend().framework_biases
 
 
 def test_mxnet_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 
 X86 = """processor\t: 0
 model name\t: Maker CPU @ 2 GHz
@@ -167,7 +167,7 @@ def test_what_a_container_has_left(monkeypatch, files, limit, left):
         assert hardware.memory_limit() == limit
 
 
-MEASURE = "from mlpconv.backends.hardware import available_memory; print(available_memory())"
+MEASURE = "from mlpconv.hardware import available_memory; print(available_memory())"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the files are Linux's")

@@ -16,7 +16,6 @@ from mlpconv.backends.weights import (
     INITIALIZERS,
     Initializer,
     check_weights,
-    decays,
     initialize,
     is_statistic,
     named_initializer,
@@ -24,6 +23,7 @@ from mlpconv.backends.weights import (
 )
 from mlpconv.errors import RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
+from mlpconv.optimizers import has_weight_decay
 
 WIDE = Network(Conv2d(64, 5), Flatten(), Linear(50), input_channels=16, input_size=9)
 
@@ -131,7 +131,7 @@ def test_an_unknown_initialiser_names_the_nearest():
 
 def test_kernels_decay_and_biases_and_normalisation_do_not():
     shapes = weight_shapes(create_model("nin_28"))
-    decaying = {name for name, shape in shapes.items() if decays(name, shape)}
+    decaying = {name for name, shape in shapes.items() if has_weight_decay(shape)}
     assert decaying == {name for name in shapes if name.endswith("weight") and "norm" not in name}
     assert len(decaying) == 10
 

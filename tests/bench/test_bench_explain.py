@@ -78,10 +78,10 @@ def classifier(run):
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("seed", range(5))
 def test_grad_cam_at_the_last_block_is_the_class_map_up_to_clipping_and_scale(rectified, seed):
-    from mlpconv.backends.pytorch.backend import build
+    from mlpconv.backends.pytorch.backend import TorchBackend
 
     network = corners(rectified=rectified)
-    model = build(network, Preprocess(8))
+    model = TorchBackend().build(network, Preprocess(8))
     model.load_weights(initialize(network, INITIALIZERS["xavier"], seed))
     maps = model.class_maps(DATA.images)
     x = torch.from_numpy(DATA.images.transpose(0, 3, 1, 2).astype(np.float32) / 255)

@@ -5,11 +5,12 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.base import StepPlan
 from mlpconv.backends.pytorch.model import TorchModel
 from mlpconv.bench import peak
 from mlpconv.bench.contest import Job
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 
 BATCH = 4
 
@@ -70,10 +71,10 @@ def test_share_of_peak():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_peak_is_measured_in_what_the_device_computes_in(monkeypatch, precision):
-    import mlpconv.backends.pytorch.backend as backend
     from mlpconv.backends import allocator
+    from mlpconv.backends.pytorch.backend import TorchBackend
 
-    monkeypatch.setattr(backend, "choose", lambda device, asked: ("cpu", precision))
+    monkeypatch.setattr(TorchBackend, "choose", lambda self, device, asked: ("cpu", precision))
     monkeypatch.setattr(allocator, "keep_memory", lambda: False)
     dtypes = []
     matmul = torch.matmul

@@ -5,10 +5,11 @@ import hashlib
 
 import numpy as np
 import pytest
+from idx_files import write_idx
 from PIL import Image
 
 import mlpconv.data.known.registry as sources
-from mlpconv.data import Source, SourceFile, write_idx
+from mlpconv.data import Source, SourceFile
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_get_brings_the_files_into_a_directory(cli, toy, tmp_path):
         assert (there / "toy" / path.name).read_bytes() == path.read_bytes()
     again = cli("data", "get", "toy", "--directory", there / "toy", "--json").json()
     assert again["path"] == str(there / "toy")
-    assert "already had it" in again["origin"]
+    assert "already contained it" in again["origin"]
     # What it says next is true: the directory is one for --data-dir.
     assert f"--data-dir {there}" in cli("data", "get", "toy", "--directory", there).out
     assert cli("data", "show", "toy", "--data-dir", there).code == 0

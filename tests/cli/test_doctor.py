@@ -32,7 +32,7 @@ def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
     def broken(name):
         raise OSError("libtorch.so: cannot open shared object file")
 
-    monkeypatch.setattr("mlpconv.backends.base.get_backend", broken)
+    monkeypatch.setattr("mlpconv.backends.registry.get_backend", broken)
     said = cli("doctor")
     assert said.code == 2
     assert "libtorch.so: cannot open shared object file" in said.out
@@ -63,9 +63,11 @@ def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path)
 
 
 def test_gpus_are_named(cli, monkeypatch):
-    import mlpconv.backends.pytorch.backend as backend
+    from mlpconv.backends.pytorch.backend import TorchBackend
 
-    monkeypatch.setattr(backend, "list_gpus", lambda: [("cuda:0", "Made Up", 8 * 2**30), ("mps", "Shared", 0)])
+    monkeypatch.setattr(
+        TorchBackend, "list_gpus", lambda self: [("cuda:0", "Made Up", 8 * 2**30), ("mps", "Shared", 0)]
+    )
     assert cli("doctor", "--json").json()["gpus"][0] == {
         "device": "cuda:0",
         "name": "Made Up",

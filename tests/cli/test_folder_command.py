@@ -155,7 +155,7 @@ def test_check_warns(cli, tmp_path):
         (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),
-        (("train", "--data", "none"), "one's own: a folder of images or a CSV file"),
+        (("train", "--data", "none"), "for your own data, specify a folder of images or a CSV file"),
         (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and give the folder"),
         (("data", "check", "p.tar"), "p.tar: an archive; unpack it, and give the folder"),
         (("data", "check", "photos/across/0.png"), "0.png: an image; give the folder that holds the classes' folders"),

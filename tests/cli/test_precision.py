@@ -33,7 +33,7 @@ def without_bfloat16(monkeypatch):
     """As on a processor that has no bfloat16 at all."""
     monkeypatch.setattr("mlpconv.backends.pytorch.backend.COMPUTES_BFLOAT16", False)
     monkeypatch.setattr("mlpconv.backends.pytorch.convolutions.COMPUTES_BFLOAT16", False)
-    monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda: False)
+    monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda: False)
 
 
 @pytest.fixture

@@ -246,10 +246,10 @@ def test_a_finished_run_is_not_trained_again(cli):
 def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
     arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
     for has in (True, False):
-        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: has)
         place = f"run-{has}"
         assert cli(*arguments, "--device", "cpu", "--out", place, "--max-time", "0").code == 0
-        monkeypatch.setattr("mlpconv.backends.hardware.has_bfloat16", lambda has=has: not has)
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: not has)
         assert cli("train", "--out", place, "--resume").code == 0
         assert Run(place).config.precision == ("bfloat16" if has else "float32")
 
@@ -381,7 +381,7 @@ def test_old_names_of_options_work_with_a_notice(cli):
 def test_the_old_name_of_the_recipe_folder_works_with_a_notice(cli, caplog):
     plan = cli("train", "--recipe", "own", "--data", "digits", "--dry-run", "--json").json()
     assert caplog.messages == ["the recipe own is now folder; the old name will be removed in the next version"]
-    assert plan["recipe"]["patience"] == 10
+    assert plan["recipe"]["balance"] == 0.5
     # A run that an earlier version called "own" is opened and resumed.
     assert cli(*QUICK, "--out", "run", "--max-time", "0").code == 0
     config = json.loads(Path("run/config.json").read_text())

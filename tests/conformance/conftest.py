@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpconv.backends.base import get_backend, list_backends
+from mlpconv.backends.registry import get_backend, list_backends
 
 PROGRAMS = Path(__file__).parents[1] / "support"
 

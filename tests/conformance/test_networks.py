@@ -8,8 +8,8 @@ from random_values import random_input, random_weights
 from strategies import networks
 
 from mlpconv.backends import reference
-from mlpconv.backends.base import Optimizer
 from mlpconv.models import list_models
+from mlpconv.optimizers import Optimizer
 
 
 def test_every_registered_network_is_tried():

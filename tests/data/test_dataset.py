@@ -42,12 +42,12 @@ def test_label_out_of_range_gives_index_and_value(label):
         (np.zeros((2, 3, 3), np.uint8), np.zeros(2, np.int64), ("a",), r"images: expected .* \(2, 3, 3\)"),
         (np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.uint8), ("a",), r"labels: expected int64 \(N\), .* uint8"),
         (np.zeros((2, 3, 3, 1), np.uint8), [0, 0], ("a",), r"labels: expected a NumPy array, .* received list"),
-        (np.zeros((0, 3, 3, 1), np.uint8), np.zeros(0, np.int64), ("a",), "no images"),
-        (np.zeros((2, 0, 3, 1), np.uint8), np.zeros(2, np.int64), ("a",), "no images"),
-        (np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.int64), (), "no class names"),
+        (np.zeros((0, 3, 3, 1), np.uint8), np.zeros(0, np.int64), ("a",), "expected 1 or more images"),
+        (np.zeros((2, 0, 3, 1), np.uint8), np.zeros(2, np.int64), ("a",), "expected 1 or more images"),
+        (np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.int64), (), "expected a class name"),
     ],
 )
-def test_what_is_not_a_dataset(images, labels, names, message):
+def test_invalid_arrays_and_names_are_refused(images, labels, names, message):
     with pytest.raises(DataError, match=message):
         ImageDataset(images, labels, names, "set")
 
@@ -61,7 +61,7 @@ def test_arrays_are_made_contiguous_and_not_copied_when_they_are():
 
 
 def test_mean_and_std_are_those_of_the_scaled_pixels(monkeypatch):
-    monkeypatch.setattr("mlpconv.data.dataset._CHUNK", 7)
+    monkeypatch.setattr("mlpconv.data.dataset._HISTOGRAM_CHUNK_PIXELS", 7)
     data = make(np.zeros(50, int), (6, 5, 3))
     scaled = data.images / 255
     np.testing.assert_allclose(data.mean, scaled.mean((0, 1, 2)), rtol=1e-14)
@@ -136,7 +136,7 @@ def test_hold_out_keeps_a_class_in_the_rest_where_it_can():
 
 @pytest.mark.parametrize("count", [-1, 0, 12, 100])
 def test_hold_out_of_nothing_or_all_is_refused(count):
-    with pytest.raises(DataError, match=rf"cannot hold out {count} of 12 images; choose 1 to 11"):
+    with pytest.raises(DataError, match=rf"cannot hold out {count} of 12 images; expected 1 to 11"):
         hold_out(make(np.arange(12) % 3), count, 0)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlpconv.data import memory_mapped
-from mlpconv.data.memory_mapped import Prefetcher, choose, open_images
+from mlpconv.data.memory_mapped import Prefetcher, open_images, take_images
 
 SMAPS = Path("/proc/self/smaps")
 
@@ -41,9 +41,9 @@ def test_a_batch_is_let_go_when_the_next_is_asked_for(images):
 def test_a_choice_of_many_is_mapped_too(images, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     indices = np.random.default_rng(2).permutation(len(images))[:500]
-    monkeypatch.setattr(memory_mapped, "COPY_BYTES", 500 * 3072)
-    assert memory_mapped.map_of(choose(images, indices)) is None
-    monkeypatch.setattr(memory_mapped, "COPY_BYTES", 500 * 3072 - 1)
-    chosen = choose(images, indices)
+    monkeypatch.setattr(memory_mapped, "MAX_BYTES_IN_MEMORY", 500 * 3072)
+    assert memory_mapped.map_of(take_images(images, indices)) is None
+    monkeypatch.setattr(memory_mapped, "MAX_BYTES_IN_MEMORY", 500 * 3072 - 1)
+    chosen = take_images(images, indices)
     assert memory_mapped.map_of(chosen) is not None
     np.testing.assert_array_equal(chosen, images[indices])

@@ -64,7 +64,7 @@ def test_the_seed_chooses():
 
 
 def test_what_cannot_be_drawn():
-    with pytest.raises(DataError, match="expected images of 1 or 3 channels, these have 2"):
+    with pytest.raises(DataError, match="expected images of 1 or 3 channels, received 2"):
         sample_sheet(make([0], (4, 4, 2), "a"))
     with pytest.raises(DataError, match="received 0 and None"):
         sample_sheet(make([0], (4, 4, 1), "a"), columns=0)

@@ -8,10 +8,9 @@ import threading
 import msgspec
 import numpy as np
 import pytest
+from idx_files import write_idx
 from toy_data import ROLES, Server, Toy
 from world import KILLED, training
-
-from mlpconv.data import write_idx
 
 LIMIT = 48 << 20
 """Bytes that a process may take beyond what it has when a command begins."""
@@ -62,14 +61,15 @@ def test_19_truncated_gzip(world, toy):
     path.write_bytes(path.read_bytes()[: size // 2])
     said = refuse(world, toy)
     assert (
-        f"{path}: cut short: its {size // 2:,} bytes end in the middle of the gzip stream; fetch the file again" in said
+        f"{path}: truncated: its {size // 2:,} bytes end in the middle of the gzip stream; download the file again"
+        in said
     )
 
 
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        (b"\0\1\x08\3", "expected it to begin with the bytes 00 00, found 00 01 08 03"),
+        (b"\0\1\x08\3", "expected 00 00 as the first bytes, received 00 01 08 03"),
         (b"\0\0\x0a\3", "expected an IDX type of uint8 (0x08)"),
         (b"\0\0\x08\1", "announces"),
     ],
@@ -188,7 +188,7 @@ def test_34_a_data_set_of_nothing(world, tmp_path, part):
         head = gzip.decompress(path.read_bytes())[:4]
         path.write_bytes(gzip.compress(head + b"\0\0\0\0" + np.array((6, 7)[: head[3] - 1], ">u4").tobytes()))
     command = training(tmp_path, data="toy")
-    assert "holds nothing: its IDX header gives the shape 0" in refuse(
+    assert "contains no values: its IDX header specifies the shape 0" in refuse(
         world, toy, [*command, "--out", str(tmp_path / "run")]
     )
     assert not (tmp_path / "run").exists()

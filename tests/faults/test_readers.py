@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from idx_files import write_idx
 from world import INPUTS, LONG, NETWORK
 
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.data.known.idx import read_idx, write_idx
+from mlpconv.data.known.idx import read_idx
 from mlpconv.errors import MlpconvError
 from mlpconv.runs import evaluation
 from mlpconv.runs.checkpoint import Checkpoint, load, save

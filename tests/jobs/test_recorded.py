@@ -36,7 +36,7 @@ def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tm
     stopped, _ = tiny.run(path, stop_after=12)
     text = Page(report_html(stopped)).text
     assert "This run is not finished: 1 of 3 epochs are done" in text
-    assert "The worst mistakes" in text
+    assert "Most confident mistakes" in text
     assert not (path / "report.html").exists()
     tiny.run(path, resume=True)
     assert (path / EVALUATION).read_bytes() == (whole.path / EVALUATION).read_bytes()

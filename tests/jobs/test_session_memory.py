@@ -54,7 +54,7 @@ def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_
 
 
 def has_left(monkeypatch, available):
-    monkeypatch.setattr("mlpconv.backends.hardware.available_memory", lambda: available)
+    monkeypatch.setattr("mlpconv.hardware.available_memory", lambda: available)
 
 
 def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch_that_has(tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ OUT_OF_MEMORY = """
 import resource, sys
 import numpy as np
 import tiny
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MlpconvError
 from mlpconv.jobs.execute import execute

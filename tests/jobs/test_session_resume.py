@@ -246,6 +246,6 @@ def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
     path = tmp_path / "run"
     tiny.run(path, stop_after=3)
     before = (path / "config.json").read_bytes()
-    with pytest.raises(WeightsError, match="another optimiser"):
+    with pytest.raises(WeightsError, match="another optimizer"):
         tiny.run(path, job=tiny.prepared(optimizer="sgd"), resume=True, allowed_changes=["optimizer"])
     assert (path / "config.json").read_bytes() == before

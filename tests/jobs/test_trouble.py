@@ -1,4 +1,4 @@
-"""Trouble put in for real: each is recognised, repaired, written down; ``stop`` stops; a resume repairs alike."""
+"""Problems in real training: each is recognized, repaired and recorded; a resumed run repairs in the same way."""
 
 import json
 
@@ -117,7 +117,7 @@ def test_nan_in_many_batches_goes_back_and_slows_down(tmp_path):
     (said,) = written(run)
     assert said["done"] == "back to epoch 2, step 0; learning rate × 0.5"
     report = (run.path / "report.html").read_text()
-    assert "What the guard met" in report
+    assert "Training problems" in report
     assert '<g class="note"><title>epoch 1.4: the loss or a gradient' in report
     assert run.result.repairs == 1
     assert [point[0] for point in run.history[1]["curve"]] == sorted({point[0] for point in run.history[1]["curve"]})
@@ -278,7 +278,7 @@ def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
 def test_a_class_that_nobody_opens_is_said(tmp_path):
     run, _ = go(tmp_path / "run", job(on_trouble="ignore"), shut(130, 1))
     assert run.result.dead_classes == ["down"]
-    assert "Dead: down." in (run.path / "report.html").read_text()
+    assert "Dead classes: down." in (run.path / "report.html").read_text()
 
 
 # What training does in trouble is a function of the run, so that a resume does it too.
@@ -348,7 +348,7 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert (run.result.epochs, run.result.best_epoch) == (best + 3, best + 1)
     assert run.result.test_accuracy == run.history[best]["test_accuracy"]
     page = (run.path / "report.html").read_text()
-    assert f"The weights are of epoch {best + 1}, the best on the validation images" in page
+    assert f"The weights are those of epoch {best + 1}, the best on the validation images" in page
     assert f"training ended early, after {best + 3} of 40 epochs: no better validation accuracy for 2 epochs." in page
 
     cut, _ = tiny.run(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)

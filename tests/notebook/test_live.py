@@ -1,4 +1,4 @@
-"""Curves that grow while a run trains, at next to no cost, and what a run shows afterwards."""
+"""Curves that grow while a run trains, at a bounded cost, and the display of a run."""
 
 import logging
 import signal
@@ -24,7 +24,7 @@ from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.notebook import to_html
 from mlpconv.notebook.chart import curves_html
-from mlpconv.notebook.live import SHARE, LiveCurves, in_notebook, watch
+from mlpconv.notebook.live import MAX_TIME_SHARE, LiveCurves, in_notebook, watch
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
 
@@ -94,12 +94,12 @@ def test_drawing_takes_at_most_its_share_of_the_time(cost, waits):
     assert drawn[0]
     assert sum(drawn) == len(clock.pages)
     # The first is always drawn; all after it only within the share.
-    assert (sum(drawn) - 1) * cost <= SHARE * clock.now * (1 + 1e-9)
+    assert (sum(drawn) - 1) * cost <= MAX_TIME_SHARE * clock.now * (1 + 1e-9)
     assert live.draw([], [], "last", always=True)
     assert clock.pages[-1][1] == "last"
 
 
-def test_cheap_drawing_shows_every_mark():
+def test_fast_drawing_shows_every_point():
     clock = Clock(0.002)
     live = LiveCurves(3, clock.publish, clock)
     live.draw([], [], "first")
@@ -148,7 +148,7 @@ def notebook(monkeypatch):
     return shown
 
 
-def test_a_notebook_is_known_by_its_kernel(monkeypatch, notebook):
+def test_a_notebook_is_recognized_by_its_kernel(monkeypatch, notebook):
     assert in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace()))
     assert not in_notebook()
@@ -184,13 +184,13 @@ def test_elsewhere_nothing_is_shown(recipe, splits, tmp_path, capfd, live, reque
     assert capfd.readouterr() == ("", "")
 
 
-def test_all_marks_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypatch):
+def test_all_points_are_offered_to_the_curves(recipe, splits, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         LiveCurves,
         "draw",
-        lambda self, history, curve, status, always=False: drawn.append(
-            sum(len(line["curve"]) for line in history) + len(curve)
+        lambda self, history, unfinished, status, always=False: drawn.append(
+            sum(len(line["curve"]) for line in history) + len(unfinished)
         ),
     )
     job = prepare(Request(recipe=recipe), splits)
@@ -213,7 +213,7 @@ def test_a_run_shows_its_result_and_curves(recipe, splits, tmp_path):
     assert HOSTILE in text(to_html(predictions))
 
 
-def test_a_damaged_run_is_shown_as_far_as_it_goes(recipe, splits, tmp_path):
+def test_a_damaged_run_is_shown_as_far_as_possible(recipe, splits, tmp_path):
     run = mlpconv.train(recipe, data=splits, out=tmp_path / "run")
     (run.path / "history.jsonl").write_text("{")
     assert "history.jsonl: damaged" in text(to_html(run))
@@ -226,13 +226,14 @@ class Interrupt(logging.Handler):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_saves_and_says_how_to_go_on(recipe, splits, tmp_path, caplog):
+def test_an_interrupt_saves_and_explains_how_to_resume(recipe, splits, tmp_path, caplog):
     out, logger, interrupt = tmp_path / "run", logging.getLogger("mlpconv.api"), Interrupt()
     caplog.set_level(logging.INFO, "mlpconv.api")
     logger.addHandler(interrupt)
     try:
         with pytest.raises(
-            KeyboardInterrupt, match=r"stopped, and saved in .*; the same call with out=.*, resume=True"
+            KeyboardInterrupt,
+            match=r"stopped, and saved in .*; to continue, .* with out=.*, resume=True",
         ):
             mlpconv.train(recipe, data=splits, out=out)
     finally:

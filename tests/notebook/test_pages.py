@@ -1,4 +1,4 @@
-"""What a notebook shows of networks, data and predictions: well-formed and escaped."""
+"""The displays of networks, data and predictions: well-formed and escaped."""
 
 import sys
 
@@ -17,21 +17,20 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.inference.classifier import Guess, Prediction, Predictions
 from mlpconv.notebook import Html, compare, show_images, to_html
-from mlpconv.notebook.page import element, image, page
+from mlpconv.notebook.page import render
 
 
 @given(st.text())
-def test_any_text_is_escaped_in_a_page(anything):
-    html = page(element("p", anything), image("data:,", anything, 5))
-    tree = parse(html)
-    shown = tree.find("p").text or ""
-    assert shown.count("<") == anything.count("<")
-    assert len(list(tree)) == 3
-    assert [node.tag for node in tree] == ["style", "p", "img"]
+def test_any_text_is_escaped(anything):
+    tree = parse(show_images(images_of(1), [anything]))
+    (caption,) = tree.iter("figcaption")
+    assert (caption.text or "").count("<") == anything.count("<")
+    assert [node.tag for node in tree.iter()] == ["div", "style", "div", "figure", "img", "figcaption"]
 
 
 def test_html_is_not_escaped_twice():
-    assert element("p", Html("<b>x</b>"), "<") == "<p><b>x</b>&lt;</p>"
+    shown = render("splits", test="<", train=Html("<b>x</b>"))
+    assert "<p>&lt;</p><b>x</b>" in shown
     assert "<b>" not in repr(Html("<b>x</b>"))
 
 
@@ -51,7 +50,7 @@ def test_a_networks_name_is_escaped():
     assert HOSTILE in text(to_html(mlpconv.create_model("nin").replace(name=HOSTILE)))
 
 
-def test_a_network_that_does_not_fit_says_so():
+def test_a_network_that_does_not_fit_shows_the_error():
     html = to_html(Network(Conv2d(4, 9), GlobalAvgPool2d(), Flatten(), input_size=5))
     assert "a 9×9 kernel does not fit" in text(html)
 
@@ -73,7 +72,7 @@ def test_memory_shows_its_terms(memory):
     assert rows[1][1] == "241.0 KiB"  # 61,706 parameters of 4 bytes
 
 
-def test_networks_stand_beside_each_other():
+def test_networks_are_compared_side_by_side():
     html = compare(*(mlpconv.create_model(name) for name in ("nin", "lenet", "alexnet", "vgg11")))
     rows = cells(html)
     assert rows[0] == ["", "nin", "lenet", "alexnet", "vgg11"]
@@ -139,8 +138,8 @@ def test_a_picture_holds_the_pixels():
         (images_of(2), ["one"]),
     ],
 )
-def test_what_is_no_picture_is_refused(images, captions):
-    with pytest.raises(DataError, match=r"show_images: .*(received|give one each)"):
+def test_other_arrays_are_refused(images, captions):
+    with pytest.raises(DataError, match=r"show_images: .*(received|give one for each)"):
         show_images(images, captions)
 
 
@@ -154,12 +153,12 @@ def test_predictions_are_a_list_that_shows_pictures():
     assert "invert=True" in shown
 
 
-def test_the_displays_of_networks_import_neither_numpy_nor_ipython():
+def test_the_display_of_a_network_imports_nothing_heavy():
     import subprocess
 
     code = (
         "import sys; from mlpconv.models.nin import nin; from mlpconv.notebook import to_html; to_html(nin()); "
-        "print(*sorted({'IPython', 'torch', 'matplotlib'} & set(sys.modules)))"
+        "print(*sorted({'IPython', 'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -7,8 +7,8 @@ from made_runs import CLOTHES, make_run, set_environment
 from PIL import Image
 from reading import Page
 
-from mlpconv.backends.base import Optimizer
 from mlpconv.errors import RunError
+from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import chance_margin, compare, comparison_file, comparison_html
 from mlpconv.training.recipe import Recipe
 

@@ -9,12 +9,12 @@ from made_runs import make_run
 
 from mlpconv import Network, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
-from mlpconv.backends.base import Optimizer
 from mlpconv.data import Splits, load_dataset
 from mlpconv.drawing.fonts import font_families
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
+from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import compare, comparison_html
 from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe

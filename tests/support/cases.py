@@ -1,12 +1,13 @@
-"""What every back end is asked, the same in each environment."""
+"""Networks, images, plans and optimizers that the conformance tests try on every back end."""
 
 import numpy as np
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.base import StepPlan
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.models import create_model
+from mlpconv.optimizers import OPTIMIZER_NAMES, Optimizer
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Augmentation, Recipe
 
@@ -32,15 +33,16 @@ GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19")]
 """Those whose gradients can be compared. In the deep family, rounding decides so many ReLUs that PyTorch's own
 gradients in float32 and float64 differ by up to a third; it is made of the layers of nin_28."""
 
-OPTIMIZERS = {
+OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "sgd": Optimizer(weight_decay=0.1),
     "momentum": Optimizer(momentum=0.9, weight_decay=0.1),
     "nesterov": Optimizer(momentum=0.9, nesterov=True),
     "adam": Optimizer("adam", eps=1e-4),
     "adamw": Optimizer("adamw", weight_decay=0.5, beta1=0.0, eps=1e-4),
 }
+"""Every optimizer, a new one with its defaults; those that need it with settings that do not amplify rounding."""
 RATE = 1024.0
-"""The learning rate of a step that shows its gradient: the weights before it minus those behind it, divided by this."""
+"""The learning rate of a step that shows its gradient: the weights before it minus those after it, divided by this."""
 
 
 def network(name: str) -> Network:
@@ -101,7 +103,7 @@ SMALL_IMAGES, SMALL_LABELS = images(SMALL, 40, 10), np.arange(40) % 5
 
 
 def small_plans(count: int = 4) -> list[StepPlan]:
-    """Steps with everything that a plan can say, at two image sizes."""
+    """Steps that use every field of a plan, at two image sizes."""
     draw = np.random.default_rng(2)
     return [
         StepPlan(

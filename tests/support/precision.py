@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16
 
 needs_bfloat16 = pytest.mark.skipif(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mlpconv.backends import reference
-from mlpconv.backends.base import Optimizer
+from mlpconv.optimizers import Optimizer
 
 
 def gradients(module, x, targets):
@@ -24,19 +24,18 @@ def gradients(module, x, targets):
 
 
 def trajectory(network, weights, optimizer, plans, images, labels, preprocess):
-    """The weights behind some steps, and each step's loss and hits."""
+    """The weights after some steps, and each step's loss and hits."""
     module = network.build("torch", weights=weights)
-    states, losses, hits = {}, [], []
+    state, losses, hits = reference.OptimizerState(), [], []
     for plan in plans:
         x, targets = reference.carry_out(plan, images, labels, preprocess, len(set(labels.tolist())))
         loss, best, g = gradients(module, x, targets)
         losses.append(loss)
         hits.append(int((best == labels[plan.indices]).sum()))
+        parameters = {name: p.detach().numpy() for name, p in module.named_parameters()}
+        parameters, state = reference.update(optimizer, parameters, g, state, plan.learning_rate)
         for name, p in module.named_parameters():
-            value, states[name] = reference.update(
-                optimizer, name, p.detach().numpy(), g[name], states.get(name, {}), plan.learning_rate
-            )
-            p.data = torch.from_numpy(value.astype(np.float32))
+            p.data = torch.from_numpy(parameters[name].astype(np.float32))
     end = {n: v.numpy() for n, v in module.state_dict().items() if not n.endswith("tracked")}
     return end, np.array(losses), np.array(hits)
 

@@ -7,8 +7,10 @@ from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvg
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends import reference
-from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends.base import StepPlan
+from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
+from mlpconv.optimizers import OPTIMIZER_NAMES, Optimizer
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -44,7 +46,7 @@ DROPPING = Network(
     input_channels=3,
     input_size=12,
 )
-OPTIMIZERS = {
+OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "sgd": Optimizer(weight_decay=0.1),
     "momentum": Optimizer(momentum=0.9, weight_decay=0.1),
     "nesterov": Optimizer(momentum=0.9, nesterov=True, weight_decay=0.1),
@@ -68,7 +70,7 @@ def make_plan(step=0, size=12, count=8, **fields):
 
 
 def full_plan(step=0, size=12, count=8):
-    """A plan that tells everything a plan can tell."""
+    """A plan that uses every field."""
     draw = np.random.default_rng([8, step])
     return make_plan(
         step,
@@ -91,7 +93,7 @@ def same(one, other):
 
 def by_hand(network, optimizer, preprocess, plan_list, weights):
     """Weights after some steps, by the reference's formulas and a plain module's gradients; with sums of metrics."""
-    states, total, correct = {}, 0.0, 0
+    state, total, correct = reference.OptimizerState(), 0.0, 0
     for plan in plan_list:
         x, targets = reference.carry_out(plan, IMAGES, LABELS, preprocess, num_classes(network))
         module = backend.native(network, weights).train()
@@ -100,8 +102,8 @@ def by_hand(network, optimizer, preprocess, plan_list, weights):
         total += len(x) * reference.loss(logits.detach().numpy(), targets)
         correct += int((logits.detach().numpy().argmax(1) == LABELS[plan.indices]).sum())
         weights = {name: module.state_dict()[name].numpy() for name in weights}
-        for name, parameter in module.named_parameters():
-            weights[name], states[name] = reference.update(
-                optimizer, name, weights[name], parameter.grad.numpy(), states.get(name, {}), plan.learning_rate
-            )
+        gradients = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
+        before = {name: weights[name] for name in gradients}
+        after, state = reference.update(optimizer, before, gradients, state, plan.learning_rate)
+        weights |= after
     return weights, total, correct

@@ -6,8 +6,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+from idx_files import write_idx
 
-from mlpconv.data import Source, SourceFile, write_idx
+from mlpconv.data import Source, SourceFile
 
 ROLES = {
     "train_images": "train-images-idx3-ubyte",
@@ -58,7 +59,10 @@ class Toy:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `pages`: path → (status, body, announced length). `gate` holds every answer back until it is set."""
+    """Serves `pages`: path → (status, body, announced length).
+
+    `gate` stops every answer in the middle until it is set.
+    """
 
     daemon_threads = True
 
@@ -88,15 +92,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append(self.path)
         self.server.asked.set()
-        self.server.gate.wait(60)
         status, body, length = self.server.pages.get(self.path, (404, b"no", 2))
         try:
             self.send_response(status)
             self.send_header("Content-Length", str(length))
             self.end_headers()
-            self.wfile.write(body)
+            half = len(body) // 2
+            self.wfile.write(body[:half])
+            self.server.gate.wait(60)
+            self.wfile.write(body[half:])
         except ConnectionError:
-            self.close_connection = True  # the client was killed, or has heard enough
+            self.close_connection = True  # the client was killed, or stopped reading
 
     def log_message(self, format, *args):
         pass

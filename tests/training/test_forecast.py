@@ -138,9 +138,10 @@ def test_where_memory_is_not_known_everything_fits():
 def test_the_real_model_is_what_it_would_have_been():
     pytest.importorskip("torch")
     from mlpconv.arch.network import Preprocess
-    from mlpconv.backends.base import Optimizer, get_backend
+    from mlpconv.backends.registry import get_backend
     from mlpconv.backends.weights import INITIALIZERS, initialize
     from mlpconv.models import create_model
+    from mlpconv.optimizers import Optimizer
     from mlpconv.training.plan import plan_step
 
     network = create_model("nin_28", num_classes=3).replace(input_size=8)

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from mlpconv.backends.base import Metrics
 from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.training.guard import (
-    EARLY,
-    PATIENCE,
-    REPAIRS,
+    MAX_REPAIRS,
+    MIN_STEPS_TO_DIE,
+    STEPS_TO_LEARN,
     Event,
     Guard,
     GuardState,
+    Problem,
     Tally,
-    Trouble,
     dead_classes,
     restart_seed,
     sample_size,
@@ -32,9 +32,9 @@ def guard(policy="repair", *, maps=False, labels=LABELS, start="xavier", **tally
     return found
 
 
-def look(watcher, loss, *, examples=128, skipped=0, step=10, ended=True, maps=None, last=False, image_size=8):
+def check(watcher, loss, *, examples=128, skipped=0, step=10, ended=True, maps=None, last=False, image_size=8):
     metrics = Metrics(loss * examples, 0, examples, skipped)
-    return watcher.look(metrics, image_size, step, ended=ended, class_maps=lambda: maps, last=last)
+    return watcher.check(metrics, image_size, step, ended=ended, class_maps=lambda: maps, last=last)
 
 
 def event(action, trouble="not-finite", classes=()):
@@ -67,30 +67,30 @@ def event(action, trouble="not-finite", classes=()):
     ],
 )
 def test_losses(tally, loss, kind):
-    found = look(guard(**tally), loss)
-    assert (found.trouble.kind if found.trouble else None) == kind
+    found = check(guard(**tally), loss)
+    assert (found.problem.type if found.problem else None) == kind
     assert found.loss == pytest.approx(loss)
     assert found.sound == (kind is None)
 
 
 def test_losses_are_of_the_steps_since_the_look_before():
     watcher = guard(best=0.5, learned=True)
-    look(watcher, 0.5)
+    check(watcher, 0.5)
     metrics = Metrics(0.5 * 128 + 3.0 * 128, 0, 256, 0)
-    found = watcher.look(metrics, 8, 20, ended=True, class_maps=lambda: None)
+    found = watcher.check(metrics, 8, 20, ended=True, class_maps=lambda: None)
     assert found.loss == pytest.approx(3.0)
-    assert found.trouble.kind == "loss-spike"
+    assert found.problem.type == "loss-spike"
 
 
 def test_another_image_size_may_begin_higher():
-    assert look(guard(best=0.2), 1.9, image_size=16).trouble is None
+    assert check(guard(best=0.2), 1.9, image_size=16).problem is None
 
 
 def test_chance_is_the_entropy_of_the_labels():
     uneven = np.repeat([0, 1], [900, 100])
     assert guard(labels=uneven).chance == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)))
-    assert look(guard(labels=uneven), 0.33).trouble.kind == "nothing-learned"
-    assert look(guard(labels=np.zeros(50, int)), 0.0).trouble is None
+    assert check(guard(labels=uneven), 0.33).problem.type == "nothing-learned"
+    assert check(guard(labels=np.zeros(50, int)), 0.0).problem is None
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_chance_is_the_entropy_of_the_labels():
     ],
 )
 def test_updates_left_out(skipped, examples, kind):
-    found = look(guard(best=0.5, learned=True), 0.4, skipped=skipped, examples=examples)
-    assert (found.trouble.kind if found.trouble else None) == kind
+    found = check(guard(best=0.5, learned=True), 0.4, skipped=skipped, examples=examples)
+    assert (found.problem.type if found.problem else None) == kind
 
 
 def test_a_few_images_are_not_looked_at_before_the_epoch_ends():
     watcher = guard(best=0.1)
-    assert look(watcher, 9.0, examples=8, ended=False) == (None, None, False)
+    assert check(watcher, 9.0, examples=8, ended=False) == (None, None, False)
     assert watcher.state.tally.examples == 0
 
 
@@ -134,40 +134,40 @@ def test_a_dead_class_is_shut_at_999_of_1000_positions():
 
 @given(st.sets(st.integers(0, 9)))
 def test_dead_classes_are_seen_by_number(shut):
-    found = look(guard(maps=True, best=0.5, learned=True), 0.5, maps=maps(shut))
-    assert (found.trouble.classes if found.trouble else ()) == tuple(sorted(shut))
+    found = check(guard(maps=True, best=0.5, learned=True), 0.5, maps=maps(shut))
+    assert (found.problem.classes if found.problem else ()) == tuple(sorted(shut))
     assert found.sound == (not shut)
 
 
 def test_a_class_without_images_may_be_shut():
     labels = LABELS[LABELS != 3]
-    assert look(guard(maps=True, best=0.5, labels=labels), 0.5, maps=maps([3])).trouble is None
+    assert check(guard(maps=True, best=0.5, labels=labels), 0.5, maps=maps([3])).problem is None
 
 
 def test_classes_are_looked_at_when_it_costs_little():
     watcher = guard(maps=True, best=0.5)
-    found = look(watcher, 0.5, ended=False, maps=maps([1]))
-    assert (found.trouble, found.sound) == (None, False)  # 128 images since: too soon for a sample of 20
-    found = look(watcher, 0.5, examples=60 * 20, ended=False, maps=maps([1]))
-    assert found.trouble.kind == "dead-class"
+    found = check(watcher, 0.5, ended=False, maps=maps([1]))
+    assert (found.problem, found.sound) == (None, False)  # 128 images since: too soon for a sample of 20
+    found = check(watcher, 0.5, examples=60 * 20, ended=False, maps=maps([1]))
+    assert found.problem.type == "dead-class"
 
 
 def test_no_class_is_called_dead_in_the_first_steps_unless_they_are_the_last():
-    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=EARLY - 1).trouble is None
-    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=EARLY).trouble.kind == "dead-class"
-    assert look(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=3, last=True).trouble.kind == "dead-class"
+    assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=MIN_STEPS_TO_DIE - 1).problem is None
+    assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=MIN_STEPS_TO_DIE).problem.type == "dead-class"
+    assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=3, last=True).problem.type == "dead-class"
 
 
 # Decisions
 
-DEAD, NAN = Trouble("dead-class", "x", (2,)), Trouble("not-finite", "x")
+DEAD, NAN = Problem("dead-class", "x", (2,)), Problem("not-finite", "x")
 
 
 def test_stop_and_ignore():
     assert guard("stop").decide(NAN, 0.5) is None
     assert guard("ignore").decide(NAN, 0.5).action == "ignored"
     for policy in ("stop", "repair"):
-        assert guard(policy).decide(Trouble("update-left-out", "x"), 0.5) == ("went on", 1.0)
+        assert guard(policy).decide(Problem("update-left-out", "x"), 0.5) == ("went on", 1.0)
 
 
 def test_repairs():
@@ -175,10 +175,10 @@ def test_repairs():
     assert guard().decide(NAN, 0.5) == ("started again", 0.5)
     assert guard(learned=True).decide(DEAD, 0.5) == ("reopened", 1.0)
     assert guard(learned=True).decide(DEAD, 0.01) == ("rolled back", 0.5)
-    everything = Trouble("dead-class", "x", tuple(range(10)))
+    everything = Problem("dead-class", "x", tuple(range(10)))
     assert guard(learned=True).decide(everything, 0.5) == ("rolled back", 0.5)
     assert guard().decide(everything, 0.5) == ("started again", 0.5)
-    assert guard(steps=PATIENCE).decide(Trouble("nothing-learned", "x"), 0.5) == ("started again", 0.5)
+    assert guard(steps=STEPS_TO_LEARN).decide(Problem("nothing-learned", "x"), 0.5) == ("started again", 0.5)
 
 
 def test_what_did_not_help_is_done_harder():
@@ -188,7 +188,7 @@ def test_what_did_not_help_is_done_harder():
     watcher = guard(learned=True)
     watcher.state.events = [event("reopened", "dead-class", (2,))]
     assert watcher.decide(DEAD, 0.5) == ("reopened", 0.5)
-    assert watcher.decide(Trouble("dead-class", "x", (3,)), 0.5) == ("reopened", 1.0)
+    assert watcher.decide(Problem("dead-class", "x", (3,)), 0.5) == ("reopened", 1.0)
     watcher.state.events = [event("rolled back", "dead-class", (2,))]
     assert watcher.decide(DEAD, 0.0) == ("started again", 0.5)
 
@@ -207,7 +207,7 @@ def test_where_nothing_was_learned_the_start_is_to_blame_before_the_rate(maps, s
     watcher = guard(maps=maps, start=start)
     for restarts, rate in enumerate(rates):
         watcher.state.restarts = restarts
-        assert watcher.decide(Trouble("nothing-learned", "x"), 0.5) == ("started again", rate)
+        assert watcher.decide(Problem("nothing-learned", "x"), 0.5) == ("started again", rate)
 
 
 def test_classes_that_are_dead_before_anything_was_learned_get_a_better_start_once():
@@ -221,14 +221,14 @@ def test_classes_that_are_dead_before_anything_was_learned_get_a_better_start_on
 
 def test_repairs_are_bounded():
     watcher = guard(learned=True)
-    watcher.state.events = [event("went on")] * 50 + [event("rolled back")] * (REPAIRS - 1)
+    watcher.state.events = [event("went on")] * 50 + [event("rolled back")] * (MAX_REPAIRS - 1)
     assert watcher.decide(NAN, 0.5) is not None
     watcher.state.events.append(event("rolled back"))
     assert watcher.decide(NAN, 0.5) is None
 
 
 def test_a_run_of_a_few_steps_is_not_repaired_at_its_end():
-    assert guard(steps=EARLY - 1).decide(DEAD, 0.0) == ("went on", 1.0)
+    assert guard(steps=MIN_STEPS_TO_DIE - 1).decide(DEAD, 0.0) == ("went on", 1.0)
 
 
 def test_the_memory_survives_its_file():

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, Linear
-from mlpconv.backends.base import Optimizer
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
 from mlpconv.models import create_model, list_models
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.recipe import Augmentation, Recipe, change, differences, parse_settings, to_toml
 from mlpconv.training.recipes import RECIPES, get_recipe, read_recipe
 

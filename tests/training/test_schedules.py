@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlpconv.training.recipe import Recipe
-from mlpconv.training.schedules import START, image_size, learning_rate
+from mlpconv.training.schedules import START_SHARE, image_size, learning_rate
 
 
 @given(st.integers(1, 500), st.data())
@@ -37,7 +37,7 @@ def test_a_cycle_rises_to_its_peak_and_falls(schedule, warmup, steps):
 @cycles
 def test_a_cycle_begins_low_peaks_at_the_warmup_and_ends_at_nothing(schedule):
     found = rates(schedule, 0.25, 1000)
-    assert found[0] == pytest.approx(0.5 * START, rel=0.1)
+    assert found[0] == pytest.approx(0.5 * START_SHARE, rel=0.1)
     assert max(found) == pytest.approx(0.5, rel=0.01)
     assert found.index(max(found)) in (249, 250)
     assert found[-1] < 0.5 * 0.001

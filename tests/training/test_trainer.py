@@ -195,7 +195,8 @@ def test_a_real_network_with_a_huge_rate_fails_in_words():
     pytest.importorskip("torch")
     from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, ReLU
     from mlpconv.arch.network import Block, Network, Preprocess
-    from mlpconv.backends.base import Optimizer, get_backend
+    from mlpconv.backends.registry import get_backend
+    from mlpconv.optimizers import Optimizer
 
     network = Network(
         Block(conv=Conv2d(8, 3), relu=ReLU(), mlp1=Conv2d(3, 1)), GlobalAvgPool2d(), Flatten(), input_size=4

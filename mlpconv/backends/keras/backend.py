@@ -1,35 +1,44 @@
 """Keras 3 on TensorFlow or JAX.
 
-Keras itself is imported by ``select`` and not before: it takes one engine for the whole process when it is imported.
+``start_keras`` imports Keras, which selects its engine for the whole process when it is imported.
 """
 
 import importlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from mlpconv import hardware
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Model, Optimizer, Precision, Weights
+from mlpconv.backends.base import Model, Precision, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, unknown
+from mlpconv.optimizers import Optimizer
+
+Engine = Literal["tensorflow", "jax"]
 
 
 @dataclass(frozen=True)
 class KerasBackend:
-    """Keras on one engine, "tensorflow" or "jax"."""
+    """Keras on one engine: see ``mlpconv.backends.base.Backend``."""
 
-    engine: str
+    engine: Engine
     framework_biases: bool = False
 
     def native(self, network: Network, weights: Weights | None = None) -> Any:
         """A functional ``keras.Model``: float32 (B, H, W, C) of the network's input size → (B, classes).
 
-        Its layers carry our names (``block1.conv``), those that Keras needs besides a name with a hyphen
-        (``block1.conv-pad``). weights: canonical; without them the model begins as Keras begins. Raises WeightsError
-        for another network's weights.
+        Its layers have the network's names (``block1.conv``); layers that only Keras needs have a hyphen in their names
+        (``block1.conv-pad``).
+
+        Args:
+            network: The network.
+            weights: The canonical weights; by default Keras' own initialization.
+
+        Raises:
+            WeightsError: The weights belong to another network.
         """
         from mlpconv.backends.keras import network as keras_network
 
@@ -48,18 +57,24 @@ class KerasBackend:
         precision: Precision = "float32",
         device: str = "cpu",
     ) -> Model:
-        """The network with what training and prediction need. bfloat16 computes in it and keeps weights in float32."""
+        """The network as a model on ``device``; in bfloat16, activations are bfloat16 and weights float32."""
         from mlpconv.backends.keras.model import KerasModel
 
         device, precision = self.choose(device, precision)
         return KerasModel(network, preprocess, optimizer, precision, device)
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
-        """The device asked for, else the first GPU, else the CPU; the precision asked for, else bfloat16 where
-        TensorFlow computes faster in it on this processor, else float32.
+        """The device and the precision to use.
 
-        device: "cpu", "gpu" or "gpu:1"; "cuda" is taken for "gpu". Raises MlpconvError naming the devices found,
-        RecipeError for an unknown precision.
+        Args:
+            device: "cpu", "gpu" or "gpu:1"; "cuda" means "gpu". By default the first GPU, or the CPU where there is
+                none.
+            precision: "float32" or "bfloat16". By default bfloat16 where TensorFlow computes faster in it on this
+                processor, else float32.
+
+        Raises:
+            MlpconvError: There is no such device; the message names those found.
+            RecipeError: There is no such precision.
         """
         found = self._devices()
         if device is None:
@@ -83,11 +98,15 @@ class KerasBackend:
                         f"({hardware.processor()}); use --precision float32, or leave the precision out"
                     )
                 return name, "bfloat16"
-        raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
+            case _:
+                raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
 
     def set_deterministic(self, device: str) -> None:
-        """Only deterministic operations from here on, for the whole process. JAX on a GPU takes that from XLA_FLAGS
-        alone, before it starts: MlpconvError says so where it is missing."""
+        """Use only deterministic operations from now on, in the whole process.
+
+        Raises:
+            MlpconvError: JAX on a GPU reads the setting from XLA_FLAGS when it starts, and it is missing there.
+        """
         flag = "--xla_gpu_deterministic_ops=true"
         if self.engine == "tensorflow":
             importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
@@ -95,7 +114,7 @@ class KerasBackend:
             raise MlpconvError(f"deterministic: JAX on {device} needs XLA_FLAGS={flag} in the environment")
 
     def describe_device(self, device: str) -> str:
-        """A device as one reads it: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
+        """A readable description of a device: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
         name, _ = self.choose(device, "float32")
         if name == "cpu":
             return hardware.describe_processor(hardware.cpu_count())
@@ -120,21 +139,22 @@ class KerasBackend:
         return ["cpu", *(name for name in found if not name.startswith("cpu"))]
 
 
-def select(name: str) -> KerasBackend:
-    """Keras on the engine ``name``, "tensorflow" or "jax", for the rest of the process.
+def start_keras(engine: Engine) -> KerasBackend:
+    """Import Keras with an engine, for the rest of the process.
 
-    Raises ModuleNotFoundError where Keras or the engine is not installed, MlpconvError where Keras already runs on
-    another engine.
+    Raises:
+        ModuleNotFoundError: Keras or the engine is not installed.
+        MlpconvError: Keras already runs on another engine.
     """
     if "keras" not in sys.modules:
-        # The engine first: a Keras that does not find it would stay behind half imported.
-        importlib.import_module(name)
-        # Keras reads it once, when it is imported.
-        os.environ["KERAS_BACKEND"] = name
+        # The engine first: a Keras that does not find its engine would stay half imported.
+        importlib.import_module(engine)
+        # Keras reads this once, when it is imported.
+        os.environ["KERAS_BACKEND"] = engine
     running = importlib.import_module("keras").config.backend()
-    if running != name:
+    if running != engine:
         raise MlpconvError(
-            f"backend {name}: Keras already runs on {running} in this process and cannot change; "
-            f"use the backend {running}, or start a new process with KERAS_BACKEND={name}"
+            f"backend {engine}: Keras already runs on {running} in this process and cannot change; "
+            f"use the backend {running}, or start a new process with KERAS_BACKEND={engine}"
         )
-    return KerasBackend(name)
+    return KerasBackend(engine)

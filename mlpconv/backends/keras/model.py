@@ -9,11 +9,13 @@ from keras import ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import num_classes
-from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.keras import network as keras_network
 from mlpconv.backends.keras import step as keras_step
+from mlpconv.backends.training_state import DOTTED
 from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+from mlpconv.optimizers import Optimizer
 
 SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skipped", "int32"))
 
@@ -21,8 +23,11 @@ SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skip
 class KerasModel(compiled.Predictions):
     """A network in Keras: see ``mlpconv.backends.base.Model``.
 
-    What a step changes lives in tensors of its own, which compiled code may overwrite; ``native`` receives it when it
-    is asked for. Raises NetworkError for a network that is no classifier.
+    The tensors that a step changes are separate from the variables of ``native``, since compiled code may overwrite
+    them; reading ``native`` copies them into it.
+
+    Raises:
+        NetworkError: The network is not a classifier.
     """
 
     def __init__(
@@ -40,15 +45,15 @@ class KerasModel(compiled.Predictions):
         self._compiled: dict[Any, Any] = {}
         self._changed = False
         self._take(0, {name: {} for name in variables}, 0, 0, 0, 0)
-        self._begin_optimizer()
+        self._reset_optimizer()
 
     @property
     def native(self) -> Any:
-        """The ``keras.Model`` with the weights of now."""
+        """The ``keras.Model`` with the current weights."""
         if self._changed:
             values = self._state.parameters | self._state.statistics
             for name, variable in keras_network.variables(self.network, self._native).items():
-                # A copy: the next step may overwrite the tensor itself.
+                # Copied because the next step may overwrite the tensor.
                 variable.assign(ops.copy(values[name]))
             self._changed = False
         return self._native
@@ -104,26 +109,26 @@ class KerasModel(compiled.Predictions):
         return Metrics(loss, correct, examples, skipped)
 
     def training_state(self) -> State:
-        """Weights, optimiser state and metric sums: all that a step changes."""
-        own = self._state
+        """Copies of everything that a step changes: weights, optimizer state and metric sums."""
         state: State = dict(self.weights())
-        for name, slots in own.slots.items():
-            state |= {f"optimizer.{name}.{key}": np.array(ops.convert_to_numpy(slots[key])) for key in slots}
-        state["optimizer.step"] = np.array(ops.convert_to_numpy(own.step))
-        metrics = zip(SUMS, own.sums, strict=True)
-        return state | {f"metrics.{key}": np.array(ops.convert_to_numpy(value)) for (key, _), value in metrics}
+        for name, slots in self._state.slots.items():
+            state |= {DOTTED.optimizer(part, name): _copied(value) for part, value in slots.items()}
+        state[DOTTED.optimizer("step")] = _copied(self._state.step)
+        sums = zip(SUMS, self._state.sums, strict=True)
+        return state | {DOTTED.metrics(part): _copied(value) for (part, _), value in sums}
 
     def load_training_state(self, state: State) -> None:
-        """Raises WeightsError for a state of another network, optimiser or back end."""
+        """Continue from ``training_state()``. Raises WeightsError where something else made the state."""
         compiled.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
         slots = {
-            name: {key: state[f"optimizer.{name}.{key}"] for key in own} for name, own in self._state.slots.items()
+            name: {part: state[DOTTED.optimizer(part, name)] for part in kept}
+            for name, kept in self._state.slots.items()
         }
-        self._take(state["optimizer.step"], slots, *(state[f"metrics.{key}"] for key, _ in SUMS))
+        self._take(state[DOTTED.optimizer("step")], slots, *(state[DOTTED.metrics(part)] for part, _ in SUMS))
 
     def _take(self, step: Any, slots: dict[str, dict[str, Any]], *sums: Any) -> None:
-        """The state from the native model's weights and what else is given."""
+        """Set the state from the native model's weights and the given values."""
         with on(self._device):
             values = {
                 name: ops.copy(variable.value)
@@ -141,10 +146,10 @@ class KerasModel(compiled.Predictions):
                 self._sums(*sums),
             )
 
-    def _begin_optimizer(self) -> None:
+    def _reset_optimizer(self) -> None:
         with on(self._device):
             parameters = self._state.parameters
-            slots = {name: keras_step.fresh(self._optimizer, p.shape) for name, p in parameters.items()}
+            slots = {name: keras_step.initial_slots(self._optimizer, p.shape) for name, p in parameters.items()}
         self._state = self._state._replace(slots=slots)
 
     def _sums(self, *values: Any) -> Any:
@@ -152,7 +157,7 @@ class KerasModel(compiled.Predictions):
             return tuple(ops.convert_to_tensor(value, kind) for value, (_, kind) in zip(values, SUMS, strict=True))
 
     def _drawn(self, seed: int) -> Any:
-        """Two numbers for each dropout, drawn from ``seed``, which fit an int32 as well."""
+        """Two random numbers for each dropout, drawn from ``seed``; they also fit into an int32."""
         drawn = [np.random.SeedSequence([seed, index]).generate_state(2) >> 1 for index in range(self._seeds)]
         return ops.convert_to_tensor(np.array(drawn, np.uint32).reshape(self._seeds, 2))
 
@@ -164,3 +169,7 @@ class KerasModel(compiled.Predictions):
         compiled.check_size(self.network, self._shape, size)
         path = self._path(source, (size, size))
         return keras_step.compiled(partial(keras_step.step, path, self._optimizer), donated=0)
+
+
+def _copied(tensor: Any) -> np.ndarray:
+    return np.array(ops.convert_to_numpy(tensor))

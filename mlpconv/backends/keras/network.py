@@ -165,7 +165,7 @@ def _has_single_column(row: LayerShape) -> bool:
 
 
 def _recounted(planned: PlannedLayer, layer: AvgPool2d, x: Any) -> Any:
-    """Multiply an average pooling by what makes its divisor ours where it differs: Keras divides by the whole window."""
+    """Correct the divisor of an average pooling where ours differs: Keras divides by the whole window."""
     assert planned.counts is not None
     factors = prod(layer.window.kernel) / planned.counts
     if (factors == 1).all():

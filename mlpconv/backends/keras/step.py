@@ -1,7 +1,8 @@
-"""What Keras compiles, as pure functions of a state, the same for TensorFlow and JAX: one training step, and logits.
+"""The functions that Keras compiles, the same for TensorFlow and JAX: the network's outputs, and one training step.
 
-Keras' own training loop and optimisers are not used, since they compute other formulas (Keras' momentum holds the
-learning rate, its running variance is fed with a biased one).
+They are pure functions of a state. Keras' own training loop and optimizers are not used, since they compute other
+formulas: Keras' momentum includes the learning rate, and its running variance averages the biased variances of the
+batches.
 """
 
 from math import prod
@@ -13,9 +14,9 @@ from keras import config, ops  # pyright: ignore[reportAttributeAccessIssue]
 from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends.base import Optimizer
-from mlpconv.backends.common import compiled as hosted
+from mlpconv.backends.common import compiled as common
 from mlpconv.backends.keras import network as keras_network
+from mlpconv.optimizers import Optimizer, Step
 
 if config.backend() == "tensorflow":
     import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
@@ -39,21 +40,30 @@ else:
 
 
 class State(NamedTuple):
-    """All that a step changes, as tensors; by canonical names where there are several. sums: loss, hits, images,
-    skipped updates."""
+    """Everything that a step changes, as tensors by canonical names."""
 
     parameters: dict[str, Any]
     statistics: dict[str, Any]
+    """The running statistics."""
     slots: dict[str, dict[str, Any]]
+    """What the optimizer keeps for each parameter, by ``Optimizer.state_names``."""
     step: Any
+    """The number of updates, without the skipped ones."""
     sums: tuple[Any, Any, Any, Any]
+    """Loss, correct images, images, skipped updates."""
 
 
 class Path:
-    """The network for pixels of one size (B, H, W, C): the way to the first map, then the other layers in Keras.
+    """The network for pixels (B, H, W, C) of one size: the input stage, then the layers in Keras.
 
-    native: the model whose layers are used. size: (height, width) that images are resized to. output: the layer to end
-    with, by default the last.
+    Args:
+        network: The network.
+        native: The model whose variables are used.
+        preprocess: The preprocessing.
+        source: (height, width) of the pixels.
+        size: (height, width) that they are resized to.
+        policy: Keras' dtype policy.
+        output: The layer to end with; by default the last.
     """
 
     def __init__(
@@ -66,13 +76,13 @@ class Path:
         policy: str,
         output: str | None = None,
     ) -> None:
-        self.front = hosted.front(network, preprocess, source, size, output)
+        self.input_stage = common.input_stage(network, preprocess, source, size, output)
         self._mean, self._std = (np.array(each, np.float32) for each in (preprocess.mean, preprocess.std))
         self._bfloat16 = "bfloat16" in policy
         shape = (network.input_channels, *size)
-        behind = self.front.fold.name if self.front.fold else None
+        folded = self.input_stage.fold.name if self.input_stage.fold else None
         self._model = keras_network.build(
-            network, shape, policy=policy, like=native, lean=output is None, behind=behind, output=output
+            network, shape, policy=policy, like=native, lean=output is None, start_after=folded, output=output
         )
         names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}
         self._trainable = [names[id(variable)] for variable in self._model.trainable_variables]
@@ -90,7 +100,7 @@ class Path:
     def __call__(
         self, parameters: dict[str, Any], statistics: dict[str, Any], seeds: Any, pixels: Any, *, training: bool
     ) -> tuple[Any, dict[str, Any]]:
-        """Logits, float32, and the running statistics after them. seeds: (dropouts, 2)."""
+        """The output, float32, and the new running statistics. seeds: integers (dropouts, 2)."""
         before = [statistics[name] if name else ops.cast(seeds[index], kind) for name, index, kind in self._others]
         x = self._first(parameters, pixels)
         y, after = self._model.stateless_call(
@@ -103,7 +113,7 @@ class Path:
         return ops.cast(y, "float32"), found
 
     def _first(self, parameters: dict[str, Any], pixels: Any) -> Any:
-        fold, resize = self.front.fold, self.front.resize
+        fold, resize = self.input_stage.fold, self.input_stage.resize
         x = ops.cast(pixels, "float32")
         if fold is None:
             x = (x / 255.0 - self._mean) / self._std
@@ -112,8 +122,8 @@ class Path:
             x = ops.einsum("tw,bswc->bstc", ops.convert_to_tensor(resize.columns), x)
         return x if fold is None else self._folded(parameters, x, fold)
 
-    def _folded(self, parameters: dict[str, Any], knots: Any, fold: hosted.Fold) -> Any:
-        """The first layer's output, normalisation included, from knots of values 0..255."""
+    def _folded(self, parameters: dict[str, Any], knots: Any, fold: common.Fold) -> Any:
+        """The first layer's output, with the normalization, from knots of values 0..255."""
         kernel = parameters[f"{fold.name}.weight"]  # (kh, kw, in, out)
         kh, kw, channels, out = kernel.shape
         weight = ops.matmul(ops.convert_to_tensor(fold.matrix), ops.reshape(kernel, (kh * kw, channels * out)))
@@ -132,7 +142,7 @@ class Path:
         return x + ops.cast(bias, kind)
 
     def _unbiased(self, name: str, old: Any, new: Any, batch: int) -> Any:
-        """A running variance fed with the unbiased variance of the batch, as in PyTorch; Keras feeds the biased one."""
+        """Correct a running variance: PyTorch averages unbiased variances of the batches, Keras biased ones."""
         layer_name, _, part = name.rpartition(".")
         if part != "running_var":
             return new
@@ -142,8 +152,8 @@ class Path:
         return kept + (new - kept) * (count / max(1, count - 1))
 
 
-def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, seeds: Any, lr: Any) -> State:
-    """The state after a batch; where the loss or a gradient is not finite, the same state with one more skipped."""
+def step(path: Path, optimizer: Optimizer, state: State, batch: common.Batch, seeds: Any, lr: Any) -> State:
+    """The state after a batch; where the loss or a gradient is not finite, only the skipped updates change."""
     pixels, targets, labels = batch
 
     def objective(parameters: dict[str, Any]) -> Any:
@@ -158,12 +168,11 @@ def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, se
     def kept(new: Any, old: Any) -> Any:
         return ops.where(finite, new, old)
 
-    parameters, slots = {}, {}
-    for name, p in state.parameters.items():
-        old = state.slots[name]
-        new, own = update(optimizer, name, p, gradients[name], old, state.step + 1, lr)
-        parameters[name] = kept(new, p)
-        slots[name] = {key: kept(own[key], old[key]) for key in old}
+    updated, slots = update(optimizer, state.parameters, gradients, state.slots, state.step + 1, lr)
+    parameters = {name: kept(new, state.parameters[name]) for name, new in updated.items()}
+    slots = {
+        name: {part: kept(slots[name][part], value) for part, value in old.items()} for name, old in state.slots.items()
+    }
     hits = ops.sum(ops.cast(ops.cast(ops.argmax(logits, axis=1), "int32") == labels, "int32"))
     total, correct, examples, skipped = state.sums
     count = pixels.shape[0]
@@ -182,20 +191,32 @@ def step(path: Path, optimizer: Optimizer, state: State, batch: hosted.Batch, se
 
 
 def update(
-    optimizer: Optimizer, name: str, p: Any, g: Any, state: dict[str, Any], step: Any, lr: Any
-) -> tuple[Any, dict[str, Any]]:
-    """``mlpconv.backends.reference.update`` on tensors; ``step`` is 1 at the first."""
-    gathered = (1.0, 1.0)
-    if optimizer.name != "sgd":
-        gathered = _gathered(optimizer.beta1, step), _gathered(optimizer.beta2, step)
-    return hosted.update(optimizer, name, p, g, state, gathered, lr, ops.sqrt)
+    optimizer: Optimizer,
+    parameters: dict[str, Any],
+    gradients: dict[str, Any],
+    slots: dict[str, dict[str, Any]],
+    count: Any,
+    learning_rate: Any,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """All parameters and what the optimizer keeps for them after a step.
+
+    Args:
+        optimizer: The optimizer.
+        parameters: By canonical name.
+        gradients: By the same names.
+        slots: By the same names, then by ``Optimizer.state_names``.
+        count: The number of this step, which is 1 in the first.
+        learning_rate: A scalar tensor.
+    """
+    rule = optimizer.rule
+    updated, kept = {}, {}
+    for name, p in parameters.items():
+        # Computed again for each parameter: the compilers round differently where one scalar serves all.
+        step = Step(learning_rate, rule.shared(optimizer, ops.cast(count, "float32"), ops))
+        updated[name], kept[name] = rule.update(optimizer, p, gradients[name], slots[name], step, ops)
+    return updated, kept
 
 
-def _gathered(beta: float, step: Any) -> Any:
-    """1 − βᵗ; in float32 the plain formula loses four digits where β is 0.999."""
-    return -ops.expm1(ops.cast(step, "float32") * float(np.log(beta))) if beta else 1.0
-
-
-def fresh(optimizer: Optimizer | None, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What an optimiser remembers for a parameter before the first step."""
-    return {key: ops.zeros(shape, "float32") for key in hosted.slots(optimizer)}
+def initial_slots(optimizer: Optimizer | None, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What an optimizer keeps for a parameter of this shape before the first step."""
+    return {part: ops.zeros(shape, "float32") for part in (optimizer.state_names if optimizer else ())}

@@ -1,4 +1,4 @@
-"""Training and prediction in MXNet: one hybridised graph from pixels to the loss, nothing of which waits."""
+"""Training and prediction in MXNet: one hybridized graph from pixels to logits, computed asynchronously."""
 
 from math import prod
 from typing import Any
@@ -9,15 +9,20 @@ from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[report
 from mlpconv.arch.layers import BatchNorm2d, Dropout
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
-from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, State, StepPlan, Weights
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, State, StepPlan, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.mxnet import network as mxnet_network
+from mlpconv.backends.training_state import DOTTED
 from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+from mlpconv.optimizers import Optimizer, Step
 
 
 class MxnetModel(compiled.Predictions):
-    """A network in MXNet: see ``mlpconv.backends.base.Model``. Raises NetworkError for a network that is no
-    classifier."""
+    """A network in MXNet: see ``mlpconv.backends.base.Model``.
+
+    Raises:
+        NetworkError: The network is not a classifier.
+    """
 
     def __init__(self, network: Network, preprocess: Preprocess, optimizer: Optimizer | None, device: str) -> None:
         self.network, self.preprocess, self._optimizer = network, preprocess, optimizer
@@ -38,8 +43,11 @@ class MxnetModel(compiled.Predictions):
             name: each for name, each in mxnet_network.parameters(network, self.native).items() if is_statistic(name)
         }
         self._slots = {
-            name: {key: nd.zeros(self._data(each).shape, ctx=self._context) for key in compiled.slots(optimizer)}
-            for name, each in self._parameters.items()
+            name: {
+                part: nd.zeros(self._data(parameter).shape, ctx=self._context)
+                for part in (optimizer.state_names if optimizer else ())
+            }
+            for name, parameter in self._parameters.items()
         }
         self._step = nd.zeros(1, ctx=self._context)
         self._sums = nd.zeros(4, ctx=self._context, dtype="float64")  # loss, correct, examples, skipped
@@ -72,13 +80,13 @@ class MxnetModel(compiled.Predictions):
             loss = -(nd.log_softmax(logits, axis=1) * self._sent(targets)).sum(axis=1).mean()
         loss.backward()
         gradients = {name: each.grad(self._context) for name, each in self._parameters.items()}
-        # NaN where a value is not finite. nd.multi_all_finite takes longer than all that is done to the weights.
+        # x·0 is NaN where x is not finite. nd.multi_all_finite takes longer than the whole update.
         flat = [each.reshape(-1) for each in (loss, *gradients.values())]
         finite = nd.add_n(*(nd.dot(each, each * 0) for each in flat)) == 0
         self._update(gradients, finite, plan.learning_rate)
         self._correct(before, finite, plan.image_size, len(labels))
         hits = (logits.argmax(axis=1) == self._sent(labels.astype(np.float32))).sum()
-        # Where the loss is NaN, a product with 0 would be so too.
+        # A NaN would stay NaN in a product with 0.
         loss = nd.where(finite, loss.reshape(1), nd.zeros_like(finite))
         count = nd.full(1, len(labels), ctx=self._context)
         sums = nd.concat(loss * len(labels), hits.reshape(1) * finite, count * finite, 1 - finite, dim=0)
@@ -88,24 +96,25 @@ class MxnetModel(compiled.Predictions):
         optimizer = self._optimizer
         assert optimizer is not None
         self._step += finite
-        gathered = ()
-        if optimizer.name != "sgd":
-            gathered = tuple(
-                -nd.expm1(self._step * float(np.log(beta))) if beta else nd.ones_like(self._step)
-                for beta in (optimizer.beta1, optimizer.beta2)
-            )
-        for name, each in self._parameters.items():
-            p, g, slots = self._data(each), gradients[name], self._slots[name]
-            spread = tuple(value.reshape((1,) * p.ndim) for value in gathered)
-            new, own = compiled.update(optimizer, name, p, g, slots, spread, learning_rate, nd.sqrt)
-            kept = finite.reshape((1,) * p.ndim).broadcast_to(p.shape)
-            for key, old in slots.items():
-                nd.where(kept, own[key], old, out=old)
+        rule = optimizer.rule
+        shared = rule.shared(optimizer, self._step, nd)
+        for name, parameter in self._parameters.items():
+            p, slots = self._data(parameter), self._slots[name]
+            ones = (1,) * p.ndim
+            # MXNet broadcasts only arrays of the same number of axes.
+            step = Step(learning_rate, tuple(v.reshape(ones) if isinstance(v, nd.NDArray) else v for v in shared))
+            new, state = rule.update(optimizer, p, gradients[name], slots, step, nd)
+            kept = finite.reshape(ones).broadcast_to(p.shape)
+            for part, old in slots.items():
+                nd.where(kept, state[part], old, out=old)
             nd.where(kept, new, p, out=p)
 
     def _correct(self, before: dict[str, Any], finite: Any, size: int, batch: int) -> None:
-        """Running variances fed with the unbiased variance of the batch, as in PyTorch, where MXNet feeds the biased
-        one; and all statistics as before where the update is masked."""
+        """Correct the running statistics.
+
+        Running variances average the unbiased variances of the batches, as in PyTorch, where MXNet averages biased
+        ones. Where the update is masked, all statistics stay as they were before.
+        """
         if not before:
             return
         rows = {row.name: row for row in layer_shapes(self.network, (self._shape[0], size, size))}
@@ -127,21 +136,21 @@ class MxnetModel(compiled.Predictions):
         return Metrics(loss, int(correct), int(examples), int(skipped))
 
     def training_state(self) -> State:
-        """Weights, optimiser state and metric sums: all that a step changes."""
+        """Copies of everything that a step changes: weights, optimizer state and metric sums."""
         state: State = dict(self.weights())
         for name, slots in self._slots.items():
-            state |= {f"optimizer.{name}.{key}": value.asnumpy() for key, value in slots.items()}
-        return state | {"optimizer.step": self._step.asnumpy(), "metrics": self._sums.asnumpy()}
+            state |= {DOTTED.optimizer(part, name): value.asnumpy() for part, value in slots.items()}
+        return state | {DOTTED.optimizer("step"): self._step.asnumpy(), DOTTED.metrics(): self._sums.asnumpy()}
 
     def load_training_state(self, state: State) -> None:
-        """Raises WeightsError for a state of another network, optimiser or back end."""
+        """Continue from ``training_state()``. Raises WeightsError where something else made the state."""
         compiled.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
         for name, slots in self._slots.items():
-            for key, value in slots.items():
-                value[:] = self._sent(state[f"optimizer.{name}.{key}"])
-        self._step[:] = self._sent(state["optimizer.step"])
-        self._sums[:] = self._sent(state["metrics"])
+            for part, value in slots.items():
+                value[:] = self._sent(state[DOTTED.optimizer(part, name)])
+        self._step[:] = self._sent(state[DOTTED.optimizer("step")])
+        self._sums[:] = self._sent(state[DOTTED.metrics()])
 
     def _data(self, parameter: Any) -> Any:
         return parameter.data(self._context)
@@ -150,19 +159,19 @@ class MxnetModel(compiled.Predictions):
         return nd.array(value, ctx=self._context, dtype=value.dtype)
 
     def _block(self, source: tuple[int, int], size: tuple[int, int], output: str | None, use: str) -> Any:
-        """The hybridised block for pixels of one size."""
+        """The hybridized block for pixels of one size, cached."""
         key = (source, size, output, use)
         if key not in self._compiled:
             if use == "train":
                 compiled.check_size(self.network, self._shape, size[0])
-            front = compiled.front(self.network, self.preprocess, source, size, output)
-            behind = front.fold.name if front.fold else None
+            stage = compiled.input_stage(self.network, self.preprocess, source, size, output)
+            folded = stage.fold.name if stage.fold else None
             shape = (self._shape[0], *size)
-            layers = mxnet_network.lean(self.network, self.native, shape, behind=behind, output=output)
-            whole = _Path(layers, front, mxnet_network.child(self.native, behind) if behind else None)
+            layers = mxnet_network.lean(self.network, self.native, shape, start_after=folded, output=output)
+            whole = _Path(layers, stage, mxnet_network.child(self.native, folded) if folded else None)
             whole.hybridize(static_alloc=True, static_shape=True)
-            # Gluon's own constants enter a registry of the whole process, so ours are inputs.
-            constants = [self._sent(value) for value in _constants(self.preprocess, front)]
+            # Gluon registers its constants for the whole process, so ours are inputs.
+            constants = [self._sent(value) for value in _constants(self.preprocess, stage)]
             self._compiled[key] = lambda pixels: whole(pixels, *constants)
         return self._compiled[key]
 
@@ -172,20 +181,25 @@ def _first(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def _constants(preprocess: Preprocess, front: compiled.Front) -> list[np.ndarray]:
-    """What ``_Path`` computes with, beside pixels and weights: scale and offset of the channels, and matrices."""
+def _constants(preprocess: Preprocess, stage: compiled.InputStage) -> list[np.ndarray]:
+    """The inputs of ``_Path`` besides pixels and weights: scale and offset of the channels, and matrices."""
     mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (preprocess.mean, preprocess.std))
-    matrices = [*(front.resize or ()), *([front.fold.matrix] if front.fold else [])]
+    matrices = [*(stage.resize or ()), *([stage.fold.matrix] if stage.fold else [])]
     return [1 / (255 * std), mean / std, *(np.ascontiguousarray(each.T) for each in matrices)]
 
 
 class _Path(gluon.HybridBlock):
-    """Pixels (B, C, H, W) to the network's output: normalised and resized, then the layers; or resized to knots, then
-    ``first``, the layer with which that is folded, and the others."""
+    """From pixels (B, C, H, W) to the network's output: the input stage, then the layers.
 
-    def __init__(self, layers: Any, front: compiled.Front, first: Any = None) -> None:
+    Args:
+        layers: The layers after the input stage.
+        stage: The input stage.
+        first: The layer that it includes, if any.
+    """
+
+    def __init__(self, layers: Any, stage: compiled.InputStage, first: Any = None) -> None:
         super().__init__(prefix="path_")
-        self.layers, self.front = layers, front
+        self.layers, self.input_stage = layers, stage
         if first is not None:
             self.params.update(first.params)
             self.weight, self.bias = first.weight, first.bias
@@ -194,20 +208,20 @@ class _Path(gluon.HybridBlock):
         self, F: Any, x: Any, scale: Any, offset: Any, *matrices: Any, weight: Any = None, bias: Any = None
     ) -> Any:
         x = F.cast(x, "float32")
-        if self.front.fold is None:
+        if self.input_stage.fold is None:
             x = F.broadcast_sub(F.broadcast_mul(x, scale), offset)
-        if self.front.resize is not None:
+        if self.input_stage.resize is not None:
             # The axes are exchanged while the image is small.
             x = F.dot(F.dot(x.swapaxes(2, 3), matrices[0]).swapaxes(2, 3), matrices[1])
-        if self.front.fold is not None:
+        if self.input_stage.fold is not None:
             x = self._folded(F, x, scale, offset, matrices[-1], weight, bias)
         return self.layers(x)
 
     def _folded(self, F: Any, knots: Any, scale: Any, offset: Any, matrix: Any, weight: Any, bias: Any) -> Any:
-        """The first layer's output, normalisation included, from knots of values 0..255."""
-        fold = self.front.fold
+        """The first layer's output, with the normalization, from knots of values 0..255."""
+        fold = self.input_stage.fold
         assert fold is not None
-        channels = self.front.shape[0]
+        channels = self.input_stage.shape[0]
         kernel = F.dot(weight.reshape((0, 0, -1)), matrix).reshape((0, 0, *fold.kernel))
         shift = -F.broadcast_mul(weight, offset).sum(axis=(1, 2, 3))
         return F.Convolution(

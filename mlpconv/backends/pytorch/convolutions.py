@@ -1,7 +1,7 @@
-"""Convolutions in a row, with their ReLUs, as one operation for PyTorch's gradient.
+"""Consecutive convolutions with their ReLUs as one operation of PyTorch's autograd.
 
-An mlpconv block is three convolutions with a ReLU between each two. On a CPU, oneDNN applies a ReLU while it writes a
-convolution's output; and on the way back, a gradient that only this operation holds is masked where it lies.
+An mlpconv block is three convolutions, each with a ReLU. On a CPU, oneDNN applies a ReLU while it writes the output of
+a convolution. In the backward pass, gradients that only this operation uses are masked in place.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,29 +11,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpconv.backends.pytorch import fast_fir
+from mlpconv.backends.pytorch import fast_fir, private_api
 
 Parameters = Callable[[], tuple[Tensor, Tensor | None]]
 Size = tuple[int, int]
 
-COMPUTES_BFLOAT16 = torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+COMPUTES_BFLOAT16 = private_api.has_bfloat16_convolutions()
 """Whether oneDNN has convolutions in bfloat16 for this processor: it needs AVX-512, AVX-NE-CONVERT, or Arm's bf16.
 
-Without them PyTorch's own convolution computes the same, about five times slower than in float32.
+Without them PyTorch's own convolution computes the same about five times slower than in float32.
 """
 
 
 class Convolution(NamedTuple):
-    """One convolution. parameters: gives weight (out, in, kh, kw) and bias (out,) of the moment. relu: behind it."""
+    """One convolution, and whether a ReLU follows it."""
 
     parameters: Parameters
+    """Returns the current weight (out, in, kh, kw) and bias (out,)."""
     stride: Size
     padding: Size
     relu: bool
 
 
 class Convolutions:
-    """Convolutions, one after the other. Input: float (B, C, H, W); its type is the one that is computed in."""
+    """Consecutive convolutions of float (B, C, H, W); they compute in the dtype of their input."""
 
     def __init__(self, convolutions: Sequence[Convolution]) -> None:
         self.convolutions = tuple(convolutions)
@@ -43,7 +44,8 @@ class Convolutions:
             x = x.to(torch.get_autocast_dtype(x.device.type))
         parameters = [convolution.parameters() for convolution in self.convolutions]
         if torch.is_grad_enabled() and is_fused(x):
-            return _Fused.apply(x, self.convolutions, *(each for pair in parameters for each in pair))  # pyright: ignore[reportReturnType]
+            flat = (tensor for pair in parameters for tensor in pair)
+            return _Fused.apply(x, self.convolutions, *flat)  # pyright: ignore[reportReturnType]
         for convolution, (weight, bias) in zip(self.convolutions, parameters, strict=True):
             x = _convolve(x, convolution, weight, bias if bias is None else bias.to(x.dtype))
         return x
@@ -55,14 +57,13 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
         x = F.conv2d(x, weight.to(x.dtype), bias, stride, padding)
         return F.relu_(x) if relu else x
 
-    def direct(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, after: str = "none") -> Tensor:
-        padded, weight = (rows, padding[1]), weight.to(x.dtype)
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padded, stride, (1, 1), 1, after, [], "")
+    def direct(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, relu: bool = False) -> Tensor:
+        return private_api.convolution(x, weight.to(x.dtype), bias, (rows, padding[1]), stride, relu=relu)
 
     if _is_fast(x, convolution, weight):
         x = fast_fir.convolve(x, weight, bias, padding[0], direct)
         return F.relu_(x) if relu else x
-    return direct(x, weight, bias, padding[0], "relu" if relu else "none")
+    return direct(x, weight, bias, padding[0], relu)
 
 
 def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
@@ -71,7 +72,7 @@ def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
 
 
 def is_fused(x: Tensor) -> bool:
-    """Whether oneDNN computes on ``x``."""
+    """Whether oneDNN computes the convolutions of ``x``."""
     if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and COMPUTES_BFLOAT16)
@@ -83,10 +84,10 @@ class _Fused(torch.autograd.Function):
         weights = [weight for weight in parameters[::2] if weight is not None]
         biases = [bias if bias is None else bias.to(x.dtype) for bias in parameters[1::2]]
         maps = [x]
-        for index, (each, bias) in enumerate(zip(convolutions, biases, strict=True)):
-            if not _is_fast(x, each, weights[index]):
+        for index, (convolution, bias) in enumerate(zip(convolutions, biases, strict=True)):
+            if not _is_fast(x, convolution, weights[index]):
                 weights[index] = weights[index].to(x.dtype)
-            x = _convolve(x, each, weights[index], bias)
+            x = _convolve(x, convolution, weights[index], bias)
             maps.append(x)
         if not convolutions[-1].relu:
             maps.pop()
@@ -97,63 +98,62 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        (gradient,) = gradients
+        gradient: Any = gradients[0]
         count = len(ctx.convolutions)
         weights, maps = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-        found: list[Tensor | None] = []
+        of_parameters: list[Tensor | None] = []
         for index in reversed(range(count)):
-            each, weight, before = ctx.convolutions[index], weights[index], maps[index]
-            if each.relu:
-                after = maps[index + 1]
-                # The first gradient is somebody else's, those after it are ours to overwrite.
-                target = gradient if index < count - 1 else torch.empty_like(after)
-                gradient = torch.ops.aten.threshold_backward.grad_input(gradient, after, 0, grad_input=target)
-            below = index > 0 or ctx.needs_input_grad[0]
-            gradient, *own = _gradients(gradient, before, weight, ctx.biases[index], each, below)  # pyright: ignore[reportArgumentType]
-            found = [*own, *found]
-        typed = [g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True)]
+            convolution, weight, x = ctx.convolutions[index], weights[index], maps[index]
+            if convolution.relu:
+                output = maps[index + 1]
+                # The first gradient belongs to autograd; the later ones are used here alone and may be overwritten.
+                into = gradient if index < count - 1 else torch.empty_like(output)
+                gradient = private_api.relu_gradient(gradient, output, into)
+            needs_input = index > 0 or ctx.needs_input_grad[0]
+            gradient, *latest = _gradients(gradient, x, weight, ctx.biases[index], convolution, needs_input)
+            of_parameters = [*latest, *of_parameters]
+        typed = [g if g is None else g.to(t) for g, t in zip(of_parameters, ctx.types, strict=True)]
         return gradient, None, *typed
 
 
 def _gradients(
-    gradient: Tensor, before: Tensor, weight: Tensor, bias: bool, each: Convolution, below: bool
+    gradient: Tensor, x: Tensor, weight: Tensor, bias: bool, convolution: Convolution, needs_input: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """Of a convolution's input (if ``below``), weight and bias, by the gradient of its output."""
-    if not _is_fast(before, each, weight):
-        return _direct_gradients(gradient, before, weight, bias, each, below)
-    rowless = each._replace(padding=(0, each.padding[1]))
+    """The gradients of a convolution's input (where it is needed), weight and bias, by the gradient of its output."""
+    if not _is_fast(x, convolution, weight):
+        return _direct_gradients(gradient, x, weight, bias, convolution, needs_input)
+    without_rows = convolution._replace(padding=(0, convolution.padding[1]))
 
-    def direct(gradient: Tensor, before: Tensor, weight: Tensor, bias: bool) -> fast_fir.Gradients:
-        found, of_weight, of_bias = _direct_gradients(gradient, before, weight.to(before.dtype), bias, rowless, True)
-        assert found is not None
-        return found, of_weight, of_bias
+    def direct(gradient: Tensor, x: Tensor, weight: Tensor, bias: bool) -> fast_fir.Gradients:
+        of_input, of_weight, of_bias = _direct_gradients(gradient, x, weight.to(x.dtype), bias, without_rows, True)
+        assert of_input is not None
+        return of_input, of_weight, of_bias
 
-    return fast_fir.gradients(gradient, before, weight, bias, each.padding[0], direct)
+    return fast_fir.gradients(gradient, x, weight, bias, convolution.padding[0], direct)
 
 
 def _direct_gradients(
-    gradient: Tensor, before: Tensor, weight: Tensor, bias: bool, each: Convolution, below: bool
+    gradient: Tensor, x: Tensor, weight: Tensor, bias: bool, convolution: Convolution, needs_input: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    def backward(output: Tensor, x: Tensor, *asked: bool) -> list[Tensor]:
-        sizes = [len(weight)] if asked[2] else None
-        return torch.ops.aten.convolution_backward(
-            output, x, weight, sizes, each.stride, each.padding, (1, 1), False, (0, 0), 1, asked
-        )
-
-    found = backward(gradient, before, True, False, False)[0] if below else None
-    # In float32, oneDNN needs up to twice the time for a weight's gradient where it also sums the bias's.
-    apart = bias and gradient.dtype == torch.float32
-    of_bias = gradient.sum((0, 2, 3)) if apart else None
-    if weight.shape[2:] == each.stride == (1, 1) and each.padding == (0, 0):
-        gradient, before = _flat(gradient), _flat(before)
-    _, of_weight, summed = backward(gradient, before, False, True, bias and not apart)
-    return found, of_weight, of_bias if apart else summed
+    geometry = convolution.stride, convolution.padding
+    of_input = None
+    if needs_input:
+        of_input, _, _ = private_api.convolution_gradients(gradient, x, weight, *geometry, (True, False, False))
+    # In float32, oneDNN needs up to twice the time for the gradient of a weight if it also computes that of the bias.
+    separate_bias = bias and gradient.dtype == torch.float32
+    of_bias = gradient.sum((0, 2, 3)) if separate_bias else None
+    if weight.shape[2:] == convolution.stride == (1, 1) and convolution.padding == (0, 0):
+        gradient, x = _flat(gradient), _flat(x)
+    wanted = (False, True, bias and not separate_bias)
+    _, of_weight, summed = private_api.convolution_gradients(gradient, x, weight, *geometry, wanted)
+    assert of_weight is not None
+    return of_input, of_weight, of_bias if separate_bias else summed
 
 
 def _flat(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (maps, C, 1, positions), without a copy: as many maps as suits oneDNN's gradient of a weight.
+    """(B, C, H, W) as (maps, C, 1, positions), without a copy, with the number of maps that is fastest.
 
-    It is up to twice as slow on maps whose size has few divisors, as 53 has.
+    oneDNN's gradient of a weight is up to twice as slow on maps whose size has few divisors, such as 53.
     """
     maps = torch.get_num_threads() if x.dtype == torch.float32 else len(x)
     maps = maps if len(x) % maps == 0 else 1

@@ -1,8 +1,8 @@
-"""Memory in PyTorch: what a step will have alive at its peak, found without doing it; what the device has left.
+"""Memory in PyTorch: the peak of a step, predicted without computing it, and the free memory of the device.
 
-The step is carried out on fake tensors, which have shapes and no values, and every storage is counted from the
-operation that makes it until its last owner lets it go. So it is the program itself that says what it needs, whatever
-its fast paths are. Memory that an operation takes and gives back within itself is not seen.
+The step runs on fake tensors, which have shapes but no values, and every storage counts from the operation that creates
+it until its last reference is gone. The prediction therefore follows the program, with all its fast paths. Memory that
+an operation allocates and frees internally is not seen.
 """
 
 import weakref
@@ -11,21 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
+from mlpconv import hardware
 from mlpconv.arch.network import Network, Preprocess
-from mlpconv.backends import hardware
-from mlpconv.backends.base import Images, Optimizer, Precision, StepPlan
+from mlpconv.backends.base import Images, Precision, StepPlan
+from mlpconv.backends.pytorch import private_api
 from mlpconv.backends.pytorch.model import EVALUATION_BATCH, TorchModel
+from mlpconv.optimizers import Optimizer
 
-FEW, MORE = 4, 8
-"""Images in the two batches that are carried out; in a batch of one, PyTorch takes some layouts for others."""
+SMALL_BATCH, LARGE_BATCH = 4, 8
+"""The two batch sizes that are run; in a batch of one, PyTorch confuses memory layouts."""
 
 
-class _Ledger(TorchDispatchMode):
-    """Bytes alive after each operation."""
+class _MemoryHistory(private_api.TorchDispatchMode):
+    """The bytes of all storages that exist after each operation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,56 +36,59 @@ class _Ledger(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        composite = torch._C.DispatchKey.CompositeImplicitAutograd
-        # What is made of others, as in inference max pooling is, whose indices are tensors too.
-        if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), composite):
+        # Decompose composite operations, such as max pooling in inference, so that their intermediate tensors are seen.
+        if private_api.decomposes(func):
             with self:
-                return func._op_dk(composite, *args, **kwargs)
-        found = func(*args, **kwargs)
-        # A view makes no storage, and that of the images was there before.
-        for tensor in () if func.is_view else tree_iter(found):
+                return private_api.decomposition(func)(*args, **kwargs)
+        result = func(*args, **kwargs)
+        # A view creates no storage, and the images' storage existed before.
+        for tensor in () if func.is_view else private_api.tree_iter(result):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
         self.history.append(self._alive)
-        return found
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        place, size = storage._cdata, storage.nbytes()
-        if place not in self._counted:
-            self._counted.add(place)
+        identity, size = private_api.storage_identity(storage), storage.nbytes()
+        if identity not in self._counted:
+            self._counted.add(identity)
             self._alive += size
-            weakref.finalize(storage, self._release, place, size).atexit = False
+            weakref.finalize(storage, self._release, identity, size).atexit = False
 
-    def _release(self, place: int, size: int) -> None:
-        self._counted.discard(place)
+    def _release(self, identity: int, size: int) -> None:
+        self._counted.discard(identity)
         self._alive -= size
 
 
 def peak_bytes(work: Callable[[int], object]) -> Callable[[int], int]:
-    """A function from a batch's images to the most bytes of tensors that ``work`` of so many has alive at once.
+    """A function from a batch size to the peak bytes of the tensors that ``work(batch size)`` has at the same time.
 
-    work: makes all its tensors itself, reads no value of any, and does the same whatever the batch, so that after each
-    operation what is alive grows by the same for every image.
+    Args:
+        work: Creates all its tensors itself, reads no values, and performs the same operations for every batch size, so
+            that the bytes after each operation are a linear function of the batch size.
     """
-    few, more = _history(work, FEW), _history(work, MORE)
-    assert len(few) == len(more), (len(few), len(more))
-    moments = {((large - small) // (MORE - FEW), small) for small, large in zip(few, more, strict=True)}
+    small_history, large_history = _history(work, SMALL_BATCH), _history(work, LARGE_BATCH)
+    assert len(small_history) == len(large_history), (len(small_history), len(large_history))
+    lines = {
+        ((large - small) // (LARGE_BATCH - SMALL_BATCH), small)
+        for small, large in zip(small_history, large_history, strict=True)
+    }
 
-    def at(batch: int) -> int:
-        return max(small + each * (batch - FEW) for each, small in moments)
+    def peak(batch: int) -> int:
+        return max(small + per_image * (batch - SMALL_BATCH) for per_image, small in lines)
 
-    return at
+    return peak
 
 
 def _history(work: Callable[[int], object], batch: int) -> list[int]:
-    with FakeTensorMode(allow_non_fake_inputs=True), _Ledger() as ledger:
-        kept = work(batch)
-    del kept
-    return ledger.history
+    with private_api.FakeTensorMode(allow_non_fake_inputs=True), _MemoryHistory() as memory:
+        result = work(batch)
+    del result
+    return memory.history
 
 
 def available_memory(device: str) -> int | None:
-    """Bytes that are free on the device now; None where that cannot be known."""
+    """Bytes that are free on the device now; None where that is not known."""
     return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else hardware.available_memory()
 
 
@@ -100,7 +102,7 @@ def training_bytes(
     precision: Precision,
     device: str = "cpu",
 ) -> Callable[[int], int]:
-    """As Backend.training_bytes says: the step itself is carried out, on tensors without values."""
+    """See ``Backend.training_bytes``: runs the step itself on tensors without values."""
 
     def step(batch: int) -> object:
         model = TorchModel(network, preprocess, optimizer, precision, device)
@@ -120,15 +122,15 @@ def prediction_bytes(
     precision: Precision,
     device: str = "cpu",
 ) -> Callable[[int], int]:
-    """As Backend.prediction_bytes says, for at most EVALUATION_BATCH images at once."""
+    """See ``Backend.prediction_bytes``; a model evaluates at most EVALUATION_BATCH images at once."""
 
     def predict(batch: int) -> object:
         model = TorchModel(network, preprocess, optimizer, precision, device)
         model.evaluated(_blank(network, source, batch))
         return model
 
-    most, at = EVALUATION_BATCH, peak_bytes(predict)
-    return lambda images: at(min(images, most))
+    peak = peak_bytes(predict)
+    return lambda images: peak(min(images, EVALUATION_BATCH))
 
 
 def _blank(network: Network, source: tuple[int, int], count: int) -> Images:
@@ -136,12 +138,12 @@ def _blank(network: Network, source: tuple[int, int], count: int) -> Images:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory could not be had: PyTorch has no kind of its own for this on a CPU."""
+    """Whether an allocation failed; on a CPU, PyTorch has no error type for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def watch_memory(device: str) -> Callable[[], int | None]:
-    """Count anew; a function that says the peak of tensors' bytes since, as CUDA's allocator counts them."""
+    """See ``Backend.watch_memory``: CUDA's allocator measures it; on other devices nothing does."""
     if not device.startswith("cuda"):
         return lambda: None
     torch.cuda.reset_peak_memory_stats(device)

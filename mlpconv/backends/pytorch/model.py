@@ -1,6 +1,6 @@
 """The fast training step in PyTorch.
 
-Images stay uint8 at their own size where the model lives. Augmentation, normalisation and resizing happen inside the
+Images stay uint8 at their own size, on the model's device. Augmentation, normalization and resizing are part of the
 step, and are folded into the first convolution where that is exact (mlpconv.backends.common.resize_folding).
 """
 
@@ -14,29 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlpconv.arch.class_maps import until_class_maps
-from mlpconv.arch.layers import (
-    Conv2d,
-)
+from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import num_classes
-from mlpconv.backends.base import Floats, Images, Labels, Metrics, Optimizer, Precision, State, StepPlan, Weights
+from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common.required_outputs import required_outputs
 from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.pytorch.augmentation import augment, fit
 from mlpconv.backends.pytorch.folding import Fold
 from mlpconv.backends.pytorch.forward import Operation, operations
 from mlpconv.backends.pytorch.network import layout, named, native, put
-from mlpconv.backends.pytorch.optimizer import Steps
+from mlpconv.backends.pytorch.optimizer import create_update
+from mlpconv.backends.training_state import SLASHED, parse_key
 from mlpconv.backends.weights import is_statistic
 from mlpconv.data.memory_mapped import map_of, release
 from mlpconv.errors import WeightsError
+from mlpconv.optimizers import Optimizer
 
 Size = tuple[int, int]
 EVALUATION_BATCH = 256
+"""Images that prediction computes at once."""
 
 
 class TorchModel:
-    """A Model (mlpconv.backends.base) in PyTorch: float32 weights, channels last, mixed precision if asked for."""
+    """A network in PyTorch: see ``mlpconv.backends.base.Model``. Weights are float32, and channels last where safe."""
 
     native: nn.Sequential
 
@@ -52,7 +53,7 @@ class TorchModel:
         for parameter in self.native.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
-        self._steps = Steps(self.native, optimizer) if optimizer else None
+        self._update = create_update(self.native, optimizer) if optimizer else None
         self._generator = torch.Generator(self.device)
         self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)
@@ -65,18 +66,18 @@ class TorchModel:
         return {name: value.detach().float().cpu().contiguous().numpy().copy() for name, value in named(self.native)}
 
     def load_weights(self, weights: Weights) -> None:
-        """Take canonical weights. Raises WeightsError with the difference where they are another network's."""
+        """Set the canonical weights. Raises WeightsError where they belong to another network."""
         put(self.native, self.network, weights, "load_weights")
 
     def attach(self, images: Images, labels: Labels) -> None:
-        """Take the training images to the device, as they are; many of a mapped file stay in it."""
-        device = self.device if map_of(images) is None or self._has_room(images.nbytes) else torch.device("cpu")
+        """Copy the training images to the device; memory-mapped images that do not fit there stay in their file."""
+        device = self.device if map_of(images) is None or self._fits(images.nbytes) else torch.device("cpu")
         self._images = _tensor(images).to(device)
         self._labels = _tensor(labels).to(self.device)
 
     def train_step(self, plan: StepPlan) -> None:
-        """Carry out one step; nothing here waits for the device."""
-        assert self._steps is not None, "a model without an optimizer cannot be trained"
+        """Perform one step without waiting for the device."""
+        assert self._update is not None, "a model without an optimizer cannot be trained"
         self.native.train()
         chosen = torch.from_numpy(plan.indices)
         indices = chosen.to(self.device, non_blocking=True)
@@ -95,7 +96,7 @@ class TorchModel:
             other = F.cross_entropy(logits, labels[partner], label_smoothing=smoothing)
             loss = plan.mix * loss + (1 - plan.mix) * other
         loss.backward()
-        finite = self._steps.update(loss.detach(), plan.learning_rate)
+        finite = self._update.update(loss.detach(), plan.learning_rate)
         with torch.no_grad():
             for name, value in named(self.native):
                 if name in statistics:
@@ -105,12 +106,15 @@ class TorchModel:
             self._sums[:3] += torch.where(finite, sums, 0.0)
             self._sums[3] += ~finite
 
-    def _has_room(self, size: int) -> bool:
-        """Whether the device has twice this many bytes free; the processor's memory is left to the system."""
+    def _fits(self, size: int) -> bool:
+        """Whether a GPU has twice this many bytes free. In the processor's memory, the system caches the file."""
         return self.device.type == "cuda" and torch.cuda.mem_get_info(self.device)[0] > 2 * size
 
     def _gather(self, chosen: Tensor, indices: Tensor) -> Tensor:
-        """The images of a batch on the device. chosen, indices: the same, on the processor and on the device."""
+        """The images of a batch, on the device.
+
+        chosen, indices: their positions, on the processor and on the device.
+        """
         if self._images.device == self.device:
             return self._images.index_select(0, indices)
         batch = self._images.index_select(0, chosen)
@@ -131,26 +135,25 @@ class TorchModel:
         return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size))
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
-        """float32 (N, classes, h, w): what the last ReLU and the average pooling make the logits of; see Model."""
+        """The class maps, float32 (N, classes, h, w): see ``Model``."""
         if size is None:
             return self._evaluated(images, lambda pixels: self._forward(pixels, self.preprocess.size, maps=True))
         batch = min(max(EVALUATION_BATCH * self.preprocess.size**2 // (size[0] * size[1]), 1), EVALUATION_BATCH)
         return self._evaluated(images, lambda pixels: self._resized(pixels, size, maps=True), batch)
 
     def outputs(self, images: Images, layer: str) -> Floats:
-        """float32 (N, C, h, w): the output of one layer, in evaluation mode; see Model."""
+        """The output of a layer, float32 (N, C, h, w), in evaluation mode: see ``Model``."""
         names = [name for name, _ in self.network.walk()]
         modules: list[Operation] = [self.native.get_submodule(name) for name in names[: names.index(layer) + 1]]
-        own = self.preprocess.size
+        size = (self.preprocess.size, self.preprocess.size)
         return self._evaluated(
-            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), (own, own)))
+            images, lambda pixels: self._carry_out(modules, self._input(fit(pixels, self.preprocess.fit), size))
         )
 
     def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
-        """What ``forward`` gives for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
-        starts = range(0, len(images), batch)
+        """The results of ``forward`` for the pixels (B, C, H, W) of all images, at least one, in evaluation mode."""
         parts = []
-        for start in starts:
+        for start in range(0, len(images), batch):
             parts.append(self._one_batch(images[start : start + batch], forward).cpu())
             release(images)
         return torch.cat(parts).contiguous().numpy()
@@ -165,20 +168,21 @@ class TorchModel:
             return forward(_tensor(images).to(self.device).permute(0, 3, 1, 2)).float()
 
     def training_state(self) -> State:
-        """Weights, optimiser state and metric sums: all that a step changes."""
-        assert self._steps is not None
-        state: State = {f"weights/{name}": value for name, value in self.weights().items()}
-        state |= {f"optimizer/{name}": value for name, value in self._steps.state().items()}
-        return state | {"metrics": self._sums.cpu().numpy().copy()}
+        """Copies of everything that a step changes: weights, optimizer state and metric sums."""
+        assert self._update is not None
+        state: State = {SLASHED.weight(name): value for name, value in self.weights().items()}
+        return state | self._update.state() | {SLASHED.metrics(): self._sums.cpu().numpy().copy()}
 
     def load_training_state(self, state: State) -> None:
-        """Go on from ``training_state``. Raises WeightsError where it is another network's."""
-        assert self._steps is not None
-        self.load_weights({name[8:]: value for name, value in state.items() if name.startswith("weights/")})
-        self._steps.load({name[10:]: value for name, value in state.items() if name.startswith("optimizer/")})
-        if state.get("metrics", np.empty(0)).shape != self._sums.shape:
+        """Continue from ``training_state()``. Raises WeightsError where another network or optimizer made it."""
+        assert self._update is not None
+        keys = {key: parse_key(key) for key in state}
+        self.load_weights({key.name: state[stored] for stored, key in keys.items() if key.role == "weight"})
+        self._update.load({stored: state[stored] for stored, key in keys.items() if key.role == "optimizer"})
+        sums = state.get(SLASHED.metrics(), np.empty(0))
+        if sums.shape != self._sums.shape:
             raise WeightsError("load_training_state: the metric sums are missing")
-        self._sums.copy_(torch.from_numpy(state["metrics"]))
+        self._sums.copy_(torch.from_numpy(sums))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -188,7 +192,7 @@ class TorchModel:
         return self._resized(fit(pixels, self.preprocess.fit), (size, size), maps)
 
     def _resized(self, pixels: Tensor, size: Size, maps: bool) -> Tensor:
-        """The same of images that are brought to ``size`` (height, width) as they are."""
+        """Logits, or class maps, for pixel values that are resized to ``size`` (height, width)."""
         fold, steps = self._plan((int(pixels.shape[2]), int(pixels.shape[3])), size, maps)
         with self._autocast():
             return self._carry_out(steps, fold.patches(pixels) if fold else self._input(pixels, size))
@@ -201,7 +205,7 @@ class TorchModel:
         return x.contiguous(memory_format=self._layout)
 
     def _plan(self, source: Size, size: Size, maps: bool) -> tuple[Fold | None, list[Operation]]:
-        """What to carry out on images of ``source`` (height, width) enlarged to ``size``, made once."""
+        """The fold, if any, and the operations for images of ``source`` (height, width) resized to ``size``; cached."""
         key = source, size, maps
         if key not in self._plans:
             network = until_class_maps(self.network)[0] if maps else self.network
@@ -224,8 +228,9 @@ class TorchModel:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor, without a copy where PyTorch can: it takes no read-only and no reversed one."""
+    """An array as a tensor, without a copy unless it is read-only or has negative strides."""
     direct = all(step >= 0 for step in array.strides) and (array.flags.writeable or map_of(array) is not None)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+        # Nothing writes to it.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array if direct else array.copy())

@@ -1,4 +1,4 @@
-"""Max pooling and the ReLU behind it, as one operation for PyTorch's gradient on a CPU."""
+"""Max pooling followed by a ReLU as one operation of PyTorch's autograd on a CPU."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CHUNK = 16
+from mlpconv.backends.pytorch import private_api
+
+GRADIENT_IMAGES = 16
+"""Images whose gradient is computed at once: it stays in the cache between its zeroing and the writes into it."""
 
 
 class PooledReLU:
-    """relu(max_pool(x)), for x (B, C, H, W). It keeps no input: only the input's shape matters to the gradient."""
+    """relu(max_pool(x)) for x (B, C, H, W). It does not save its input: the gradient needs only the input's shape."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         self.pool = pool
@@ -27,7 +30,7 @@ class _PooledReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -> Tensor:
         pooled, indices = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
         F.relu_(pooled)
-        ctx.geometry = [each if isinstance(each, tuple) else (each, each) for each in (kernel, stride, padding)]
+        ctx.geometry = [size if isinstance(size, tuple) else (size, size) for size in (kernel, stride, padding)]
         ctx.ceil_mode, ctx.like = ceil_mode, x.new_empty(0)
         ctx.shape, ctx.strides = x.shape, x.stride()
         ctx.save_for_backward(pooled, indices)
@@ -36,12 +39,9 @@ class _PooledReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         pooled, indices = ctx.saved_tensors
-        gradient = torch.ops.aten.threshold_backward(gradients[0], pooled, 0)
-        found = ctx.like.new_empty_strided(ctx.shape, ctx.strides)
-        # Some images at a time, whose gradient stays in the cache between its zeroing and what is written into it.
-        for parts in zip(*(each.split(CHUNK) for each in (gradient, found, indices)), strict=True):
-            part, target, places = parts
-            torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
-                part, target, *ctx.geometry, (1, 1), ctx.ceil_mode, places, grad_input=target
-            )
-        return found, None, None, None, None
+        of_pooled = private_api.relu_gradient(gradients[0], pooled)
+        of_input = ctx.like.new_empty_strided(ctx.shape, ctx.strides)
+        parts = (tensor.split(GRADIENT_IMAGES) for tensor in (of_pooled, of_input, indices))
+        for part, into, part_indices in zip(*parts, strict=True):
+            private_api.max_pool_gradient(part, into, part_indices, ctx.geometry, ctx.ceil_mode, into)
+        return of_input, None, None, None, None

@@ -10,6 +10,7 @@ from mlpconv.backends.reference.layers import class_maps as class_maps
 from mlpconv.backends.reference.layers import forward as forward
 from mlpconv.backends.reference.layers import margins as margins
 from mlpconv.backends.reference.layers import pool_counts as pool_counts
+from mlpconv.backends.reference.training import OptimizerState as OptimizerState
 from mlpconv.backends.reference.training import carry_out as carry_out
 from mlpconv.backends.reference.training import loss as loss
 from mlpconv.backends.reference.training import targets as targets

@@ -1,16 +1,17 @@
-"""A training step in NumPy: the batch that a step plan describes, the loss, and the update of a parameter."""
+"""A training step in NumPy: the batch that a step plan describes, the loss, and the update of the parameters."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends.base import Floats, Images, Labels, Optimizer, StepPlan
+from mlpconv.backends.base import Floats, Images, Labels, StepPlan
 from mlpconv.backends.reference.images import augment
 from mlpconv.backends.reference.images import preprocess as _preprocess
-from mlpconv.backends.weights import decays
+from mlpconv.optimizers import Optimizer, Step
 
 Array = npt.NDArray[Any]
 
@@ -18,9 +19,17 @@ Array = npt.NDArray[Any]
 def carry_out(
     plan: StepPlan, images: Images, labels: Labels, preprocess: Preprocess, num_classes: int
 ) -> tuple[Floats, Floats]:
-    """The batch that a step plan describes: x float32 (B, C, S, S) and targets float32 (B, num_classes).
+    """The batch that a step plan describes, in the order of ``StepPlan``.
 
-    images: all training images, uint8 (N, H, W, C); labels: int64 (N,). The order is StepPlan's.
+    Args:
+        plan: The plan.
+        images: All training images, uint8 (N, H, W, C).
+        labels: Their labels, int64 (N,).
+        preprocess: The preprocessing.
+        num_classes: The number of classes.
+
+    Returns:
+        The network's input, float32 (B, C, S, S), and the targets, float32 (B, num_classes).
     """
     x = _preprocess(augment(plan, images[plan.indices], preprocess), preprocess, plan.image_size)
     if plan.partner is not None:
@@ -44,27 +53,37 @@ def loss(logits: Array, targets: Array) -> float:
     return float(-(targets * log_probabilities).sum(axis=1).mean())
 
 
-def update(
-    optimizer: Optimizer, name: str, p: Array, g: Array, state: Mapping[str, Array], lr: float
-) -> tuple[Array, dict[str, Array]]:
-    """A parameter after one step down its gradient, and what the optimiser remembers for it: Optimizer's formulas.
+@dataclass(frozen=True)
+class OptimizerState:
+    """What an optimizer keeps between two updates."""
 
-    name: the parameter's canonical name. state: empty before the first step; then "velocity" (SGD with momentum), or
-    "mean", "square" and "step" (Adam, AdamW).
+    step: int = 0
+    """The number of updates so far."""
+    arrays: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    """By the parameter's name, then by ``Optimizer.state_names``; zeros before the first update."""
+
+
+def update(
+    optimizer: Optimizer,
+    parameters: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    state: OptimizerState,
+    learning_rate: float,
+) -> tuple[dict[str, Array], OptimizerState]:
+    """All parameters and the optimizer's state after one step along the gradients.
+
+    Args:
+        optimizer: The optimizer.
+        parameters: By name.
+        gradients: By the same names.
+        state: ``OptimizerState()`` before the first step.
+        learning_rate: The learning rate.
     """
-    decay = optimizer.weight_decay if decays(name, p.shape) else 0.0
-    if optimizer.name == "sgd":
-        g = g + decay * p
-        if not optimizer.momentum:
-            return p - lr * g, {}
-        velocity = optimizer.momentum * state.get("velocity", np.zeros_like(p)) + g
-        direction = g + optimizer.momentum * velocity if optimizer.nesterov else velocity
-        return p - lr * direction, {"velocity": velocity}
-    p = p - lr * decay * p
-    step = int(state.get("step", 0)) + 1
-    mean = optimizer.beta1 * state.get("mean", np.zeros_like(p)) + (1 - optimizer.beta1) * g
-    square = optimizer.beta2 * state.get("square", np.zeros_like(p)) + (1 - optimizer.beta2) * g * g
-    unbiased_mean = mean / (1 - optimizer.beta1**step)
-    unbiased_square = square / (1 - optimizer.beta2**step)
-    p = p - lr * unbiased_mean / (np.sqrt(unbiased_square) + optimizer.eps)
-    return p, {"mean": mean, "square": square, "step": np.array(step)}
+    rule, count = optimizer.rule, state.step + 1
+    # As Python numbers, which do not change the type of the arrays.
+    step = Step(learning_rate, tuple(map(float, rule.shared(optimizer, count, np))))
+    found, arrays = {}, {}
+    for name, p in parameters.items():
+        kept = state.arrays.get(name) or {part: np.zeros_like(p) for part in optimizer.state_names}
+        found[name], arrays[name] = rule.update(optimizer, p, gradients[name], kept, step, np)
+    return found, OptimizerState(count, arrays)

@@ -86,6 +86,6 @@ def print_facts(facts: Sequence[str], gates: Sequence[str]) -> None:
 
 def thread_count(threads: int | None) -> int:
     """The number of threads of --threads, or one per processor."""
-    from mlpconv.backends import hardware
+    from mlpconv import hardware
 
     return threads or hardware.cpu_count()

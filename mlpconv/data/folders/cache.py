@@ -18,10 +18,9 @@ import msgspec
 import numpy as np
 
 from mlpconv.arch.network import Preprocess
+from mlpconv.data.cache_directory import cache_directory, cache_lock
 from mlpconv.data.folders.scan import Progress
 from mlpconv.data.folders.workers import CHUNK, Decode, run
-from mlpconv.data.known.locate import cache_directory
-from mlpconv.data.lock import locked
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_bytes as bytes_as_said
@@ -74,7 +73,7 @@ def decode_files(
         found = _open(place, len(files), shape)
         if found is None:
             home.mkdir(parents=True, exist_ok=True)
-            with locked(home / f"{key}.lock", "decoding the same images"):
+            with cache_lock(home / f"{key}.lock", "decoding the same images"):
                 found = _open(place, len(files), shape)
                 if found is None:
                     _check_room(home, len(files) * int(np.prod(shape)))

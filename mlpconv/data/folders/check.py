@@ -9,7 +9,7 @@ import numpy as np
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.folders.folder import Loaded
 from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION
-from mlpconv.data.memory_mapped import RELEASE_BYTES, release
+from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
 from mlpconv.formatting import printable
 
 FORMAT = 1
@@ -44,7 +44,7 @@ def find_twins(loaded: Loaded) -> list[Twins]:
     place = 0
     for part in parts:
         row = int(np.prod(part.images.shape[1:]))
-        step = max(1, RELEASE_BYTES // row)
+        step = max(1, MAX_BYTES_BEFORE_RELEASE // row)
         for index in range(len(part)):
             digest = hashlib.blake2b(part.images[index].data, digest_size=16).digest()
             seen.setdefault(digest, []).append(place)

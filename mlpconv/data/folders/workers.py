@@ -21,6 +21,7 @@ import msgspec
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.image import Header, decode, read_header
 from mlpconv.errors import DataError
+from mlpconv.hardware import cpu_count
 
 CHUNK = 256
 _FEW = 200
@@ -161,11 +162,6 @@ class _Worker:
                     continue
 
 
-def processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Answer]]:
     """Do jobs in several processes, and yield each with its answer as it comes. count: of the files in all of them."""
     if count <= _FEW:
@@ -195,7 +191,7 @@ def run(jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Answer]]:
         except BaseException as error:
             answers.put(error)
 
-    threads = [threading.Thread(target=drive, daemon=True) for _ in range(min(processors(), len(jobs)))]
+    threads = [threading.Thread(target=drive, daemon=True) for _ in range(min(cpu_count(), len(jobs)))]
     try:
         for thread in threads:
             thread.start()

@@ -1,73 +1,76 @@
-"""Files out of a tar or zip archive, read one by one: nothing is unpacked to where the archive says."""
+"""Read the files of a data set out of a tar or zip archive, one by one, without unpacking the archive."""
 
 import contextlib
-import hashlib
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import IO
 
-from mlpconv.data.known.descriptors import Archive, SourceFile, published_name
+from mlpconv.data.known.source import Archive, SourceFile
 from mlpconv.errors import DataError
 
-_CHUNK = 1 << 18
+_CHUNK_BYTES = 1 << 18
 
-
-def verify_archive(archive: Archive, path: Path) -> None:
-    """Raise DataError unless an archive is the published one."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "md5").hexdigest()
-    if digest != archive.md5:
-        raise DataError(
-            f"{path}: not {archive.name} as it is published: expected MD5 {archive.md5}, found {digest}; fetch it again"
-        )
+FileReader = Callable[[SourceFile], Generator[bytes, None, None]]
+"""Yields the bytes of a file as they are stored in one place: a directory, a server, an archive."""
 
 
 @contextlib.contextmanager
-def opened(archive: Archive, path: Path) -> Iterator[Callable[[SourceFile], Generator[bytes, None, None]]]:
-    """A function that gives a file's bytes out of an archive.
+def open_archive(archive: Archive, path: Path) -> Iterator[FileReader]:
+    """Open an archive and yield a function that reads a file out of it.
 
-    Raises DataError for what is no archive or damaged, for one with links or with names that lead out of it, and where
-    a file is not in it or is larger than its limit.
+    Raises:
+        DataError: The file is not an archive or is damaged; the archive contains links, or names that point outside it;
+            a file is missing from it or is larger than expected.
     """
     try:
         with contextlib.ExitStack() as stack:
             if zipfile.is_zipfile(path):
                 packed = stack.enter_context(zipfile.ZipFile(path))
-                members = {info.filename: info.file_size for info in packed.infolist()}
-                _check(path, members)
-                yield _reader(archive, path, members, lambda name: cast(BinaryIO, packed.open(name)))
+                sizes = {info.filename: info.file_size for info in packed.infolist()}
+                _check_members(path, sizes)
+                yield _member_reader(archive, path, sizes, packed.open)
             else:
                 tar = stack.enter_context(tarfile.open(path, "r:*"))
                 infos = {info.name: info for info in tar.getmembers()}
-                _check(path, infos, [info.name for info in infos.values() if info.issym() or info.islnk()])
-                members = {name: info.size for name, info in infos.items() if info.isfile()}
-                yield _reader(archive, path, members, lambda name: cast(BinaryIO, tar.extractfile(infos[name])))
+                _check_members(
+                    path, infos, links=[info.name for info in infos.values() if info.issym() or info.islnk()]
+                )
+
+                def open_member(name: str) -> IO[bytes]:
+                    stream = tar.extractfile(infos[name])
+                    assert stream is not None  # only regular files are opened
+                    return stream
+
+                sizes = {name: info.size for name, info in infos.items() if info.isfile()}
+                yield _member_reader(archive, path, sizes, open_member)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as an archive ({error}); fetch it again") from error
+        raise DataError(f"{path}: cannot be read as an archive: {error}; download the file again") from error
 
 
-def _check(path: Path, names, links=()) -> None:
+def _check_members(path: Path, names: Collection[str], links: Collection[str] = ()) -> None:
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(f"{path}: refused: the name {name!r} in it leads out of the archive")
-    if links:
-        raise DataError(f"{path}: refused: {links[0]!r} in it is a link")
+        member = PurePosixPath(name.replace("\\", "/"))
+        if member.is_absolute() or ".." in member.parts:
+            raise DataError(f"{path}: refused: the name {name!r} in it points outside the archive")
+    for name in links:
+        raise DataError(f"{path}: refused: {name!r} in it is a link")
 
 
-def _reader(archive: Archive, path: Path, members: dict[str, int], open_: Callable[[str], BinaryIO]):
+def _member_reader(
+    archive: Archive, path: Path, sizes: dict[str, int], open_member: Callable[[str], IO[bytes]]
+) -> FileReader:
     def read(file: SourceFile) -> Generator[bytes, None, None]:
-        name = f"{archive.prefix}/{published_name(file)}"
-        if name not in members:
-            raise DataError(f"{path}: it has no {name}")
-        limit = file.size + file.size // 100 + 65536
-        if members[name] > limit:
-            raise DataError(f"{path}: {name} in it has {members[name]:,} bytes, more than the {limit:,} allowed")
-        with open_(name) as stream:
-            while chunk := stream.read(_CHUNK):
+        name = f"{archive.prefix}/{file.published_name}"
+        if name not in sizes:
+            raise DataError(f"{path}: does not contain {name}")
+        limit = file.max_published_size
+        if sizes[name] > limit:
+            raise DataError(f"{path}: {name} in it has {sizes[name]:,} bytes, more than the {limit:,} allowed")
+        with open_member(name) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
 
     return read

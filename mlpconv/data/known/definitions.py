@@ -1,33 +1,68 @@
-"""The data sets that are known by name: what they are, who made them, where they are published."""
+"""The data sets known by name: what they are, who made them, where they are published.
 
-from mlpconv.data.known.descriptors import Archive, Source, SourceFile
+To add one, append a `Source` to ``KNOWN``. Its ``format`` names the function in ``readers.READERS`` that reads it.
+"""
+
+import math
+
+from mlpconv.data.known.source import Archive, Source, SourceFile
 
 _DIGITS = tuple("0123456789")
-_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def _idx(counts: tuple[int, int], names: tuple[str, ...], md5: tuple[str, ...] = ("",) * 4) -> tuple[SourceFile, ...]:
-    """IDX files of 28×28 images and their labels."""
-    sizes = [size for count in counts for size in (16 + 784 * count, 8 + count)]
+def _idx_files(
+    counts: tuple[int, int],
+    names: tuple[str, str, str, str],
+    md5: tuple[str, str, str, str] = ("", "", "", ""),
+    *,
+    image_size: tuple[int, int] = (28, 28),
+    label_shape: tuple[int, ...] = (),
+    label_bytes: int = 1,
+) -> tuple[SourceFile, ...]:
+    """The gzipped IDX files of a data set in the style of MNIST.
+
+    Args:
+        counts: Number of images for training and for testing.
+        names: File names without `.gz`: training images, training labels, test images, test labels.
+        md5: MD5 of each file as published.
+        image_size: (height, width).
+        label_shape: Shape of the label of one image; () for a single number.
+        label_bytes: Bytes of each number in a label.
+    """
+    train, test = counts
+    sizes = (
+        _idx_size((train, *image_size)),
+        _idx_size((train, *label_shape), label_bytes),
+        _idx_size((test, *image_size)),
+        _idx_size((test, *label_shape), label_bytes),
+    )
+    roles = ("train_images", "train_labels", "test_images", "test_labels")
     return tuple(
-        SourceFile(role=role, name=name, size=size, md5=sum_)
-        for role, name, size, sum_ in zip(_ROLES, names, sizes, md5, strict=True)
+        SourceFile(role=role, name=name, size=size, md5=checksum)
+        for role, name, size, checksum in zip(roles, names, sizes, md5, strict=True)
     )
 
 
-def _mnist(md5: tuple[str, ...]) -> tuple[SourceFile, ...]:
+def _idx_size(shape: tuple[int, ...], value_bytes: int = 1) -> int:
+    """Bytes of an uncompressed IDX file."""
+    return 4 + 4 * len(shape) + value_bytes * math.prod(shape)
+
+
+def _mnist_files(md5: tuple[str, str, str, str]) -> tuple[SourceFile, ...]:
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    return _idx((60_000, 10_000), names, md5)
+    return _idx_files((60_000, 10_000), names, md5)
 
 
-def _emnist(kind: str, title: str, class_names: tuple[str, ...], counts: tuple[int, int]) -> Source:
-    names = tuple(
-        f"emnist-{kind}-{split}-{what}"
-        for split in ("train", "test")
-        for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
+def _emnist(variant: str, title: str, class_names: tuple[str, ...], counts: tuple[int, int]) -> Source:
+    prefix = f"emnist-{variant}"
+    names = (
+        f"{prefix}-train-images-idx3-ubyte",
+        f"{prefix}-train-labels-idx1-ubyte",
+        f"{prefix}-test-images-idx3-ubyte",
+        f"{prefix}-test-labels-idx1-ubyte",
     )
     return Source(
-        name=f"emnist-{kind}",
+        name=prefix,
         title=title,
         class_names=class_names,
         image_shape=(28, 28, 1),
@@ -36,7 +71,7 @@ def _emnist(kind: str, title: str, class_names: tuple[str, ...], counts: tuple[i
         citation="Cohen, Afshar, Tapson, van Schaik: EMNIST: an extension of MNIST to handwritten letters, 2017, "
         "arXiv:1702.05373",
         format="emnist",
-        files=_idx(counts, names),
+        files=_idx_files(counts, names),
         archive=Archive(
             url="https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
             size=600_000_000,
@@ -51,7 +86,7 @@ def _cifar(
 ) -> Source:
     return Source(
         name=f"cifar{classes}",
-        title=f"CIFAR-{classes}: small colour photographs in {classes} classes",
+        title=f"CIFAR-{classes}: small color photographs in {classes} classes",
         class_names=class_names,
         image_shape=(32, 32, 3),
         counts=(50_000, 10_000),
@@ -75,10 +110,10 @@ sunflower sweet_pepper table tank telephone television tiger tractor train trout
 wolf woman worm
 """
 
-KNOWN = (
+KNOWN: tuple[Source, ...] = (
     Source(
         name="fashion-mnist",
-        title="Fashion-MNIST: photographs of clothes and shoes, greyscale",
+        title="Fashion-MNIST: photographs of clothes and shoes, grayscale",
         class_names=(
             "t-shirt",
             "trouser",
@@ -134,14 +169,14 @@ KNOWN = (
     ),
     Source(
         name="mnist",
-        title="MNIST: handwritten digits, greyscale",
+        title="MNIST: handwritten digits, grayscale",
         class_names=_DIGITS,
         image_shape=(28, 28, 1),
         counts=(60_000, 10_000),
         licence="CC BY-SA 3.0",
         citation="LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, 1998, "
         "doi:10.1109/5.726791",
-        files=_mnist(
+        files=_mnist_files(
             (
                 "f68b3c2dcbeaaa9fbdd348bbdeb94873",
                 "d53e105ee54ea40749a09fcbcd1e9432",
@@ -156,14 +191,14 @@ KNOWN = (
     ),
     Source(
         name="kmnist",
-        title="Kuzushiji-MNIST: cursive Japanese characters, greyscale",
+        title="Kuzushiji-MNIST: cursive Japanese characters, grayscale",
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         image_shape=(28, 28, 1),
         counts=(60_000, 10_000),
         licence="CC BY-SA 4.0",
         citation="Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto, Ha: Deep Learning for Classical Japanese "
         "Literature, 2018, arXiv:1812.01718",
-        files=_mnist(
+        files=_mnist_files(
             (
                 "bdb82020997e1d708af4cf47b453dcf7",
                 "e144d726b3acfaa3e44228e80efcd344",
@@ -175,13 +210,13 @@ KNOWN = (
     ),
     _emnist(
         "balanced",
-        "EMNIST balanced: handwritten digits and letters, greyscale",
+        "EMNIST balanced: handwritten digits and letters, grayscale",
         (*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
         (112_800, 18_800),
     ),
     _emnist(
         "letters",
-        "EMNIST letters: handwritten letters of both cases, greyscale",
+        "EMNIST letters: handwritten letters of both cases, grayscale",
         tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
         (124_800, 20_800),
     ),
@@ -212,7 +247,7 @@ KNOWN = (
     ),
     Source(
         name="svhn",
-        title="SVHN: digits cropped from photographs of house numbers, in colour",
+        title="SVHN: digits cropped from photographs of house numbers, in color",
         class_names=_DIGITS,
         image_shape=(32, 32, 3),
         counts=(73_257, 26_032),
@@ -240,8 +275,8 @@ KNOWN = (
     ),
     Source(
         name="digits",
-        title="Digits: small handwritten digits that come with scikit-learn, greyscale",
-        class_names=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+        title="Digits: small handwritten digits included in scikit-learn, grayscale",
+        class_names=_DIGITS,
         image_shape=(8, 8, 1),
         counts=(1_437, 360),
         licence="CC BY 4.0",

@@ -1,21 +1,21 @@
-"""The handwritten digits that come with scikit-learn: a real data set that needs no network."""
+"""The handwritten digits included in scikit-learn: a real data set that needs no download."""
 
 import os
 
 import numpy as np
 
 from mlpconv.data.dataset import ImageDataset, Splits, hold_out
-from mlpconv.data.known.descriptors import Source
+from mlpconv.data.known.source import Source
 from mlpconv.errors import DataError, MissingDependency
 
 PACKAGE = "sklearn"
 
 
 def load_digits(source: Source, directory: str | os.PathLike[str] | None = None) -> Splits:
-    """The digits: their 17 grey levels spread over 0 to 255, and a fixed stratified split.
+    """Load the digits, with their 17 gray levels scaled to 0 to 255 and a fixed stratified split.
 
     Raises:
-        DataError: a directory is given.
+        DataError: A directory is given.
         MissingDependency: scikit-learn is not installed.
     """
     if directory:
@@ -28,8 +28,8 @@ def load_digits(source: Source, directory: str | os.PathLike[str] | None = None)
         ) from error
     pixels, labels = datasets.load_digits(return_X_y=True)
     images = np.round(np.asarray(pixels) * (255 / 16)).astype(np.uint8).reshape(-1, *source.image_shape)
-    everything = ImageDataset(images, np.asarray(labels, np.int64), source.class_names, source.name)
-    train, test = hold_out(everything, source.counts[1], seed=0)
+    digits = ImageDataset(images, np.asarray(labels, np.int64), source.class_names, source.name)
+    train, test = hold_out(digits, source.counts[1], seed=0)
     return Splits(
         ImageDataset(train.images, train.labels, source.class_names, f"{source.name}/train"),
         ImageDataset(test.images, test.labels, source.class_names, f"{source.name}/test"),

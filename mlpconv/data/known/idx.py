@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family: read without trusting the file, and written.
+"""Read the IDX format of the MNIST family, without trusting the file.
 
 An IDX file is two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then the
 values, big-endian, in C order. It is often gzipped.
@@ -26,46 +26,49 @@ _TYPES = {
     0x0D: np.dtype(np.float32),
     0x0E: np.dtype(np.float64),
 }
-_MAX_NDIM = 32  # what every supported numpy can hold
-_CHUNK = 1 << 20
+_MAX_NDIM = 32  # the limit of the oldest supported NumPy
+_CHUNK_BYTES = 1 << 20
 
-# Real images unzip to 2 to 20 times their size. A gzipped header that promises more than these is a bomb, or is blank.
+# Real images expand to 2 to 20 times their compressed size. A file that expands further is malicious, or blank.
 _MAX_EXPANSION = 50
-_ALWAYS_ALLOWED = 64 << 20
+_MAX_EXPANDED_BYTES_OF_SMALL_FILES = 64 << 20
 
 
 def read_idx(path: str | os.PathLike[str], *, expect_ndim: int | None = None) -> np.ndarray:
-    """Read an IDX file, gzipped or not (told by its first bytes, not by its name).
+    """Read an IDX file, gzipped or not (recognized by its first bytes, not by its name).
 
     Args:
-        path: the file.
-        expect_ndim: refuse an array with another number of dimensions (images have 3, labels 1).
+        path: The file.
+        expect_ndim: The number of dimensions to accept (images have 3, labels 1); by default any.
 
     Returns:
-        A writable array of native byte order in the file's own dtype and shape.
+        A writable array in native byte order, with the dtype and shape that the file specifies.
 
     Raises:
-        DataError: missing or unreadable, not IDX, cut short, with bytes left over, with an empty dimension, or
-            announcing more than it can hold; refused before memory is taken for it.
+        DataError: The file is missing or unreadable, is not IDX, is truncated, has extra bytes or an empty dimension,
+            or announces more values than it can contain. Such a file is refused before memory is allocated for it.
     """
     return parse_idx(read_contents(path), str(path), expect_ndim=expect_ndim)
 
 
-def parse_idx(data: bytes | bytearray, place: str, *, expect_ndim: int | None = None) -> np.ndarray:
-    """Read an array from the unzipped contents of an IDX file; `place` names it in errors.
+def parse_idx(data: bytes | bytearray, where: str, *, expect_ndim: int | None = None) -> np.ndarray:
+    """Read an array from the uncompressed contents of an IDX file.
 
-    Single-byte values in a bytearray are not copied: the array is a view of `data`.
+    Args:
+        data: The contents. Single-byte values in a bytearray are not copied: the array is a view of `data`.
+        where: The name of the file, for errors.
+        expect_ndim: As `read_idx`.
 
     Raises:
-        DataError: as `read_idx`.
+        DataError: As `read_idx`.
     """
-    header, dtype, shape = _read_header(io.BytesIO(data).read, place)
+    header, dtype, shape = _read_header(io.BytesIO(data).read, where)
     needed = len(header) + math.prod(shape) * dtype.itemsize
-    _check_size(place, dtype, shape, needed, len(data))
+    _check_size(where, dtype, shape, needed, len(data))
     if expect_ndim is not None and len(shape) != expect_ndim:
         raise DataError(
-            f"{place}: expected an array of {_dimensions(expect_ndim)}, found {_dimensions(len(shape))} "
-            f"({_times(shape)}); are the files of images (3) and labels (1) swapped?"
+            f"{where}: expected an array of {_dimensions(expect_ndim)}, received {_dimensions(len(shape))} "
+            f"({_times(shape)}); check whether the files of images and labels are swapped"
         )
     values = np.frombuffer(data, dtype.newbyteorder(">"), offset=len(header)).reshape(shape)
     if dtype.itemsize == 1 and values.flags.writeable:
@@ -74,20 +77,21 @@ def parse_idx(data: bytes | bytearray, place: str, *, expect_ndim: int | None = 
 
 
 def read_contents(path: str | os.PathLike[str], *, limit: int | None = None) -> bytearray:
-    """The whole contents of an IDX file, unzipped where it is gzipped, of exactly the size that its header gives.
+    """The uncompressed contents of an IDX file, gzipped or not, of exactly the size that its header specifies.
 
     Args:
-        path: the file.
-        limit: the most bytes the contents may have; without one, 50 times the file (64 MiB for a small file).
+        path: The file.
+        limit: The maximum size of the contents in bytes; by default 50 times the size of the file, or 64 MiB if that is
+            more.
 
     Raises:
-        DataError: as `read_idx`.
+        DataError: As `read_idx`.
     """
     path = Path(path)
     try:
         if not path.is_file():
-            found = "this is not a regular file" if path.exists() else "there is no such file"
-            raise DataError(f"{path}: expected an IDX file, but {found}; check the path")
+            reason = "this is not a regular file" if path.exists() else "there is no such file"
+            raise DataError(f"{path}: expected an IDX file, but {reason}; check the path")
         with path.open("rb") as file:
             stored = os.fstat(file.fileno()).st_size
             zipped = file.read(2) == GZIP_MAGIC
@@ -96,90 +100,76 @@ def read_contents(path: str | os.PathLike[str], *, limit: int | None = None) -> 
                 return _read_zipped(file, stored, limit, str(path))
             return _read_stream(file, stored, limit, str(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and its rights") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
 
 
-def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write an array as IDX, gzipped when the name ends in `.gz`; equal arrays give equal files.
-
-    Raises:
-        DataError: a dtype that IDX does not have, an empty array, or one without dimensions.
-    """
-    code = next((code for code, dtype in _TYPES.items() if dtype == array.dtype.newbyteorder("=")), None)
-    if code is None:
-        raise DataError(f"{path}: IDX holds {_known_types()}, not {array.dtype}; convert the array with .astype")
-    if not 1 <= array.ndim <= _MAX_NDIM or array.size == 0:
-        raise DataError(f"{path}: IDX cannot hold an array of shape {array.shape}; give 1 or more values a dimension")
-    header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    contents = header + array.astype(_TYPES[code].newbyteorder(">")).tobytes()
-    if Path(path).suffix == ".gz":
-        contents = gzip.compress(contents, mtime=0)
-    Path(path).write_bytes(contents)
-
-
-def _read_zipped(file: io.BufferedIOBase, stored: int, limit: int | None, place: str) -> bytearray:
+def _read_zipped(file: io.BufferedIOBase, stored: int, limit: int | None, where: str) -> bytearray:
     if limit is None:
-        limit = max(_ALWAYS_ALLOWED, _MAX_EXPANSION * stored)
+        limit = max(_MAX_EXPANDED_BYTES_OF_SMALL_FILES, _MAX_EXPANSION * stored)
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
-            return _read_stream(unzipped, None, limit, place)
+            return _read_stream(unzipped, None, limit, where)
     except EOFError as error:
         raise DataError(
-            f"{place}: cut short: its {stored:,} bytes end in the middle of the gzip stream; fetch the file again"
+            f"{where}: truncated: its {stored:,} bytes end in the middle of the gzip stream; download the file again"
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{place}: damaged gzip file of {stored:,} bytes ({error}); fetch the file again") from error
+        raise DataError(f"{where}: damaged gzip file of {stored:,} bytes: {error}; download the file again") from error
 
 
-def _read_stream(stream: io.BufferedIOBase, stored: int | None, limit: int | None, place: str) -> bytearray:
-    header, dtype, shape = _read_header(stream.read, place)
+def _read_stream(stream: io.BufferedIOBase, stored: int | None, limit: int | None, where: str) -> bytearray:
+    header, dtype, shape = _read_header(stream.read, where)
     needed = len(header) + math.prod(shape) * dtype.itemsize
     if stored is not None:
-        _check_size(place, dtype, shape, needed, stored)
+        _check_size(where, dtype, shape, needed, stored)
     if limit is not None and needed > limit:
         raise DataError(
-            f"{place}: its header announces {needed:,} bytes ({_times(shape)} of {dtype}), more than the {limit:,} "
-            "allowed for this file; not read: fetch it again, or unzip it first if you trust it"
+            f"{where}: its header announces {needed:,} bytes ({_times(shape)} of {dtype}), more than the {limit:,} "
+            "allowed for this file; download it again, or unzip it first if you trust it"
         )
-    # As it comes: a header may promise what a small file does not hold.
+    # In chunks, because the header may announce far more than the file contains.
     contents = bytearray(header)
-    while part := stream.read(min(_CHUNK, needed - len(contents))):
+    while part := stream.read(min(_CHUNK_BYTES, needed - len(contents))):
         contents += part
-    # Reading past the end is also what makes gzip compare its checksum.
+    # Reading past the end also makes gzip verify its checksum.
     extra = len(stream.read(1))
-    _check_size(place, dtype, shape, needed, len(contents) + extra)
+    _check_size(where, dtype, shape, needed, len(contents) + extra)
     return contents
 
 
-def _read_header(read: Callable[[int], bytes], place: str) -> tuple[bytes, np.dtype, tuple[int, ...]]:
+def _read_header(read: Callable[[int], bytes], where: str) -> tuple[bytes, np.dtype, tuple[int, ...]]:
     magic = read(4)
     if len(magic) < 4:
-        raise DataError(f"{place}: holds {len(magic)} bytes, too few for an IDX header; fetch the file again")
+        raise DataError(f"{where}: contains {len(magic)} bytes, too few for an IDX header; download the file again")
     if magic[:2] != b"\0\0":
         text = f", the text {magic.decode()!r}" if magic.isascii() and magic.decode().isprintable() else ""
         raise DataError(
-            f"{place}: not an IDX file: expected it to begin with the bytes 00 00, found {magic.hex(' ')}{text}; "
-            "fetch the file again"
+            f"{where}: not an IDX file: expected 00 00 as the first bytes, received {magic.hex(' ')}{text}; "
+            "download the file again"
         )
     if magic[2] not in _TYPES:
-        raise DataError(f"{place}: expected an IDX type of {_known_types()}, found type {magic[2]:#04x}")
+        raise DataError(f"{where}: expected an IDX type of {_known_types()}, received type {magic[2]:#04x}")
     if not 1 <= magic[3] <= _MAX_NDIM:
-        raise DataError(f"{place}: expected 1 to {_MAX_NDIM} dimensions, its IDX header says {magic[3]}")
+        raise DataError(f"{where}: expected 1 to {_MAX_NDIM} dimensions, received {magic[3]} in its IDX header")
     sizes = read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
-        raise DataError(f"{place}: ends inside its IDX header, which says {magic[3]} dimensions; fetch the file again")
+        raise DataError(
+            f"{where}: truncated: ends inside its IDX header of {magic[3]} dimensions; download the file again"
+        )
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     if 0 in shape:
-        raise DataError(f"{place}: holds nothing: its IDX header gives the shape {_times(shape)}")
+        raise DataError(f"{where}: contains no values: its IDX header specifies the shape {_times(shape)}")
     return magic + sizes, _TYPES[magic[2]], shape
 
 
-def _check_size(place: str, dtype: np.dtype, shape: tuple[int, ...], needed: int, held: int) -> None:
+def _check_size(where: str, dtype: np.dtype, shape: tuple[int, ...], needed: int, size: int) -> None:
     announced = f"its header announces {needed:,} bytes ({_times(shape)} of {dtype})"
-    if held < needed:
-        raise DataError(f"{place}: cut short: {announced}, it holds {held:,}; fetch the file again")
-    if held > needed:
-        raise DataError(f"{place}: {announced}, but more bytes follow; this is not the file it says; fetch it again")
+    if size < needed:
+        raise DataError(f"{where}: truncated: {announced}, the file contains {size:,}; download the file again")
+    if size > needed:
+        raise DataError(f"{where}: {announced}, but more bytes follow; download the file again")
 
 
 def _known_types() -> str:

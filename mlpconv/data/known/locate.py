@@ -1,30 +1,19 @@
-"""Find a data set: in the directory given, the cache, Debian's package, or where it can be fetched from."""
+"""Find the files of a data set on this machine, or fetch them, and return their verified contents."""
 
+import logging
 import os
 from pathlib import Path
 
-from mlpconv.data.known.descriptors import Location, Source, file_names, folders_in, log, missing_files, read_files
-from mlpconv.data.known.download import Progress, drop_damaged, fetch
+from mlpconv.data.cache_directory import cache_directory
+from mlpconv.data.known.download import Progress, fetch, remove_damaged
+from mlpconv.data.known.source import Location, Source
+from mlpconv.data.known.verify import candidate_directories, missing_files, read_files
 from mlpconv.errors import DataError
 
-
-def cache_directory(cache: str | os.PathLike[str] | None = None) -> Path:
-    """The cache: `cache`, else MLPCONV_CACHE, else XDG_CACHE_HOME/mlpconv, else ~/.cache/mlpconv.
-
-    A data set's files are in data/NAME below it.
-    """
-    if chosen := cache or os.environ.get("MLPCONV_CACHE"):
-        return Path(chosen).expanduser()
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if xdg.is_absolute():  # the XDG specification has relative ones ignored
-        return xdg / "mlpconv"
-    try:
-        return Path.home() / ".cache" / "mlpconv"
-    except RuntimeError as error:
-        raise DataError("this user has no home directory for a cache; set MLPCONV_CACHE to a directory") from error
+_log = logging.getLogger("mlpconv.data")
 
 
-def find(
+def find_or_fetch(
     source: Source,
     *,
     directory: str | os.PathLike[str] | None = None,
@@ -32,135 +21,158 @@ def find(
     download: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Location, dict[str, bytearray]]:
-    """Where a data set's files are, and their verified contents by role. Fetches what is nowhere on this machine.
+    """Locate a data set, fetching it into the cache if it is not on this machine.
+
+    Args: As `load_dataset`.
+
+    Returns:
+        The location, and the verified contents of the files by role.
 
     Raises:
-        DataError: as `load_dataset`.
+        DataError: As `load_dataset`.
     """
-    if given := directory or os.environ.get("MLPCONV_DATA"):
-        by = "the directory given" if directory else "MLPCONV_DATA"
-        folder, own, attempts = Path(given).expanduser(), cache_directory(cache) / "data" / source.name, []
-        if source.archive and (folder / source.archive.name).is_file() and missing_files(source, folder):
-            if not fetch(source, own, attempts, near=[folder], download=False):
-                raise DataError(attempts[-1])
-            return Location(own, str(folder / source.archive.name)), read_files(source, own)
-        location = Location(_given(source, folder, by), by)
-        return location, read_files(source, location.path)
-    own, attempts = cache_directory(cache) / "data" / source.name, []
-    for location in _places(source, own):
+    cached = _cached(source, cache)
+    if given := _given_directory(directory):
+        return _read_given(source, *given, cached)
+    failures: list[str] = []
+    for location in _standard_locations(source, cached):
         try:
             if missing := missing_files(source, location.path):
-                lacks = f"lacks {missing}" if location.path.is_dir() else "no such directory"
-                attempts.append(f"{location.path}: {lacks}")
+                failures.append(
+                    f"{location.path}: {f'lacks {missing}' if location.path.is_dir() else 'no such directory'}"
+                )
                 continue
             contents = read_files(source, location.path)
         except DataError as error:
-            attempts.append(str(error))
-            if location.path == own:
-                _clean(source, own)
+            failures.append(str(error))
+            if location.path == cached:
+                _remove_damaged(source, cached)
             else:
-                log.warning("%s; passed over", error)
+                _log.warning("%s; skipped", error)
             continue
-        log.info("%s: found in %s", source.name, location.path)
+        _log.info("%s: found in %s", source.name, location.path)
         return location, contents
     if download:
         try:
-            if origin := fetch(source, own, attempts, progress):
-                log.info("%s: now in %s, from %s", source.name, own, origin)
-                return Location(own, origin), read_files(source, own)
+            if origin := fetch(source, cached, failures, progress):
+                _log.info("%s: now in %s, from %s", source.name, cached, origin)
+                return Location(cached, origin), read_files(source, cached)
         except DataError as error:
-            attempts.append(str(error))
-    raise DataError(_nowhere(source, own, attempts, download))
+            failures.append(str(error))
+    raise DataError(_not_available(source, cached, failures, download))
 
 
-def look(
+def find_locally(
     source: Source,
     *,
     directory: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> Location | None:
-    """Where on this machine a data set's files stand, by their names alone: quick, nothing is read, fetched or mended.
+    """Where the files of a data set are on this machine, by their names only; None if they are not.
 
-    None where they are not together in any place that `find` looks in. What they hold is verified when they are loaded.
+    This is quick: nothing is read, downloaded or removed. The contents are verified when they are loaded.
     """
-    if given := directory or os.environ.get("MLPCONV_DATA"):
-        folder = Path(given).expanduser()
-        by = "the directory given" if directory else "MLPCONV_DATA"
-        places = [Location(place, by) for place in folders_in(source, folder)]
+    if given := _given_directory(directory):
+        path, origin = given
+        locations = [Location(candidate, origin) for candidate in candidate_directories(source, path)]
     else:
-        places = _places(source, cache_directory(cache) / "data" / source.name)
-    for place in places:
+        locations = _standard_locations(source, _cached(source, cache))
+    for location in locations:
         try:
-            if not missing_files(source, place.path):
-                return place
+            if not missing_files(source, location.path):
+                return location
         except DataError as error:
-            log.info("%s; passed over", error)
+            _log.info("%s; skipped", error)
     return None
 
 
-def bring(source: Source, into: str | os.PathLike[str], progress: Progress | None = None) -> Location:
-    """Make sure that a directory holds a data set: in one of the data set's name, or itself where it does already.
+def fetch_into(source: Source, directory: str | os.PathLike[str], progress: Progress | None = None) -> Location:
+    """Make sure that a directory contains a data set, in a subdirectory of its name or directly.
 
-    What it lacks is copied from this machine, or fetched. Raises DataError as `load_dataset`.
+    Missing files are copied from this machine, or downloaded.
+
+    Raises:
+        DataError: As `load_dataset`.
     """
-    folder = Path(into).expanduser()
-    for place in folders_in(source, folder):
-        if not missing_files(source, place):
-            read_files(source, place)
-            return Location(place, "the directory given, which already had it")
-    own, attempts = folder / source.name, []
-    here = look(source)
-    origin = fetch(source, own, attempts, progress, [here.path] if here else [])
+    parent = Path(directory).expanduser()
+    for candidate in candidate_directories(source, parent):
+        if not missing_files(source, candidate):
+            read_files(source, candidate)
+            return Location(candidate, "the given directory, which already contained it")
+    target = parent / source.name
+    failures: list[str] = []
+    local = find_locally(source)
+    origin = fetch(source, target, failures, progress, [local.path] if local else [])
     if not origin:
-        raise DataError(_nowhere(source, own, attempts, download=True))
-    read_files(source, own)
-    return Location(own, origin)
+        raise DataError(_not_available(source, target, failures, download=True))
+    read_files(source, target)
+    return Location(target, origin)
 
 
-def _places(source: Source, own: Path) -> list[Location]:
-    places = [Location(own, "the cache")]
+def _cached(source: Source, cache: str | os.PathLike[str] | None) -> Path:
+    """The directory of a data set in the cache."""
+    return cache_directory(cache) / "data" / source.name
+
+
+def _given_directory(directory: str | os.PathLike[str] | None) -> tuple[Path, str] | None:
+    """The directory that the user specified, and how, for messages."""
+    if directory:
+        return Path(directory).expanduser(), "the given directory"
+    if variable := os.environ.get("MLPCONV_DATA"):
+        return Path(variable).expanduser(), "MLPCONV_DATA"
+    return None
+
+
+def _standard_locations(source: Source, cached: Path) -> list[Location]:
+    locations = [Location(cached, "the cache")]
     if source.debian_directory:
-        places.append(Location(Path(source.debian_directory), f"Debian's package {source.debian_package}"))
-    return places
+        locations.append(Location(Path(source.debian_directory), f"Debian's package {source.debian_package}"))
+    return locations
 
 
-def _given(source: Source, directory: Path, by: str) -> Path:
-    """The directory itself or the one in it of the data set's name. The user said where: nothing else is tried."""
-    for place in folders_in(source, directory):
-        if not missing_files(source, place):
-            return place
-    if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory (it is {by}); give one that holds {file_names(source)}")
+def _read_given(source: Source, given: Path, origin: str, cached: Path) -> tuple[Location, dict[str, bytearray]]:
+    """Read from the directory that the user specified, and from no other one. An archive in it goes into the cache."""
+    if source.archive and (given / source.archive.name).is_file() and missing_files(source, given):
+        failures: list[str] = []
+        if not fetch(source, cached, failures, copy_from=[given], download=False):
+            raise DataError(failures[-1])
+        return Location(cached, str(given / source.archive.name)), read_files(source, cached)
+    for candidate in candidate_directories(source, given):
+        if not missing_files(source, candidate):
+            return Location(candidate, origin), read_files(source, candidate)
+    if not given.is_dir():
+        raise DataError(f"{given}: no such directory ({origin}); specify one that contains {source.published_names}")
     raise DataError(
-        f"{directory}: {by} lacks {missing_files(source, directory)} of {source.name}; put the files there, gzipped or "
-        "not, or give no directory to have the data set found or fetched"
+        f"{given}: {origin} lacks {missing_files(source, given)} of {source.name}; put the files there, gzipped or "
+        "not, or specify no directory to have the data set located or downloaded"
     )
 
 
-def _clean(source: Source, own: Path) -> None:
+def _remove_damaged(source: Source, cached: Path) -> None:
     try:
-        drop_damaged(source, own)
+        remove_damaged(source, cached)
     except DataError as error:
-        log.warning("%s", error)  # a cache that is only read: the other places are still to be tried
+        _log.warning("%s", error)  # a read-only cache: continue with the other locations
 
 
-def _nowhere(source: Source, own: Path, attempts: list[str], download: bool) -> str:
-    ways = []
+def _not_available(source: Source, directory: Path, failures: list[str], download: bool) -> str:
+    remedies = []
     if source.debian_package:
-        ways.append(f"sudo apt-get install {source.debian_package} (Debian, Ubuntu)")
+        remedies.append(f"sudo apt-get install {source.debian_package} (Debian, Ubuntu)")
     if source.urls:
-        ways.append(f"put {file_names(source)} into {own}; they are at")
-        ways.extend(f"  {url}" for url in source.urls)
+        remedies.append(f"put {source.published_names} into {directory}; they are available at")
+        remedies.extend(f"  {url}" for url in source.urls)
     if source.archive:
-        ways.append(f"put {source.archive.name} into DIR, and say --data-dir DIR; it is at {source.archive.url}")
-    ways.append("where the files are elsewhere, say so: --data-dir DIR, or MLPCONV_DATA=DIR in the environment")
+        remedies.append(f"put {source.archive.name} into DIR, and pass --data-dir DIR; download it from")
+        remedies.append(f"  {source.archive.url}")
+    remedies.append("if the files are elsewhere, pass --data-dir DIR, or set the environment variable MLPCONV_DATA=DIR")
     if not download:
-        ways.append("allow downloading, which is off")
+        remedies.append("allow downloading (download=True)")
     return "\n".join(
         [
-            f"{source.name}: not on this machine" + (", and could not be fetched:" if download else ":"),
-            *(f"  {attempt}" for attempt in attempts),
-            "Any one of these mends it:",
-            *(f"  {way}" for way in ways),
+            f"{source.name}: not on this machine" + (", and could not be downloaded:" if download else ":"),
+            *(f"  {failure}" for failure in failures),
+            "To fix this, do one of the following:",
+            *(f"  {remedy}" for remedy in remedies),
         ]
     )

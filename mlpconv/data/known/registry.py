@@ -1,9 +1,4 @@
-"""The data sets known by name: what they are, where they are looked for, and loading them.
-
-A data set's files are looked for in the directory given (an argument, or MLPCONV_DATA), in the cache, where Debian's
-package puts them, at their web addresses, and in Debian's package itself. Whatever the place, they are verified at
-every load by the checksums that are published, and by their structure and counts.
-"""
+"""List, locate and load the data sets known by name."""
 
 import importlib.util
 import os
@@ -11,11 +6,11 @@ from pathlib import Path
 
 from mlpconv.data.dataset import Splits
 from mlpconv.data.known.definitions import KNOWN
-from mlpconv.data.known.descriptors import Location, Source
 from mlpconv.data.known.digits import PACKAGE, load_digits
 from mlpconv.data.known.download import Progress
-from mlpconv.data.known.locate import bring, find, look
-from mlpconv.data.known.readers import parse
+from mlpconv.data.known.locate import fetch_into, find_locally, find_or_fetch
+from mlpconv.data.known.readers import read_splits
+from mlpconv.data.known.source import Location, Source
 from mlpconv.errors import DataError, unknown
 
 _SOURCES = {source.name: source for source in KNOWN}
@@ -27,9 +22,15 @@ def list_datasets() -> list[str]:
 
 
 def dataset_source(name: str) -> Source:
-    """What is known of a data set. Raises DataError for an unknown name, with the nearest."""
+    """The definition of a known data set.
+
+    Raises:
+        DataError: The name is unknown; the message suggests the most similar one.
+    """
     if name not in _SOURCES:
-        raise DataError(f"{unknown('data set', name, _SOURCES)}; one's own: a folder of images or a CSV file")
+        raise DataError(
+            f"{unknown('data set', name, _SOURCES)}; for your own data, specify a folder of images or a CSV file"
+        )
     return _SOURCES[name]
 
 
@@ -41,29 +42,31 @@ def load_dataset(
     download: bool = True,
     progress: Progress | None = None,
 ) -> Splits:
-    """Load a data set, fetching it first where it is nowhere on this machine.
+    """Load a data set, downloading it first if it is not on this machine.
 
     Args:
-        name: one of `list_datasets()`, or a Source of your own.
-        directory: holds the files, or a directory of the data set's name with them; nothing else is then tried.
-            Default: the environment's MLPCONV_DATA, else no such directory.
-        cache: the cache to use (see `cache_directory`).
-        download: False looks on this machine only.
-        progress: called during downloads with the file's name, the bytes so far and their number (0: not known).
+        name: One of `list_datasets()`, or a Source of your own.
+        directory: A directory that contains the files, directly or in a subdirectory of the data set's name; no other
+            location is then tried. By default the environment variable MLPCONV_DATA, if it is set.
+        cache: The cache directory (see `cache_directory`).
+        download: False to only look on this machine.
+        progress: Called during downloads with the name of the file, the bytes received, and the bytes in total (0 if
+            unknown).
 
     Returns:
         Splits(train, test) of ImageDataset: images uint8 (N, H, W, C), labels int64 (N,).
 
     Raises:
-        DataError: an unknown name, files missing from the directory given or not as published, or nothing found
-            anywhere: the message then lists each place tried, and the ways to get the files by hand.
-        MissingDependency: the data set comes with a package that is not installed.
+        DataError: The name is unknown, files in the given directory are missing or differ from the published ones, or
+            the data set is not available anywhere: the message then lists each location tried, and how to get the files
+            manually.
+        MissingDependency: The data set comes with a package that is not installed.
     """
     source = dataset_source(name) if isinstance(name, str) else name
     if source.extra:
         return load_digits(source, directory)
-    _, contents = find(source, directory=directory, cache=cache, download=download, progress=progress)
-    return parse(source, contents)
+    _, contents = find_or_fetch(source, directory=directory, cache=cache, download=download, progress=progress)
+    return read_splits(source, contents)
 
 
 def get_dataset(
@@ -75,11 +78,20 @@ def get_dataset(
     download: bool = True,
     progress: Progress | None = None,
 ) -> Location:
-    """Make sure that a data set is on this machine, whole and verified, and say where.
+    """Make sure that a data set is on this machine, complete and verified.
 
-    Files found on this machine stay where they are; fetched ones go into the cache. With `into`, that directory (one of
-    the data set's name in it) shall have them, copied from this machine or fetched. Other arguments, and errors, are
-    those of `load_dataset`.
+    Files found on this machine stay where they are; downloaded ones are stored in the cache.
+
+    Args:
+        name, directory, cache, download, progress: As `load_dataset`.
+        into: Store the files in a subdirectory of this directory (named after the data set), copied from this machine
+            or downloaded.
+
+    Returns:
+        Where the data set is.
+
+    Raises:
+        DataError, MissingDependency: As `load_dataset`.
     """
     source = dataset_source(name) if isinstance(name, str) else name
     if source.extra:
@@ -88,14 +100,18 @@ def get_dataset(
         assert location is not None
         return location
     if into:
-        return bring(source, into, progress)
-    return find(source, directory=directory, cache=cache, download=download, progress=progress)[0]
+        return fetch_into(source, into, progress)
+    location, _ = find_or_fetch(source, directory=directory, cache=cache, download=download, progress=progress)
+    return location
 
 
 def find_dataset(name: str | Source) -> Location | None:
-    """Where on this machine a data set stands, None where it does not; quick: its contents are not verified."""
+    """Where a data set is on this machine, or None.
+
+    This is quick because only the names of the files are checked, not their contents.
+    """
     source = dataset_source(name) if isinstance(name, str) else name
     if not source.extra:
-        return look(source)
+        return find_locally(source)
     package = importlib.util.find_spec(PACKAGE)
     return Location(Path(package.origin).parent, "scikit-learn") if package and package.origin else None

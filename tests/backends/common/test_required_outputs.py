@@ -11,14 +11,14 @@ from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, Max
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.common.required_outputs import required_outputs
-from mlpconv.backends.pytorch import backend as backend
+from mlpconv.backends.pytorch.backend import TorchBackend
 from mlpconv.backends.pytorch.forward import operations
 from mlpconv.models import create_model
 
 
 def outputs_and_gradients(network, images, steps):
     # In float64, where a gradient that cancels to nothing is not lost among rounding.
-    module = backend.native(network).double()
+    module = TorchBackend().native(network).double()
     torch.manual_seed(0)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -43,7 +43,7 @@ def compare(network):
 @given(networks())
 @settings(max_examples=60)
 def test_any_network_computes_the_same(network):
-    assume(any(True for _ in backend.native(network).parameters()))
+    assume(any(True for _ in TorchBackend().native(network).parameters()))
     compare(network)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from random_values import random_input, random_weights
 from strategies import networks
 
+from mlpconv import hardware
 from mlpconv.arch.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -25,12 +26,14 @@ from mlpconv.arch.layers import (
     ReLU,
 )
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends import hardware, reference
-from mlpconv.backends.base import Optimizer, StepPlan, get_backend
+from mlpconv.backends import reference
+from mlpconv.backends.base import StepPlan
 from mlpconv.backends.keras.backend import KerasBackend
+from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
 
@@ -263,17 +266,16 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
 def test_training_steps_are_the_references(backend, optimizer: Optimizer):
     model = begin(backend, optimizer=optimizer)
-    weights, states = model.weights(), {}
+    weights, state = model.weights(), reference.OptimizerState()
     total, correct = 0.0, 0
     for plan in plans():
         model.train_step(plan)
         x, targets = reference.carry_out(plan, IMAGES, LABELS, PREPROCESS, 5)
         loss, logits, gradients, statistics = torch_step(weights, x, targets)
         total, correct = total + 8 * loss, correct + (logits.argmax(1) == LABELS[plan.indices]).sum()
-        for name, g in gradients.items():
-            weights[name], states[name] = reference.update(
-                optimizer, name, weights[name], g, states.get(name, {}), plan.learning_rate
-            )
+        before = {name: weights[name] for name in gradients}
+        after, state = reference.update(optimizer, before, gradients, state, plan.learning_rate)
+        weights |= after
         weights |= {f"block1.norm.{part}": value for part, value in statistics.items()}
     for name, value in model.weights().items():
         np.testing.assert_allclose(value, weights[name], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -291,13 +293,13 @@ def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shap
 
     draw = np.random.default_rng(3)
     p = draw.normal(0, 1, shape).astype(np.float32)
-    ours, state = p, keras_step.fresh(optimizer, shape)
-    theirs, remembered = p, {}
+    ours, slots = {name: p}, {name: keras_step.initial_slots(optimizer, shape)}
+    theirs, state = {name: p}, reference.OptimizerState()
     for step in range(1, 6):
         g = draw.normal(0, 1, shape).astype(np.float32)
-        ours, state = keras_step.update(optimizer, name, ours, g, state, step, 0.1)
-        theirs, remembered = reference.update(optimizer, name, theirs, g, remembered, 0.1)
-    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-5, atol=1e-6)
+        ours, slots = keras_step.update(optimizer, ours, {name: g}, slots, step, 0.1)
+        theirs, state = reference.update(optimizer, theirs, {name: g}, state, 0.1)
+    np.testing.assert_allclose(np.asarray(ours[name]), theirs[name], rtol=1e-5, atol=1e-6)
 
 
 @needs_keras
@@ -397,7 +399,7 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 def test_a_foreign_training_state_is_refused(backend):
     state = begin(backend, optimizer=Optimizer("adam")).training_state()
     with pytest.raises(
-        WeightsError, match=r"made by another network, optimiser or back end: optimizer\.block1.* differs"
+        WeightsError, match=r"made by another network, optimizer or back end: optimizer\.block1.* differs"
     ):
         begin(backend).load_training_state(state)
 

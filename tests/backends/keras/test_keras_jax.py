@@ -9,7 +9,7 @@ pytest.importorskip("keras")
 
 @pytest.fixture(scope="module")
 def max_pool():
-    from mlpconv.backends.base import get_backend
+    from mlpconv.backends.registry import get_backend
 
     get_backend("jax")
     from mlpconv.backends.keras.jax_operations import max_pool

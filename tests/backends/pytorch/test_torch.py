@@ -7,12 +7,14 @@ from precision import needs_bfloat16
 from strategies import networks
 from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, every_device, make_plan, same, torch
 
+from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends import hardware, reference
-from mlpconv.backends.base import Optimizer, get_backend, list_backends
+from mlpconv.backends import reference
+from mlpconv.backends.registry import get_backend, list_backends
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
+from mlpconv.optimizers import Optimizer
 
 # The forward pass
 
@@ -218,9 +220,9 @@ def test_a_model_without_an_optimiser_is_for_use_alone():
         ({"weight_decay": -1e-3}, "weight_decay must be at least 0"),
         ({"weight_decay": float("nan")}, "weight_decay must be at least 0"),
         ({"eps": 0.0}, "eps above 0"),
-        ({"name": "adam", "momentum": 0.9}, "adam has beta1 and beta2"),
+        ({"name": "adam", "momentum": 0.9}, "adam has no momentum, only beta1, beta2, eps; for momentum use sgd"),
         ({"nesterov": True}, "nesterov needs a momentum"),
-        ({"name": "adam", "weight_decay": 0.1}, "use adamw"),
+        ({"name": "adam", "weight_decay": 0.1}, "adam has no weight_decay, .*; for weight_decay use sgd or adamw"),
     ],
 )
 def test_an_optimiser_that_makes_no_sense_is_refused(options, message):

@@ -10,11 +10,12 @@ from torch_steps import COLOURS, IMAGES, OPTIMIZERS, backend, begin, by_hand, ma
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Block, Network, Preprocess
-from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.base import StepPlan
 from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.pytorch import model as torch_model
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 
 BATCH = 3
 WIDTH = 16  # with fewer channels, oneDNN 3.12 writes beyond the weight gradient of a strided 1×1 convolution

@@ -15,11 +15,13 @@ from mlpconv.arch.cost import count  # noqa: E402
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU  # noqa: E402
 from mlpconv.arch.network import Network, Preprocess  # noqa: E402
 from mlpconv.arch.shapes import num_classes  # noqa: E402
-from mlpconv.backends.base import Optimizer, StepPlan, get_backend  # noqa: E402
+from mlpconv.backends.base import StepPlan  # noqa: E402
 from mlpconv.backends.common.resize_folding import can_fold  # noqa: E402
 from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16  # noqa: E402
+from mlpconv.backends.registry import get_backend  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
 from mlpconv.models import create_model, nin_block  # noqa: E402
+from mlpconv.optimizers import Optimizer  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
 from mlpconv.training.recipe import Augmentation, Recipe  # noqa: E402
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Network
-from mlpconv.backends.pytorch import backend as backend
 from mlpconv.backends.pytorch import convolutions
+from mlpconv.backends.pytorch.backend import TorchBackend
 from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions
 from mlpconv.backends.pytorch.forward import operations
 from mlpconv.backends.pytorch.pooling import PooledReLU
@@ -111,7 +111,7 @@ DROPPING = Network(Conv2d(4, 1), Dropout(0.3), GlobalAvgPool2d(), Flatten(), Dro
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    module = backend.native(DROPPING)
+    module = TorchBackend().native(DROPPING)
     generator = torch.Generator().manual_seed(3)
     _, on_map, _, _, on_vector = operations(DROPPING, module, (1, 50, 50), generator)
     for drop, p, shape in ((on_map, 0.3, (64, 4, 50, 50)), (on_vector, 0.5, (2048, 64))):
@@ -127,7 +127,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 
 def test_dropout_differs_between_places_and_draws_and_not_between_equal_seeds():
-    module = backend.native(DROPPING)
+    module = TorchBackend().native(DROPPING)
     generator = torch.Generator()
     _, drop, *_ = operations(DROPPING, module, (1, 50, 50), generator)
     masks = []
@@ -154,6 +154,6 @@ def test_an_mlpconv_block_is_one_operation_and_its_pooling_another():
         Flatten(),
         input_size=12,
     )
-    found = operations(network, backend.native(network), (1, 12, 12))
+    found = operations(network, TorchBackend().native(network), (1, 12, 12))
     assert [type(each) for each in found[:3]] == [Convolutions, PooledReLU, Convolutions]
     assert [each.relu for each in found[0].convolutions] == [True, False]

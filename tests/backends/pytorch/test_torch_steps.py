@@ -27,10 +27,11 @@ from torch_steps import (
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends import reference
-from mlpconv.backends.base import Metrics, Optimizer, StepPlan
+from mlpconv.backends.base import Metrics, StepPlan
 from mlpconv.backends.common.resize_folding import can_fold
-from mlpconv.backends.weights import decays, is_statistic
+from mlpconv.backends.weights import is_statistic
 from mlpconv.errors import WeightsError
+from mlpconv.optimizers import Optimizer, has_weight_decay
 
 # A training step
 
@@ -109,7 +110,7 @@ def test_weight_decay_is_for_kernels_alone():
     for name, value in model.weights().items():
         if is_statistic(name):
             continue
-        factor = 1 - 0.05 * 0.5 if decays(name, value.shape) else 1
+        factor = 1 - 0.05 * 0.5 if has_weight_decay(value.shape) else 1
         np.testing.assert_allclose(value, factor * start[name], rtol=1e-6, err_msg=name)
 
 
@@ -221,8 +222,8 @@ def test_a_training_state_is_a_copy():
 @pytest.mark.parametrize(
     ("network", "optimizer", "message"),
     [
-        (PLAIN, Optimizer("adam"), r"block1\.conv\.weight/exp_avg differs: another optimiser"),
-        (PLAIN, Optimizer(), r"block1\.conv\.weight/momentum_buffer differs: another optimiser"),
+        (PLAIN, Optimizer("adam"), r"block1\.conv\.weight/exp_avg differs: another optimizer"),
+        (PLAIN, Optimizer(), r"block1\.conv\.weight/momentum_buffer differs: another optimizer"),
         (FOLDED, OPTIMIZERS["momentum"], "these weights belong to another network"),
     ],
 )

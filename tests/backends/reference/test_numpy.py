@@ -11,9 +11,10 @@ from strategies import networks
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.backends import reference
-from mlpconv.backends.base import Optimizer, StepPlan
+from mlpconv.backends.base import StepPlan
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.models import create_model, list_models
+from mlpconv.optimizers import Optimizer
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
 F = torch.nn.functional
@@ -195,7 +196,7 @@ OPTIMIZERS = {
 def test_update_is_pytorchs(kind: str, name: str, shape: tuple[int, ...]):
     optimizer, theirs, options = OPTIMIZERS[kind]
     draw = np.random.default_rng(3)
-    p, state = draw.normal(0, 1, shape), {}
+    p, state = draw.normal(0, 1, shape), reference.OptimizerState()
     parameter = torch.nn.Parameter(torch.from_numpy(p.copy()))
     decay = options.get("weight_decay", 0) if name.endswith("weight") else 0
     peer = theirs([parameter], lr=1, **{**options, "weight_decay": decay})
@@ -204,7 +205,8 @@ def test_update_is_pytorchs(kind: str, name: str, shape: tuple[int, ...]):
         parameter.grad = torch.from_numpy(g)
         peer.param_groups[0]["lr"] = lr
         peer.step()
-        p, state = reference.update(optimizer, name, p, g, state, lr)
+        after, state = reference.update(optimizer, {name: p}, {name: g}, state, lr)
+        p = after[name]
     np.testing.assert_allclose(p, parameter.detach().numpy(), rtol=1e-9)
 
 

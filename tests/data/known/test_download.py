@@ -3,16 +3,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from idx_files import write_idx
 
 import mlpconv
-from mlpconv.data import get_dataset, load_dataset, write_idx
-from mlpconv.data.known.locate import cache_directory
+from mlpconv.data import get_dataset, load_dataset
+from mlpconv.data.cache_directory import cache_directory
 from mlpconv.errors import DataError
+from mlpconv.files import is_partial_file
 
 HTML = b"<!DOCTYPE html><title>Please log in</title>" * 40
 LOADER = """
@@ -38,9 +41,9 @@ def whole(toy):
     return sorted(f"{file.name}.gz" for file in toy.files)
 
 
-def start(source, **options):
+def start(source, before="", **options):
     root = Path(mlpconv.__file__).parents[1]
-    arguments = [sys.executable, "-c", LOADER, msgspec.json.encode(source).decode()]
+    arguments = [sys.executable, "-c", before + LOADER, msgspec.json.encode(source).decode()]
     return subprocess.Popen(arguments, cwd=root, stdout=subprocess.PIPE, text=True, **options)
 
 
@@ -82,14 +85,14 @@ def spoil(server, toy, how):
 
 
 SPOILED = {
-    "html": "not an IDX file: expected it to begin with the bytes 00 00, found 3c 21 44 4f, the text '<!DO'",
-    "missing": "answered 404 Not Found",
-    "refused": "answered 503 Service Unavailable",
+    "html": "not an IDX file: expected 00 00 as the first bytes, received 3c 21 44 4f, the text '<!DO'",
+    "missing": "the server answered 404 Not Found",
+    "refused": "the server answered 503 Service Unavailable",
     "cut in transfer": "IncompleteRead",
-    "cut": "cut short: its 200 bytes end in the middle of the gzip stream",
+    "cut": "truncated: its 200 bytes end in the middle of the gzip stream",
     "flipped": "",
-    "endless": "sends more than",
-    "other": "its contents are not those of t10k-images-idx3-ubyte: expected SHA-256",
+    "endless": "the server sends more than",
+    "other": "differs from the published t10k-images-idx3-ubyte: expected SHA-256",
 }
 
 
@@ -113,7 +116,7 @@ def test_bad_file_is_left_to_the_next_source_and_never_cached(toy, server, own, 
     assert stored(own) == whole(toy)
 
 
-def test_sources_make_up_for_each_other(toy, server, own):
+def test_a_file_missing_at_one_url_comes_from_the_next(toy, server, own):
     first, second = server.put_all("a", toy), server.put_all("b", toy)
     del server.pages["/a/train-images-idx3-ubyte.gz"]
     del server.pages["/b/t10k-labels-idx1-ubyte.gz"]
@@ -121,7 +124,7 @@ def test_sources_make_up_for_each_other(toy, server, own):
     assert stored(own) == whole(toy)
 
 
-def test_nothing_anywhere_tells_every_way(toy, server, own, monkeypatch, tmp_path):
+def test_a_data_set_found_nowhere_lists_every_remedy(toy, server, own, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     server.put("/dead/x", b"")
     closed = "http://127.0.0.1:9/"
@@ -135,18 +138,18 @@ def test_nothing_anywhere_tells_every_way(toy, server, own, monkeypatch, tmp_pat
     names = ", ".join(f"{file.name}.gz" for file in toy.files)
     lines = str(caught.value).split("\n")
     assert lines == [
-        "toy: not on this machine, and could not be fetched:",
+        "toy: not on this machine, and could not be downloaded:",
         f"  {own}: no such directory",
         f"  {tmp_path}/debian: no such directory",
-        *(f"  {server.url('empty')}: {file.name}.gz: answered 404 Not Found" for file in toy.files),
+        *(f"  {server.url('empty')}: {file.name}.gz: the server answered 404 Not Found" for file in toy.files),
         f"  {closed}: train-images-idx3-ubyte.gz: [Errno 111] Connection refused",
-        "  apt-get download dataset-toy: there is no apt-get here",
-        "Any one of these mends it:",
+        "  apt-get download dataset-toy: this system has no apt-get",
+        "To fix this, do one of the following:",
         "  sudo apt-get install dataset-toy (Debian, Ubuntu)",
-        f"  put {names} into {own}; they are at",
+        f"  put {names} into {own}; they are available at",
         f"    {server.url('empty')}",
         f"    {closed}",
-        "  where the files are elsewhere, say so: --data-dir DIR, or MLPCONV_DATA=DIR in the environment",
+        "  if the files are elsewhere, pass --data-dir DIR, or set the environment variable MLPCONV_DATA=DIR",
     ]
     assert stored(own) == []
 
@@ -158,14 +161,14 @@ def test_files_put_by_hand_where_the_error_says_are_found(toy, own):
     assert get_dataset(toy.source(), download=False).path == own
 
 
-def test_no_download_asks_nobody(toy, server):
-    with pytest.raises(DataError, match="allow downloading, which is off"):
+def test_without_downloading_nothing_is_requested(toy, server):
+    with pytest.raises(DataError, match=r"allow downloading \(download=True\)"):
         load_dataset(toy.source(urls=(server.put_all("a", toy),)), download=False)
     assert server.requests == []
     assert not cache_directory().exists()
 
 
-def test_installed_package_with_other_contents_is_named_and_passed_over(toy, server, own, tmp_path, caplog):
+def test_installed_package_with_other_contents_is_named_and_skipped(toy, server, own, tmp_path, caplog):
     debian = tmp_path / "debian"
     shutil.copytree(toy.directory, debian)
     (debian / "t10k-labels-idx1-ubyte.gz").write_bytes(HTML)
@@ -202,7 +205,7 @@ def test_two_processes_make_one_download(toy, server, own):
     with os.fdopen(read) as said:
         try:
             # One is kept at its first request until the other says that it is waiting: they do overlap.
-            assert any("another process is fetching" in line for line in iter(said.readline, ""))
+            assert any("another process is downloading" in line for line in iter(said.readline, ""))
             assert server.asked.wait(60)
             assert len(server.requests) == 1
         finally:
@@ -214,20 +217,23 @@ def test_two_processes_make_one_download(toy, server, own):
     assert stored(own) == whole(toy)
 
 
-def test_killed_while_fetching_leaves_nothing_in_the_way(toy, server, own):
+def test_a_killed_download_does_not_block_the_next(toy, server, own):
     source = toy.source(urls=(server.put_all("a", toy),))
     server.gate.clear()
-    process = start(source)
-    assert server.asked.wait(60)
+    process = start(source, "import mlpconv.data.known.download as download; download._CHUNK_BYTES = 100")
+    while not (own.is_dir() and stored(own)):  # until half of the first file has arrived
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert stored(own) == [".train-images-idx3-ubyte.part"]
+    [partial] = stored(own)
+    assert is_partial_file(own / partial)
     server.gate.set()
     get_dataset(source)
     assert stored(own) == whole(toy)
 
 
-def test_full_disk_is_told_and_nothing_is_left(toy, server, own):
+def test_a_full_disk_is_reported_and_leaves_no_files(toy, server, own):
     import resource
 
     source = toy.source(urls=(server.put_all("a", toy),))
@@ -238,7 +244,7 @@ def test_full_disk_is_told_and_nothing_is_left(toy, server, own):
     )
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"{own}: the cache cannot be written (File too large); mend that, or set MLPCONV_CACHE" in said
+    assert f"{own}: the cache cannot be written: File too large; fix this, or set MLPCONV_CACHE" in said
     assert stored(own) == []
 
 
@@ -247,7 +253,7 @@ def test_cache_that_cannot_be_made(toy, server, tmp_path):
     source = toy.source(urls=(server.put_all("a", toy),), debian_package="dataset-toy")
     with pytest.raises(DataError) as caught:
         load_dataset(source, cache=tmp_path / "file")
-    assert "file/data/toy: the cache cannot be written (Not a directory)" in str(caught.value)
+    assert "file/data/toy: the cache cannot be written: Not a directory" in str(caught.value)
     assert "sudo apt-get install dataset-toy" in str(caught.value)
     assert server.requests == []
 
@@ -275,5 +281,5 @@ def test_debian_package_without_installing_it(toy, own, tmp_path, monkeypatch):
 
     shutil.rmtree(own)
     apt.write_text("#!/bin/sh\necho E: Unable to locate package >&2\nexit 100\n")
-    with pytest.raises(DataError, match="apt-get ended with status 100 and said E: Unable to locate package"):
+    with pytest.raises(DataError, match="apt-get failed with exit status 100: E: Unable to locate package"):
         get_dataset(source)

@@ -8,17 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from idx_files import idx_bytes, write_idx
 
-from mlpconv.data.known.idx import parse_idx, read_contents, read_idx, write_idx
+from mlpconv.data.known.idx import parse_idx, read_contents, read_idx
 from mlpconv.errors import DataError
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
-
-
-def idx_bytes(array):
-    code = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes([0, 0, code, array.ndim]) + sizes + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +30,7 @@ def images():
     array=hnp.arrays(st.sampled_from(DTYPES), hnp.array_shapes(max_dims=5, max_side=5)),
     name=st.sampled_from(["a", "a.gz"]),
 )
-def test_what_is_written_is_read(scratch, array, name):
+def test_every_dtype_and_shape_is_read(scratch, array, name):
     write_idx(scratch / name, array)
     read = read_idx(scratch / name)
     np.testing.assert_array_equal(read, array)
@@ -63,7 +58,7 @@ def test_any_bytes_are_an_array_or_a_data_error(scratch, data, zipped, kept):
             assert read().size > 0
 
 
-def test_gzip_is_told_by_content_not_by_name(tmp_path, images):
+def test_gzip_is_recognized_by_content_not_by_name(tmp_path, images):
     (tmp_path / "plain.gz").write_bytes(idx_bytes(images))
     (tmp_path / "zipped").write_bytes(gzip.compress(idx_bytes(images)))
     np.testing.assert_array_equal(read_idx(tmp_path / "plain.gz"), images)
@@ -75,13 +70,13 @@ def test_truncated_gzip_names_file_size_and_remedy(tmp_path, images, kept):
     whole = gzip.compress(idx_bytes(images))
     path = tmp_path / "cut.gz"
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(DataError, match=rf"cut\.gz: cut short: its {path.stat().st_size:,} bytes .* fetch the file"):
+    with pytest.raises(DataError, match=rf"cut\.gz: truncated: its {path.stat().st_size:,} bytes .* download the file"):
         read_idx(path)
 
 
 def test_truncated_plain_file_gives_both_sizes(tmp_path, images):
     (tmp_path / "cut").write_bytes(idx_bytes(images)[:-1])
-    with pytest.raises(DataError, match=r"cut short: its header announces 2,176 bytes .* holds 2,175; fetch"):
+    with pytest.raises(DataError, match=r"truncated: its header announces 2,176 bytes .* contains 2,175; download"):
         read_idx(tmp_path / "cut")
 
 
@@ -89,21 +84,21 @@ def test_flipped_bit_in_gzip(tmp_path, images):
     data = bytearray(gzip.compress(idx_bytes(images)))
     data[len(data) // 2] ^= 4
     (tmp_path / "flipped").write_bytes(data)
-    with pytest.raises(DataError, match=r"flipped: damaged gzip file of .* fetch the file again"):
+    with pytest.raises(DataError, match=r"flipped: damaged gzip file of .*; download the file again"):
         read_idx(tmp_path / "flipped")
 
 
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (b"<!DOCTYPE html>", r"expected it to begin with the bytes 00 00, found 3c 21 44 4f, the text '<!DO'"),
-        (b"\x89PNG\r\n", r"expected .* 00 00, found 89 50 4e 47; fetch"),
-        (b"\0\0\x0a\x03" + bytes(12), r"expected an IDX type of uint8 \(0x08\), .* found type 0x0a"),
-        (b"\0\0\x08\0", r"expected 1 to 32 dimensions, its IDX header says 0"),
-        (b"\0\0\x08\x03\0\0", r"ends inside its IDX header, which says 3 dimensions"),
-        (b"\0\0\x08", r"holds 3 bytes, too few for an IDX header"),
-        (b"", r"holds 0 bytes"),
-        (b"\0\0\x08\x02\0\0\0\x05\0\0\0\0", r"holds nothing: .* shape 5×0"),
+        (b"<!DOCTYPE html>", r"expected 00 00 as the first bytes, received 3c 21 44 4f, the text '<!DO'"),
+        (b"\x89PNG\r\n", r"expected 00 00 .* received 89 50 4e 47; download"),
+        (b"\0\0\x0a\x03" + bytes(12), r"expected an IDX type of uint8 \(0x08\), .* received type 0x0a"),
+        (b"\0\0\x08\0", r"expected 1 to 32 dimensions, received 0"),
+        (b"\0\0\x08\x03\0\0", r"ends inside its IDX header of 3 dimensions"),
+        (b"\0\0\x08", r"contains 3 bytes, too few for an IDX header"),
+        (b"", r"contains 0 bytes"),
+        (b"\0\0\x08\x02\0\0\0\x05\0\0\0\0", r"contains no values: .* shape 5×0"),
     ],
 )
 def test_wrong_magic_or_type_says_expected_and_found(tmp_path, start, message):
@@ -158,7 +153,7 @@ def test_bytes_left_over_are_refused(tmp_path, images, zipped):
 
 def test_labels_where_images_were_expected(tmp_path):
     write_idx(tmp_path / "labels", np.zeros(7, np.uint8))
-    with pytest.raises(DataError, match=r"expected an array of 3 dimensions, found 1 dimension \(7\); .* swapped"):
+    with pytest.raises(DataError, match=r"expected an array of 3 dimensions, received 1 dimension \(7\); .* swapped"):
         read_idx(tmp_path / "labels", expect_ndim=3)
 
 
@@ -174,11 +169,3 @@ def test_limit(tmp_path, images):
     assert len(read_contents(tmp_path / "a.gz", limit=2176)) == 2176
     with pytest.raises(DataError, match="more than the 2,175 allowed"):
         read_contents(tmp_path / "a.gz", limit=2175)
-
-
-def test_what_idx_cannot_hold_is_not_written(tmp_path):
-    with pytest.raises(DataError, match="not int64"):
-        write_idx(tmp_path / "a", np.zeros(3, np.int64))
-    with pytest.raises(DataError, match=r"shape \(0, 3\)"):
-        write_idx(tmp_path / "a", np.zeros((0, 3), np.uint8))
-    assert not list(tmp_path.iterdir())

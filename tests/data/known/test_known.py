@@ -10,11 +10,12 @@ import zlib
 import msgspec
 import numpy as np
 import pytest
+from idx_files import write_idx
 
-from mlpconv.data import dataset_source, load_dataset, write_idx
+from mlpconv.data import dataset_source, load_dataset
 from mlpconv.data.known.definitions import KNOWN
 from mlpconv.data.known.matlab import read_arrays
-from mlpconv.data.known.readers import parse
+from mlpconv.data.known.readers import READERS, read_splits
 from mlpconv.errors import DataError
 
 DRAW = np.random.default_rng(3)
@@ -72,20 +73,20 @@ def test_cifar100_takes_the_fine_label():
         "train": bytearray(record_file(train, fine % 20, fine)),
         "test": bytearray(record_file(test, fine[:10] % 20, fine[:10])),
     }
-    found = parse(small("cifar100"), contents)
+    found = read_splits(small("cifar100"), contents)
     np.testing.assert_array_equal(found.train.labels, fine)
     np.testing.assert_array_equal(found.test.images, test)
 
 
 def test_cifar_cut_short():
-    with pytest.raises(DataError, match="no whole records of 3,073"):
-        parse(small("cifar10"), {"train_1": bytearray(3000), "test": bytearray(3073)})
+    with pytest.raises(DataError, match="expected records of 3,073 bytes, received 3,000"):
+        read_splits(small("cifar10"), {"train_1": bytearray(3000), "test": bytearray(3073)})
 
 
 def test_cifar_of_another_count():
     contents = {"train_1": bytearray(3073 * 4), "test": bytearray(3073 * 10)}
-    with pytest.raises(DataError, match=r"expected images of the shape \(20, 32, 32, 3\), found \(4, 32, 32, 3\)"):
-        parse(small("cifar10"), contents)
+    with pytest.raises(DataError, match=r"expected images of shape \(20, 32, 32, 3\), received \(4, 32, 32, 3\)"):
+        read_splits(small("cifar10"), contents)
 
 
 def element(kind, value):
@@ -118,7 +119,7 @@ def test_svhn(zipped):
         "train": bytearray(mat_file(train, labels, zipped=zipped)),
         "test": bytearray(mat_file(test, labels[:10], zipped=zipped)),
     }
-    found = parse(small("svhn"), contents)
+    found = read_splits(small("svhn"), contents)
     np.testing.assert_array_equal(found.train.images, train)
     np.testing.assert_array_equal(found.train.labels, labels % 10)
     np.testing.assert_array_equal(found.test.images, test)
@@ -142,10 +143,10 @@ def test_the_matlab_reader_agrees_with_scipy():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: b"<html>" + data, "not a MATLAB 5 file|cut short|damaged"),
+        (lambda data: b"<html>" + data, "not a MATLAB 5 file|truncated|damaged"),
         (lambda data: data[:100], "not a MATLAB 5 file"),
-        (lambda data: data[:-20], "cut short"),
-        (lambda data: data[:150] + bytes(50) + data[200:], "damaged|cut short"),
+        (lambda data: data[:-20], "truncated"),
+        (lambda data: data[:150] + bytes(50) + data[200:], "damaged|truncated"),
     ],
 )
 def test_svhn_that_is_damaged(change, message):
@@ -154,7 +155,7 @@ def test_svhn_that_is_damaged(change, message):
 
 
 def test_svhn_that_is_a_bomb():
-    with pytest.raises(DataError, match="holds more than"):
+    with pytest.raises(DataError, match="contains more than"):
         read_arrays(mat_file(np.zeros((100, 32, 32, 3), np.uint8), np.zeros(100)), "svhn", 10_000)
 
 
@@ -226,3 +227,12 @@ def test_the_counts_are_the_published_ones():
         "svhn": (73_257, 26_032, 10, (32, 32, 3)),
         "digits": (1_437, 360, 10, (8, 8, 1)),
     }
+
+
+def test_every_definition_names_a_reader():
+    assert {source.format for source in KNOWN} == READERS.keys()
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(DataError, match="mnist: unknown format 'tar'; expected one of idx, emnist, cifar, svhn"):
+        read_splits(small("mnist", format="tar"), {})

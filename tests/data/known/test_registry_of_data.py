@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import write_idx
 
 import mlpconv
-from mlpconv.data import Location, dataset_source, get_dataset, list_datasets, load_dataset, write_idx
-from mlpconv.data.known.locate import cache_directory
+from mlpconv.data import Location, dataset_source, get_dataset, list_datasets, load_dataset
+from mlpconv.data.cache_directory import cache_directory
 from mlpconv.errors import DataError, MissingDependency
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -36,7 +37,7 @@ def test_known_data_sets_are_complete_and_unknown_ones_named():
         assert source.citation
         assert len(source.class_names) == len(set(source.class_names)) >= 10
         for file in source.files:
-            # Whatever way a file comes, its contents are held to a checksum that is published.
+            # Whatever way a file comes, its contents are compared with a published checksum.
             assert re.fullmatch("[0-9a-f]{64}", file.sha256) or re.fullmatch(
                 "[0-9a-f]{32}", file.md5 or (source.archive.md5 if source.archive else "")
             )
@@ -58,7 +59,7 @@ def test_fashion_mnist_is_the_published_one():
     assert train.std == pytest.approx([0.353024], abs=1e-6)
     assert train.images.flags.c_contiguous
     assert get_dataset("fashion-mnist") == (DEBIAN, "Debian's package dataset-fashion-mnist")
-    assert get_dataset("fashion-mnist", directory=DEBIAN) == (DEBIAN, "the directory given")
+    assert get_dataset("fashion-mnist", directory=DEBIAN) == (DEBIAN, "the given directory")
 
 
 def test_digits():
@@ -129,7 +130,7 @@ def test_unzipped_files_do_as_well(toy):
 def test_directory_given_that_lacks_a_file_is_an_error_though_another_place_has_it(toy, monkeypatch, tmp_path):
     source = toy.source(debian_directory=str(toy.directory))
     other = tmp_path / "other"
-    with pytest.raises(DataError, match=r"other: no such directory \(it is the directory given\)"):
+    with pytest.raises(DataError, match=r"other: no such directory \(the given directory\)"):
         load_dataset(source, directory=other)
     other.mkdir()
     write_idx(other / "train-labels-idx1-ubyte.gz", toy.arrays["train_labels"])
@@ -142,7 +143,7 @@ def test_directory_given_that_lacks_a_file_is_an_error_though_another_place_has_
 
 def test_directory_given_with_other_contents(toy):
     write_idx(toy.directory / "t10k-labels-idx1-ubyte.gz", toy.arrays["test_labels"][::-1])
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: its contents are not those .* SHA-256") as caught:
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: differs from the published .* SHA-256") as caught:
         load_dataset(toy.source(), directory=toy.directory)
     assert toy.files[3].sha256 in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What this machine is, read without any framework."""
+"""The machine's processor and memory, read without any framework."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""What Linux calls bfloat16 arithmetic: AVX-512 and AMX on x86-64, bf16 on 64-bit Arm."""
+"""Linux' names of the instructions for bfloat16: AVX-512 and AMX on x86-64, bf16 on 64-bit Arm."""
 _ISA_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from multiplying in bfloat16."""
 
@@ -29,14 +29,14 @@ def processor() -> str:
 
 
 def describe_processor(threads: int) -> str:
-    """The processor as a device, as one reads it: "cpu (AMD EPYC 9R14, 2 threads)"."""
+    """A readable description of the processor as a device: "cpu (AMD EPYC 9R14, 2 threads)"."""
     return f"cpu ({processor()}, {threads} thread{'s' * (threads != 1)})"
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16; where it does not, bfloat16 is slower than float32.
+    """Whether the processor has instructions for bfloat16; without them, bfloat16 is slower than float32.
 
-    ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions, counts.
+    Respects ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions.
     """
     return _isa_limit() not in _ISA_WITHOUT_BFLOAT16 and bool(_BFLOAT16_FLAGS & _flags())
 
@@ -58,12 +58,12 @@ def _flags() -> set[str]:
 
 
 def cpu_count() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_limit() -> int | None:
-    """Bytes of memory that this process may use, a container's limit counted; None where it cannot be known."""
+    """Bytes of memory that this process may use, within a container's limit; None where that is not known."""
     try:
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -72,9 +72,9 @@ def memory_limit() -> int | None:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that are free for this process now, without swapping; None where it cannot be known.
+    """Bytes of memory that are free for this process now, without swapping; None where that is not known.
 
-    The limits of its control groups (a container's, a service's) count, and those that ``ulimit -v`` sets.
+    Respects the limits of its control groups (a container's, a service's) and those that ``ulimit -v`` sets.
     """
     machine = _field(Path("/proc/meminfo"), "MemAvailable")
     free = [max(0, most - used) for most, used in (*_control_groups(), *_process_limits())]
@@ -82,12 +82,13 @@ def available_memory() -> int | None:
 
 
 class _Group(NamedTuple):
-    """What the files of a version of control groups are called; cached files give way and do not count as used."""
+    """The file names of a version of control groups."""
 
     root: str
     limit: str
     used: str
     cached: str
+    """The bytes of cached files, which the kernel frees when memory is needed and which do not count as used."""
     controller: str
 
 
@@ -98,14 +99,14 @@ _GROUPS = (
 
 
 def _control_groups() -> Iterator[tuple[int, int]]:
-    """(limit, used) bytes of each control group with a limit that this process is in, its parents' too."""
-    own = _read(Path("/proc/self/cgroup")) or ""
-    places = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in own.splitlines() if line.count(":") >= 2}
+    """(limit, used) bytes of each control group of this process that has a limit, and of the groups around it."""
+    text = _read(Path("/proc/self/cgroup")) or ""
+    paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in text.splitlines() if line.count(":") >= 2}
     for group in _GROUPS:
         root = Path(group.root)
-        # In a container the path may be the host's: then only the root is there, and it is the container's own.
-        own_folder = root / places.get(group.controller, "/").lstrip("/")
-        for folder in (own_folder, *own_folder.parents):
+        # In a container, the path may be the host's. Then only the root exists, and it is the container's group.
+        innermost = root / paths.get(group.controller, "/").lstrip("/")
+        for folder in (innermost, *innermost.parents):
             if not folder.is_relative_to(root):
                 break
             limit = (_read(folder / group.limit) or "").strip()
@@ -115,7 +116,7 @@ def _control_groups() -> Iterator[tuple[int, int]]:
 
 
 def _process_limits() -> Iterator[tuple[int, int]]:
-    """(limit, used) bytes of what ``ulimit`` bounds for this process."""
+    """(limit, used) bytes of each limit that ``ulimit`` sets for this process."""
     try:
         import resource
     except ImportError:  # not Unix
@@ -146,13 +147,13 @@ def _field(path: Path, name: str) -> int | None:
 
 
 def peak_resident_bytes() -> int | None:
-    """The most memory that this process ever had resident; None where the system does not say.
+    """The peak resident memory of this process; None where the system does not report it.
 
-    getrusage says it too, but there a new program begins with the peak of the one that started it.
+    getrusage reports it too, but there a new program starts with the peak of the program that started it.
     """
     return _field(_STATUS, "VmHWM")
 
 
 def resident_bytes() -> int | None:
-    """The memory of this process that is resident now; None where the system does not say."""
+    """The resident memory of this process now; None where the system does not report it."""
     return _field(_STATUS, "VmRSS")

@@ -1,0 +1,106 @@
+"""The back ends by name: what each needs, and how it is loaded.
+
+To add a back end, write its package and add an entry to ``BACKENDS``: docs/how-to/add-a-backend.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlpconv.errors import MissingDependency, MlpconvError, unknown
+
+if TYPE_CHECKING:
+    from mlpconv.backends.base import Backend
+
+
+def _torch() -> "Backend":
+    from mlpconv.backends.pytorch.backend import TorchBackend
+
+    return TorchBackend()
+
+
+def _tensorflow() -> "Backend":
+    from mlpconv.backends.keras.backend import start_keras
+
+    return start_keras("tensorflow")
+
+
+def _jax() -> "Backend":
+    from mlpconv.backends.keras.backend import start_keras
+
+    return start_keras("jax")
+
+
+def _mxnet() -> "Backend":
+    from mlpconv.backends.mxnet.backend import start_mxnet
+
+    return start_mxnet()
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """A back end in the registry. Nothing of it is imported before ``load`` is called."""
+
+    name: str
+    """The name that users type; also the name of the extra: ``pip install "mlpconv[NAME]"``."""
+    title: str
+    """The framework's own name."""
+    packages: tuple[str, ...]
+    """The distributions that make it up, under all names that they are published under."""
+    load: "Callable[[], Backend]"
+    """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
+    environment: str = ""
+    """Why it needs a Python environment of its own; empty where it does not."""
+
+
+BACKENDS: dict[str, BackendEntry] = {
+    entry.name: entry
+    for entry in (
+        BackendEntry("torch", "PyTorch", ("torch",), _torch),
+        BackendEntry("tensorflow", "TensorFlow", ("tensorflow-cpu", "tensorflow", "keras"), _tensorflow),
+        BackendEntry("jax", "JAX", ("keras", "jax"), _jax),
+        BackendEntry(
+            "mxnet",
+            "MXNet",
+            ("mxnet",),
+            _mxnet,
+            environment="MXNet 1.9.1 needs NumPy below 1.24 (in the repository: make mxnet)",
+        ),
+    )
+}
+
+
+def list_backends() -> list[str]:
+    """The names that ``get_backend`` accepts."""
+    return list(BACKENDS)
+
+
+def backend_help() -> str:
+    """The names for help texts: "torch, tensorflow, jax or mxnet"."""
+    *names, last = BACKENDS
+    return f"{', '.join(names)} or {last}"
+
+
+def framework_packages() -> list[str]:
+    """The distributions of all back ends, each once."""
+    return list(dict.fromkeys(package for entry in BACKENDS.values() for package in entry.packages))
+
+
+def get_backend(name: str) -> "Backend":
+    """The back end of a framework.
+
+    Raises:
+        MissingDependency: It is not installed; the message names the extra to install.
+        MlpconvError: There is no back end of this name.
+    """
+    if name not in BACKENDS:
+        raise MlpconvError(unknown("backend", name, BACKENDS))
+    entry = BACKENDS[name]
+    try:
+        return entry.load()
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("mlpconv"):
+            raise
+        install = f'pip install "mlpconv[{name}]"'
+        install += f" in an environment of its own: {entry.environment}" if entry.environment else ""
+        raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {install}") from error

@@ -1,0 +1,40 @@
+"""PyTorch's private names that mlpconv uses are there in the installed version."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlpconv.backends.pytorch import private_api  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_installed_pytorch_has_every_private_name():
+    missing = private_api.missing()
+    assert not missing, (
+        f"PyTorch {torch.__version__} lacks {', '.join(missing)}, which mlpconv calls. Replace the call in "
+        f"mlpconv/backends/pytorch/private_api.py, or narrow the range torch{private_api.SUPPORTED} there and in "
+        "pyproject.toml."
+    )
+
+
+def test_the_supported_versions_are_those_of_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert extras["torch"] == [f"torch{private_api.SUPPORTED}"]
+
+
+def test_a_name_that_is_gone_is_named():
+    class Without:
+        """PyTorch without anything."""
+
+    assert "torch.ops.mkldnn._convolution_pointwise" in private_api.missing(Without())
+
+
+def test_no_other_module_uses_private_names():
+    private = ("torch._C", "torch._subclasses", "torch.ops.", "torch.utils._", "._cdata", ".found_inf", "._op_dk")
+    modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "mlpconv").rglob("*.py")}
+    users = {path.name for path, text in modules.items() if any(name in text for name in private)}
+    assert users == {"private_api.py"}
