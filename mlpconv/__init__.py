@@ -3,7 +3,7 @@
     import mlpconv
 
     net = mlpconv.create_model("nin")            # a Network: data, no framework
-    module = net.build("torch")                  # an nn.Module for one's own loop
+    module = net.build("torch")                  # an nn.Module for your own loop
     run = mlpconv.train("quick", epochs=1)       # a run directory
     mlpconv.load(run).predict(["shirt.jpg"])     # names and probabilities
 
@@ -14,6 +14,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mlpconv.arch.building import register_builder
 from mlpconv.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+def _build(network: "Network", backend: str, **options: Any) -> Any:
+    from mlpconv.backends.registry import get_backend
+
+    return get_backend(backend).native(network, **options)
+
+
+register_builder(_build)
 if "IPython" in sys.modules:  # a notebook or an IPython shell: show objects as HTML
     from mlpconv.notebook.displays import register_displays
 

@@ -25,3 +25,12 @@ def test_the_light_rooms_import_nothing_heavy(modules):
 def test_arch_does_not_even_import_numpy():
     code = f"import sys, {', '.join(ARCH)}; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_network_can_be_built_after_no_other_import_than_its_own():
+    code = (
+        "import sys; from mlpconv.arch.network import Network; from mlpconv.arch.layers import ReLU;"
+        "assert 'mlpconv.backends' not in sys.modules; print(Network(ReLU()).build('torch'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "ReLU()" in done.stdout

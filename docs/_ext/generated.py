@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
 import mlpconv
 from mlpconv import errors
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import Layer, fields
+from mlpconv.arch.layers import AnyLayer, Layer, fields
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.cli import app as typer_app
@@ -49,21 +49,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "mlpconv.Network",
         "mlpconv.Preprocess",
     ),
-    "Layers": tuple(
-        f"mlpconv.arch.layers.{name}"
-        for name in (
-            "Conv2d",
-            "BatchNorm2d",
-            "ReLU",
-            "Sigmoid",
-            "MaxPool2d",
-            "AvgPool2d",
-            "Dropout",
-            "GlobalAvgPool2d",
-            "Flatten",
-            "Linear",
-        )
-    ),
+    "Layers": tuple(f"mlpconv.arch.layers.{layer.__name__}" for layer in get_args(AnyLayer)),
     "Shapes and costs": (
         "mlpconv.block_shapes",
         "mlpconv.layer_shapes",

@@ -1,25 +1,17 @@
-"""The cost ledger, from the description alone: parameters, multiplications, additions, FLOPs, memory, receptive field.
+"""The cost table of a network: parameters, multiplications, additions, FLOPs, memory, receptive field.
 
-One MAC is one multiply-accumulate and counts as two FLOPs. Convolutions and fully connected layers are counted in
-full at every position, those over padding included. Biases, activations, pooling and normalisation stand in columns of
-their own and are in neither MACs nor FLOPs. docs/costs.md states the model, memory included.
+All of it comes from the description alone. One MAC is one multiply-accumulate and counts as two FLOPs. Convolutions and
+fully connected layers are counted in full at every position, including windows over padding. Biases, activations,
+pooling and normalization have columns of their own and are in neither MACs nor FLOPs. docs/costs.md states the model,
+including memory.
 """
 
 from math import prod
 from typing import Literal, NamedTuple, assert_never
 
-from mlpconv.arch.layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Shape,
-    Sigmoid,
-    pair,
-)
+import msgspec
+
+from mlpconv.arch.layer_definition import Operations, Shape
 from mlpconv.arch.memory import prediction_bytes, training_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
@@ -42,22 +34,19 @@ def value_bytes(precision: Precision) -> int:
             assert_never(precision)
 
 
-class LayerCost(NamedTuple):
-    """What one layer costs for one image. All counts are exact integers; ``weights`` + ``biases`` = ``parameters``."""
+class LayerCost(Operations, frozen=True):
+    """The cost of one layer for one image, including its ``Operations``. All counts are exact integers."""
 
     name: str
     kind: str
+    """The name of the layer's class; empty for a total."""
     input_shape: Shape
     output_shape: Shape
     weights: int = 0
+    """All parameters but biases."""
     biases: int = 0
-    multiplications: int = 0
-    additions: int = 0
-    bias_additions: int = 0
-    activation_ops: int = 0
-    pooling_ops: int = 0
-    normalization_ops: int = 0
     backward_macs: int = 0
+    """MACs of the backward pass."""
 
     @property
     def parameters(self) -> int:
@@ -72,15 +61,25 @@ class LayerCost(NamedTuple):
         return 2 * self.macs
 
 
+COUNTS = (*Operations.__struct_fields__, "weights", "biases", "backward_macs")
+"""The counts of a ``LayerCost``: what a total sums."""
+
+
 class Memory(NamedTuple):
-    """Bytes of tensors at the peak, by what they are for; ``total`` is their sum."""
+    """Bytes of tensors at the peak, by their use; ``total`` is their sum."""
 
     weights: int
+    """Parameters and running statistics."""
     gradients: int
+    """Gradients of the parameters."""
     optimizer: int
+    """The state of the optimizer."""
     batch: int
+    """The images, as the network receives them."""
     activations: int
+    """In training, what the forward pass keeps for the backward pass; in prediction, the largest layer."""
     working: int
+    """What the backward pass needs in addition at its peak."""
 
     @property
     def total(self) -> int:
@@ -88,16 +87,18 @@ class Memory(NamedTuple):
 
 
 class ReceptiveField(NamedTuple):
-    """How many input pixels (a side, before clipping at the edge) one output of a layer sees, and how far apart two
-    neighbouring outputs see."""
+    """The receptive field of one output of a layer, in input pixels: (height, width)."""
 
     name: str
+    """The full name of the layer."""
     size: tuple[int, int]
+    """The pixels that the output depends on, not clipped at the edge of the image."""
     stride: tuple[int, int]
+    """The distance between the receptive fields of neighboring outputs."""
 
 
 class Costs(NamedTuple):
-    """A network's ledger for one image of ``input_shape``."""
+    """The cost table of a network for one image of ``input_shape``."""
 
     input_shape: Shape
     layers: list[LayerCost]
@@ -120,73 +121,70 @@ class Costs(NamedTuple):
 
     @property
     def training_flops(self) -> int:
-        """FLOPs of forward and backward: each weighted layer costs its MACs again for the gradient of its weights and
-        again for that of its input; the first one needs no gradient of its input."""
+        """FLOPs of forward and backward pass.
+
+        A layer with weights costs its MACs again for the gradient of its weights, and once more for that of its input,
+        which the first one does not need.
+        """
         return self.flops + 2 * self._sum("backward_macs")
 
     @property
     def fully_connected_parameters(self) -> int:
-        """Parameters of the fully connected layers: none in Network in Network, most of AlexNet's and VGG's."""
+        """Parameters of the fully connected layers: none in Network in Network, most of them in AlexNet and VGG."""
         return sum(layer.parameters for layer in self.layers if layer.kind == "Linear")
 
     def total(self) -> LayerCost:
-        """All layers' counts in one row."""
+        """The sums over all layers as one row."""
         first, last = self.layers[0], self.layers[-1]
-        sums = {field: self._sum(field) for field in LayerCost._fields[4:]}
+        sums = {field: self._sum(field) for field in COUNTS}
         return LayerCost("total", "", first.input_shape, last.output_shape, **sums)
 
 
 def count(network: Network, input_shape: Shape | None = None) -> Costs:
-    """The cost of every layer for one image of ``input_shape`` (C, H, W), the network's own by default.
+    """Count the cost of every layer for one image.
 
-    Raises NetworkError where the shapes do not fit.
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     rows = layer_shapes(network, input_shape)
     costs = []
-    weighted_before = False
+    weights_before = False
     for row in rows:
-        cost = _layer_cost(row, weighted_before)
-        weighted_before = weighted_before or cost.weights > 0
+        operations = row.layer.operations(row.input_shape, row.output_shape)
+        parameters = {part: prod(shape) for part, shape in row.layer.parameter_shapes(row.input_shape).items()}
+        biases = parameters.pop("bias", 0)
+        cost = LayerCost(
+            row.name,
+            type(row.layer).__name__,
+            row.input_shape,
+            row.output_shape,
+            weights=sum(parameters.values()),
+            biases=biases,
+            backward_macs=operations.multiplications * (1 + weights_before),
+            **msgspec.structs.asdict(operations),
+        )
+        weights_before = weights_before or cost.weights > 0
         costs.append(cost)
     return Costs(rows[0].input_shape, costs)
-
-
-def _layer_cost(row: LayerShape, weighted_before: bool) -> LayerCost:
-    layer, before, after = row.layer, row.input_shape, row.output_shape
-    base = LayerCost(row.name, type(layer).__name__, before, after)
-    outputs = prod(after)
-    match layer:
-        case Conv2d() | Linear():
-            fan_in = before[0] * (prod(pair(layer.kernel_size)) if isinstance(layer, Conv2d) else 1)
-            macs = outputs * fan_in
-            return base._replace(
-                weights=after[0] * fan_in,
-                biases=after[0] * layer.bias,
-                multiplications=macs,
-                additions=macs - outputs,
-                bias_additions=outputs * layer.bias,
-                backward_macs=macs * (1 + weighted_before),
-            )
-        case BatchNorm2d():
-            return base._replace(weights=after[0], biases=after[0], normalization_ops=2 * outputs)
-        case ReLU() | Sigmoid():
-            return base._replace(activation_ops=outputs)
-        case MaxPool2d():
-            return base._replace(pooling_ops=outputs * (prod(pair(layer.kernel_size)) - 1))
-        case AvgPool2d():
-            return base._replace(pooling_ops=outputs * prod(pair(layer.kernel_size)))
-        case GlobalAvgPool2d():
-            return base._replace(pooling_ops=prod(before))
-        case _:
-            return base
 
 
 def prediction_memory(
     network: Network, input_shape: Shape | None = None, *, batch: int = 1, value_bytes: int = 4
 ) -> Memory:
-    """Bytes at the peak of prediction: the weights, the batch, and the largest layer's input and output at once.
+    """Bytes at the peak of prediction: the weights, the batch, and the input and output of the largest layer.
 
-    value_bytes: of one activation, 4 for float32 and 2 for bfloat16.
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+        batch: Number of images.
+        value_bytes: Bytes of one activation: 4 in float32, 2 in bfloat16.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     rows = layer_shapes(network, input_shape)
     return Memory(
@@ -207,11 +205,17 @@ def training_memory(
     optimizer: str = "sgd",
     value_bytes: int = 4,
 ) -> Memory:
-    """Bytes at the peak of a training step: weights, gradients, optimiser state, the batch, what the forward pass saves
-    for the backward pass, and what the backward pass needs beside that at its worst moment.
+    """Bytes at the peak of a training step.
 
-    optimizer: "sgd", "momentum" (SGD with momentum), "adam", …: a key of mlpconv.optimizers.VARIANTS. value_bytes: of
-    one activation.
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+        batch: Number of images.
+        optimizer: A key of ``mlpconv.optimizers.VARIANTS``, such as "momentum" (SGD with momentum) or "adam".
+        value_bytes: Bytes of one activation: 4 in float32, 2 in bfloat16.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     rows = layer_shapes(network, input_shape)
     parameters = WEIGHT_BYTES * count(network, input_shape).parameters
@@ -227,42 +231,57 @@ def training_memory(
 
 
 def _stored_weights(rows: list[LayerShape]) -> int:
-    """Bytes of parameters and of the running statistics, which are not parameters."""
-    return WEIGHT_BYTES * (sum(_layer_cost(row, False).parameters for row in rows) + _statistics(rows))
+    """Bytes of parameters and running statistics."""
+    shapes = (shape for row in rows for shape in row.layer.parameter_shapes(row.input_shape).values())
+    return WEIGHT_BYTES * (sum(map(prod, shapes)) + _statistics(rows))
 
 
 def _statistics(rows: list[LayerShape]) -> int:
-    """A mean and a variance for each channel that is normalised: kept as running statistics, and of each batch."""
-    return sum(2 * row.output_shape[0] for row in rows if isinstance(row.layer, BatchNorm2d))
+    """Values of statistics: stored as running statistics, and computed once more for each batch."""
+    return sum(prod(shape) for row in rows for shape in row.layer.statistic_shapes(row.input_shape).values())
 
 
 def receptive_fields(network: Network, input_shape: Shape | None = None) -> list[ReceptiveField]:
-    """The receptive field of one output of every layer, in input pixels a side (height, width).
+    """The receptive field of every layer, in order.
 
-    After a layer that mixes all positions (global pooling, flatten) it is the whole image. Recursion: size ←
-    size + (kernel − 1)·stride, stride ← stride·layer stride.
+    The recursion: size ← size + (kernel − 1)·stride, stride ← stride·layer stride. After a layer that mixes all
+    positions (global pooling, flatten) the receptive field is the whole image.
+
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     rows = layer_shapes(network, input_shape)
     size, stride = (1, 1), (1, 1)
     image = (rows[0].input_shape[1], rows[0].input_shape[2])
     fields = []
     for row in rows:
-        layer = row.layer
-        if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):
-            kernel, step = pair(layer.kernel_size), pair(layer.stride)
-            size = (size[0] + (kernel[0] - 1) * stride[0], size[1] + (kernel[1] - 1) * stride[1])
+        if window := row.layer.window:
+            (rows_seen, columns_seen), step = window.kernel, window.stride
+            size = (size[0] + (rows_seen - 1) * stride[0], size[1] + (columns_seen - 1) * stride[1])
             stride = (stride[0] * step[0], stride[1] * step[1])
-        elif len(row.output_shape) == 1 or isinstance(layer, GlobalAvgPool2d):
+        elif row.layer.traits.mixes_positions:
             size = image
         fields.append(ReceptiveField(row.name, size, stride))
     return fields
 
 
 def last_map(network: Network, input_shape: Shape | None = None) -> ReceptiveField | None:
-    """The receptive field of the last map, before all positions are mixed; None where the network has no map."""
+    """The receptive field of the last map before a layer mixes all positions; None for a network without a map.
+
+    Args:
+        network: The network.
+        input_shape: (C, H, W); by default the input shape of the network.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
+    """
     last = None
     for row, field in zip(layer_shapes(network, input_shape), receptive_fields(network, input_shape), strict=True):
-        if len(row.output_shape) == 1 or isinstance(row.layer, GlobalAvgPool2d):
+        if row.layer.traits.mixes_positions:
             break
         last = field
     return last

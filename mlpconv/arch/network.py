@@ -1,7 +1,6 @@
 """A network as one frozen value: layers and named blocks in order. Everything else is derived from it."""
 
 import hashlib
-import importlib
 import json
 import re
 import reprlib
@@ -9,62 +8,38 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import msgspec
 
-from mlpconv.arch.layers import (
-    LIMIT,
-    AnyLayer,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Layer,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Size,
-    fields,
-    to_plain,
-)
-from mlpconv.errors import NetworkError, unknown
+from mlpconv.arch import building
+from mlpconv.arch.layer_definition import Layer, Size
+from mlpconv.arch.layers import SIZE_LIMIT, AnyLayer, fields, from_plain, to_plain
+from mlpconv.errors import NetworkError
 
 FORMAT = 1
-
-_NUMBERED: dict[type[Layer], str] = {
-    Conv2d: "conv",
-    BatchNorm2d: "norm",
-    ReLU: "relu",
-    Sigmoid: "sigmoid",
-    MaxPool2d: "pool",
-    AvgPool2d: "pool",
-    Dropout: "dropout",
-    Linear: "fc",
-}
-_KINDS: dict[str, Any] = {kind.__struct_config__.tag: kind for kind in get_args(AnyLayer)}
-_SINGLE: dict[type[Layer], str] = {GlobalAvgPool2d: "gap", Flatten: "flatten"}
+"""The version of the JSON format."""
 
 
 class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How an image becomes the network's input. It belongs to the model and travels in its file.
-
-    mode: "L" (grey) or "RGB". fit: how an image of another shape meets the square of ``size`` pixels: "squash" ignores
-    its proportions, "crop" takes the middle, "pad" adds borders. antialias: low-pass before making smaller. mean, std:
-    per channel, of values in 0..1; the chapter's own are 0 and 1. source_size: (height, width) of the training images;
-    images of other sizes are brought to it first, in 8 bits, so that the network sees no detail that it never learnt.
-    """
+    """How an image becomes the network's input. It is part of the model and is stored in its file."""
 
     size: int
+    """The side in pixels of the square that the network receives."""
     mode: Literal["L", "RGB"] = "L"
+    """"L" is gray."""
     fit: Literal["squash", "crop", "pad"] = "squash"
+    """How an image with other proportions becomes a square: "squash" ignores the proportions, "crop" keeps the middle,
+    "pad" adds borders."""
     antialias: bool = True
+    """Whether a low-pass filter is applied before an image is made smaller."""
     mean: tuple[float, ...] = (0.0,)
+    """Subtracted from pixel values in 0..1, per channel; the chapter uses 0."""
     std: tuple[float, ...] = (1.0,)
+    """Divides the values, per channel; the chapter uses 1."""
     source_size: tuple[int, int] | None = None
+    """(height, width) of the training images. Images of other sizes are first resized to it, in 8 bits, so that the
+    network sees no detail that was not there in training."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -79,6 +54,7 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
     @property
     def channels(self) -> int:
+        """Number of channels of the mode."""
         return len(self.mode)
 
 
@@ -121,18 +97,25 @@ def _make_block(layers: dict[str, AnyLayer]) -> Block:
 class Network:
     """A network: layers and blocks in order.
 
-    Blocks are named ``block1``, ``block2`` …; loose layers are numbered by kind (``pool1``, ``dropout1``, ``fc1``), but
-    ``gap`` and ``flatten`` stand alone. ``Network.named`` takes other names. ``input_channels`` and ``input_size``
-    (height and width) are those of the images that it was designed for; shapes and costs use them where no others are
-    given.
+    Blocks are named ``block1``, ``block2`` …; layers outside blocks are numbered by type (``pool1``, ``dropout1``,
+    ``fc1``), but ``gap`` and ``flatten`` have no number. ``Network.named`` accepts other names.
 
-    Raises NetworkError for an empty network, a bad name or a name given twice.
+    Args:
+        layers: The layers and blocks.
+        input_channels: Channels of the images that the network was designed for.
+        input_size: Height and width of these images; one integer for squares. Shapes and costs use both by default.
+        name: The name of the network: one line of text.
+
+    Raises:
+        NetworkError: There are no layers, or a name or size is not valid.
     """
 
     __slots__ = ("input_channels", "input_size", "layers", "name")
     layers: Mapping[str, AnyLayer | Block]
+    """The layers and blocks by name, in order."""
     input_channels: int
     input_size: tuple[int, int]
+    """(height, width)."""
     name: str
 
     def __init__(
@@ -149,7 +132,17 @@ class Network:
         input_size: Size = 224,
         name: str = "",
     ) -> Self:
-        """A network whose layers carry the given names instead of the usual ones."""
+        """A network whose layers have the given names instead of the automatic ones.
+
+        Args:
+            layers: The layers and blocks by name, in order.
+            input_channels: As for ``Network``.
+            input_size: As for ``Network``.
+            name: As for ``Network``.
+
+        Raises:
+            NetworkError: There are no layers, or a name or size is not valid.
+        """
         network = cls.__new__(cls)
         network._set(dict(layers), input_channels, input_size, name)
         return network
@@ -193,7 +186,15 @@ class Network:
                 yield name, layer
 
     def replace(self, layers: Mapping[str, AnyLayer | Block] | None = None, **changes: Any) -> Self:
-        """A copy with other ``input_channels``, ``input_size`` or ``name``, or with some layers exchanged by name."""
+        """A copy with some layers or settings replaced.
+
+        Args:
+            layers: New layers or blocks by the name of the one to replace.
+            changes: ``input_channels``, ``input_size`` or ``name``.
+
+        Raises:
+            NetworkError: There is no layer of that name, or a setting is not valid.
+        """
         for name in layers or {}:
             if name not in self.layers:
                 raise NetworkError(f"replace: there is no layer {name!r}; known: {', '.join(self.layers)}")
@@ -201,16 +202,20 @@ class Network:
         return type(self).named({**self.layers, **(layers or {})}, **{**settings, **changes})
 
     def build(self, backend: str = "torch", **options: Any) -> Any:
-        """The network in a framework: an ``nn.Module`` ("torch"), a ``keras.Model`` ("tensorflow", "jax") or a
-        ``gluon.HybridBlock`` ("mxnet").
+        """The network in a framework.
 
-        Raises MissingDependency where the framework is not installed.
+        Args:
+            backend: "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``, "mxnet" a
+                ``gluon.HybridBlock``.
+            options: ``weights``: canonical weights to load; by default the framework initializes its own.
+
+        Raises:
+            MissingDependency: The framework is not installed.
         """
-        # The one door from a description to a framework; by name, so that `arch` depends on nothing above it.
-        return importlib.import_module("mlpconv.backends.registry").get_backend(backend).native(self, **options)
+        return building.build(self, backend, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The network as plain values, defaults left out."""
+        """The network as plain values, without defaults."""
         layers = {
             name: {part: to_plain(inner) for part, inner in layer.layers.items()}
             if isinstance(layer, Block)
@@ -227,41 +232,49 @@ class Network:
         }
 
     def to_json(self) -> str:
-        """The network as JSON text; ``from_json`` gives an equal network back."""
+        """The network as JSON text, from which ``from_json`` makes an equal network."""
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
-    def from_dict(cls, data: Any, place: str = "network") -> Self:
-        """A network from ``to_dict``'s values. Raises NetworkError that names the place of what is wrong."""
+    def from_dict(cls, data: Any, where: str = "network") -> Self:
+        """A network from the values that ``to_dict`` returns.
+
+        Args:
+            data: The values.
+            where: The start of error messages, such as the path of a file.
+
+        Raises:
+            NetworkError: The values are not a network; the message names the layer and field.
+        """
         if not isinstance(data, dict) or not isinstance(data.get("layers"), dict):
             raise NetworkError(
-                f"{place}: expected an object with 'format' and 'layers' (an object of named layers), "
+                f"{where}: expected an object with 'format' and 'layers' (an object of named layers), "
                 f"not {reprlib.repr(data)}"
             )
         if type(data.get("format")) is not int or data["format"] != FORMAT:
             newer = type(data.get("format")) is int and data["format"] > FORMAT
             raise NetworkError(
-                f"{place}: format is {reprlib.repr(data.get('format'))}, this version reads {FORMAT}"
+                f"{where}: format is {reprlib.repr(data.get('format'))}, this version reads {FORMAT}"
                 + ("; it was written by a newer mlpconv: update mlpconv" if newer else '; write "format": 1')
             )
         if extra := sorted(set(data) - {"format", "name", "input_channels", "input_size", "layers"}):
             field = reprlib.repr(extra[0])
-            raise NetworkError(f"{place}: unknown field {field}; a misspelling, or written by a newer mlpconv")
+            raise NetworkError(f"{where}: unknown field {field}; a misspelling, or written by a newer mlpconv")
         layers: dict[str, AnyLayer | Block] = {}
         for name, value in data["layers"].items():
-            with _at(place):
+            with _at(where):
                 _check_name(name)
-            where = f"{place}: layers.{name}"
-            # A block's values are layers; a layer's are numbers, truth values and its kind.
+            field = f"{where}: layers.{name}"
+            # The values of a block are layers; those of a layer are numbers, booleans and its kind.
             if isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values()):
-                with _at(where):
+                with _at(field):
                     for part in value:
                         _check_name(part)
-                layers[name] = Block(**{part: _layer(inner, f"{where}.{part}") for part, inner in value.items()})
+                layers[name] = Block(**{part: from_plain(inner, f"{field}.{part}") for part, inner in value.items()})
             else:
-                layers[name] = _layer(value, where)
+                layers[name] = from_plain(value, field)
         size = data.get("input_size", 224)
-        with _at(place):
+        with _at(where):
             return cls.named(
                 layers,
                 input_channels=data.get("input_channels", 1),
@@ -270,22 +283,32 @@ class Network:
             )
 
     @classmethod
-    def from_json(cls, text: str | bytes, place: str = "network") -> Self:
-        """A network from its JSON text. Raises NetworkError that names the place of what is wrong."""
+    def from_json(cls, text: str | bytes, where: str = "network") -> Self:
+        """A network from its JSON text.
+
+        Args:
+            text: The JSON text.
+            where: The start of error messages, such as the path of a file.
+
+        Raises:
+            NetworkError: The text is not the JSON of a network; the message names the layer and field.
+        """
         try:
-            data = json.loads(text, object_pairs_hook=lambda pairs: _no_repeats(pairs, place))
+            data = json.loads(text, object_pairs_hook=lambda pairs: _no_repeats(pairs, where))
         except (ValueError, RecursionError) as error:
             if isinstance(error, NetworkError):
                 raise
-            raise NetworkError(f"{place}: not JSON: {error}") from None
-        return cls.from_dict(data, place)
+            raise NetworkError(f"{where}: not JSON: {error}") from None
+        return cls.from_dict(data, where)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the network computes: its layers with their names and input channels, without its own name
-        and without the image size that it was designed for."""
+        """SHA-256 of what the network computes: its layers with their names, and its input channels.
+
+        The name of the network and the image size that it was designed for are not part of it.
+        """
         value = {key: part for key, part in self.to_dict().items() if key not in ("name", "input_size")}
-        # Order is meaning here, so keys are not sorted.
+        # The order of the layers matters, so keys are not sorted.
         return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -317,47 +340,35 @@ def _with_names(layers: tuple[AnyLayer | Block, ...]) -> dict[str, AnyLayer | Bl
     counts: dict[str, int] = {}
     named: dict[str, AnyLayer | Block] = {}
     for layer in layers:
-        single = _SINGLE.get(type(layer))  # pyright: ignore[reportArgumentType]
-        stem = single or ("block" if isinstance(layer, Block) else _NUMBERED.get(type(layer), "layer"))
+        if isinstance(layer, Layer):
+            stem, numbered = layer.traits.stem, layer.traits.numbered
+        else:  # what is neither is refused under the name of a layer
+            stem, numbered = "block" if isinstance(layer, Block) else "layer", True
         counts[stem] = counts.get(stem, 0) + 1
-        named[stem if single and counts[stem] == 1 else f"{stem}{counts[stem]}"] = layer
+        named[f"{stem}{counts[stem]}" if numbered or counts[stem] > 1 else stem] = layer
     return named
 
 
-def _layer(value: Any, where: str) -> AnyLayer:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str):
-        raise NetworkError(f'{where}: expected a layer, such as {{"kind": "relu"}}, not {reprlib.repr(value)}')
-    if kind not in _KINDS:
-        raise NetworkError(f"{where}: {unknown('kind', kind, _KINDS)}")
-    try:
-        return msgspec.convert(value, _KINDS[kind])
-    # The other one is of half a surrogate pair, which JSON can write and UTF-8 cannot.
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        known = ", ".join(_KINDS[kind].__struct_fields__) or "none"
-        raise NetworkError(f"{where}: {error}; got {reprlib.repr(value)}; the fields of {kind} are: {known}") from None
-
-
 @contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Put the place before the message of a NetworkError that does not know it."""
+def _at(where: str) -> Iterator[None]:
+    """Put the path of the field before the message of a NetworkError."""
     try:
         yield
     except NetworkError as error:
-        raise NetworkError(f"{place}: {error}") from None
+        raise NetworkError(f"{where}: {error}") from None
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 1 <= value < LIMIT
+    return type(value) is int and 1 <= value < SIZE_LIMIT
 
 
-def _no_repeats(pairs: list[tuple[str, Any]], place: str) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _no_repeats(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise NetworkError(f"{place}: {reprlib.repr(twice)} is given twice; each name stands once")
-    return found
+        raise NetworkError(f"{where}: {reprlib.repr(twice)} is given twice; use each name once")
+    return values
 
 
 def _check_name(name: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, assert_never
 import msgspec
 import numpy as np
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Linear, pair
+from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Weights
@@ -58,17 +58,9 @@ def named_initializer(name: str) -> Initializer:
 def weight_shapes(network: Network, input_shape: tuple[int, ...] | None = None) -> dict[str, tuple[int, ...]]:
     """Name → shape of every canonical weight, statistics included, in the network's order."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, layer, before, after in layer_shapes(network, input_shape):
-        match layer:
-            case Conv2d():
-                shapes[f"{name}.weight"] = (after[0], before[0], *pair(layer.kernel_size))
-            case Linear():
-                shapes[f"{name}.weight"] = (after[0], before[0])
-            case BatchNorm2d():
-                for part in ("weight", "bias", *STATISTICS):
-                    shapes[f"{name}.{part}"] = (after[0],)
-        if isinstance(layer, Conv2d | Linear) and layer.bias:
-            shapes[f"{name}.bias"] = (after[0],)
+    for name, layer, before, _ in layer_shapes(network, input_shape):
+        parts = layer.parameter_shapes(before) | layer.statistic_shapes(before)
+        shapes |= {f"{name}.{part}": shape for part, shape in parts.items()}
     return shapes
 
 

@@ -140,5 +140,7 @@ def _to_json(summary: Summary, setting: Setting) -> dict[str, Any]:
 
 
 def _layer_json(layer: "LayerCost") -> dict[str, Any]:
-    fields = {key: value for key, value in layer._asdict().items() if key != "backward_macs"}
+    import msgspec
+
+    fields = {key: value for key, value in msgspec.structs.asdict(layer).items() if key != "backward_macs"}
     return fields | {"parameters": layer.parameters, "macs": layer.macs, "flops": layer.flops}

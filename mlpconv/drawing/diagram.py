@@ -1,25 +1,10 @@
 """Network diagrams, from top to bottom: as SVG, as SVG of several networks side by side, and as plain text."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from mlpconv.arch.cost import Costs, LayerCost, count
-from mlpconv.arch.layers import (
-    AnyLayer,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Shape,
-    Sigmoid,
-    by,
-    pair,
-)
+from mlpconv.arch.layers import AnyLayer, Conv2d, MaxPool2d, Shape, by, pair
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import show
 from mlpconv.drawing.svg import Canvas, shorten, text_width
@@ -55,33 +40,6 @@ class Group(NamedTuple):
     output_shape: Shape
     parameters: int
     macs: int
-
-
-def layer_label(layer: AnyLayer) -> str:
-    """A short description of a layer: "11×11 conv, 96, stride 4"."""
-    match layer:
-        case Conv2d():
-            return f"{by(layer.kernel_size)} conv, {layer.out_channels}{_window(layer)}"
-        case MaxPool2d():
-            return f"{by(layer.kernel_size)} max pool{_window(layer)}{_rounding(layer)}"
-        case AvgPool2d():
-            return f"{by(layer.kernel_size)} average pool{_window(layer)}{_rounding(layer)}"
-        case Linear():
-            return f"fully connected, {layer.out_features}"
-        case Dropout():
-            return f"dropout {layer.p:g}"
-        case BatchNorm2d():
-            return "batch norm"
-        case ReLU():
-            return "ReLU"
-        case Sigmoid():
-            return "sigmoid"
-        case GlobalAvgPool2d():
-            return "global average pool"
-        case Flatten():
-            return "flatten"
-        case _:
-            assert_never(layer)
 
 
 def to_text(network: Network, input_shape: Shape | None = None) -> str:
@@ -241,7 +199,7 @@ def _group(name: str, parts: list[Part], block: Block | None, costs: list[LayerC
 
 
 def _add(parts: list[Part], layer: AnyLayer) -> None:
-    label = layer_label(layer)
+    label = layer.label
     if parts and _follows(parts[-1], layer):
         parts[-1] = parts[-1]._replace(notes=(*parts[-1].notes, label))
     else:
@@ -250,25 +208,14 @@ def _add(parts: list[Part], layer: AnyLayer) -> None:
 
 def _follows(part: Part, layer: AnyLayer) -> bool:
     """Whether a layer is drawn in the previous box: normalization or activation after a layer with weights."""
-    return (
-        part.kind in ("conv", "mlp", "dense")
-        and isinstance(layer, BatchNorm2d | ReLU | Sigmoid)
-        and len(part.notes) < 2
-    )
+    return part.kind in ("conv", "mlp", "dense") and layer.traits.box == "note" and len(part.notes) < 2
 
 
 def _kind(layer: AnyLayer) -> str:
-    match layer:
-        case Conv2d():
-            return "mlp" if pair(layer.kernel_size) == (1, 1) else "conv"
-        case MaxPool2d() | AvgPool2d() | GlobalAvgPool2d():
-            return "pool"
-        case Linear():
-            return "dense"
-        case ReLU() | Sigmoid() | Dropout() | BatchNorm2d() | Flatten():
-            return "other"
-        case _:
-            assert_never(layer)
+    if isinstance(layer, Conv2d) and pair(layer.kernel_size) == (1, 1):
+        return "mlp"
+    box = layer.traits.box
+    return "other" if box == "note" else box
 
 
 def _as_line(group: Group) -> Part:
@@ -283,14 +230,14 @@ def _as_line(group: Group) -> Part:
     first = convolutions[0]
     size = "/".join(map(str, [conv.out_channels for conv in convolutions] if len(widths) > 1 else widths))
     if word == "NiN block":
-        return Part("unit", f"{word} ({by(first.kernel_size)}, {size}{_window(first)})")
+        return Part("unit", f"{word} ({by(first.kernel_size)}, {size}{first.window.settings})")
     many = "1 conv" if len(convolutions) == 1 else f"{len(convolutions)} convs"
     return Part("unit", f"{word} ({many}, {size})")
 
 
 def _block_word(block: Block) -> str:
     """The name of such a block in the literature, recognized by its convolutions."""
-    kinds = [layer for layer in block.layers.values() if not isinstance(layer, ReLU | Sigmoid | BatchNorm2d)]
+    kinds = [layer for layer in block.layers.values() if layer.traits.box != "note"]
     convolutions = [layer for layer in kinds if isinstance(layer, Conv2d)]
     pointwise = [pair(conv.kernel_size) == (1, 1) for conv in convolutions]
     if len(convolutions) == len(kinds) > 1 and all(pointwise[1:]):
@@ -352,16 +299,3 @@ def _number_width(group: Group) -> float:
     return max(
         text_width(_parameters(group.parameters), "note"), text_width(f"{format_count(group.macs)} MACs", "note")
     )
-
-
-def _window(layer: Conv2d | MaxPool2d | AvgPool2d) -> str:
-    stride, padding = pair(layer.stride), pair(layer.padding)
-    return "".join(
-        f", {word} {size[0] if size[0] == size[1] else by(size)}"
-        for word, size, usual in (("stride", stride, (1, 1)), ("pad", padding, (0, 0)))
-        if size != usual
-    )
-
-
-def _rounding(layer: MaxPool2d | AvgPool2d) -> str:
-    return ", rounding up" if layer.ceil_mode else ""

@@ -47,6 +47,8 @@ def to_html(value: Any) -> str:
             return costs_html(value)
         case Memory():
             return memory_html(value)
+        case _:
+            pass
 
     # Imported only now, because networks can be shown without NumPy.
     from mlpconv.data.dataset import ImageDataset, Splits

@@ -11,7 +11,7 @@ from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.drawing.charts import Event, run_chart
-from mlpconv.drawing.diagram import layer_label, to_svg
+from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
 from mlpconv.drawing.images import png_data_uri
 from mlpconv.explain import stored_class_maps
@@ -246,7 +246,7 @@ def _class_maps(run: Run) -> dict[str, Any] | None:
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:
     rows = zip(layer_shapes(network), costs.layers, strict=True)
-    return [{"label": layer_label(row.layer), "output": show(row.output_shape), "cost": cost} for row, cost in rows]
+    return [{"label": row.layer.label, "output": show(row.output_shape), "cost": cost} for row, cost in rows]
 
 
 def _image_shape(config: Job) -> str:

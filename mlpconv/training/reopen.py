@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, ReLU
+from mlpconv.arch.layers import BatchNorm2d, Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, State
 from mlpconv.backends.training_state import parse_key
@@ -45,7 +45,7 @@ def stages(network: Network) -> list[Stage]:
         behind = layers[index + 1 : index + 3]
         norm = behind[0][0] if behind and isinstance(behind[0][1], BatchNorm2d) else None
         after = behind[1:] if norm else behind
-        if after and isinstance(after[0][1], ReLU):
+        if after and after[0][1].traits.can_die:
             found.append(Stage(name, norm, norm or name))
     return found
 

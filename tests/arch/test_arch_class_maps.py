@@ -77,6 +77,7 @@ def test_a_position_lies_where_what_it_sees_is_centred(network, first, stride):
     assert (grid.first, grid.stride) == (first, stride)
     # With equal weights, a position's value is the sum of what it sees: the centre of those pixels is its place.
     weights = {"conv1.weight": np.ones((1, 1, *np.broadcast_to(network.layers["conv1"].kernel_size, 2)))}
+    weights["conv1.bias"] = np.zeros(1)
     height, width = network.input_size
     pixels = np.eye(height * width).reshape(-1, 1, height, width)
     seen = class_maps(network, weights, pixels)[:, 0]

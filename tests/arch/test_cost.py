@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch_reference import backward_peak, prediction_peak, saved_bytes, torch_layers
 
-from mlpconv.arch.cost import LayerCost, count, prediction_memory, receptive_fields, training_memory
+from mlpconv.arch.cost import COUNTS, count, prediction_memory, receptive_fields, training_memory
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid, pair
 from mlpconv.arch.network import Network
 from mlpconv.errors import NetworkError
@@ -43,7 +43,7 @@ def test_parameters_and_flops_are_those_that_pytorch_counts(network):
 def test_the_columns_add_up(network):
     costs = count(network)
     total = costs.total()
-    for name in LayerCost._fields[4:]:
+    for name in COUNTS:
         assert getattr(total, name) == sum(getattr(layer, name) for layer in costs.layers)
     assert total.parameters == total.weights + total.biases == costs.parameters
     assert total.macs == costs.macs
@@ -140,7 +140,7 @@ NIN_CONVOLUTIONS = [
 ]
 
 
-def test_the_ledger_of_nin():
+def test_the_cost_table_of_nin():
     costs = count(create_model("nin"))
     rows = [(cost.name, cost.weights, cost.biases, cost.macs) for cost in costs.layers if cost.macs]
     assert rows == NIN_CONVOLUTIONS

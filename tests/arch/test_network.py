@@ -192,7 +192,7 @@ def test_what_cannot_exist_is_refused_in_words(make, words):
 )
 def test_a_broken_file_is_refused_with_its_place_and_what_to_do(text, words):
     with pytest.raises(NetworkError) as caught:
-        Network.from_json(text.replace("<relu>", '{"kind": "relu"}'), place="net.json")
+        Network.from_json(text.replace("<relu>", '{"kind": "relu"}'), where="net.json")
     message = str(caught.value)
     assert message.startswith("net.json: ")
     assert [word for word in words if word not in message] == []
@@ -201,7 +201,7 @@ def test_a_broken_file_is_refused_with_its_place_and_what_to_do(text, words):
 
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(NetworkError, match=r"net.json: not JSON: 'utf-8' codec"):
-        Network.from_json(b"\xff\xff", place="net.json")
+        Network.from_json(b"\xff\xff", where="net.json")
 
 
 @pytest.mark.parametrize("depth", [50, 300, 600, 850, 900, 930, 950, 970, 990])
@@ -245,7 +245,7 @@ def test_one_wrong_value_in_a_good_file_is_refused_or_understood(network, data):
     place[key] = data.draw(JSON_VALUES)
     text = json.dumps(value)
     try:
-        understood = Network.from_json(text, place="net.json")
+        understood = Network.from_json(text, where="net.json")
     except NetworkError as error:
         message = str(error)
     else:

@@ -21,7 +21,7 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import block_shapes, show
-from mlpconv.drawing.diagram import compare_svg, layer_label, to_svg, to_text
+from mlpconv.drawing.diagram import compare_svg, to_svg, to_text
 from mlpconv.drawing.svg import escape, shorten, text_width
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model, list_models
@@ -78,7 +78,7 @@ def test_every_known_network_is_drawn_with_all_its_layers_shapes_and_counts(name
     texts = assert_well_made(to_svg(network))
     notes = {note for text in texts for note in text.split(", ")}
     for _, layer in network.walk():
-        assert layer_label(layer) in texts or layer_label(layer) in notes
+        assert layer.label in texts or layer.label in notes
     costs = count(network)
     assert texts[0] == name
     assert f"{costs.parameters:,} parameters" in texts[1]
@@ -125,8 +125,8 @@ def test_any_network_is_drawn(network):
     notes = {note for text in texts for note in text.split(", ")}
     lines = to_text(network)
     for _, layer in network.walk():
-        assert layer_label(layer) in texts or layer_label(layer) in notes
-        assert layer_label(layer) in lines
+        assert layer.label in texts or layer.label in notes
+        assert layer.label in lines
     assert_well_made(compare_svg([network, create_model("nin")]))
 
 
@@ -229,7 +229,7 @@ def test_blocks_are_called_what_they_are():
     ],
 )
 def test_a_layer_is_called_as_one_says_it(layer, label):
-    assert layer_label(layer) == label
+    assert layer.label == label
 
 
 def test_the_text_of_a_small_network():

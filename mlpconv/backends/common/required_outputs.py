@@ -1,87 +1,93 @@
-"""How much of each map a later layer reads.
+"""Which part of each convolution's output a later layer reads.
 
-Pooling that rounds down often leaves the last rows and columns of a map unread: 3×3 windows at stride 2 see 25 of 26
-rows. A convolution before it gives fewer rows where less padding is put below its input; what is read, and every
-gradient, stays as it is. The chapter's network at 224×224 does 9 % of its multiplications for positions that nobody
+Pooling that rounds down often leaves the last rows and columns of a map unread: 3×3 windows at stride 2 read 25 of 26
+rows. A convolution before it computes fewer rows if it gets less padding below its input; what is read, and every
+gradient, stays the same. The chapter's network at 224×224 spends 9 % of its multiplications on positions that no layer
 reads.
 """
 
 from typing import NamedTuple
 
-from mlpconv.arch.layers import AvgPool2d, Conv2d, MaxPool2d, Pool2d, ReLU, Sigmoid, pair
+from mlpconv.arch.layer_definition import Window
+from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 
-Size = tuple[int, int]
+MapSize = tuple[int, int]
+"""(rows, columns) of a map."""
 
 
 class RequiredOutput(NamedTuple):
-    """One convolution. padding: zeros to put below and to the right of its input (above and to the left it has its
-    own). size: (rows, columns) that it then computes of its output."""
+    """What one convolution computes."""
 
-    padding: Size
-    size: Size
+    padding: MapSize
+    """Zeros to put below and to the right of its input; above and to the left it has the padding of the layer."""
+    size: MapSize
+    """(rows, columns) of its output that it then computes."""
 
 
 def required_outputs(network: Network, input_shape: tuple[int, ...], folded: bool = False) -> dict[str, RequiredOutput]:
-    """What each convolution computes, by name, for images of ``input_shape`` (C, H, W).
+    """What each convolution computes, by its full name.
 
-    folded: the first layer is a folded convolution (common/resize_folding.py), which computes just what is read of it.
+    Only layers with windows and element-wise layers let a part of their output be computed alone; what the others
+    receive is computed completely.
 
-    Batch normalisation takes its statistics from all positions and dropout draws for all of them, so what they
-    receive is computed whole.
+    Args:
+        network: The network.
+        input_shape: (C, H, W) of the images.
+        folded: Whether the first layer is a folded convolution (common/resize_folding.py), which computes exactly what
+            is read of it.
+
+    Raises:
+        NetworkError: The shapes do not fit together.
     """
     rows = [row for row in layer_shapes(network, input_shape) if len(row.input_shape) == 3]
-    read = _output(rows[-1])
-    reads: list[Size] = []
+    read = _output_size(rows[-1])
+    reads: list[MapSize] = []
     for row in reversed(rows):
         reads.append(read)
         read = _read_by(row, read)
-    extents = {}
-    received = _input(rows[0])
+    required = {}
+    received = _input_size(rows[0])
     for row, wanted in zip(rows, reversed(reads), strict=True):
         layer = row.layer
-        if not isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):
-            received = received if isinstance(layer, ReLU | Sigmoid) else _output(row)
-            continue
         if not isinstance(layer, Conv2d):
-            received = _output(row)
+            received = received if layer.traits.elementwise else _output_size(row)
             continue
-        own, stride, kernel = pair(layer.padding), pair(layer.stride), pair(layer.kernel_size)
-        ends = _ends(layer, wanted)
-        below, right = (min(own[i], max(ends[i] - own[i] - received[i], 0)) for i in (0, 1))
+        window = layer.window
+        above, stride, kernel = window.padding, window.stride, window.kernel
+        ends = _ends(window, wanted)
+        below, right = (min(above[i], max(ends[i] - above[i] - received[i], 0)) for i in (0, 1))
         padding = below, right
-        rows_out, columns_out = ((received[i] + own[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
-        received = rows_out, columns_out
+        height, width = ((received[i] + above[i] + padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+        received = height, width
         if folded and row is rows[0]:
-            received = min(rows_out, wanted[0]), min(columns_out, wanted[1])
-        extents[row.name] = RequiredOutput(padding, received)
-    return extents
+            received = min(height, wanted[0]), min(width, wanted[1])
+        required[row.name] = RequiredOutput(padding, received)
+    return required
 
 
-def _input(row: LayerShape) -> Size:
+def _input_size(row: LayerShape) -> MapSize:
     return row.input_shape[1], row.input_shape[2]
 
 
-def _output(row: LayerShape) -> Size:
-    return (row.output_shape[1], row.output_shape[2]) if len(row.output_shape) == 3 else _input(row)
+def _output_size(row: LayerShape) -> MapSize:
+    return (row.output_shape[1], row.output_shape[2]) if len(row.output_shape) == 3 else _input_size(row)
 
 
-def _ends(layer: Conv2d | Pool2d, size: Size) -> Size:
+def _ends(window: Window, size: MapSize) -> MapSize:
     """Where the last of ``size`` windows ends, counted from the first padded row and column."""
-    kernel, stride = pair(layer.kernel_size), pair(layer.stride)
+    kernel, stride = window.kernel, window.stride
     return (size[0] - 1) * stride[0] + kernel[0], (size[1] - 1) * stride[1] + kernel[1]
 
 
-def _read_by(row: LayerShape, size: Size) -> Size:
-    """The part of its input that a layer reads to give ``size`` of its output."""
-    layer, whole = row.layer, _input(row)
-    match layer:
-        case ReLU() | Sigmoid():
-            return size
-        case Conv2d() | MaxPool2d() | AvgPool2d():
-            ends, above = _ends(layer, size), pair(layer.padding)
-            # At least one: where the only window lies in the padding, nothing is read, but no map is empty.
-            return min(max(ends[0] - above[0], 1), whole[0]), min(max(ends[1] - above[1], 1), whole[1])
-        case _:
-            return whole
+def _read_by(row: LayerShape, size: MapSize) -> MapSize:
+    """The part of its input that a layer reads to compute ``size`` of its output."""
+    if row.layer.traits.elementwise:
+        return size
+    whole = _input_size(row)
+    if window := row.layer.window:
+        ends, above = _ends(window, size), window.padding
+        # At least one: where the only window lies in the padding, nothing is read, but no map is empty.
+        return min(max(ends[0] - above[0], 1), whole[0]), min(max(ends[1] - above[1], 1), whole[1])
+    return whole

@@ -98,7 +98,8 @@ class KerasBackend:
                         f"({hardware.processor()}); use --precision float32, or leave the precision out"
                     )
                 return name, "bfloat16"
-        raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
+            case _:
+                raise RecipeError(unknown("precision", precision, ["float32", "bfloat16"]))
 
     def set_deterministic(self, device: str) -> None:
         """Use only deterministic operations from now on, in the whole process.

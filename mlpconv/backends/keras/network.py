@@ -1,8 +1,8 @@
-"""A network as a functional Keras model, and canonical weights in and out of it."""
+"""A network as a functional Keras model, with canonical weights loaded into it and read from it."""
 
 import re
 from math import prod
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from keras import Input, config, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
@@ -20,7 +20,6 @@ from mlpconv.arch.layers import (
     ReLU,
     Shape,
     Sigmoid,
-    pair,
 )
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
@@ -30,8 +29,8 @@ from mlpconv.backends.reference import margins
 from mlpconv.backends.weights import weight_shapes
 
 LAST = "channels_last"
-LARGEST_POOL = 16
-"""Values in a window, up to which pooling is written out value by value."""
+MAX_UNROLLED_POOL = 16
+"""Values in a window up to which max pooling is written out value by value."""
 _ATTRIBUTES = {
     Conv2d: {"weight": "kernel", "bias": "bias"},
     Linear: {"weight": "kernel", "bias": "bias"},
@@ -42,6 +41,7 @@ _ATTRIBUTES = {
         "running_var": "moving_variance",
     },
 }
+"""The attributes of a Keras layer that hold its canonical weights."""
 
 
 def build(
@@ -51,60 +51,66 @@ def build(
     policy: str = "float32",
     like: Any = None,
     lean: bool = False,
-    behind: str | None = None,
+    start_after: str | None = None,
     output: str | None = None,
 ) -> Any:
-    """A ``keras.Model`` for images of ``shape`` (C, H, W), given as (B, H, W, C), made of Keras' own layers only.
+    """A ``keras.Model`` for images of one size, given as (B, H, W, C), made of Keras layers only.
 
-    policy: Keras' dtype policy. like: a model of the same network at another size whose variables are shared. lean:
-    leave out what nobody reads (common/required_outputs.py), and put a ReLU behind the max pooling that follows it.
-    behind: the first layer, where the model is to take its output instead of images. output: the layer to end with.
+    Args:
+        network: The network.
+        shape: (C, H, W) of the images.
+        policy: The dtype policy of Keras.
+        like: A model of the same network at another size; the new model shares its variables.
+        lean: Whether to leave out what no layer reads (common/required_outputs.py), and to compute a ReLU after the max
+            pooling that follows it.
+        start_after: The first layer, if the model takes its output instead of images.
+        output: The last layer to compute; by default the last one of the network.
     """
-    lean = lean and not any(map(_lone_column, layer_shapes(network, shape)))
-    placed = plan_layers(network, shape, lean=lean, pooled_first=lean, behind=behind, output=output)
-    first = placed[0].before
-    kind = "bfloat16" if behind is not None and policy == "mixed_bfloat16" else "float32"
-    # A hyphen cannot stand in a layer's name, so what we add never takes the name of a layer.
-    image = x = Input((*first[1:], first[0]), name="image-input", dtype=kind)
-    for each in placed:
-        row = each.row
-        if like is not None and (quick := _quick(each, like, policy)):
-            x = quick(x)
+    lean = lean and not any(map(_has_single_column, layer_shapes(network, shape)))
+    plan = plan_layers(network, shape, lean=lean, pooled_first=lean, start_after=start_after, output=output)
+    first = plan[0].before
+    dtype = "bfloat16" if start_after is not None and policy == "mixed_bfloat16" else "float32"
+    # A hyphen cannot occur in a layer's name, so what we add never takes the name of a layer.
+    image = x = Input((*first[1:], first[0]), name="image-input", dtype=dtype)
+    for planned in plan:
+        row = planned.row
+        if like is not None and (fast := _fast_layer(planned, like, policy)):
+            x = fast(x)
             continue
-        x = _padded(each, x)
-        if like is not None and isinstance(row.layer, Conv2d | Linear | BatchNorm2d | Dropout):
-            x = like.get_layer(row.name)(x)
+        x = _prepared(planned, x)
+        if like is not None and (row.layer.parameter_shapes(row.input_shape) or isinstance(row.layer, Dropout)):
+            x = like.get_layer(row.name)(x)  # which has variables: weights, or the state of its random numbers
         else:
             x = _layer(row.name, row.layer, policy)(x)
         if isinstance(row.layer, AvgPool2d):
-            x = _recounted(each, row.layer, x)
-        if _lone_column(row):
+            x = _recounted(planned, row.layer, x)
+        if _has_single_column(row):
             x = layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=x.dtype)(x)
-    # TensorFlow opens a scope of this name, which takes few characters and no "_" at the beginning.
+    # TensorFlow opens a scope of this name, which allows few characters and no "_" at the start.
     name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
     return models.Model(image, x, name=name or "network")
 
 
-def _quick(each: PlannedLayer, like: Any, policy: str) -> Any:
-    """The layer, its padding included, where the engine computes one of ours faster than Keras' own."""
+def _fast_layer(planned: PlannedLayer, like: Any, policy: str) -> Any:
+    """The layer with its padding, where the engine computes one of ours faster than that of Keras; else None."""
     if config.backend() != "jax":
         return None
     from mlpconv.backends.keras import jax_operations
 
-    match each.row.layer:
-        case Conv2d():
-            return jax_operations.Convolution(like.get_layer(each.row.name), each.sides, policy)
-        case MaxPool2d(kernel_size=kernel, stride=stride) if prod(pair(kernel)) <= LARGEST_POOL:
-            return jax_operations.MaxPooling(each.row.name, pair(kernel), pair(stride), each.sides, policy)
+    layer, name = planned.row.layer, planned.row.name
+    if isinstance(layer, Conv2d):
+        return jax_operations.Convolution(like.get_layer(name), planned.sides, policy)
+    if isinstance(layer, MaxPool2d) and prod(layer.window.kernel) <= MAX_UNROLLED_POOL:
+        return jax_operations.MaxPooling(name, layer.window.kernel, layer.window.stride, planned.sides, policy)
     return None
 
 
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
     common = {"name": name, "dtype": policy}
     match layer:
-        case Conv2d(kernel_size=kernel, stride=stride):
+        case Conv2d(window=window, bias=bias):
             return layers.Conv2D(
-                layer.out_channels, pair(kernel), pair(stride), "valid", LAST, use_bias=layer.bias, **common
+                layer.out_channels, window.kernel, window.stride, "valid", LAST, use_bias=bias, **common
             )
         case BatchNorm2d():
             return layers.BatchNormalization(-1, momentum=1 - layer.momentum, epsilon=layer.eps, **common)
@@ -112,10 +118,10 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.ReLU(**common)
         case Sigmoid():
             return layers.Activation("sigmoid", **common)
-        case MaxPool2d(kernel_size=kernel, stride=stride):
-            return layers.MaxPooling2D(pair(kernel), pair(stride), "valid", LAST, **common)
-        case AvgPool2d(kernel_size=kernel, stride=stride):
-            return layers.AveragePooling2D(pair(kernel), pair(stride), "valid", LAST, **common)
+        case MaxPool2d(window=window):
+            return layers.MaxPooling2D(window.kernel, window.stride, "valid", LAST, **common)
+        case AvgPool2d(window=window):
+            return layers.AveragePooling2D(window.kernel, window.stride, "valid", LAST, **common)
         case Dropout():
             return layers.Dropout(layer.p, **common)
         case GlobalAvgPool2d():
@@ -124,58 +130,62 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.Flatten(LAST, **common)
         case Linear():
             return layers.Dense(layer.out_features, use_bias=layer.bias, **common)
-
-
-def _padded(each: PlannedLayer, x: Any) -> Any:
-    """What must stand before a layer: its padding, or the order in which we flatten."""
-    row, sides = each.row, each.sides
-    match row.layer:
-        case Conv2d() | MaxPool2d() | AvgPool2d():
-            if _lone_column(row):
-                sides = (sides[0], margins(row.layer, x.shape[2], 2, 1))
-            if sides == ((0, 0), (0, 0)):
-                return x
-            if isinstance(row.layer, MaxPool2d):
-                # Padding must never win: zeros would, over negative values.
-                return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
-            return layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
-        case Flatten() if len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
-            # Channels first here rather than another layout in the weights: then a Linear's weight is the same matrix
-            # everywhere, and what a network without one gives has the same order.
-            return layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=x.dtype)(x)
         case _:
+            assert_never(layer)
+
+
+def _prepared(planned: PlannedLayer, x: Any) -> Any:
+    """The input of a layer with what must be done before it: padding, or the order of values before flattening."""
+    row, sides = planned.row, planned.sides
+    if window := row.layer.window:
+        if _has_single_column(row):
+            sides = (sides[0], margins(window, x.shape[2], 2, 1))
+        if sides == ((0, 0), (0, 0)):
             return x
+        if isinstance(row.layer, MaxPool2d):
+            # Padding must never win: zeros would, over negative values.
+            return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
+        return layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
+    if isinstance(row.layer, Flatten) and len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
+        # Channels first here rather than another layout in the weights: then the weight of a Linear is the same matrix
+        # everywhere, and the output of a network without one has the same order.
+        return layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=x.dtype)(x)
+    return x
 
 
-def _lone_column(row: LayerShape) -> bool:
-    """Whether a convolution gives one column at a stride of (1, 2) or wider.
+def _has_single_column(row: LayerShape) -> bool:
+    """Whether a convolution has one column of output at a stride of (1, 2) or wider.
 
-    TensorFlow 2.21 with oneDNN leaves rows of it unwritten on the CPU, so we make one more column and cut it off.
+    TensorFlow 2.21 with oneDNN leaves rows of it unwritten on the CPU, so we compute one more column and cut it off.
     """
     if not isinstance(row.layer, Conv2d):
         return False
-    down, right = pair(row.layer.stride)
-    return row.output_shape[2] == 1 and down == 1 < right
+    vertical, horizontal = row.layer.window.stride
+    return row.output_shape[2] == 1 and vertical == 1 < horizontal
 
 
-def _recounted(each: PlannedLayer, layer: AvgPool2d, x: Any) -> Any:
-    """Keras divides by the whole window; multiply by what makes that our count where they differ."""
-    rows, columns = pair(layer.kernel_size)
-    assert each.counts is not None
-    factors = rows * columns / each.counts
+def _recounted(planned: PlannedLayer, layer: AvgPool2d, x: Any) -> Any:
+    """Correct the divisor of an average pooling where ours differs: Keras divides by the whole window."""
+    assert planned.counts is not None
+    factors = prod(layer.window.kernel) / planned.counts
     if (factors == 1).all():
         return x
-    return layers.Rescaling(factors[..., None].tolist(), name=f"{each.row.name}-count", dtype=x.dtype)(x)
+    return layers.Rescaling(factors[..., None].tolist(), name=f"{planned.row.name}-count", dtype=x.dtype)(x)
 
 
 def variables(network: Network, model: Any) -> dict[str, Any]:
-    """The ``keras.Variable`` of every canonical weight."""
-    described = dict(network.walk())
-    found = {}
+    """The ``keras.Variable`` of every canonical weight.
+
+    Args:
+        network: The network.
+        model: Its ``keras.Model``.
+    """
+    layer_types = {name: type(layer) for name, layer in network.walk()}
+    variables = {}
     for name in weight_shapes(network, image_shape(model)):
         layer_name, _, part = name.rpartition(".")
-        found[name] = getattr(model.get_layer(layer_name), _ATTRIBUTES[type(described[layer_name])][part])
-    return found
+        variables[name] = getattr(model.get_layer(layer_name), _ATTRIBUTES[layer_types[layer_name]][part])
+    return variables
 
 
 def image_shape(model: Any) -> Shape:
@@ -185,16 +195,22 @@ def image_shape(model: Any) -> Shape:
 
 
 def load(network: Network, model: Any, weights: Weights) -> None:
-    """Put canonical weights, already checked, into the model."""
+    """Load canonical weights, already checked, into a model.
+
+    Args:
+        network: The network.
+        model: Its ``keras.Model``.
+        weights: The canonical weights.
+    """
     for name, variable in variables(network, model).items():
         variable.assign(to_keras(weights[name]))
 
 
 def to_keras(value: np.ndarray) -> np.ndarray:
-    """A canonical weight in Keras' layout: (out, in, kh, kw) → (kh, kw, in, out), (out, in) → (in, out)."""
+    """A canonical weight in the layout of Keras: (out, in, kh, kw) → (kh, kw, in, out), (out, in) → (in, out)."""
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
 
 
 def from_keras(value: np.ndarray) -> np.ndarray:
-    """The inverse of ``to_keras``, as an array of its own."""
+    """The inverse of ``to_keras``, as a new array."""
     return np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T, order="C")

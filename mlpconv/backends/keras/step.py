@@ -82,7 +82,7 @@ class Path:
         shape = (network.input_channels, *size)
         folded = self.input_stage.fold.name if self.input_stage.fold else None
         self._model = keras_network.build(
-            network, shape, policy=policy, like=native, lean=output is None, behind=folded, output=output
+            network, shape, policy=policy, like=native, lean=output is None, start_after=folded, output=output
         )
         names = {id(variable): name for name, variable in keras_network.variables(network, native).items()}
         self._trainable = [names[id(variable)] for variable in self._model.trainable_variables]

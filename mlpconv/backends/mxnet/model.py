@@ -167,7 +167,7 @@ class MxnetModel(compiled.Predictions):
             stage = compiled.input_stage(self.network, self.preprocess, source, size, output)
             folded = stage.fold.name if stage.fold else None
             shape = (self._shape[0], *size)
-            layers = mxnet_network.lean(self.network, self.native, shape, behind=folded, output=output)
+            layers = mxnet_network.lean(self.network, self.native, shape, start_after=folded, output=output)
             whole = _Path(layers, stage, mxnet_network.child(self.native, folded) if folded else None)
             whole.hybridize(static_alloc=True, static_shape=True)
             # Gluon registers its constants for the whole process, so ours are inputs.

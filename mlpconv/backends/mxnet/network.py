@@ -1,6 +1,6 @@
-"""A network as a Gluon block, and canonical weights in and out of it."""
+"""A network as a Gluon block, with canonical weights loaded into it and read from it."""
 
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from mxnet import nd  # pyright: ignore[reportAttributeAccessIssue]
@@ -19,7 +19,6 @@ from mlpconv.arch.layers import (
     ReLU,
     Shape,
     Sigmoid,
-    pair,
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Floats, Weights
@@ -27,31 +26,46 @@ from mlpconv.backends.common.layer_plan import PlannedLayer, plan_layers
 from mlpconv.backends.weights import GLUON_NAMES, weight_shapes
 
 LOWEST = float(np.finfo(np.float32).min)
+"""The padding of max pooling: no value of a map is less."""
 
 
 def build(network: Network, shape: Shape) -> Any:
-    """A ``HybridSequential`` for images of ``shape`` (C, H, W), given as (B, C, H, W)."""
-    found = {each.row.name: layer(each) for each in plan_layers(network, shape)}
+    """A ``HybridSequential`` for images of one size, given as (B, C, H, W).
+
+    Args:
+        network: The network.
+        shape: (C, H, W) of the images.
+    """
+    layers = {planned.row.name: layer(planned) for planned in plan_layers(network, shape)}
     whole = nn.HybridSequential(prefix="")
     for name, part in network.layers.items():
         if isinstance(part, Block):
             block = nn.HybridSequential(prefix="")
             for inner in part.layers:
-                block.register_child(found[f"{name}.{inner}"], inner)
+                block.register_child(layers[f"{name}.{inner}"], inner)
             whole.register_child(block, name)
         else:
-            whole.register_child(found[name], name)
+            whole.register_child(layers[name], name)
     return whole
 
 
-def lean(network: Network, native: Any, shape: Shape, *, behind: str | None = None, output: str | None = None) -> Any:
-    """The layers of ``native`` for images of ``shape``, pooled first; behind, output: as in ``placed.place``.
+def lean(
+    network: Network, native: Any, shape: Shape, *, start_after: str | None = None, output: str | None = None
+) -> Any:
+    """The layers of a block for images of another size, max pooling first where it follows a ReLU.
 
-    What nobody reads is computed: it would take padding of its own before a convolution, which takes longer.
+    What no layer reads is computed: to leave it out, a convolution would need a separate padding, which takes longer.
+
+    Args:
+        network: The network.
+        native: Its block, whose parameters are shared.
+        shape: (C, H, W) of the images.
+        start_after: The first layer, if the result takes its output instead of images.
+        output: The last layer to compute; by default the last one of the network.
     """
     sequence = nn.HybridSequential(prefix="")
-    for each in plan_layers(network, shape, pooled_first=output is None, behind=behind, output=output):
-        sequence.add(layer(each, child(native, each.row.name)))
+    for planned in plan_layers(network, shape, pooled_first=output is None, start_after=start_after, output=output):
+        sequence.add(layer(planned, child(native, planned.row.name)))
     return sequence
 
 
@@ -62,69 +76,65 @@ def child(block: Any, name: str) -> Any:
     return block
 
 
-def layer(each: PlannedLayer, like: Any = None) -> Any:
-    """One layer with what must stand before it. like: a layer whose parameters to take."""
-    row = each.row
+def layer(planned: PlannedLayer, like: Any = None) -> Any:
+    """One layer with the padding that must be done before it.
+
+    Args:
+        planned: The layer.
+        like: A layer whose parameters to share.
+    """
+    row = planned.row
     prefix = row.name.replace(".", "_") + "_"
-    made = _layer(row.layer, each, {"prefix": prefix, "params": like.params if like is not None else None})
-    if each.native or isinstance(row.layer, AvgPool2d):
+    made = _layer(row.layer, planned, {"prefix": prefix, "params": like.params if like is not None else None})
+    if planned.native or isinstance(row.layer, AvgPool2d):
         return made
-    (above, below), (left, right) = each.sides
-    width = (0, 0, 0, 0, above, below, left, right)
+    (above, below), (left, right) = planned.sides
+    pad_width = (0, 0, 0, 0, above, below, left, right)
     # Padding must never win a maximum: zeros would, over negative values.
     fill = LOWEST if isinstance(row.layer, MaxPool2d) else 0
     padded = nn.HybridSequential(prefix="")
-    padded.add(nn.HybridLambda(lambda F, x: F.pad(x, mode="constant", constant_value=fill, pad_width=width)))
-    # Under no name of its own, so that the weights are called as they are everywhere.
+    padded.add(nn.HybridLambda(lambda F, x: F.pad(x, mode="constant", constant_value=fill, pad_width=pad_width)))
+    # Without a name, so that the weights have the same names as elsewhere.
     padded.add(made)
     return padded
 
 
-def _layer(described: AnyLayer, each: PlannedLayer, common: dict[str, Any]) -> Any:
-    before = each.before
-    match described:
-        case Conv2d(kernel_size=kernel, stride=stride):
-            padding = pair(described.padding) if each.native else (0, 0)
-            return nn.Conv2D(
-                described.out_channels,
-                pair(kernel),
-                pair(stride),
-                padding,
-                use_bias=described.bias,
-                in_channels=before[0],
-                **common,
-            )
+def _layer(layer: AnyLayer, planned: PlannedLayer, common: dict[str, Any]) -> Any:
+    before = planned.before
+    match layer:
+        case Conv2d(window=window, bias=bias):
+            padding = window.padding if planned.native else (0, 0)
+            settings = {"use_bias": bias, "in_channels": before[0]}
+            return nn.Conv2D(layer.out_channels, window.kernel, window.stride, padding, **settings, **common)
         case BatchNorm2d():
-            return nn.BatchNorm(
-                1, momentum=1 - described.momentum, epsilon=described.eps, in_channels=before[0], **common
-            )
+            return nn.BatchNorm(1, momentum=1 - layer.momentum, epsilon=layer.eps, in_channels=before[0], **common)
         case ReLU():
             return nn.Activation("relu", **common)
         case Sigmoid():
             return nn.Activation("sigmoid", **common)
-        case MaxPool2d(kernel_size=kernel, stride=stride):
-            return nn.MaxPool2D(pair(kernel), pair(stride), pair(described.padding) if each.native else 0, **common)
+        case MaxPool2d(window=window):
+            return nn.MaxPool2D(window.kernel, window.stride, window.padding if planned.native else 0, **common)
         case AvgPool2d():
-            return _average(described, each, common)
+            return _average(layer, planned, common)
         case Dropout():
-            return nn.Dropout(described.p, **common)
+            return nn.Dropout(layer.p, **common)
         case GlobalAvgPool2d():
             return nn.GlobalAvgPool2D(**common)
         case Flatten():
             return nn.Flatten(**common)
         case Linear():
-            return nn.Dense(
-                described.out_features, use_bias=described.bias, flatten=False, in_units=before[0], **common
-            )
+            return nn.Dense(layer.out_features, use_bias=layer.bias, flatten=False, in_units=before[0], **common)
+        case _:
+            assert_never(layer)
 
 
-def _average(described: AvgPool2d, each: PlannedLayer, common: dict[str, Any]) -> Any:
-    kernel, stride, padding = (pair(size) for size in (described.kernel_size, described.stride, described.padding))
-    if each.native:
-        return nn.AvgPool2D(kernel, stride, padding, count_include_pad=described.count_include_pad, **common)
-    (above, below), (left, right) = each.sides
+def _average(layer: AvgPool2d, planned: PlannedLayer, common: dict[str, Any]) -> Any:
+    kernel, stride, padding = layer.window
+    if planned.native:
+        return nn.AvgPool2D(kernel, stride, padding, count_include_pad=layer.count_include_pad, **common)
+    (above, below), (left, right) = planned.sides
     # Ones where a value counts, zeros where it does not; pooled, the share of each window that counts.
-    counted = padding if described.count_include_pad else (0, 0)
+    counted = padding if layer.count_include_pad else (0, 0)
     inner = tuple(
         min(side, most) for side, most in zip((above, below, left, right), np.repeat(counted, 2), strict=True)
     )
@@ -142,26 +152,44 @@ def _average(described: AvgPool2d, each: PlannedLayer, common: dict[str, Any]) -
 
 
 def parameters(network: Network, block: Any) -> dict[str, Any]:
-    """The ``gluon.Parameter`` of every canonical weight."""
-    described = dict(network.walk())
-    found = {}
+    """The ``gluon.Parameter`` of every canonical weight.
+
+    Args:
+        network: The network.
+        block: Its block.
+    """
+    layers = dict(network.walk())
+    parameters = {}
     for name in weight_shapes(network):
         layer_name, _, part = name.rpartition(".")
-        own = child(block, layer_name)
-        while not own._reg_params:  # behind its padding
-            *_, own = own._children.values()
-        theirs = GLUON_NAMES.get(part, part) if isinstance(described[layer_name], BatchNorm2d) else part
-        found[name] = own._reg_params[theirs]
-    return found
+        gluon_layer = child(block, layer_name)
+        while not gluon_layer._reg_params:  # the layer follows its padding
+            *_, gluon_layer = gluon_layer._children.values()
+        gluon_part = GLUON_NAMES.get(part, part) if isinstance(layers[layer_name], BatchNorm2d) else part
+        parameters[name] = gluon_layer._reg_params[gluon_part]
+    return parameters
 
 
 def load(network: Network, block: Any, weights: Weights) -> None:
-    """Put canonical weights, already checked, into an initialised block."""
+    """Load canonical weights, already checked, into an initialized block.
+
+    Args:
+        network: The network.
+        block: Its block.
+        weights: The canonical weights.
+    """
     for name, parameter in parameters(network, block).items():
         parameter.set_data(nd.array(weights[name].reshape(parameter.shape)))
 
 
 def read(network: Network, block: Any) -> dict[str, Floats]:
-    """The block's weights, canonical."""
+    """The canonical weights of a block.
+
+    Args:
+        network: The network.
+        block: Its block.
+    """
     shapes = weight_shapes(network)
-    return {name: each.data().asnumpy().reshape(shapes[name]) for name, each in parameters(network, block).items()}
+    return {
+        name: parameter.data().asnumpy().reshape(shapes[name]) for name, parameter in parameters(network, block).items()
+    }

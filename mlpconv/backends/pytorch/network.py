@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from mlpconv.arch.layers import (
     ReLU,
     Shape,
     Sigmoid,
-    pair,
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes
@@ -29,15 +29,20 @@ from mlpconv.backends.weights import check_weights
 
 
 def native(network: Network, weights: Weights | None = None) -> nn.Module:
-    """The network as an ``nn.Sequential`` for one's own training loop; its ``state_dict`` has the canonical names.
+    """The network as an ``nn.Sequential`` for your own training loop; its ``state_dict`` has the canonical names.
 
-    weights: canonical; without them PyTorch's own start. Input: float (B, C, H, W).
+    Args:
+        network: The network. Its module takes float images (B, C, H, W).
+        weights: Canonical weights to load; by default PyTorch initializes its own.
+
+    Raises:
+        WeightsError: The weights do not fit the network.
     """
     modules = {}
     previous: AnyLayer | None = None
     for row in layer_shapes(network):
-        # What the layer before needs for its own gradient must not be overwritten, nor the caller's images.
-        overwrite = isinstance(previous, Conv2d | Linear | BatchNorm2d)
+        # A value that the layer before it keeps for its gradient must not be overwritten, nor the caller's images.
+        overwrite = previous is not None and previous.traits.saves == "input"
         modules[row.name] = _module(row.layer, row.input_shape, overwrite)
         previous = row.layer
     module = nn.Sequential(
@@ -59,8 +64,7 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
 def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
     match layer:
         case Conv2d():
-            kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
-            return nn.Conv2d(before[0], layer.out_channels, kernel, stride, padding, bias=layer.bias)
+            return nn.Conv2d(before[0], layer.out_channels, *layer.window, bias=layer.bias)
         case BatchNorm2d():
             return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
         case ReLU():
@@ -81,15 +85,28 @@ def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
             return nn.Flatten()
         case Linear():
             return nn.Linear(before[0], layer.out_features, bias=layer.bias)
+        case _:
+            assert_never(layer)
 
 
 def named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The canonical weights of a module, as they live in it."""
+    """The canonical weights of a module by name: its own tensors, not copies."""
     return ((name, value) for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked"))
 
 
-def put(module: nn.Module, network: Network, weights: Weights, place: str) -> None:
-    check_weights(network, weights, place)
+def put(module: nn.Module, network: Network, weights: Weights, where: str) -> None:
+    """Load canonical weights into a module.
+
+    Args:
+        module: The module of the network.
+        network: The network.
+        weights: The canonical weights.
+        where: The start of error messages, such as the path of a file.
+
+    Raises:
+        WeightsError: The weights do not fit the network.
+    """
+    check_weights(network, weights, where)
     with torch.no_grad():
         for name, value in named(module):
             value.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
@@ -99,8 +116,8 @@ def layout(network: Network, device: torch.device) -> torch.memory_format:
     """Channels last, which is fastest, where it is safe."""
     for row in layer_shapes(network):
         if isinstance(row.layer, Conv2d) and device.type == "cpu" and row.input_shape[0] < 16:
-            kernel, stride = pair(row.layer.kernel_size), pair(row.layer.stride)
+            window = row.layer.window
             # Its gradient in channels last writes past its memory: oneDNN issue 6035.
-            if kernel == (1, 1) and stride != (1, 1):
+            if window.kernel == (1, 1) and window.stride != (1, 1):
                 return torch.contiguous_format
     return torch.channels_last

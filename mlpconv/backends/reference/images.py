@@ -14,21 +14,32 @@ Array = npt.NDArray[Any]
 
 
 def resize_matrix(n_in: int, n_out: int, antialias: bool) -> npt.NDArray[np.float64]:
-    """The bilinear resize of one axis as a matrix (n_out, n_in) whose rows sum to 1.
+    """The bilinear resize of one axis as a matrix, float64 (n_out, n_in), whose rows sum to 1.
 
-    Pixel centres are at half integers; beyond the edge lies the edge's own value. With ``antialias``, making smaller
-    widens the triangle by the scale, as Pillow and ``torch.nn.functional.interpolate(antialias=True)`` do.
+    Pixel centers are at half integers; beyond the edge the value of the edge is repeated.
+
+    Args:
+        n_in: Number of pixels before.
+        n_out: Number of pixels after.
+        antialias: Whether making smaller widens the triangle by the scale, as Pillow and
+            ``torch.nn.functional.interpolate(antialias=True)`` do.
     """
     scale = n_in / n_out
-    centres = (np.arange(n_out) + 0.5) * scale
-    distance = np.abs(np.arange(n_in) + 0.5 - centres[:, None])
-    # Dividing each row by its sum gives the weight of pixels beyond the edge to the edge.
+    centers = (np.arange(n_out) + 0.5) * scale
+    distance = np.abs(np.arange(n_in) + 0.5 - centers[:, None])
+    # Dividing each row by its sum gives the edge the weight of the pixels beyond it.
     triangle = np.maximum(0, 1 - distance / (max(scale, 1) if antialias else 1))
     return triangle / triangle.sum(axis=1, keepdims=True)
 
 
 def resize(images: Array, size: Size, antialias: bool) -> Array:
-    """(B, C, H, W) floats → (B, C, *size) of the same type, bilinear; see ``resize_matrix``."""
+    """Resize float images (B, C, H, W) bilinearly to (B, C, *size), in their type.
+
+    Args:
+        images: float (B, C, H, W).
+        size: One integer for squares, or (height, width).
+        antialias: As for ``resize_matrix``.
+    """
     height, width = images.shape[2:]
     if (height, width) == pair(size):
         return images
@@ -38,10 +49,18 @@ def resize(images: Array, size: Size, antialias: bool) -> Array:
 
 
 def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None) -> Floats:
-    """uint8 (N, H, W, C) → float32 (N, C, size, size): fit, then (x/255 − mean)/std, then the bilinear resize.
+    """Preprocess images: fit, then (x/255 − mean)/std, then the bilinear resize.
 
-    size: other than the preprocess's own; (height, width) leaves fit out. Raises DataError where the images have
-    another number of channels.
+    Args:
+        images: uint8 (N, H, W, C).
+        preprocess: How.
+        size: The side to resize to instead of the one in ``preprocess``; (height, width) skips fit.
+
+    Returns:
+        float32 (N, C, size, size).
+
+    Raises:
+        DataError: The images have another number of channels.
     """
     if images.shape[3] != preprocess.channels:
         raise DataError(
@@ -56,7 +75,10 @@ def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None)
 
 
 def squared(images: Images, preprocess: Preprocess) -> Images:
-    """The centred square of (N, H, W, C): cut out ("crop") or bordered with zeros ("pad"); whole for "squash"."""
+    """The centered squares of images (N, H, W, C): cut out ("crop") or with a border of zeros ("pad").
+
+    With "squash" the images are returned as they are.
+    """
     height, width = images.shape[1:3]
     if preprocess.fit == "squash" or height == width:
         return images
@@ -68,7 +90,13 @@ def squared(images: Images, preprocess: Preprocess) -> Images:
 
 
 def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:
-    """The plan's batch, uint8 (B, H, W, C), flipped, then shifted, then erased."""
+    """Flip, then shift, then erase the images of a batch, as a step plan describes.
+
+    Args:
+        plan: The step plan.
+        batch: The images of the plan, uint8 (B, H, W, C).
+        preprocess: Its mean fills erased boxes.
+    """
     count, height, width = batch.shape[:3]
     rows, columns = np.arange(height), np.arange(width)
     if plan.flip is not None:
