@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from mlpconv.arch.network import Preprocess
-from mlpconv.backends.base import Model, Optimizer, StepPlan, get_backend
+from mlpconv.backends.base import Model, StepPlan
+from mlpconv.backends.registry import get_backend
 from mlpconv.models import create_model
+from mlpconv.optimizers import Optimizer
 
 STEPS = 3
 """The steps or predictions of a measurement; the last one is timed."""

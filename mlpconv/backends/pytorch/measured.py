@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlpconv.backends import hardware
+from mlpconv import hardware
 
 
 def count_parameters(module: Any) -> int:
