@@ -10,8 +10,8 @@ BACK_ENDS = {
     "mlpconv/backends/keras/network.py",
     "mlpconv/backends/mxnet/network.py",
 }
-UNION, LAST = "AnyLayer = Conv2d |", "class Linear(Layer"
-IN_UNION = {UNION: "AnyLayer = Swish | Conv2d |"}
+IN_UNION = {"AnyLayer = ": "_Known = ", "Pool2d = ": "AnyLayer = _Known | Swish\nPool2d = "}
+LAST = "class Linear(Layer"
 UNDEFINED = 'class Swish(Layer, tag="swish", frozen=True):\n    """x · sigmoid(x)."""\n'
 TRAITS = '    traits = _activation("swish", output="new", saves="input", can_die=False, pools_first=False)\n'
 DEFINED = UNDEFINED.replace("Layer", "_Activation") + f'\n{TRAITS}    label = "swish"\n'

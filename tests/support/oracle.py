@@ -1,5 +1,7 @@
 """PyTorch's functions as the oracle of a network."""
 
+from typing import assert_never
+
 import numpy as np
 
 from mlpconv.arch.layers import (
@@ -49,5 +51,7 @@ def torch_activations(network: Network, weights: dict[str, np.ndarray], x: np.nd
                 y = y.flatten(1)
             case Linear():
                 y = F.linear(y, own["weight"], own.get("bias"))
+            case _:
+                assert_never(layer)
         found[name] = y.numpy()
     return found

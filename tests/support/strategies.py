@@ -1,10 +1,12 @@
-"""Hypothesis strategies for what the rooms pass to each other."""
+"""Hypothesis strategies for what the packages pass to each other."""
 
 import unicodedata
+from typing import get_args
 
 from hypothesis import strategies as st
 
 from mlpconv.arch.layers import (
+    AnyLayer,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -27,8 +29,11 @@ NETWORK_NAMES = st.text(max_size=12).filter(lambda text: not {"Cc", "Cs"} & set(
 def networks(draw, most_layers=5, plain=False):
     """Small classifiers whose shapes fit: any layers and blocks, then GlobalAvgPool2d, Flatten or Flatten, Linear.
 
-    Images have 1 to 3 channels and sides of 4 to 12; maps have at most 8 channels. plain: no dropout and no uneven
-    windows, for back ends and laws that want none.
+    Images have 1 to 3 channels and sides of 4 to 12; maps have at most 8 channels.
+
+    Args:
+        most_layers: Number of layers and blocks before the last two.
+        plain: Whether to leave out dropout and windows that are not square.
     """
     shape = first = (draw(st.integers(1, 3)), draw(st.integers(4, 12)), draw(st.integers(4, 12)))
     layers = []
@@ -59,9 +64,14 @@ def _after(layer, shape):
     return layer_shapes(Network(layer, input_channels=shape[0], input_size=shape[1:]))[-1].output_shape
 
 
+# A new layer is added here, or to `networks` where it needs a map of a certain size.
+SIMPLE = [BatchNorm2d(), BatchNorm2d(eps=1e-3, momentum=0.3), ReLU(), ReLU(), Sigmoid(), Dropout(0.25), Dropout(0.5)]
+OTHERS = {Conv2d, MaxPool2d, AvgPool2d, GlobalAvgPool2d, Flatten, Linear}
+assert {type(layer) for layer in SIMPLE} | OTHERS == set(get_args(AnyLayer)), "a layer that no test draws"
+
+
 def _layers(shape, plain):
-    simple = [BatchNorm2d(), BatchNorm2d(eps=1e-3, momentum=0.3), ReLU(), ReLU(), Sigmoid()]
-    simple += [] if plain else [Dropout(0.25), Dropout(0.5)]
+    simple = [layer for layer in SIMPLE if not (plain and isinstance(layer, Dropout))]
     return st.one_of(_convolutions(shape, plain), _pools(shape, plain), st.sampled_from(simple))
 
 

@@ -1,6 +1,7 @@
 """A network as PyTorch modules, and what PyTorch keeps in memory: the oracle of shapes, costs and memory."""
 
 import weakref
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -73,6 +74,8 @@ def _module(layer, channels, overwrite):
             return nn.Flatten()
         case Linear():
             return nn.Linear(channels, layer.out_features, bias=layer.bias)
+        case _:
+            assert_never(layer)
 
 
 class LiveBytes(TorchDispatchMode):
