@@ -86,7 +86,7 @@ def line_css(styles: Iterable[LineStyle], scope: str = "", *, neutral: bool = Fa
     Args:
         styles: The styles that the page uses.
         scope: A selector that contains the charts, such as ".curves".
-        neutral: Use colors that are readable on any page, where light and dark cannot be told apart; by default the
+        neutral: Use colors that are readable on any page, where the color scheme is unknown; by default the
             page follows the reader's color scheme.
     """
     styles = list(styles)

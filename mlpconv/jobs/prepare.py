@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mlpconv.arch.network import Network
+from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends.base import Precision
 from mlpconv.backends.registry import get_backend
@@ -256,7 +256,7 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
 
 
-def _make_preprocess(recipe: Recipe, network: Network, data: Splits, pretrained: StoredClassifier | None) -> Any:
+def _make_preprocess(recipe: Recipe, network: Network, data: Splits, pretrained: StoredClassifier | None) -> Preprocess:
     train = data.train
     values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
     if recipe.normalize == "data":

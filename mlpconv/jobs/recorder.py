@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,14 +48,14 @@ class Recorder:
         self.peak_bytes: Callable[[], int | None] = lambda: None
 
     @property
-    def directory(self) -> Any:
+    def checkpoint_directory(self) -> Path:
         """The directory of the checkpoints."""
         return self.run.path / "checkpoint"
 
     @property
     def saved_position(self) -> Position:
         """The position of the newest checkpoint; the beginning if there is none."""
-        return Position(*checkpoints.saved_position(self.directory))
+        return Position(*checkpoints.saved_position(self.checkpoint_directory))
 
     @property
     def ended(self) -> bool:
@@ -75,7 +76,7 @@ class Recorder:
     def load_checkpoint(self) -> checkpoints.Checkpoint | None:
         """The newest checkpoint that is undamaged; None if there is none at all."""
         with self.writing():
-            return checkpoints.load_newest(self.directory, _log.warning)
+            return checkpoints.load_newest(self.checkpoint_directory, _log.warning)
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over what a checkpoint holds of the epochs before it."""
@@ -101,7 +102,7 @@ class Recorder:
         memory = msgspec.to_builtins(guard.guard.state)
         checkpoint = checkpoints.Checkpoint(epoch, step, self.history, self.curve, self.seconds, state, memory)
         with self.writing():
-            checkpoints.save(self.directory, checkpoint)
+            checkpoints.save(self.checkpoint_directory, checkpoint)
 
     def end_epoch(self, guard: GuardRunner, event: EpochEnded) -> None:
         """Record an epoch; after the last one, the result too."""

@@ -78,7 +78,7 @@ class Stop:
         return self.seen or (self.deadline is not None and time.monotonic() > self.deadline)
 
     def _start_watching(self, grace_seconds: float) -> None:
-        # Python calls a handler only between two of its own instructions, and a framework's step is one of them.
+        # Python calls a handler only between two bytecode instructions, and a framework's step is one of them.
         receiver, sender = socket.socketpair()
         sender.setblocking(False)
         self._wakeup = sender, signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)

@@ -167,7 +167,7 @@ class Loop:
         if not due:
             return
         self._reported, metrics = now, self.model.read_metrics()
-        # The end of an epoch has a check of its own, before the evaluation.
+        # At the end of an epoch, end_epoch checks the run before it evaluates.
         repaired = self.check(metrics) if mark and self.step < self.steps else None
         if repaired is None or not repaired.moved:
             speed = self._trained_images / (time.perf_counter() - self._epoch_started)

@@ -70,7 +70,7 @@ def test_the_axis_reaches_to_the_last_epoch_from_the_start():
 
 
 class Clock:
-    """Time that passes only when it is told to, and while something is published."""
+    """Time that passes only when a test changes it, and while something is published."""
 
     def __init__(self, cost):
         self.now, self.cost, self.pages = 0.0, cost, []

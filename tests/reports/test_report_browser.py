@@ -105,7 +105,7 @@ def opened(browser):
 
 
 def check_fits(page):
-    """Only the containers that are meant for it scroll horizontally."""
+    """Only the containers for wide content scroll horizontally."""
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     too_wide = page.evaluate(
         """[...document.querySelectorAll('main *')]
