@@ -1,6 +1,7 @@
 """Quantities and file names as text, for terminals and pages."""
 
 import os
+from collections.abc import Sequence
 
 
 def format_duration(seconds: float) -> str:
@@ -39,3 +40,19 @@ def printable(name: str | os.PathLike[str]) -> str:
     """A file name with characters that cannot be printed escaped."""
     text = os.fspath(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def markdown_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] | None = (0,)
+) -> list[str]:
+    """The lines of a Markdown table.
+
+    Args:
+        titles: The titles of the columns.
+        rows: The cells of each row.
+        left: The indices of the columns that are aligned to the left; the others are aligned to the right. None aligns
+            all to the left.
+    """
+    rule = ["---" if left is None or index in left else "---:" for index in range(len(titles))]
+    escaped = [[cell.replace("|", "&#124;") for cell in cells] for cells in (titles, *rows)]
+    return ["| " + " | ".join(cells) + " |" for cells in (escaped[0], rule, *escaped[1:])]

@@ -1,4 +1,4 @@
-"""Benchmarks: one file each, with its peers beside us in one run. Every contender has a process of its own."""
+"""Benchmarks: one file each, which measures mlpconv and its peers in one run, each contender in a separate process."""
 
 BENCHMARKS = (
     "train",
@@ -12,4 +12,4 @@ BENCHMARKS = (
     "folder",
     "frameworks",
 )
-"""The names that `mlpconv bench` takes, in the order in which it runs them all."""
+"""The names of the benchmarks, in the order in which `mlpconv bench` runs them all."""

@@ -1,4 +1,4 @@
-"""`mlpconv bench accuracy`: what each named recipe reaches, and in what time, beside what it is meant to reach."""
+"""`mlpconv bench accuracy`: the accuracy and time of each named recipe, next to its target."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from mlpconv.arch.cost import count
 from mlpconv.bench import recipe as benchmark
-from mlpconv.bench.provenance import markdown_table, provenance_line
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_line
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import RECIPES
 
@@ -16,10 +17,19 @@ TITLES = ("recipe", "network", "parameters", "target", "test accuracy", "lowest"
 def measure(
     recipes: Sequence[str], seeds: int, runs: Path, progress: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Train each recipe with the seeds 0 to ``seeds`` − 1 into ``runs``; finished runs there are taken as they are.
+    """Train each recipe with the seeds 0 to ``seeds`` − 1 into ``runs``; finished runs there are reused.
 
     ``test_accuracy`` and ``seconds`` of a recipe are medians over its seeds; seconds run from the start of reading the
-    data to the end of the last evaluation, new starts included. Raises BenchmarkFailed as ``bench recipe``.
+    data to the end of the last evaluation, including new starts.
+
+    Args:
+        recipes: The names of the recipes.
+        seeds: The number of seeds.
+        runs: The directory for the runs.
+        progress: Called with a line for each run.
+
+    Raises:
+        BenchmarkFailed: A training failed; the message names its recipe and seed.
     """
     lines, shared = [], {}
     for name in recipes:
@@ -47,7 +57,7 @@ def measure(
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each recipe, as TITLES says."""
+    """The cells of each recipe, in the order of ``TITLES``."""
     marks = {True: "pass", False: "FAIL", None: "none"}
     return [
         (

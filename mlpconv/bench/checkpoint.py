@@ -1,4 +1,4 @@
-"""What checkpoints cost: the time of a save against that of the training between two, and the size of the file."""
+"""The cost of checkpoints: the time of a save relative to the training between two saves, and the size of the file."""
 
 import tempfile
 import time
@@ -10,17 +10,18 @@ from typing import Any
 
 from mlpconv.backends import allocator
 from mlpconv.bench.images import splits
-from mlpconv.bench.provenance import provenance, provenance_line
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import CHECKPOINT_SECONDS, Request
+from mlpconv.reports.provenance import provenance, provenance_line
 from mlpconv.runs import checkpoint
 from mlpconv.training.plan import plan_step
 
 FORMAT = 1
-EPOCHS = 10
-"""A history of so many epochs is saved too."""
+HISTORY_EPOCHS = 10
+"""The epochs of the history that a checkpoint of the benchmark has."""
 
-MOST_SHARE, MOST_BYTES = 0.02, 20e6
+MAX_SHARE, MAX_BYTES = 0.02, 20e6
+"""The gates: the share of the training time, and the bytes of a checkpoint."""
 
 
 def measure(
@@ -34,11 +35,20 @@ def measure(
 ) -> dict[str, Any]:
     """Save and load the chapter's network, trained by SGD with momentum, ``rounds`` times.
 
-    folder: on the file system to measure; by default that of temporary files. The training between two saves is
-    forecast from real steps at ``image_size``, so large or small images change the share. progress: told a line after
-    each round. The result is as docs/json/bench-checkpoint.schema.json describes it.
+    The training between two saves is forecast from real steps.
+
+    Args:
+        rounds: The number of saves and loads.
+        folder: A directory on the file system to measure; by default that of temporary files.
+        batch_size: The images of a step.
+        image_size: The side in pixels of the images; it changes the time of a step, and so the share.
+        device: The device; None is the back end's choice.
+        progress: Called with a line after each round.
+
+    Returns:
+        The result, as docs/json/bench-checkpoint.schema.json describes it.
     """
-    # The command line does this first too.
+    # The command line does this first, too.
     allocator.keep_memory()
     optimizer = {"name": "sgd", "momentum": 0.9}
     changes = {"optimizer": optimizer, "epochs": 1, "batch_size": batch_size, "image_size": image_size}
@@ -48,21 +58,21 @@ def measure(
     progress(f"an epoch takes {ahead.seconds:.0f} s at {ahead.images_per_second:,.0f} images/s")
     model = prepared.make_model()
     model.attach(train.images[:batch_size], train.labels[:batch_size])
-    # From here on the momentum is no row of zeros.
+    # After a step, the momentum is not all zeros.
     model.train_step(plan_step(prepared.recipe, batch_size, train.image_shape[:2], image_size, 0, 0))
-    history = [_line(epoch, train.class_names) for epoch in range(1, EPOCHS + 1)]
+    history = [_line(epoch, train.class_names) for epoch in range(1, HISTORY_EPOCHS + 1)]
     saves, loads, size = [], [], 0
     with tempfile.TemporaryDirectory(dir=folder, prefix="mlpconv-bench-") as name:
         for index in range(rounds):
-            began = time.perf_counter()
+            started = time.perf_counter()
             state = model.training_state()
             path = checkpoint.save(
-                Path(name), checkpoint.Checkpoint(EPOCHS, index, history, history[0]["curve"], 1.0, state)
+                Path(name), checkpoint.Checkpoint(HISTORY_EPOCHS, index, history, history[0]["curve"], 1.0, state)
             )
-            saves.append(time.perf_counter() - began)
-            began = time.perf_counter()
+            saves.append(time.perf_counter() - started)
+            started = time.perf_counter()
             model.load_training_state(checkpoint.load(path).state)
-            loads.append(time.perf_counter() - began)
+            loads.append(time.perf_counter() - started)
             size = path.stat().st_size
             progress(f"round {index + 1} of {rounds}: saved in {saves[-1]:.3f} s, loaded in {loads[-1]:.3f} s")
     # After each epoch, and by the clock within it.
@@ -80,8 +90,8 @@ def measure(
         "share": share,
         "rounds": {"save_seconds": saves, "load_seconds": loads},
         "gates": [
-            _gate("share of the training time", share, MOST_SHARE),
-            _gate("bytes of a checkpoint with momentum", size, MOST_BYTES),
+            _gate("share of the training time", share, MAX_SHARE),
+            _gate("bytes of a checkpoint with momentum", size, MAX_BYTES),
         ],
         "settings": {
             "model": prepared.recipe.model,
@@ -98,7 +108,7 @@ def measure(
 
 
 def _line(epoch: int, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a history holds of an epoch."""
+    """A line of the history, for an epoch."""
     curve = [[epoch + part / 5, 1.2345678901234567, 0.12345678901234567] for part in range(5)]
     numbers = dict.fromkeys(("train_accuracy", "test_loss", "test_accuracy", "seconds", "examples_per_second"), 1 / 3)
     return {"epoch": epoch, "loss": 1 / 3, "class_accuracy": dict.fromkeys(names, 1 / 7), "curve": curve, **numbers}
@@ -109,7 +119,7 @@ def _gate(name: str, value: float, bound: float) -> dict[str, Any]:
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """The result for people, a sentence a line."""
+    """The result for people, with a sentence on each line."""
     has = result["settings"]
     marks = {True: "pass", False: "FAIL"}
     return [
@@ -119,7 +129,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"{result['load_seconds']:.3f} s",
         f"an epoch takes {result['epoch_seconds']:.0f} s at {has['images_per_second']:,.0f} images/s and is saved "
         f"{result['saves_per_epoch']} time{'s' * (result['saves_per_epoch'] > 1)}: {result['share']:.2%} of it",
-        f"saving every {result['save_seconds'] / MOST_SHARE:.1f} s would cost {MOST_SHARE:.0%}",
+        f"saving every {result['save_seconds'] / MAX_SHARE:.1f} s would cost {MAX_SHARE:.0%}",
         *(
             f"{marks[gate['passed']]}  {gate['name']}: {gate['value']:,.6g} (< {gate['bound']:,g})"
             for gate in result["gates"]

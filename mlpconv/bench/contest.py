@@ -1,7 +1,7 @@
-"""Contenders in turn, each in a process that is started for it.
+"""Runs contenders in turn, each in a new process.
 
-The allocator's settings, thread pools and what a framework leaves in memory belong to a process: contenders that shared
-one would help or harm each other. Rounds go A B C A B C …, so that a machine that slows down slows all of them.
+The allocator's settings, thread pools and memory that a framework keeps belong to a process, so contenders in the same
+process would influence each other. Rounds run A B C A B C …, so that a machine that slows down slows all of them.
 """
 
 import json
@@ -17,45 +17,57 @@ import msgspec
 from mlpconv.errors import BenchmarkFailed
 
 LAST_LINES = 15
-PATIENCE = 1800.0
-"""Seconds that a contender may take before it counts as stuck."""
+"""The lines of a failed contender's output that the error shows."""
+TIMEOUT = 1800.0
+"""The seconds after which a contender is stopped."""
 
 DataName = Literal["fashion-mnist", "generated"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every contender is told.
-
-    image_size: side in pixels. steps: timed ones, after ``warmup`` that are not. device: None is a contender's own
-    choice, the first GPU if there is one. peak_size: side of the square matrices whose product is the peak. backend: of
-    ours.
-    """
+    """What every contender has to measure."""
 
     batch_size: int
     image_size: int
+    """The side in pixels of the network's input."""
     steps: int
+    """The timed steps."""
     warmup: int
+    """The steps before them, which are not timed."""
     threads: int
     data: DataName = "fashion-mnist"
     device: str | None = None
+    """None is the contender's choice, the first GPU if there is one."""
     peak_size: int = 4096
+    """The side of the square matrices whose product measures the peak."""
     backend: str = "torch"
+    """The back end of mlpconv's contender."""
 
 
 class Threads(Protocol):
-    """A job of whatever kind: the ``Job`` of the contender's module, a msgspec.Struct."""
+    """Any job: the ``Job`` of the contender's module, a msgspec.Struct."""
 
     @property
     def threads(self) -> int: ...
 
 
 def run_contender(
-    module: str, job: Threads, *, name: str, patience: float = PATIENCE, python: str | None = None
+    module: str, job: Threads, *, name: str, timeout: float = TIMEOUT, python: str | None = None
 ) -> dict[str, Any]:
-    """Run ``measure(job)`` of ``module`` in a new Python process and return what it returns.
+    """Run ``measure(job)`` of a module in a new Python process.
 
-    name: what errors call it. python: an interpreter in another environment, which need not have mlpconv. Raises
-    BenchmarkFailed with its last lines where it does not come to its end.
+    Args:
+        module: The full name of the contender's module.
+        job: The argument.
+        name: The name of the contender in errors.
+        timeout: The seconds after which it is stopped.
+        python: An interpreter in another environment, which need not have mlpconv.
+
+    Returns:
+        The result of ``measure``.
+
+    Raises:
+        BenchmarkFailed: The process failed; the message has the last lines of its output.
     """
     threads = str(job.threads)
     environment = os.environ | {
@@ -78,13 +90,13 @@ def run_contender(
         with log.open("wb") as output:
             try:
                 code = subprocess.run(
-                    command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=patience
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=timeout
                 ).returncode
                 ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             except OSError as error:
                 code, ended = 1, f"could not be started: {python}: {error.strerror}"
             except subprocess.TimeoutExpired:
-                code, ended = 1, f"was stopped: not done after {patience:,.0f} s"
+                code, ended = 1, f"was stopped: not done after {timeout:,.0f} s"
         if code or not result.exists():
             raise BenchmarkFailed(f"{name}: its process {ended}{_last_lines(log)}")
         return json.loads(result.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""The contender "d2l": the chapter's network, loader and loop in PyTorch, as a reader of the book writes them.
+"""The contender "d2l": the chapter's network, loader and loop in PyTorch, as readers of the book write them.
 
 Dive into Deep Learning, sections 3.5 (the loader: each image resized to 224 pixels by Pillow, four workers), 6.6 (the
-loop: loss and accuracy fetched after every batch) and 7.3 (the network). PyTorch is left as it comes.
+loop: loss and accuracy fetched after every batch) and 7.3 (the network). PyTorch keeps its default settings.
 """
 
 import time
@@ -69,7 +69,7 @@ def network() -> nn.Sequential:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Images a second within an epoch, the loader already running."""
+    """Measure images a second within an epoch, while the loader is running."""
     train = splits(job.data).train
     data = EnlargedImages(train.images, train.labels, job.image_size)
     loader = DataLoader(data, job.batch_size, shuffle=True, num_workers=WORKERS)
@@ -78,7 +78,7 @@ def measure(job: Job) -> dict[str, Any]:
     loss = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE)
     loss_sum, correct, seen = 0.0, 0.0, 0
-    began = seconds = 0.0
+    started = seconds = 0.0
     for step, (images, labels) in enumerate(loader, start=1):
         optimizer.zero_grad()
         images, labels = images.to(device), labels.to(device)
@@ -92,9 +92,9 @@ def measure(job: Job) -> dict[str, Any]:
             correct += float((outputs.argmax(1) == labels).sum())
             seen += len(images)
         if step == job.warmup:
-            began = time.perf_counter()
+            started = time.perf_counter()
         if step == job.warmup + job.steps:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             break
     return {
         "images_per_second": job.steps * job.batch_size / seconds,

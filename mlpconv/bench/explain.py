@@ -1,4 +1,4 @@
-"""How faithful class maps are, and what they cost, beside Grad-CAM on earlier layers, occlusion and chance."""
+"""How faithful class maps are, and what they cost, compared with Grad-CAM on earlier layers, occlusion and chance."""
 
 import time
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from mlpconv.arch.network import Block
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Images, Labels
 from mlpconv.bench import saliency
-from mlpconv.bench.provenance import hardware
 from mlpconv.data import ImageDataset, load_dataset
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import Run, environment
 from mlpconv.studies.runner import summarize
 from mlpconv.training.metrics import softmax
 
-BOUND = 1.1
-"""What class maps may cost, as a multiple of plain prediction."""
+MAX_COST = 1.1
+"""The gate: the time of class maps relative to plain prediction."""
 OURS = "class map"
 Progress = Callable[[str], None]
 
@@ -47,8 +47,11 @@ def measure(
 ) -> dict[str, Any]:
     """Deletion and insertion of ``count`` test images in ``steps`` steps, and time in ``rounds`` rounds.
 
-    data: the images, by default of the test set of the run's data set. Raises NetworkError where the network has no
-    class maps, DataError where there are not as many images.
+    The images are by default those of the test set of the run's data set.
+
+    Raises:
+        NetworkError: The network has no class maps.
+        DataError: There are fewer images.
     """
     classifier = Classifier(run)
     until_class_maps(classifier.stored.network)
@@ -63,9 +66,9 @@ def measure(
     for name, method in methods(classifier, fill).items():
         times, found = [], np.empty(0, np.float32)
         for _ in range(rounds):
-            began = time.perf_counter()
+            started = time.perf_counter()
             found = method(images, classes)
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - started)
         deletion, insertion = faithfulness(classifier, images, classes, found, fill, steps)
         curves[name] = {"deletion": deletion.mean(0).tolist(), "insertion": insertion.mean(0).tolist()}
         rows.append(
@@ -95,7 +98,7 @@ def measure(
         "cost": ratio,
         "methods": arms,
         "curves": curves,
-        "hardware": hardware(about, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "hardware": hardware(about, HARDWARE_OF_DEVICE),
         "precision": run.config.precision,
         "versions": about["versions"],
         "date": about["date"],
@@ -104,7 +107,7 @@ def measure(
 
 
 def _against(values: Floats, ours: Floats) -> dict[str, float]:
-    """The mean over images, and how far it is from ours on the same images, each with its 95 % interval."""
+    """The mean over images, and its difference from ours on the same images, each with its 95 % interval."""
     own, apart = summarize(values.tolist()), summarize((values - ours).tolist())
     return {
         "mean": own.mean,
@@ -117,21 +120,21 @@ def _against(values: Floats, ours: Floats) -> dict[str, float]:
 
 
 def cost(classifier: Classifier, images: Images, rounds: int) -> dict[str, Any]:
-    """Seconds an image of plain prediction and of class maps, which give the logits too; medians, taken in turn."""
+    """The seconds per image of plain prediction and of class maps with logits: medians of alternating rounds."""
     times: dict[str, list[float]] = {"logits": [], "class_maps": []}
     for turn in range(rounds + 1):
         for name, seconds in times.items():
-            began = time.perf_counter()
+            started = time.perf_counter()
             getattr(classifier.model, name)(images)
             if turn:  # the first prepares
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.perf_counter() - started)
     prediction, maps = (median(seconds) / len(images) for seconds in times.values())
     return {
         "prediction_seconds_per_image": prediction,
         "class_maps_seconds_per_image": maps,
         "ratio": maps / prediction,
-        "bound": BOUND,
-        "passed": maps <= BOUND * prediction,
+        "bound": MAX_COST,
+        "passed": maps <= MAX_COST * prediction,
     }
 
 
@@ -157,9 +160,13 @@ def methods(classifier: Classifier, fill: Images) -> dict[str, Callable[[Images,
 def faithfulness(
     classifier: Classifier, images: Images, classes: Labels, saliencies: Floats, fill: Images, steps: int
 ) -> tuple[Floats, Floats]:
-    """The probability of each image's class, (N, steps + 1), while pixels are replaced by ``fill``, the most telling
-    first (deletion), and while they are put back into a blurred picture (insertion), as Petsiuk et al. 2018
-    (arXiv:1806.07421) do. A faithful order lets the first fall fast and the second rise fast."""
+    """Deletion and insertion (Petsiuk et al. 2018, arXiv:1806.07421).
+
+    Returns:
+        The probability of each image's class, (N, steps + 1), while pixels are replaced by ``fill``, the most
+        informative first (deletion), and while they are put back into a blurred image (insertion). With a faithful
+        order the first falls fast and the second rises fast.
+    """
     count, height, width = images.shape[:3]
     order = np.argsort(-saliencies.reshape(count, -1), axis=1, kind="stable")
     rank = np.empty_like(order)
@@ -179,7 +186,7 @@ def faithfulness(
 
 
 def blur(images: Images) -> Images:
-    """Images under a Gaussian whose deviation is an eighth of the longer side, the edge going on outside."""
+    """Images blurred by a Gaussian whose standard deviation is an eighth of the longer side; edges are extended."""
     sigma = max(images.shape[1:3]) / 8
     matrices = []
     for side in images.shape[1:3]:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from mlpconv.bench.explain import OURS
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,7 +13,7 @@ TITLES = ("method", "deletion (less is better)", "insertion (more is better)", "
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each method, as TITLES says."""
+    """The cells of each method, in the order of ``TITLES``."""
     return [
         (
             each["name"],
@@ -28,7 +29,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def words(result: dict[str, Any]) -> list[str]:
-    """What the intervals allow to be said of class maps against each other method, a sentence each."""
+    """A sentence for each other method that compares class maps with it, as far as the intervals allow."""
     said = []
     for each in result["methods"]:
         if each["name"] == OURS:
@@ -81,7 +82,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def figure(result: dict[str, Any]) -> "Figure":
-    """The curves of all methods, deletion and insertion side by side."""
+    """The curves of all methods, with deletion on the left and insertion on the right."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(10, 4), layout="constrained")

@@ -50,7 +50,7 @@ def network() -> nnx.Sequential:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Images a second; each batch is enlarged by ``jax.image.resize``, compiled too."""
+    """Measure images a second; each batch is enlarged by ``jax.image.resize``, which is compiled too."""
     train = splits(job.data).train
     net = network()
     net.train()
@@ -72,15 +72,15 @@ def measure(job: Job) -> dict[str, Any]:
         return value, (logits.argmax(1) == labels).sum()
 
     order = np.random.default_rng(0).permutation(len(train))
-    began, losses, correct = 0.0, [], 0
+    started, losses, correct = 0.0, [], 0
     for number in range(job.warmup + job.steps):
         if number == job.warmup:
-            began = time.perf_counter()
+            started = time.perf_counter()
         indices = order[number * job.batch_size : (number + 1) * job.batch_size]
         value, hits = step(net, optimizer, enlarged(train.images[indices]), train.labels[indices].astype(np.int32))
         losses.append(float(value))
         correct += int(hits)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     return {
         "images_per_second": job.steps * job.batch_size / seconds,
         "loss": float(np.mean(losses)),

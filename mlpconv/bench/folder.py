@@ -1,9 +1,9 @@
 """`mlpconv bench folder`: a folder of images decoded into the cache, batches from there, and training from a map.
 
-Three questions: how long the first reading of a folder takes; how much faster batches come from the cache than from
-decoding each time; whether a folder whose images are more than the memory trains as fast as a small part of it, in a
-process that may not have more than ``memory_gb``. The small part lies in memory; of all images nothing does when
-training begins: the system is told to forget the file, so that each is read from the disk.
+It measures how long the first reading of a folder takes, how much faster batches come from the cache than from
+decoding each time, and whether a folder larger than the memory trains as fast as a small part of it, in a process whose
+memory is limited to ``memory_gb``. The small part is in memory. Of all images none is when training starts: the system
+drops the pages of the file, so that each image is read from the disk.
 """
 
 import json
@@ -21,19 +21,21 @@ from typing import Any
 import numpy as np
 
 from mlpconv import hardware
-from mlpconv.bench.provenance import provenance
 from mlpconv.data.folders.cache import IMAGES
 from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
 from mlpconv.data.memory_mapped import Prefetcher, release
 from mlpconv.errors import BenchmarkFailed, DataError
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 BATCH = 128
 SMALL = 10_000
+"""The images of the small part."""
 CLASSES = 10
-LEAST_DECODED = 60_000 / 25
+MIN_DECODED_PER_SECOND = 60_000 / 25
 """Images of 32×32 a second, read and decoded into the cache by two processors."""
-LEAST_SPEEDUP, LEAST_RATIO = 100, 0.9
+MIN_SPEEDUP, MIN_RATIO = 100, 0.9
+"""The gates: batches from the cache relative to decoding, and training on all images relative to the small part."""
 
 
 def measure(
@@ -45,12 +47,18 @@ def measure(
     memory_gb: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The result as docs/json/bench-folder.schema.json describes it.
+    """Measure a folder of images.
 
-    path: a folder of images; None is a temporary one. generate: so many JPEG images of 32×32 are made there first,
-    those that are there already are kept; None makes none. steps: of training that are timed, in each of so many
-    rounds, which train on the small part and on all in turn. Raises BenchmarkFailed where the training's process does
-    not come to its end, DataError for a folder of other images.
+    ``path`` None is a temporary folder. ``generate`` is the number of JPEG images of 32×32 to create there first;
+    images that exist already are kept, None creates none. Each round trains ``steps`` timed steps on the small part and
+    then on all images.
+
+    Returns:
+        The result, as docs/json/bench-folder.schema.json describes it.
+
+    Raises:
+        BenchmarkFailed: The process that trains failed.
+        DataError: The folder has other files.
     """
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as place:
         cache = Path(place) / "cache"
@@ -70,9 +78,9 @@ def measure(
     ]
     ratio, trained = median(ratios), {name: _summary(each) for name, each in runs.items()}
     gates = [
-        ("images read and decoded a second", first["images"] / first["seconds"], LEAST_DECODED, False),
-        ("batches from the cache against decoding, times", first["speedup"], LEAST_SPEEDUP, False),
-        (f"training on all images against {SMALL:,} of them", ratio, LEAST_RATIO, False),
+        ("images read and decoded a second", first["images"] / first["seconds"], MIN_DECODED_PER_SECOND, False),
+        ("batches from the cache against decoding, times", first["speedup"], MIN_SPEEDUP, False),
+        (f"training on all images against {SMALL:,} of them", ratio, MIN_RATIO, False),
         ("GB of memory in training at the peak", (trained["all"]["peak_bytes"] or 0) / 1e9, memory_gb, True),
     ]
     return {
@@ -97,7 +105,7 @@ def measure(
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of several rounds: the median speed, the highest peak."""
+    """The median speed and the highest peak of several rounds."""
     peaks = [each["peak_bytes"] for each in runs]
     return {
         "images": runs[0]["images"],
@@ -107,8 +115,11 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def make_images(root: Path, count: int, progress: Callable[[str], None]) -> None:
-    """Write ``root/0`` to ``root/9`` with ``count`` JPEG images of 32×32 in all; those that are there stay. Raises
-    DataError where the directory holds anything else."""
+    """Write ``root/0`` to ``root/9`` with ``count`` JPEG images of 32×32 in all; those that exist are kept.
+
+    Raises:
+        DataError: The directory has other files.
+    """
     from PIL import Image
 
     others = (
@@ -132,20 +143,20 @@ def make_images(root: Path, count: int, progress: Callable[[str], None]) -> None
 
 
 def _first(path: Path, cache: Path, progress: Callable[[str], None]) -> dict[str, Any]:
-    began = time.perf_counter()
+    started = time.perf_counter()
     folder = scan_folder(path, cache=cache)
     scanned = time.perf_counter()
     loaded = folder.load(_preprocess(folder))
     decoded = time.perf_counter()
     count = len(loaded.rows)
-    progress(f"{count:,} images read in {scanned - began:.1f} s and decoded in {decoded - scanned:.1f} s")
+    progress(f"{count:,} images read in {scanned - started:.1f} s and decoded in {decoded - scanned:.1f} s")
     cached = _batches(loaded)
     decoding = count / (decoded - scanned)
     return {
         "images": count,
-        "scan_seconds": scanned - began,
+        "scan_seconds": scanned - started,
         "decode_seconds": decoded - scanned,
-        "seconds": decoded - began,
+        "seconds": decoded - started,
         "decoded_per_second": decoding,
         "cached_per_second": cached,
         "speedup": cached / decoding,
@@ -157,24 +168,23 @@ def _preprocess(folder: Folder):
 
 
 def _batches(loaded: Loaded, passes: int = 5) -> float:
-    """Images a second that come out of the map in random batches, as a back end takes them: the median of some passes,
-    since one of few images is over in a moment."""
+    """Images a second read from the map in random batches, as a back end reads them: the median of several passes."""
     images = loaded.splits.train.images
     flat = images.reshape(len(images), -1)
     seconds = []
     for seed in range(passes):
         order = np.random.default_rng(seed).permutation(len(images))
-        began = time.perf_counter()
+        started = time.perf_counter()
         for start in range(0, len(order), BATCH):
             flat.take(order[start : start + BATCH], axis=0)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return len(images) / median(seconds)
 
 
 def _train(path: Path, cache: Path, most: int, steps: int, memory_gb: float) -> dict[str, Any]:
-    told = json.dumps([str(path), str(cache), most, steps, memory_gb])
+    argument = json.dumps([str(path), str(cache), most, steps, memory_gb])
     done = subprocess.run(
-        [sys.executable, "-m", "mlpconv.bench.folder", told], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "mlpconv.bench.folder", argument], capture_output=True, text=True, check=False
     )
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-15:])
@@ -182,8 +192,8 @@ def _train(path: Path, cache: Path, most: int, steps: int, memory_gb: float) -> 
     return json.loads(done.stdout)
 
 
-def child(told: str) -> dict[str, Any]:
-    """What the training's process does: so many steps of nin_32 on random images of the folder."""
+def child(argument: str) -> dict[str, Any]:
+    """Train nin_32 on random images of the folder, in the process that ``argument``, JSON, was given to."""
     from mlpconv.backends.registry import get_backend
     from mlpconv.backends.weights import initialize
     from mlpconv.data.image import fitting_preprocess
@@ -192,8 +202,8 @@ def child(told: str) -> dict[str, Any]:
     from mlpconv.training.recipe import change
     from mlpconv.training.recipes import get_recipe
 
-    path, cache, most, steps, memory_gb = json.loads(told)
-    # Of what is the process's own; a map of a file can be taken away by the system at any time.
+    path, cache, most, steps, memory_gb = json.loads(argument)
+    # The limit is for private memory; the system can drop the pages of a mapped file at any time.
     limit = int(memory_gb * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     folder = scan_folder(path, cache=cache)
@@ -214,20 +224,20 @@ def child(told: str) -> dict[str, Any]:
     model.attach(images, labels)
     _forget(loaded)
     prefetcher, per_epoch = Prefetcher(images), -(-len(images) // BATCH)
-    began, seen = 0.0, 0
+    started, seen = 0.0, 0
     warmup = 3
     for number in range(steps + warmup):
         if number == warmup:
             model.read_metrics()
-            began = time.perf_counter()
+            started = time.perf_counter()
         epoch, step = divmod(number, per_epoch)
         plan = plan_step(recipe, len(images), (32, 32), 32, epoch % recipe.epochs, step)
         prefetcher.prefetch(step_indices(recipe, len(images), epoch % recipe.epochs, step + 1))
         model.train_step(plan)
         seen += len(plan.indices) if number >= warmup else 0
     model.read_metrics()
-    seconds = time.perf_counter() - began
-    for step in range(per_epoch):  # a whole pass, or the peak would be that of a few steps
+    seconds = time.perf_counter() - started
+    for step in range(per_epoch):  # a whole epoch, as the peak of a few steps is lower
         indices = step_indices(recipe, len(images), 0, step)
         prefetcher.prefetch(indices)
         images.take(indices, axis=0)
@@ -239,7 +249,7 @@ def child(told: str) -> dict[str, Any]:
 
 
 def _forget(loaded: Loaded) -> None:
-    """Have the system drop the pages of the decoded images."""
+    """Let the system drop the pages of the decoded images."""
     release(loaded.splits.train.images)
     with (loaded.place / IMAGES).open("rb") as file:
         os.fsync(file.fileno())  # what is not on the disk yet is not dropped

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from mlpconv.bench.provenance import provenance_line
+from mlpconv.reports.provenance import provenance_line
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """What was measured, a sentence a line."""
+    """The measurements, with a sentence on each line."""
     trained = result["training"]
     few, all_ = trained["small"], trained["all"]
     said = [
@@ -28,7 +28,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def gates(result: dict[str, Any]) -> list[str]:
-    """A line for each gate with its mark."""
+    """A line for each gate, with pass or FAIL."""
     return [
         f"{'pass' if gate['passed'] else 'FAIL'}  {gate['name']}: {gate['value']:,.4g} "
         f"({'≤' if gate['below'] else '≥'} {gate['bound']:,g})"

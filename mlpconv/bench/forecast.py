@@ -1,7 +1,7 @@
-"""`mlpconv bench forecast`: what the forecast says of time and memory, and what it then is.
+"""`mlpconv bench forecast`: the forecast of time and memory, and the measured values.
 
-Memory: the peak of tensors in a training step and in prediction. Time: short real runs, each forecast in the process
-that carries it out, on a part of Fashion-MNIST.
+Memory: the peak of tensors in a training step and in prediction. Time: short real runs on a part of Fashion-MNIST, each
+forecast in the process that runs it.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from mlpconv.bench import images
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.forecast_case import Job
-from mlpconv.bench.provenance import provenance
 from mlpconv.models import model_entry
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 MODULE = "mlpconv.bench.forecast_case"
@@ -33,10 +33,14 @@ def measure(
     device: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Every network at every batch size; the result as docs/json/bench-forecast.schema.json describes it.
+    """Measure every network at every batch size; ``most_images`` limits the training images of a timed run.
 
-    most_images: a bound on the training images of a timed run. Raises NetworkError for an unknown network,
-    BenchmarkFailed where a process ends early.
+    Returns:
+        The result, as docs/json/bench-forecast.schema.json describes it.
+
+    Raises:
+        NetworkError: A network is unknown.
+        BenchmarkFailed: A process failed.
     """
     for name in networks:
         model_entry(name)
@@ -46,7 +50,7 @@ def measure(
     times, memory = [], []
     for name in networks:
         count = min(RUN_IMAGES.get(name, OTHER_IMAGES), most_images or images.COUNT)
-        # Each in a process of its own, as a user's run is: the first report of a process takes longer than the next.
+        # Each in a separate process, like a user's run: the first report of a process takes longer than the next.
         found = [
             case
             for size in sizes
@@ -88,7 +92,7 @@ def _seconds(case: dict[str, Any]) -> str:
 
 
 def error(pair: dict[str, float]) -> float:
-    """How far a prediction is from what was measured, as a share of it; below 0 where it is too low."""
+    """The relative error of a prediction; below 0 if it is too low."""
     return pair["predicted"] / pair["measured"] - 1
 
 
@@ -97,7 +101,7 @@ def _worst(cases: list[dict[str, Any]]) -> float:
 
 
 def summarize(times: list[dict[str, Any]], memory: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
-    """The result: all cases, and the largest errors against their bounds."""
+    """The result: all cases, and the largest errors with their bounds."""
     worst = (
         ("time of a run: largest error", max(abs(error(case["seconds"])) for case in times), TIME_BOUND),
         ("tensor bytes, training: largest error", max(abs(error(case["training"])) for case in memory), MEMORY_BOUND),

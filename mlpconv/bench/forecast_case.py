@@ -1,4 +1,4 @@
-"""One network in a process of its own: what was forecast for it, and what it then took."""
+"""A network in a separate process: the forecast of its time and memory, and the measured values."""
 
 import tempfile
 import time
@@ -30,8 +30,8 @@ SOURCE = (28, 28)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to measure. batch_sizes: rising. precision: None is the back end's own choice. images, test_images: how many
-    of them a run has; memory needs none."""
+    """What to measure: ``batch_sizes`` in rising order; ``precision`` None is the back end's choice; ``images`` and
+    ``test_images`` are the numbers of images of a run, which a measurement of memory does not need."""
 
     what: Literal["memory", "time"]
     network: str
@@ -45,7 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """A list of cases, one for each batch size; empty where the processor cannot compute in the job's precision."""
+    """A list of cases, one for each batch size; empty if the processor does not support the job's precision."""
     # The command line does this first too.
     allocator.keep_memory()
     try:
@@ -99,17 +99,17 @@ def _memory(job: Job, batch: int) -> dict[str, Any]:
 def _time(job: Job, batch: int) -> dict[str, Any]:
     train, test = splits(job.data)
     data = Splits(first_images(train, job.images), first_images(test, job.test_images))
-    # A network that learns nothing in so short a run takes the same time, if it is not started again.
+    # In so short a run a network may learn nothing; the guard must not start it again.
     recipe = Recipe(model=job.network, batch_size=batch, epochs=1, precision=job.precision, on_trouble="ignore")
     prepared = prepare(Request(recipe=recipe, device=job.device), data)
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
         execution = execute(prepared, Path(folder) / "run", ExecuteOptions(force=True))
-        began = time.perf_counter()
+        started = time.perf_counter()
         ahead = execution.forecast()
-        seconds, began = time.perf_counter() - began, time.perf_counter()
+        seconds, started = time.perf_counter() - started, time.perf_counter()
         for _ in execution:
             pass
-        taken = time.perf_counter() - began
+        taken = time.perf_counter() - started
         result = execution.run.result
     assert result is not None
     return {

@@ -4,7 +4,8 @@ from typing import Any
 
 from mlpconv.bench import report
 from mlpconv.bench.forecast import error
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 TIME_TITLES = ("network", "batch", "precision", "images", "predicted s", "measured s", "error", "forecast took s")
 MEMORY_TITLES = (
@@ -22,7 +23,7 @@ MEMORY_TITLES = (
 
 
 def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each timed run, as TIME_TITLES says."""
+    """The cells of each timed run, in the order of ``TIME_TITLES``."""
     return [
         (
             case["network"],
@@ -39,7 +40,7 @@ def time_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def memory_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each memory case, as MEMORY_TITLES says."""
+    """The cells of each memory case, in the order of ``MEMORY_TITLES``."""
     return [
         (
             case["network"],
@@ -82,7 +83,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def overhead_facts(result: dict[str, Any]) -> list[str]:
-    """What `bench overhead` measured, a sentence a line."""
+    """The measurements of `bench overhead`, with a sentence on each line."""
     has = result["settings"]
     return [
         f"the recipe quick, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "

@@ -1,6 +1,6 @@
-"""`mlpconv bench frameworks`: ours on each framework beside that framework's own way of the chapter, in float32.
+"""`mlpconv bench frameworks`: mlpconv on each framework next to the chapter in that framework's own style, in float32.
 
-Ratios are taken within each round, and the medians of the rounds are told.
+Ratios are taken within each round; the results are medians over the rounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from mlpconv.bench.contest import Job, run_contender
-from mlpconv.bench.provenance import markdown_table, provenance, provenance_line
 from mlpconv.errors import BenchmarkFailed, MlpconvError, unknown
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance, provenance_line
 
 FORMAT = 1
 OWN = {
@@ -20,14 +21,18 @@ OWN = {
     "jax": ("flax_nnx", "Flax NNX, optax, a compiled step"),
     "mxnet": ("gluon_loop", "the Gluon loop, the chapter's loader"),
 }
-"""The module of each framework's own way, and what it is."""
-LEAST = 0.95
-"""Ours is to be at least that much as fast as the framework's own way."""
+"""The module of each framework's own style, and its description."""
+MIN_RATIO = 0.95
+"""The gate: the speed of mlpconv relative to the framework's own style."""
 TITLES = ("framework", "mlpconv, images/s", "its own way, images/s", "ratio", "its own way is")
 
 
 def interpreters(given: list[str]) -> dict[str, str]:
-    """``NAME=PATH`` as a mapping. Raises MlpconvError for what is no such pair or an unknown framework."""
+    """``NAME=PATH`` pairs as a mapping.
+
+    Raises:
+        MlpconvError: A pair has another form, or its framework is unknown.
+    """
     found = {}
     for each in given:
         name, equals, path = each.partition("=")
@@ -47,11 +52,21 @@ def measure(
     only: list[str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run every framework's two contenders ``rounds`` times in turn; the result as its schema describes it.
+    """Run the two contenders of every framework in turn.
 
-    pythons: the interpreter of a framework that lives in an environment of its own. only: these frameworks, by default
-    all; one that was not asked for by name and does not run here is left out, and the result says why. Raises
-    BenchmarkFailed where one that was asked for does not run.
+    Args:
+        job: What to measure.
+        rounds: The number of rounds.
+        pythons: The interpreters of frameworks that have a separate environment.
+        only: The frameworks; by default all. One that is not named here and does not run is skipped, and the result
+            states the reason.
+        progress: Called with a line after each pair.
+
+    Returns:
+        The result, as docs/json/bench-frameworks.schema.json describes it.
+
+    Raises:
+        BenchmarkFailed: A framework that is named does not run.
     """
     for name in only or ():
         if name not in OWN:
@@ -63,12 +78,12 @@ def measure(
         for name in done:
             if name in missing:
                 continue
-            told = msgspec.structs.replace(job, data=data, backend=name)
+            this_job = msgspec.structs.replace(job, data=data, backend=name)
             where = f"{name}, round {number} of {rounds}"
             try:
                 pair = {
                     kind: run_contender(
-                        f"mlpconv.bench.{module}", told, name=f"{kind}, {where}", python=pythons.get(name)
+                        f"mlpconv.bench.{module}", this_job, name=f"{kind}, {where}", python=pythons.get(name)
                     )
                     for kind, module in (("ours", "ours_float32"), ("own", OWN[name][0]))
                 }
@@ -100,7 +115,7 @@ def summarize(
         frameworks[name] = {
             **{kind: median(values) for kind, values in speeds.items()},
             "ratio": ratio,
-            "passed": ratio >= LEAST,
+            "passed": ratio >= MIN_RATIO,
             "own_way": OWN[name][1],
             "device": pairs[0]["ours"]["device"],
             "rounds": speeds,
@@ -113,7 +128,7 @@ def summarize(
         "format": FORMAT,
         "benchmark": "frameworks",
         "frameworks": frameworks,
-        "least": LEAST,
+        "least": MIN_RATIO,
         "missing": dict(missing),
         "settings": {
             "batch_size": job.batch_size,
@@ -129,7 +144,7 @@ def summarize(
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each framework, as TITLES says."""
+    """The cells of each framework, in the order of ``TITLES``."""
     return [
         (name, f"{each['ours']:.1f}", f"{each['own']:.1f}", f"{each['ratio']:.2f}", each["own_way"])
         for name, each in result["frameworks"].items()
@@ -137,17 +152,18 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def setting(result: dict[str, Any]) -> str:
-    """What was measured, in a sentence."""
-    told = result["settings"]
+    """The setting, in a sentence."""
+    settings = result["settings"]
     return (
-        f"Training the chapter's network at {told['image_size']}×{told['image_size']}, batch {told['batch_size']}, "
-        f"float32, on {result['hardware']['cpus']} cores of {result['hardware']['processor']}: images a second, "
-        f"medians of {told['rounds']} rounds of {told['steps']} steps"
+        f"Training the chapter's network at {settings['image_size']}×{settings['image_size']}, "
+        f"batch {settings['batch_size']}, float32, on {result['hardware']['cpus']} cores of "
+        f"{result['hardware']['processor']}: images a second, "
+        f"medians of {settings['rounds']} rounds of {settings['steps']} steps"
     )
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """The gates and what was left out, a line each."""
+    """A line for each gate, and for each framework that was skipped."""
     found = [
         f"{'pass' if each['passed'] else 'FAIL'}  {name}: {each['ratio']:.2f} (≥ {result['least']:g})"
         for name, each in result["frameworks"].items()

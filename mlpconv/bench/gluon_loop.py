@@ -1,7 +1,7 @@
 """The contender "gluon": the chapter's way in MXNet, its network, loader and loop in Gluon.
 
-The loader resizes each image in four workers, the loop fetches loss and accuracy after every batch; MXNet is left as it
-comes, which is not hybridised.
+The loader resizes each image in four workers, the loop fetches loss and accuracy after every batch; MXNet keeps its
+default, which is not hybridized.
 """
 
 import time
@@ -54,7 +54,7 @@ def network() -> nn.Sequential:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Images a second within an epoch, the loader already running."""
+    """Measure images a second within an epoch, while the loader is running."""
     train = splits(job.data).train
     transforms = gluon.data.vision.transforms
     change = transforms.Compose([transforms.Resize(job.image_size), transforms.ToTensor()])
@@ -65,7 +65,7 @@ def measure(job: Job) -> dict[str, Any]:
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": LEARNING_RATE})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     loss_sum, correct, seen = 0.0, 0.0, 0
-    began = seconds = 0.0
+    started = seconds = 0.0
     for step, (images, labels) in enumerate(loader, start=1):
         with autograd.record():
             outputs = net(images)
@@ -77,9 +77,9 @@ def measure(job: Job) -> dict[str, Any]:
         correct += float((outputs.argmax(axis=1) == labels).sum().asscalar())
         seen += len(images)
         if step == job.warmup:
-            began = time.perf_counter()
+            started = time.perf_counter()
         if step == job.warmup + job.steps:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             break
     return {
         "images_per_second": job.steps * job.batch_size / seconds,

@@ -5,23 +5,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
+from mlpconv.formatting import markdown_table
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware, provenance_line
 from mlpconv.runs.run import environment
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
 
-BOUND = 0.01
+MAX_SHARE = 0.01
+"""The gate: the guard's share of the training time."""
 TITLES = ("recipe", "training", "guard", "share", "gate")
 
 
 def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Train for ``epochs`` and time what the guard does: looking at metrics and class maps, keeping a good state.
+    """Train for ``epochs`` epochs and time the guard: checking metrics and class maps, keeping a good state.
 
-    The time is taken within the run itself, so nothing else has to be alike in two runs.
+    The time is taken within the run itself, so it does not depend on differences between two runs.
     """
     changed = change(get_recipe(recipe), {"epochs": epochs})
     prepared = prepare(Request(recipe=changed, recipe_name=Path(recipe).stem))
@@ -44,10 +46,10 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
         "training_seconds": total,
         "guard_seconds": guard,
         "share": guard / total,
-        "gate": {"bound": BOUND, "passed": guard / total < BOUND},
+        "gate": {"bound": MAX_SHARE, "passed": guard / total < MAX_SHARE},
         "repairs": execution.guard.guard.state.repairs,
         "precision": job.precision,
-        "hardware": hardware(here, ("device", "processor", "cpus", "bfloat16", "platform")),
+        "hardware": hardware(here, HARDWARE_OF_DEVICE),
         "versions": here["versions"],
         "date": here["date"],
         "command": f"mlpconv bench guard {recipe} --epochs {epochs}",
@@ -55,7 +57,7 @@ def measure(recipe: str, epochs: int, progress: Callable[[str], None] = lambda l
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line, as TITLES says."""
+    """The cells of the only row, in the order of ``TITLES``."""
     gate = result["gate"]
     return [
         (

@@ -1,4 +1,4 @@
-"""The images that contenders train on, and what it costs to load them."""
+"""The images on which contenders train, and the cost of loading them."""
 
 import time
 from typing import Any
@@ -28,14 +28,14 @@ def splits(name: DataName) -> Splits:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Load Fashion-MNIST, verified, from the cache or the installed package; "generated" where it is in neither."""
+    """Load and verify Fashion-MNIST from the cache or the installed package; "generated" if it is in neither."""
     before = hardware.resident_bytes()
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         splits("fashion-mnist")
     except DataError:
         return {"data": "generated", "load_seconds": None, "load_peak_bytes": None}
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     after = hardware.peak_resident_bytes()
     growth = after - before if before is not None and after is not None else None
     return {"data": "fashion-mnist", "load_seconds": seconds, "load_peak_bytes": growth}

@@ -31,7 +31,7 @@ def mlp_conv(filters: int, **window: Any) -> keras.Sequential:
 
 
 def network() -> keras.Sequential:
-    """The chapter's network; Keras starts with Xavier by itself."""
+    """The chapter's network; Xavier is the default of Keras."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -62,17 +62,17 @@ class _Clock(keras.callbacks.Callback):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
-        self.began = self.seconds = 0.0
+        self.started = self.seconds = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if batch + 1 == self.job.warmup:
-            self.began = time.perf_counter()
+            self.started = time.perf_counter()
         if batch + 1 == self.job.warmup + self.job.steps:
-            self.seconds = time.perf_counter() - self.began
+            self.seconds = time.perf_counter() - self.started
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Images a second within an epoch, the pipeline already running."""
+    """Measure images a second within an epoch, while the pipeline is running."""
     train = splits(job.data).train
     net = network()
     net.compile(

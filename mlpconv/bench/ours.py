@@ -16,9 +16,11 @@ from mlpconv.training.recipes import get_recipe
 
 
 def measure(job: Job, **changes: Any) -> dict[str, Any]:
-    """Images a second at the precision that the back end chooses here, and the share of it that waits for data.
+    """Measure images a second at the back end's default precision, and the share of the time that waits for data.
 
-    changes: of the recipe.
+    Args:
+        job: What to measure.
+        **changes: Changes of the recipe.
     """
     # The command line does this first too.
     allocator.keep_memory()
@@ -40,13 +42,13 @@ def measure(job: Job, **changes: Any) -> dict[str, Any]:
 
 
 class _Watch:
-    """A Model before the true one, with a clock. The trainer calls ``before_step``, plans, and calls ``train_step``."""
+    """A Model that wraps the true one, with a clock. The trainer calls ``before_step``, plans, calls ``train_step``."""
 
     def __init__(self, model: Model, train: ImageDataset, job: Job) -> None:
         self._model, self._job = model, job
         self._images, self._labels = train.images, train.labels
         self._step = 0
-        self._began = self._asked = 0.0
+        self._started = self._asked = 0.0
         self.seconds = self.waiting = 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -56,10 +58,10 @@ class _Watch:
         """Whether all steps are done."""
         if self._step == self._job.warmup:
             self._model.read_metrics()
-            self._began, self.waiting = time.perf_counter(), 0.0
+            self._started, self.waiting = time.perf_counter(), 0.0
         if self._step == self._job.warmup + self._job.steps:
             self._model.read_metrics()
-            self.seconds = time.perf_counter() - self._began
+            self.seconds = time.perf_counter() - self._started
             return True
         self._asked = time.perf_counter()
         return False

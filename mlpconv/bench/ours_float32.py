@@ -1,4 +1,4 @@
-"""The contender "ours_float32": ours with float32 asked for."""
+"""The contender "ours_float32": the contender "ours" in float32."""
 
 from typing import Any
 

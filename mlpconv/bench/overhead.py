@@ -1,4 +1,4 @@
-"""`mlpconv bench overhead`: what progress, plan, notebook and report cost beside training itself."""
+"""`mlpconv bench overhead`: the cost of progress, plan, notebook and report besides the training itself."""
 
 from statistics import median
 from typing import Any
@@ -6,14 +6,19 @@ from typing import Any
 from mlpconv.bench.contest import Job as Contest
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.overhead_case import Job
-from mlpconv.bench.provenance import provenance
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
-BOUND = 0.01
+MAX_SHARE = 0.01
+"""The gate: each share of the training time."""
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """The result as docs/json/bench-overhead.schema.json describes it. Raises BenchmarkFailed where it ends early."""
+    """The result, as docs/json/bench-overhead.schema.json describes it.
+
+    Raises:
+        BenchmarkFailed: The process that measures failed.
+    """
     contest = Contest(batch_size=1, image_size=1, steps=1, warmup=1, threads=job.threads)
     data = run_contender("mlpconv.bench.images", contest, name="data")["data"]
     job = Job(**{name: getattr(job, name) for name in job.__struct_fields__} | {"data": data})
@@ -21,14 +26,14 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Medians over rounds, of shares taken within each round."""
+    """The medians over rounds of shares within each round."""
     pairs = list(zip(found["bare"], found["whole"], strict=True))
     overhead = median(whole / bare - 1 for bare, whole in pairs)
     outside = median(part / whole for part, whole in zip(found["outside"], found["whole"], strict=True))
     seconds = median(found["report"])
     report = seconds / found["recipe_seconds"]
     gates = [
-        {"name": name, "value": value, "bound": BOUND, "below": True, "passed": value < BOUND}
+        {"name": name, "value": value, "bound": MAX_SHARE, "below": True, "passed": value < MAX_SHARE}
         for name, value in (
             ("a run beside its bare steps", overhead),
             ("plan and progress within a run", outside),

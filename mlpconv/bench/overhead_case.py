@@ -1,4 +1,4 @@
-"""The same steps bare and as a whole run, with its progress bar or in a notebook, in turn, in one process."""
+"""The same steps bare and in a run, with its progress bar or in a notebook, in turn, in one process."""
 
 import io
 import json
@@ -47,7 +47,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Seconds of the steps, bare and whole, by round; the seconds that a run spends outside of them; of its report."""
+    """Measure by round the seconds of the steps, bare and in a run, of the rest of the run, and of its report."""
     allocator.keep_memory()
     whole = splits(job.data)
     data = Splits(first_images(whole.train, job.steps * job.batch_size), first_images(whole.test, job.batch_size))
@@ -82,15 +82,15 @@ def _bare(prepared: PreparedJob) -> float:
     model.attach(train.images, train.labels)
     side, steps = train.image_shape[:2], len(train) // prepared.recipe.batch_size
     plans = [plan_step(prepared.recipe, len(train), side, size, 0, step) for step in range(steps)]
-    began = time.perf_counter()
+    started = time.perf_counter()
     for plan in plans:
         model.train_step(plan)
     model.read_metrics()
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 class _Timed:
-    """A Model before the true one, with a clock on its steps."""
+    """A Model that wraps the true one, with a clock on its steps."""
 
     def __init__(self, model: Model) -> None:
         self._model, self.seconds = model, 0.0
@@ -99,13 +99,13 @@ class _Timed:
         return getattr(self._model, name)
 
     def train_step(self, plan: Any) -> None:
-        began = time.perf_counter()
+        started = time.perf_counter()
         self._model.train_step(plan)
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - started
 
 
 def _in_terminal(execution: Execution) -> None:
-    """As `mlpconv train` shows a run."""
+    """Show a run as `mlpconv train` does."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -123,7 +123,7 @@ def _in_terminal(execution: Execution) -> None:
 
 
 def _in_notebook(execution: Execution) -> None:
-    """As a notebook's kernel shows it: curves drawn anew, and written down for the page."""
+    """Show a run as in a notebook: curves are drawn again and written for the page."""
     sent = io.StringIO()
     with redirect_stdout(sent):
         for _ in watch(execution, lambda html, text: json.dump({"text/html": str(html), "text/plain": text}, sent)):
@@ -131,8 +131,11 @@ def _in_notebook(execution: Execution) -> None:
 
 
 def _whole(prepared: PreparedJob, show: Callable[[Execution], None]) -> dict[str, float]:
-    """A run with everything that it shows; the seconds of its steps, of what is not the model's within them, and of
-    its pictures and report."""
+    """Execute a run with all its output.
+
+    Returns:
+        The seconds of its steps, of the part of them outside the model, and of its figures and report.
+    """
     timed: list[_Timed] = []
     make = prepared.make_model
 
@@ -146,10 +149,10 @@ def _whole(prepared: PreparedJob, show: Callable[[Execution], None]) -> dict[str
             execution = execute(prepared, Path(folder) / "run", ExecuteOptions(force=True))
             show(execution)
             (line,) = execution.recorder.history
-            began = time.perf_counter()
+            started = time.perf_counter()
             save_curves(execution.recorder.history, execution.run.path / "curves.png", execution.run.name)
             write_report(execution.run)
-            report = time.perf_counter() - began
+            report = time.perf_counter() - started
     finally:
         prepared.make_model = make
     return {"whole": line["seconds"], "outside": line["seconds"] - timed[0].seconds, "report": report}

@@ -1,8 +1,8 @@
-"""The machine's matrix peak, and what of it a training step uses.
+"""The machine's peak in matrix products, and the share of it that a training step uses.
 
 The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
-convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed ones leave
-out what is folded away (common/resize_folding.py), outputs that no later layer reads (common/required_outputs.py) and
+convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed FLOPs exclude
+what is folded away (common/resize_folding.py), outputs that no later layer reads (common/required_outputs.py) and
 the products that the fast FIR algorithm saves (pytorch/fast_fir.py).
 """
 
@@ -23,13 +23,19 @@ REPEATS = 5
 
 
 def nominal_flops(network: Network, size: int) -> int:
-    """FLOPs of forward and backward for one image enlarged to ``size``², as the network says."""
+    """FLOPs of forward and backward pass for one image enlarged to ``size``², for the network as it is written."""
     return count(network, (network.input_channels, size, size)).training_flops
 
 
 def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
-    """FLOPs of forward and backward for one image of ``source`` (height, width) enlarged to ``size``², as executed by
-    our PyTorch back end. Making the folded kernel costs the same for any batch and is not counted.
+    """FLOPs of forward and backward pass for one image, as executed by our PyTorch back end.
+
+    Computing the folded kernel, which costs the same for any batch, is not counted.
+
+    Args:
+        network: The network.
+        source: (height, width) of the image.
+        size: The side in pixels to which it is enlarged.
     """
     from mlpconv.backends.pytorch.fast_fir import row_products, suits
 
@@ -63,12 +69,12 @@ def _folded_macs(network: Network, source: tuple[int, int], size: int, outputs: 
 
 
 def share_of_peak(images_per_second: float, flops: int, peak_tflops: float) -> float:
-    """The share, 0 to 1, of a peak in TFLOP/s that ``flops`` for each image come to."""
+    """The share, 0 to 1, of a peak in TFLOP/s that is used at ``flops`` for each image."""
     return images_per_second * flops / (peak_tflops * 1e12)
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """TFLOP/s of the matrix product in float32, and in bfloat16 where the device computes in it (else None)."""
+    """Measure TFLOP/s of the matrix product in float32, and in bfloat16 if the device supports it (else None)."""
     allocator.keep_memory()
     import torch
 
@@ -86,15 +92,15 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def _seconds(torch: Any, device: str, left: Any, right: Any) -> float:
-    """The median of several products, the first not counted."""
+    """The median seconds of several products; the first is not counted."""
     product = left @ right
     times = []
     for _ in range(REPEATS):
         _wait(torch, device)
-        began = time.perf_counter()
+        started = time.perf_counter()
         torch.matmul(left, right, out=product)
         _wait(torch, device)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
     return median(times)
 
 

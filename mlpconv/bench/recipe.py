@@ -1,4 +1,4 @@
-"""What a recipe reaches: the same training with several seeds, each in a process of its own, as a user runs it."""
+"""The accuracy and time of a recipe: the same training with several seeds, each in a separate process."""
 
 import subprocess
 import sys
@@ -7,26 +7,29 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mlpconv.bench.provenance import hardware, markdown_table, provenance_line
 from mlpconv.errors import BenchmarkFailed, RunError
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import hardware, provenance_line
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import get_recipe
 
-DEAD = 0.01
-"""A class of which fewer test images than this share are recognised counts as lost."""
+LOST_CLASS_RECALL = 0.01
+"""A class is lost if a smaller share of its test images is recognized."""
 
 
 def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Train ``recipe`` with the seeds 0 to ``seeds`` − 1 into ``runs``; a finished run there is taken as it is.
+    """Train ``recipe`` with the seeds 0 to ``seeds`` − 1 into ``runs``; finished runs there are reused.
 
-    Raises RecipeError for a recipe that there is not, BenchmarkFailed naming the seed whose training did not end.
+    Raises:
+        RecipeError: The recipe does not exist.
+        BenchmarkFailed: A training failed; the message names its seed.
     """
     get_recipe(recipe)
     rows = []
     for seed in range(seeds):
         path = place(runs, recipe, seed)
         if not _finished(path):
-            # Resuming starts over where nothing was saved, so an interrupted benchmark goes on with the same command.
+            # Resuming starts over where nothing was saved, so the same command continues an interrupted benchmark.
             resume = ["--resume"] if (path / "config.json").exists() else []
             command = ["train", "--recipe", recipe, "--seed", str(seed), "--out", str(path), "--json", *resume]
             done = subprocess.run(
@@ -81,16 +84,18 @@ def _row(run: Run) -> dict[str, Any]:
         "examples_per_second": result.examples_per_second,
         "dead_classes": result.dead_classes,
         "repairs": result.repairs,
-        "lost_classes": [name for name, value in result.class_accuracy.items() if value is not None and value < DEAD],
+        "lost_classes": [
+            name for name, value in result.class_accuracy.items() if value is not None and value < LOST_CLASS_RECALL
+        ],
     }
 
 
 TITLES = ("seed", "test accuracy", "held out", "train accuracy", "loss", "seconds", "examples/s", "lost classes")
-"""held out: accuracy on the validation images, where the recipe has some; with them alone a recipe is chosen."""
+"""held out: the accuracy on the validation images, if the recipe has some; only they may be used to choose a recipe."""
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A line for each seed, as TITLES says."""
+    """The cells of each seed, in the order of ``TITLES``."""
     return [
         (
             str(row["seed"]),

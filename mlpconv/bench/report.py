@@ -3,7 +3,8 @@
 from typing import Any
 
 from mlpconv.bench import train
-from mlpconv.bench.provenance import markdown_table, provenance_list
+from mlpconv.formatting import markdown_table
+from mlpconv.reports.provenance import provenance_list
 
 Row = tuple[str, str, str, str]
 TITLES: Row = ("contender", "images/s", "× d2l", "min–max")
@@ -11,7 +12,7 @@ MARKS = {True: "pass", False: "FAIL", None: "none"}
 
 
 def rows(result: dict[str, Any]) -> list[Row]:
-    """A line for each contender, as TITLES says."""
+    """The cells of each contender, in the order of ``TITLES``."""
     names = {
         "ours": f"mlpconv, {result['ours_precision']}",
         "ours_float32": "mlpconv, float32",
@@ -30,15 +31,15 @@ def _row(result: dict[str, Any], name: str, title: str) -> Row:
 
 
 def facts(result: dict[str, Any]) -> list[str]:
-    """What else was measured, a sentence a line."""
+    """The other measurements, with a sentence on each line."""
     data, kind = result["data"], result["ours_precision"]
     peaks = {name: result[f"peak_{name}_tflops"] for name in ("bfloat16", "float32")}
     side = result["settings"]["peak_size"]
-    told = ", ".join(f"{value:.3f} in {name}" for name, value in peaks.items() if value is not None)
+    measured = ", ".join(f"{value:.3f} in {name}" for name, value in peaks.items() if value is not None)
     executed, nominal = (result["flops_per_image"][what] / 1e9 for what in ("executed", "nominal"))
     lines = [f"{name}: {reason}" for name, reason in result["missing"].items()]
     lines += [
-        f"matrix peak, {side}³: {told} TFLOP/s",
+        f"matrix peak, {side}³: {measured} TFLOP/s",
         f"mlpconv, {kind}, uses {result['share_of_peak']:.1%} of it by the {executed:.3f} GFLOP an image that it "
         f"executes, {result['share_of_peak_nominal']:.1%} by the nominal {nominal:.3f}",
     ]
@@ -51,27 +52,27 @@ def facts(result: dict[str, Any]) -> list[str]:
         lines.append(f"data: Fashion-MNIST, loaded and verified in {data['load_seconds']:.2f} s{growth}")
     memory = {name: value for name, value in result["peak_memory_bytes"].items() if value is not None}
     if memory:
-        told = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in memory.items())
-        lines.append(f"resident memory at the peak, GiB: {told} (d2l's four workers not counted)")
+        used = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in memory.items())
+        lines.append(f"resident memory at the peak, GiB: {used} (d2l's four workers not counted)")
     return lines
 
 
 def gates(result: dict[str, Any]) -> list[str]:
-    """A line for each gate with its mark."""
+    """A line for each gate, with pass or FAIL."""
     return [_gate(gate) for gate in result["gates"]]
 
 
 def _gate(gate: dict[str, Any]) -> str:
     value, bound, sign = gate["value"], gate["bound"], "<" if gate["below"] else "≥"
     if gate["below"]:
-        told, limit = "–" if value is None else f"{value:.3%}", f"{bound:.0%}"
+        shown, limit = "–" if value is None else f"{value:.3%}", f"{bound:.0%}"
     else:
-        told, limit = "–" if value is None else f"{value:.2f}", f"{bound:g}"
-    return f"{MARKS[gate['passed']]}  {gate['name']}: {told} ({sign} {limit})"
+        shown, limit = "–" if value is None else f"{value:.2f}", f"{bound:g}"
+    return f"{MARKS[gate['passed']]}  {gate['name']}: {shown} ({sign} {limit})"
 
 
 def setting(result: dict[str, Any]) -> str:
-    """What was run, in one sentence."""
+    """The setting, in one sentence."""
     has = result["settings"]
     side, device, threads = has["image_size"], has["device"], has["threads"]
     return (

@@ -1,4 +1,4 @@
-"""The peers of class maps: Grad-CAM on any layer, occlusion, and chance, each a number for every pixel of an image."""
+"""The peers of class maps: Grad-CAM on any layer, occlusion, and chance. Each gives a number for every pixel."""
 
 import numpy as np
 import torch
@@ -16,9 +16,14 @@ BATCH = 64
 def grad_cam_maps(module: nn.Module, x: Tensor, classes: Tensor, layer: str) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) at the layer's own size, (B, h, w).
 
-    module: in evaluation mode. x: (B, C, H, W), its input. classes: int64 (B,). layer: the full name of a layer or
-    block whose output is a map. The maps of the layer, each weighted by the mean of the logit's gradient over its
-    positions, are added up, and what is below 0 is cut off.
+    The maps of the layer, each weighted by the mean of the logit's gradient over its positions, are added up; negative
+    values become 0.
+
+    Args:
+        module: The network, in evaluation mode.
+        x: Its input, (B, C, H, W).
+        classes: The class of each image, int64 (B,).
+        layer: The full name of a layer or block whose output is a map.
     """
     kept: list[Tensor] = []
 
@@ -42,7 +47,7 @@ def grad_cam_maps(module: nn.Module, x: Tensor, classes: Tensor, layer: str) -> 
 
 
 def grad_cam(classifier: Classifier, images: Images, classes: Labels, layer: str) -> Floats:
-    """Grad-CAM over the images, float32 (N, H, W), placed as class maps are."""
+    """Grad-CAM at the images' size, float32 (N, H, W), at the same positions as class maps."""
     stored, module = classifier.stored, classifier.model.native.eval()
     device = next(module.parameters()).device
     found = []
@@ -65,10 +70,17 @@ def grad_cam(classifier: Classifier, images: Images, classes: Labels, layer: str
 
 
 def occlusion(classifier: Classifier, images: Images, classes: Labels, fill: Images, share: int = 4) -> Floats:
-    """By how much the class's logit falls where a square is covered (Zeiler, Fergus 2013, arXiv:1311.2901), the mean
-    over the squares that cover a pixel: float32 (N, H, W).
+    """Occlusion (Zeiler, Fergus 2013, arXiv:1311.2901): how much the class's logit falls when a square is covered.
 
-    fill: uint8 (C,), the colour of the square, whose side is the image's divided by ``share``; squares overlap by half.
+    Args:
+        classifier: The classifier.
+        images: The images.
+        classes: The class of each image, int64 (N,).
+        fill: The color of the square, uint8 (C,).
+        share: The side of the image divided by that of the square; squares overlap by half.
+
+    Returns:
+        The mean over the squares that cover a pixel, float32 (N, H, W).
     """
     count, height, width = images.shape[:3]
     tall, wide = max(height // share, 1), max(width // share, 1)
@@ -86,5 +98,5 @@ def occlusion(classifier: Classifier, images: Images, classes: Labels, fill: Ima
 
 
 def chance(images: Images, seed: int = 0) -> Floats:
-    """Each pixel's place in an order drawn at random, float32 (N, H, W)."""
+    """A random number for each pixel, float32 (N, H, W)."""
     return np.random.default_rng(seed).random(images.shape[:3], np.float32)

@@ -1,4 +1,4 @@
-"""The most bytes of tensors that were alive at once, as PyTorch itself counts them."""
+"""The peak of the bytes of tensors, as PyTorch itself counts them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,14 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_tensor_bytes(work: Callable[[], object], device: str = "cpu") -> int:
-    """Of all tensors that ``work`` makes on ``device``, by the profiler's account of allocations, or by the statistics
-    of CUDA's allocator. What existed before does not count."""
+    """The peak of the bytes of all tensors that a function creates; those that existed before do not count.
+
+    The profiler counts them, or CUDA's allocator.
+
+    Args:
+        work: The function.
+        device: The device of the tensors.
+    """
     if device.startswith("cuda"):
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

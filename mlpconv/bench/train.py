@@ -1,7 +1,7 @@
-"""`mlpconv bench train`: images a second of training the chapter's network, ours beside its peers, and our limits.
+"""`mlpconv bench train`: images a second of training the chapter's network, for mlpconv and its peers, and gates.
 
-Every number is the median over rounds. Ratios and shares are taken within each round first, so that what slows the
-whole machine for a minute does not count.
+Every number is the median over rounds. Ratios and shares are taken within each round first, so that a machine that
+is slow for a minute does not change them.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ import msgspec
 
 from mlpconv.bench import images, peak
 from mlpconv.bench.contest import Job, run_contender
-from mlpconv.bench.provenance import provenance
 from mlpconv.errors import RecipeError
 from mlpconv.models import create_model
+from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
 SOURCE_SIZE = (28, 28)
@@ -29,10 +29,11 @@ Rounds = list[dict[str, dict[str, Any]]]
 
 
 class Gate(NamedTuple):
-    """What we mean to hold: a value of the result that is at least (or below) a bound."""
+    """A requirement: a value of the result that must be at least, or below, a bound."""
 
     name: str
-    place: tuple[str, str]
+    path: tuple[str, str]
+    """The keys of the value in the result."""
     bound: float
     below: bool = False
 
@@ -49,10 +50,21 @@ GATES = (
 def measure(
     job: Job, rounds: int, *, keras: bool = True, progress: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Run all contenders ``rounds`` times in turn; the result as docs/json/bench-train.schema.json describes it.
+    """Run all contenders in turn.
 
-    keras: whether the Keras contender takes part where it is installed. progress: told a line after each measurement.
-    Raises NetworkError or RecipeError for sizes that cannot be run, BenchmarkFailed where a contender ends early.
+    Args:
+        job: What to measure.
+        rounds: The number of rounds.
+        keras: Whether the Keras contender takes part if it is installed.
+        progress: Called with a line after each measurement.
+
+    Returns:
+        The result, as docs/json/bench-train.schema.json describes it.
+
+    Raises:
+        NetworkError: The network does not accept the image size.
+        RecipeError: An epoch has too few images for the steps.
+        BenchmarkFailed: A contender failed.
     """
     _check(job)
     missing = _missing(keras)
@@ -64,7 +76,7 @@ def measure(
         job = msgspec.structs.replace(job, data=measured["images"]["data"])
         for name in names:
             measured[name] = run_contender(MODULES[name], job, name=f"{name}, {where}")
-            progress(f"{where}: {_tell(name, measured[name])}")
+            progress(f"{where}: {_describe(name, measured[name])}")
         done.append(measured)
     return summarize(done, job, missing)
 
@@ -74,8 +86,8 @@ def _check(job: Job) -> None:
     most = images.COUNT // job.batch_size - job.warmup - 1
     if job.steps > most:
         raise RecipeError(
-            f"--steps {job.steps}: an epoch of {images.COUNT:,} images in batches of {job.batch_size} has room for "
-            f"{most} beside {job.warmup} of warm-up; take fewer, or smaller batches"
+            f"--steps {job.steps}: an epoch of {images.COUNT:,} images in batches of {job.batch_size} has at most "
+            f"{most} timed steps after {job.warmup} of warm-up; use fewer steps, or smaller batches"
         )
 
 
@@ -87,7 +99,7 @@ def _missing(keras: bool) -> dict[str, str]:
     return {}
 
 
-def _tell(name: str, measured: dict[str, Any]) -> str:
+def _describe(name: str, measured: dict[str, Any]) -> str:
     if name != "peak":
         return f"{name} {measured['images_per_second']:.1f} images/s"
     parts = [f"{measured[kind]:.3f} TFLOP/s in {kind}" for kind in ("bfloat16", "float32") if measured[kind]]
@@ -157,6 +169,6 @@ def _ratio(speeds: dict[str, list[float]], ours: str, peer: str) -> float | None
 
 
 def _judge(gate: Gate, result: dict[str, Any]) -> dict[str, Any]:
-    value = result[gate.place[0]][gate.place[1]]
+    value = result[gate.path[0]][gate.path[1]]
     passed = None if value is None else value < gate.bound if gate.below else value >= gate.bound
     return {"name": gate.name, "value": value, "bound": gate.bound, "below": gate.below, "passed": passed}

@@ -1,4 +1,4 @@
-"""What a study's numbers allow to be said: paired tests between arms that share seeds, and sentences."""
+"""The conclusions from a study's numbers: paired tests between arms that share seeds, and sentences."""
 
 from collections.abc import Mapping, Sequence
 from math import atan, cos, inf, pi, sin, sqrt
@@ -7,25 +7,34 @@ from typing import Any, NamedTuple
 
 from mlpconv.studies.runner import summarize
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
 class Comparison(NamedTuple):
-    """One arm against another on the seeds that both have. difference, low, high: the mean of arm − other with its 95 %
-    interval. p: of the paired t test. adjusted: the same after Holm's correction for all comparisons of the study."""
+    """The comparison of two arms on the seeds that both have."""
 
     arm: str
     other: str
     seeds: int
     difference: float
+    """The mean of arm − other."""
     low: float
+    """The lower end of its 95 % confidence interval."""
     high: float
+    """The upper end."""
     p: float
+    """The p value of the paired t test."""
     adjusted: float
+    """The p value after Holm's correction for all comparisons of the study."""
 
 
 def student_p(t: float, freedom: int) -> float:
-    """The two-sided p of Student's t (Abramowitz, Stegun 1964, 26.7.3 and 26.7.4)."""
+    """The two-sided p value of Student's t (Abramowitz, Stegun 1964, 26.7.3 and 26.7.4).
+
+    Args:
+        t: The statistic.
+        freedom: The degrees of freedom.
+    """
     if t in (inf, -inf):
         return 0.0
     angle = atan(abs(t) / sqrt(freedom))
@@ -40,7 +49,11 @@ def student_p(t: float, freedom: int) -> float:
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[int, float, float, float, float] | None:
-    """(seeds, difference, low, high, p) over the seeds that both have; None for fewer than two."""
+    """Compare the values of two arms, by seed.
+
+    Returns:
+        (seeds, difference, low, high, p) over the seeds that both have; None for fewer than two.
+    """
     shared = sorted(ours.keys() & theirs.keys())
     if len(shared) < 2:
         return None
@@ -51,43 +64,58 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[int,
 
 
 def compare(result: Mapping[str, Any], pairs: Sequence[tuple[str, str]], key: str) -> list[Comparison]:
-    """Every pair (arm, other) that shares at least two seeds, compared by ``key``."""
+    """Compare pairs of arms by a measure.
+
+    Args:
+        result: The result of a study.
+        pairs: (arm, other); pairs that share fewer than two seeds, or with an arm that is not run yet, are skipped.
+        key: The name of the measure.
+    """
     values = {
         arm["name"]: {row["seed"]: row[key] for row in arm["seeds"] if row.get(key) is not None}
         for arm in result["arms"]
     }
-    found = [(arm, other, paired(values[arm], values[other])) for arm, other in pairs]
-    known = [(arm, other, test) for arm, other, test in found if test is not None]
+    tests = [(arm, other, paired(values.get(arm, {}), values.get(other, {}))) for arm, other in pairs]
+    known = [(arm, other, test) for arm, other, test in tests if test is not None]
     adjusted = holm([test[-1] for _, _, test in known])
     return [Comparison(arm, other, *test, p) for (arm, other, test), p in zip(known, adjusted, strict=True)]
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p values after Holm's correction (1979): the chance of even one false difference stays below the level."""
+    """p values after Holm's correction (1979): the probability of any false difference stays below the level."""
     order = sorted(range(len(values)), key=lambda index: values[index])
-    found, most = [0.0] * len(values), 0.0
-    for place, index in enumerate(order):
-        most = max(most, min(1.0, (len(values) - place) * values[index]))
-        found[index] = most
-    return found
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def verdict(comparison: Comparison) -> str:
-    """higher, lower or not told apart: a difference counts where both its interval and its adjusted p say so."""
-    if comparison.adjusted >= LEVEL or comparison.low <= 0 <= comparison.high:
-        return "not told apart"
+    """higher, lower or not distinguished: a difference counts if both its interval and its adjusted p value show it."""
+    if comparison.adjusted >= SIGNIFICANCE_LEVEL or comparison.low <= 0 <= comparison.high:
+        return "not distinguished"
     return "higher" if comparison.difference > 0 else "lower"
 
 
 def chance(p: float) -> str:
-    """A p value in words; of a very small one only that it is."""
+    """A p value for people."""
     return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
 
 
 def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what: str) -> list[str]:
-    """A sentence for each comparison, with what the arm costs against the other, and one for what failed."""
+    """The conclusions of a study.
+
+    Args:
+        result: The result of the study.
+        comparisons: The comparisons of its arms.
+        what: The measure that is compared, for people.
+
+    Returns:
+        A sentence for each comparison, with the relative costs of the arms, and one for each arm with failed runs.
+    """
     arms = {arm["name"]: arm for arm in result["arms"]}
-    said = []
+    lines = []
     for each in comparisons:
         numbers = (
             f"{each.difference:+.4f}, 95 % interval {each.low:+.4f} to {each.high:+.4f}, "
@@ -95,24 +123,24 @@ def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what
         )
         words = verdict(each)
         cost = _costs(arms[each.arm], arms[each.other])
-        if words == "not told apart":
-            said.append(f"{each.arm} and {each.other} cannot be told apart by {what} ({numbers}){cost}.")
+        if words == "not distinguished":
+            lines.append(f"{each.arm} and {each.other} cannot be distinguished by {what} ({numbers}){cost}.")
         else:
-            said.append(f"{each.arm} has a {words} {what} than {each.other} ({numbers}){cost}.")
+            lines.append(f"{each.arm} has a {words} {what} than {each.other} ({numbers}){cost}.")
     few = min((len(arm["seeds"]) for arm in result["arms"]), default=0)
     if few < 2:
-        said.append("With fewer than two seeds an arm, nothing can be said about differences.")
+        lines.append("With fewer than two seeds an arm, nothing can be said about differences.")
     for arm in result["arms"]:
         failed = sum(bool(row.get("failed")) for row in arm["seeds"])
         if failed:
-            said.append(f"{arm['name']}: training failed with {failed} of {len(arm['seeds'])} seeds.")
+            lines.append(f"{arm['name']}: training failed with {failed} of {len(arm['seeds'])} seeds.")
     if not result["complete"]:
-        said.append("The study is not complete: the same command goes on with it.")
-    return said
+        lines.append("The study is not complete; run the same command to continue.")
+    return lines
 
 
 def _costs(arm: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The ratios of what the arms cost, where they differ by a hundredth or more."""
+    """The ratios of the arms' costs that differ from 1 by a hundredth or more."""
     parts = []
     for key, name in (("parameters", "parameters"), ("flops", "FLOPs"), ("seconds", "training time")):
         ours, theirs = arm.get(key), other.get(key)
@@ -122,15 +150,15 @@ def _costs(arm: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def all_learn(result: Mapping[str, Any]) -> bool:
-    """Whether every run learned, with no class lost."""
+    """Whether every run learned, without losing a class."""
     return all(row.get("outcome") == "learns" for arm in result["arms"] for row in arm["seeds"])
 
 
 def outcomes(result: Mapping[str, Any]) -> list[str]:
-    """How each arm ended, by how many of its seeds; nothing where all learned."""
+    """A sentence for each outcome with the arms that ended so, and for how many seeds; empty if all learned."""
     if all_learn(result):
         return []
-    said = []
+    lines = []
     for kind in ("learns", "loses classes", "stalls", "diverges"):
         found = []
         for arm in result["arms"]:
@@ -138,20 +166,20 @@ def outcomes(result: Mapping[str, Any]) -> list[str]:
             if count:
                 found.append(arm["name"] + ("" if count == len(arm["seeds"]) else f" ({count} of {len(arm['seeds'])})"))
         if found:
-            said.append(f"{kind}: {', '.join(found)}.")
-    return said
+            lines.append(f"{kind}: {', '.join(found)}.")
+    return lines
 
 
 def best(result: Mapping[str, Any], key: str, what: str) -> list[str]:
-    """The arm with the highest mean, and which others its seeds do not tell apart from it."""
+    """A sentence on the arm with the highest mean of a measure, and the arms that cannot be distinguished from it."""
     arms = [arm for arm in result["arms"] if key in arm["summary"]]
     if not arms or min(len(arm["seeds"]) for arm in arms) < 2:
         return []
     top = max(arms, key=lambda arm: arm["summary"][key]["mean"])
     against = compare(result, [(arm["name"], top["name"]) for arm in arms if arm is not top], key)
-    near = [each.arm for each in against if verdict(each) == "not told apart"]
+    near = [each.arm for each in against if verdict(each) == "not distinguished"]
     mean = top["summary"][key]["mean"]
     return [
         f"The highest mean {what} is that of {top['name']}, {mean:.4f}; "
-        + (f"it cannot be told apart from {', '.join(near)}." if near else "every other arm's is lower.")
+        + (f"it cannot be distinguished from {', '.join(near)}." if near else "every other arm's is lower.")
     ]

@@ -1,44 +1,58 @@
-"""The chapter's exercises as studies: what each asks, which arms answer it, and at which size for which machine."""
+"""The chapter's exercises as studies: the question of each, the arms that answer it, and its size by machine.
+
+To add an arm to a study, add an ``Arm`` here. If it needs a network, add a function to ``networks.py``. Until the study
+is run again, ``python tools/study_pages.py`` makes its page state that the arm is not run yet.
+"""
 
 from collections.abc import Mapping
 from itertools import pairwise, product
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from mlpconv.studies import collapse, measures
+from mlpconv.studies import measures
 from mlpconv.studies.runner import Arm
+
+Kind = Literal["bars", "curves", "map", "resources"]
+"""What a study's figure shows: arms side by side, accuracy by epoch, a map of outcomes, or predicted resources."""
 
 
 class Budget(NamedTuple):
-    """How much a study may cost. images, test_images: of the data set, chosen in proportion to its classes; None is all
-    of them. image_size: side in pixels of the network's input. batch_size: None is the recipe's; of part of the images,
-    smaller batches give as many steps to learn by."""
+    """The size of a study."""
 
     seeds: int
     images: int | None
+    """Training images, chosen in proportion to the classes; None is all of them."""
     test_images: int | None
+    """Test images, chosen in the same way."""
     epochs: int
     image_size: int
+    """The side in pixels of the network's input."""
     batch_size: int | None = None
+    """None is the recipe's. With fewer images, smaller batches give enough steps to learn."""
 
 
 class Study(NamedTuple):
-    """A question and its experiment. base: changes of the recipe ``recipe`` for all arms. pairs: which arm is compared
-    with which. columns: further measures to show, by title; only_shown: those of them that arms are not compared by.
-    kind: what the picture is: "bars", "curves" or "map"."""
+    """A question and its experiment."""
 
     name: str
     question: str
     arms: tuple[Arm, ...]
     budgets: dict[str, Budget]
     pairs: tuple[tuple[str, str], ...]
+    """(arm, other): the arms to compare."""
     recipe: str = "quick"
     base: Mapping[str, Any] = MappingProxyType({})
+    """Changes of the recipe for all arms."""
     extra: measures.Extra | None = None
+    """Returns further measures of a run."""
     columns: Mapping[str, str] = MappingProxyType({})
+    """The titles of further measures in the table, by name."""
     only_shown: tuple[str, ...] = ()
-    kind: str = "bars"
+    """Those of them by which arms are not compared."""
+    kind: Kind = "bars"
+    """What the figure shows."""
     about: str = ""
+    """Notes for the page."""
 
 
 def _network(name: str) -> str:
@@ -50,19 +64,21 @@ def _against(first: str, arms: tuple[Arm, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _budgets(
+    *,
     seeds: int,
     images: int,
     epochs: int,
     size: int = 80,
-    *,
     batch: int | None = 32,
     gpu_epochs: int = 5,
     gpu_size: int = 224,
 ) -> dict[str, Budget]:
     return {
-        "small": Budget(2, 400, 200, 1, size, batch),
-        "laptop": Budget(seeds, images, 5000, epochs, size, batch),
-        "gpu": Budget(5, None, None, gpu_epochs, gpu_size),
+        "small": Budget(seeds=2, images=400, test_images=200, epochs=1, image_size=size, batch_size=batch),
+        "laptop": Budget(
+            seeds=seeds, images=images, test_images=5000, epochs=epochs, image_size=size, batch_size=batch
+        ),
+        "gpu": Budget(seeds=5, images=None, test_images=None, epochs=gpu_epochs, image_size=gpu_size),
     }
 
 
@@ -82,12 +98,12 @@ _study(
     "epochs",
     "What do more epochs bring, and how fast does the network converge?",
     _EPOCHS,
-    _budgets(5, 12_000, 1),
+    _budgets(seeds=5, images=12_000, epochs=1),
     pairs=tuple((later.name, earlier.name) for earlier, later in pairwise(_EPOCHS)),
     extra=measures.convergence,
     columns={"epochs_to_within_0.01": "epochs until within 0.01 of the end"},
     kind="curves",
-    about="Each arm is a training of its own, whose learning rate rises and falls over all of its epochs.",
+    about="Each arm is a separate training, whose learning rate rises and falls over all of its epochs.",
 )
 
 _LAYERS = tuple(
@@ -98,7 +114,7 @@ _study(
     "one-by-one",
     "Why two 1×1 convolutions in each block? What do none, one and three of them do?",
     _LAYERS,
-    _budgets(5, 12_000, 4),
+    _budgets(seeds=5, images=12_000, epochs=4),
 )
 
 _KERNELS = (
@@ -110,7 +126,7 @@ _study(
     "three-by-three",
     "What changes when the 1×1 convolutions become 3×3 ones?",
     _KERNELS,
-    _budgets(4, 10_000, 4),
+    _budgets(seeds=4, images=10_000, epochs=4),
 )
 
 _HEADS = (
@@ -122,7 +138,7 @@ _study(
     "head",
     "Global average pooling or fully connected layers: speed, accuracy, parameters, overfitting?",
     _HEADS,
-    _budgets(4, 10_000, 4, 112),
+    _budgets(seeds=4, images=10_000, epochs=4, size=112),
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images", "gap": "above the test accuracy by"},
 )
@@ -136,7 +152,7 @@ _study(
     "one-step",
     "What is lost when 384 channels become 10 in one step?",
     _STEPS,
-    _budgets(5, 12_000, 4),
+    _budgets(seeds=5, images=12_000, epochs=4),
     extra=measures.last_block,
     columns={
         "rank_least": "least effective rank in the last block",
@@ -156,7 +172,7 @@ _study(
         Arm(f"{start}-{rate:g}", {"learning_rate": rate, "initializer": start}, f"SGD {rate:g}, {start} start")
         for start, rate in product(_STARTS, _RATES)
     ),
-    _budgets(3, 12_000, 3),
+    _budgets(seeds=3, images=12_000, epochs=3),
     recipe="d2l",
     pairs=(),
     extra=measures.lost_classes,
@@ -172,14 +188,14 @@ _study(
         Arm(f"batch-{size}-{rate:g}", {"learning_rate": rate, "batch_size": size}, f"batches of {size}, SGD {rate:g}")
         for size, rate in product(_BATCHES, (0.01, 0.03, 0.1, 0.3))
     ),
-    _budgets(3, 12_000, 3, batch=None),
+    _budgets(seeds=3, images=12_000, epochs=3, batch=None),
     recipe="d2l",
     base={"initializer": "open"},
     pairs=(),
     extra=measures.lost_classes,
     columns={"lost_classes": "classes lost"},
     kind="map",
-    about="All arms see as many images, so small batches take more steps. All begin with every class open: what "
+    about="All arms see as many images, so small batches take more steps. All start with every class open: what "
     "Xavier's start does, the study learning-rate shows.",
 )
 
@@ -193,7 +209,7 @@ _study(
     "classics",
     "How does NiN compare with LeNet, AlexNet and VGG at an equal budget of images?",
     _CLASSICS,
-    _budgets(3, 6_000, 4),
+    _budgets(seeds=3, images=6_000, epochs=4),
     base={"learning_rate": 1e-3},
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images"},
@@ -205,25 +221,40 @@ _study(
     "family",
     "A family of NiN by VGG's rules, NiN-11, NiN-16, NiN-19: what does depth bring for what it costs?",
     _FAMILY,
-    _budgets(4, 8_000, 4, 32, gpu_size=64),
+    _budgets(seeds=4, images=8_000, epochs=4, size=32, gpu_size=64),
     pairs=(("nin16", "nin11"), ("nin19", "nin16"), ("nin19", "nin11")),
 )
 
+_REMEDIES = (
+    Arm("as-it-is", {"on_trouble": "ignore"}, "SGD 0.1, Xavier start, as the chapter"),
+    Arm("guard", {"on_trouble": "repair"}, "the same, the guard repairs"),
+    Arm("open-start", {"on_trouble": "ignore", "initializer": "open"}, "He start, the last block near the identity"),
+    Arm("lower-rate", {"on_trouble": "ignore", "learning_rate": 0.05}, "SGD 0.05, as the edition of 2023"),
+    Arm(
+        "warm-up",
+        {"on_trouble": "ignore", "schedule": "one-cycle"},
+        "the rate rises over a quarter of the steps, then falls",
+    ),
+)
 _study(
     "collapse",
-    collapse.QUESTION,
-    collapse.ARMS,
+    "How often does the chapter's recipe lose classes, and what helps?",
+    _REMEDIES,
     {
-        "small": Budget(2, 400, 200, 1, 80),
-        "laptop": Budget(20, 20_000, 5000, 2, 70, batch_size=32),
-        "gpu": Budget(20, None, None, 10, 224),
+        "small": Budget(seeds=2, images=400, test_images=200, epochs=1, image_size=80),
+        "laptop": Budget(seeds=20, images=20_000, test_images=5000, epochs=2, image_size=70, batch_size=32),
+        "gpu": Budget(seeds=20, images=None, test_images=None, epochs=10, image_size=224),
     },
-    pairs=collapse.PAIRS,
     recipe="d2l",
-    extra=collapse.first_attempt,
-    columns=collapse.COLUMNS,
-    only_shown=collapse.ONLY_SHOWN,
-    about=collapse.ABOUT,
+    extra=measures.first_attempt,
+    columns={
+        "dead_classes": "dead classes in the end",
+        "first_dead_classes": "in the first attempt",
+        "repairs": "repairs",
+    },
+    only_shown=("first_dead_classes", "repairs"),
+    about="A class is dead when its map is at most 0 at 99.9 % of positions or more. First attempts are what the guard "
+    "met before it did anything; without it nothing is repaired, and both are the same.",
 )
 
 _study(
@@ -231,14 +262,14 @@ _study(
     "How many parameters, how much computation, how much memory in training and in prediction: predicted and measured?",
     tuple(Arm(name, {"model": name}) for name in ("nin", "lenet", "alexnet", "vgg11", "nin_28")),
     {
-        "small": Budget(2, None, None, 1, 80),
-        "laptop": Budget(3, None, None, 1, 224),
-        "gpu": Budget(3, None, None, 1, 224),
+        "small": Budget(seeds=2, images=None, test_images=None, epochs=1, image_size=80),
+        "laptop": Budget(seeds=3, images=None, test_images=None, epochs=1, image_size=224),
+        "gpu": Budget(seeds=3, images=None, test_images=None, epochs=1, image_size=224),
     },
     pairs=(),
     base={"batch_size": 32},
     kind="resources",
-    about="Nothing is trained: each measurement is a process of its own that carries out three steps or predictions. "
+    about="Nothing is trained: each measurement is a separate process that executes three steps or predictions. "
     "On a CPU what is resident holds more than tensors: the framework's working space and code, which weigh most where "
     "the network is small.",
 )

@@ -1,4 +1,4 @@
-"""What studies want to know of a run beside its accuracy. Each is kept in the run directory once it is known."""
+"""The measures of runs that studies take besides the accuracy. Each is stored in the run directory once it is known."""
 
 import json
 from collections.abc import Callable
@@ -17,47 +17,63 @@ from mlpconv.inference.classifier import Classifier
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Run
 from mlpconv.studies import runner
+from mlpconv.training.guard import is_repair
 
-KEPT = "measured.json"
-LOST = 0.01
-"""A class of which fewer test images than this share are recognised is lost."""
-DEAD = 0.999
-"""A unit that is at most 0 at this share of its positions or more is dead."""
+MEASURED = "measured.json"
+"""The file in a run directory that has the measures of ``Extra``."""
+LOST_CLASS_RECALL = 0.01
+"""A class is lost if a smaller share of its test images is recognized."""
+DEAD_UNIT_CLOSED_SHARE = 0.999
+"""A unit is dead if it is at most 0 at this share of its positions or more."""
 Extra = Callable[[Run, Splits], dict[str, Any]]
+"""Returns measures of a finished run on the study's images, by name."""
 
 
 def measure(run: Run, data: Splits, extra: Extra | None) -> dict[str, Any]:
-    """The runner's own measures, how the run ended, and ``extra``, which is not measured twice."""
+    """The measures of every study, how the run ended, and those of ``extra``, which are not taken twice."""
     found = runner.measure(run) | {"outcome": outcome(run)}
     if extra is None or run.result is None:
         return found
-    path = run.path / KEPT
+    path = run.path / MEASURED
     if not path.exists():
         write_atomic(path, json.dumps(extra(run, data)) + "\n")
     return found | json.loads(path.read_text(encoding="utf-8"))
 
 
 def outcome(run: Run) -> str:
-    """diverges: training failed; stalls: the last epoch's loss is that of guessing, or nothing but one class is said;
-    loses classes: some class is never recognised; else learns."""
+    """How a run ended.
+
+    Returns:
+        "diverges" if training failed, "stalls" if the last epoch's loss is that of guessing or at most one class is
+        recognized, "loses classes" if some class is not recognized, else "learns".
+    """
     if run.result is None:
         return "diverges"
     recalls = [value for value in run.result.class_accuracy.values() if value is not None]
-    known = sum(value >= LOST for value in recalls)
+    known = sum(value >= LOST_CLASS_RECALL for value in recalls)
     if known <= 1 or run.result.loss >= 0.98 * log(len(recalls)):
         return "stalls"
     return "learns" if known == len(recalls) else "loses classes"
 
 
 def lost_classes(run: Run, data: Splits) -> dict[str, Any]:
-    """How many classes are never recognised."""
+    """The number of classes that are not recognized."""
     assert run.result is not None
     values = run.result.class_accuracy.values()
-    return {"lost_classes": sum(value is not None and value < LOST for value in values)}
+    return {"lost_classes": sum(value is not None and value < LOST_CLASS_RECALL for value in values)}
+
+
+def first_attempt(run: Run, data: Splits) -> dict[str, Any]:
+    """The number of classes that were dead before the guard repaired anything."""
+    events = [event for line in run.history for event in line.get("repairs", ())]
+    dead = run.history[-1].get("dead_classes")
+    deaths = (event for event in events if is_repair(event["action"]) and event["trouble"] == "dead-class")
+    first = next((len(event["classes"]) for event in deaths), None)
+    return {"first_dead_classes": first if first is not None else None if dead is None else len(dead)}
 
 
 def convergence(run: Run, data: Splits) -> dict[str, Any]:
-    """The share of the training that was done when the test accuracy first came within 0.01 of its last value."""
+    """The epoch after which the test accuracy was first within 0.01 of its last value, and that of each epoch."""
     history = run.history
     last = history[-1]["test_accuracy"]
     first = next(line["epoch"] for line in history if line["test_accuracy"] >= last - 0.01)
@@ -65,15 +81,19 @@ def convergence(run: Run, data: Splits) -> dict[str, Any]:
 
 
 def overfitting(run: Run, data: Splits) -> dict[str, Any]:
-    """The accuracy on the training images, without dropout and augmentation, and how far the test accuracy is below."""
+    """The accuracy on the training images, without dropout and augmentation, and its excess over the test accuracy."""
     assert run.result is not None
     seen = Classifier(run).evaluate(data.train).accuracy
     return {"accuracy_on_training_images": seen, "gap": seen - run.result.test_accuracy}
 
 
 def last_block(run: Run, data: Splits, most: int = 256) -> dict[str, Any]:
-    """What is lost on the way through the last block, over test images: for each ReLU the share of dead units and the
-    effective rank (Roy, Vetterli 2007: the exponential of the entropy of the singular values) of units × positions."""
+    """What is lost in the last block, over ``most`` test images.
+
+    Returns:
+        For each ReLU the share of dead units, and the effective rank (Roy, Vetterli 2007: the exponential of the
+        entropy of the singular values) of units × positions.
+    """
     network, weights = run.config.make_network(), run.weights()
     last = canonical.last_block(network)
     assert last is not None
@@ -88,7 +108,7 @@ def last_block(run: Run, data: Splits, most: int = 256) -> dict[str, Any]:
             found[each].append(np.moveaxis(layers[each], 1, 0).reshape(layers[each].shape[1], -1))
     values = {each: np.concatenate(parts, axis=1) for each, parts in found.items()}
     ranks = [effective_rank(each) for each in values.values()]
-    dead = [float(((each <= 0).mean(1) >= DEAD).mean()) for each in values.values()]
+    dead = [float(((each <= 0).mean(1) >= DEAD_UNIT_CLOSED_SHARE).mean()) for each in values.values()]
     return {
         "rank_last": ranks[-1],
         "rank_least": min(ranks),
@@ -109,8 +129,7 @@ def effective_rank(matrix: np.ndarray) -> float:
 
 
 def costs(network: Network, config: Job) -> dict[str, Any]:
-    """What an arm costs by the ledger: parameters, FLOPs of the forward pass of one image, bytes of tensors in
-    training."""
+    """The predicted costs of an arm: parameters, FLOPs of one image's forward pass, bytes of tensors in training."""
     ledger = count(network)
     recipe = config.recipe
     memory = training_memory(

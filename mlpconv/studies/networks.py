@@ -34,7 +34,7 @@ def _pooled(num_classes: int, input_channels: int, mlp: int, kernel: int = 1) ->
 
 
 def mlp0(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """No 1×1 convolution behind a convolution."""
+    """No 1×1 convolutions."""
     return _pooled(num_classes, input_channels, 0)
 
 
@@ -44,7 +44,7 @@ def mlp1(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 
 def mlp2(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """Two, as the chapter has them."""
+    """Two 1×1 convolutions, as in the chapter."""
     return _pooled(num_classes, input_channels, 2)
 
 
@@ -54,17 +54,17 @@ def mlp3(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 
 def three_by_three(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """A 3×3 convolution in the place of every 1×1 one."""
+    """A 3×3 convolution instead of every 1×1 convolution."""
     return _pooled(num_classes, input_channels, 2, 3)
 
 
 def one_three_by_three(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """One 3×3 convolution in the place of two 1×1 ones."""
+    """One 3×3 convolution instead of two 1×1 convolutions."""
     return _pooled(num_classes, input_channels, 1, 3)
 
 
 def connected(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """AlexNet's three fully connected layers in the place of the last block and the average pooling."""
+    """AlexNet's three fully connected layers instead of the last block and the average pooling."""
     head = [
         Flatten(),
         Linear(4096),
@@ -79,7 +79,7 @@ def connected(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 
 def one_connected(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """One fully connected layer in the place of the last block and the average pooling."""
+    """One fully connected layer instead of the last block and the average pooling."""
     return _network([*_stem(), Flatten(), Dropout(0.5), Linear(num_classes)], input_channels)
 
 

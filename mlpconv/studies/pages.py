@@ -1,17 +1,19 @@
-"""A study's result for people: a page in Markdown, and its picture."""
+"""A study's result for people: a page in Markdown, and its figure."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, assert_never
 
-from mlpconv.formatting import format_bytes, format_count, format_duration
+from mlpconv.formatting import format_bytes, format_count, format_duration, markdown_table
 from mlpconv.studies.answers import all_learn
+from mlpconv.studies.catalogue import Kind
+from mlpconv.studies.runner import Arm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"learns": "#1a9850", "loses classes": "#fdae61", "stalls": "#9e9e9e", "diverges": "#d73027"}
-"""How a run can end (mlpconv.studies.measures.outcome), each with the colour that it has on a map."""
+OUTCOME_COLORS = {"learns": "#1a9850", "loses classes": "#fdae61", "stalls": "#9e9e9e", "diverges": "#d73027"}
+"""The color of each outcome of a run (mlpconv.studies.measures.outcome) on a map."""
 
 
 def titles(result: Mapping[str, Any]) -> list[str]:
@@ -47,7 +49,7 @@ def titles(result: Mapping[str, Any]) -> list[str]:
 
 
 def rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """A line for each arm, as ``titles`` says."""
+    """The cells of each arm, in the order of ``titles``."""
     line = _resources if result["kind"] == "resources" else _trained
     return [line(result, arm) for arm in result["arms"]]
 
@@ -55,7 +57,7 @@ def rows(result: Mapping[str, Any]) -> list[list[str]]:
 def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     found = arm["summary"].get("test_accuracy")
     ended = [row.get("outcome", "") for row in arm["seeds"]]
-    kinds = [f"{ended.count(kind)} {kind}" for kind in COLOURS if kind in ended]
+    kinds = [f"{ended.count(kind)} {kind}" for kind in OUTCOME_COLORS if kind in ended]
     return [
         arm["name"],
         arm["about"],
@@ -98,25 +100,28 @@ def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def markdown(result: Mapping[str, Any], command: str) -> str:
-    """The result as a page, whose picture is NAME.png beside it. command: what made it."""
+def markdown(result: Mapping[str, Any], command: str, planned: Sequence[str] = ()) -> str:
+    """The result as a page, with the figure NAME.png in the same directory.
+
+    Args:
+        result: The result of the study.
+        command: The command that made it.
+        planned: The names of arms that the study has but the result has not; the page states that they are not run yet.
+    """
     has = result["hardware"]
-    table = [titles(result), ["---"] * len(titles(result)), *rows(result)]
-    shown = {
-        "bars": "each arm's seeds" if _shows_own(result) else "test accuracy and costs",
-        "curves": "test accuracy over the epochs",
-        "map": "a map of the outcomes",
-    }
+    not_run = [f"- not run yet: {', '.join(planned)}"] if planned else []
     machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
     lines = [
         f"# {result['study'].capitalize().replace('-', ' ')}",
         "",
         f"*{result['question']}*",
         "",
-        *[*(f"- {sentence}" for sentence in result["conclusion"]), ""],
-        f"![{shown.get(result['kind'], 'predicted and measured')}]({result['study']}.png)",
+        *(f"- {sentence}" for sentence in result["conclusion"]),
+        *not_run,
         "",
-        *("| " + " | ".join(cell.replace("|", "&#124;") for cell in line) + " |" for line in table),
+        f"![{_caption(result)}]({result['study']}.png)",
+        "",
+        *markdown_table(titles(result), rows(result), left=None),
         "",
         "## How it was done",
         "",
@@ -132,22 +137,46 @@ def markdown(result: Mapping[str, Any], command: str) -> str:
     return "\n".join(lines)
 
 
+def not_run_yet(result: Mapping[str, Any], arms: Iterable[Arm]) -> list[str]:
+    """The names of a study's arms that its result does not have."""
+    done = {arm["name"] for arm in result["arms"]}
+    return [arm.name for arm in arms if arm.name not in done]
+
+
+def _caption(result: Mapping[str, Any]) -> str:
+    kind: Kind = result["kind"]
+    match kind:
+        case "bars":
+            return "each arm's seeds" if _shows_own(result) else "test accuracy and costs"
+        case "curves":
+            return "test accuracy over the epochs"
+        case "map":
+            return "a map of the outcomes"
+        case "resources":
+            return "predicted and measured"
+        case _:
+            assert_never(kind)
+
+
 def _setting(result: Mapping[str, Any]) -> list[str]:
-    """How it was done, in paragraphs."""
+    """The method, in paragraphs."""
     about = f" {result['about']}" if result["about"] else ""
     if result["kind"] == "resources":
-        said = "Predicted is what `mlpconv summary` says of the tensors; measured is what PyTorch's process took."
-        return [said + about]
+        method = (
+            "Predicted is the memory of the tensors that `mlpconv summary` shows; measured is the memory that "
+            "PyTorch's process took."
+        )
+        return [method + about]
     return [
         f"Each arm is trained with each seed by the recipe `{result['recipe']}` with the changes of the arm, on "
         f"{result['data']}; the test accuracy is that after the last epoch, which nothing was chosen by." + about,
         "Differences are of the same seeds; their intervals are Student's, their p values of the paired t test, after "
-        "Holm's correction for all comparisons of one measure. What is not told apart may still differ.",
+        "Holm's correction for all comparisons of one measure. Arms that are not distinguished may still differ.",
     ]
 
 
 def _extent(result: Mapping[str, Any]) -> str:
-    """Repetitions, or seeds and the budget, without what every arm has a value of its own for."""
+    """Repetitions, or seeds and the budget, without the numbers that every arm sets itself."""
     numbers, budget = [row["seed"] for row in result["arms"][0]["seeds"]], result["budget"]
     if result["kind"] == "resources":
         return f"repetitions: {len(numbers)}"
@@ -165,14 +194,24 @@ def _extent(result: Mapping[str, Any]) -> str:
 
 
 def figure(result: Mapping[str, Any]) -> "Figure":
-    """The picture of a result, of the kind that it says."""
-    draw = {"bars": _bars, "curves": _curves, "map": _map, "resources": _ratios}[result["kind"]]
-    return draw(result)
+    """The figure of a result, of its kind."""
+    kind: Kind = result["kind"]
+    match kind:
+        case "bars":
+            return _bars(result)
+        case "curves":
+            return _curves(result)
+        case "map":
+            return _map(result)
+        case "resources":
+            return _ratios(result)
+        case _:
+            assert_never(kind)
 
 
 def _bars(result: Mapping[str, Any]) -> "Figure":
-    """Each arm with its interval and its seeds; beside it against what it computes, or, where all compute the same, the
-    study's first own measure."""
+    """The test accuracy of each arm; next to it the same against its FLOPs, or, if all have the same FLOPs, the study's
+    first further measure."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -201,13 +240,13 @@ def _bars(result: Mapping[str, Any]) -> "Figure":
 
 
 def _shows_own(result: Mapping[str, Any]) -> bool:
-    """Whether bars show the study's first own measure: there is one, and the arms compute the same, to a fiftieth."""
+    """Whether bars show the study's first further measure: there is one, and the arms' FLOPs differ by at most 2 %."""
     flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
     return bool(result["columns"]) and (not flops or max(flops) <= 1.02 * min(flops))
 
 
 def _side_by_side(axes: "Axes", result: Mapping[str, Any], key: str, title: str) -> None:
-    """One measure of every arm."""
+    """A measure of every arm."""
     for index, arm in enumerate(result["arms"]):
         _arm(axes, arm, index, index, key)
     axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
@@ -220,16 +259,16 @@ def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int, key: str = 
     values = [row[key] for row in arm["seeds"] if row.get(key) is not None]
     if not values:
         return
-    colour = f"C{index % 10}"
-    axes.plot([x] * len(values), values, ".", color=colour, alpha=0.45)
+    color = f"C{index % 10}"
+    axes.plot([x] * len(values), values, ".", color=color, alpha=0.45)
     found = arm["summary"].get(key)
     if found:
         error = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
-        axes.errorbar([x], [found["mean"]], error, fmt="o", color=colour, capsize=5, label=arm["name"])
+        axes.errorbar([x], [found["mean"]], error, fmt="o", color=color, capsize=5, label=arm["name"])
 
 
 def _curves(result: Mapping[str, Any]) -> "Figure":
-    """The test accuracy after each epoch, a line for each seed, a colour for each arm."""
+    """The test accuracy after each epoch, with a line for each seed and a color for each arm."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -251,7 +290,10 @@ def _curves(result: Mapping[str, Any]) -> "Figure":
 
 
 def _map(result: Mapping[str, Any]) -> "Figure":
-    """Rates across, what else differs down; each cell has the median accuracy and a bar of how its seeds ended."""
+    """A map with a column for each rate and a row for each other setting.
+
+    Each cell has the median accuracy and a bar with the outcomes of its seeds.
+    """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -262,25 +304,27 @@ def _map(result: Mapping[str, Any]) -> "Figure":
     axes = drawn.add_subplot()
     for (name, rate), arm in arms.items():
         x, y = rates.index(rate), names.index(name)
-        ended = sorted((row["outcome"] for row in arm["seeds"]), key=list(COLOURS).index)
+        ended = sorted((row["outcome"] for row in arm["seeds"]), key=list(OUTCOME_COLORS).index)
         for place, kind in enumerate(ended):
             width = 1 / len(ended)
-            axes.add_patch(Rectangle((x + place * width, y), width, 1, color=COLOURS[kind], alpha=0.75, linewidth=0))
+            axes.add_patch(
+                Rectangle((x + place * width, y), width, 1, color=OUTCOME_COLORS[kind], alpha=0.75, linewidth=0)
+            )
         found = arm["summary"].get("test_accuracy")
         axes.text(x + 0.5, y + 0.5, f"{found['median']:.3f}" if found else "–", ha="center", va="center")
     axes.vlines(range(1, len(rates)), 0, len(names), color="white", linewidth=2)
     axes.hlines(range(1, len(names)), 0, len(rates), color="white", linewidth=2)
     axes.set(xlim=(0, len(rates)), ylim=(len(names), 0), xlabel="learning rate")
-    axes.set_title("median test accuracy; each seed's outcome as a colour")
+    axes.set_title("median test accuracy; each seed's outcome as a color")
     axes.set_xticks([x + 0.5 for x in range(len(rates))], rates)
     axes.set_yticks([y + 0.5 for y in range(len(names))], names)
-    handles = [Rectangle((0, 0), 1, 1, color=colour, alpha=0.75) for colour in COLOURS.values()]
-    drawn.legend(handles, list(COLOURS), loc="outside lower center", ncols=len(COLOURS))
+    handles = [Rectangle((0, 0), 1, 1, color=color, alpha=0.75) for color in OUTCOME_COLORS.values()]
+    drawn.legend(handles, list(OUTCOME_COLORS), loc="outside lower center", ncols=len(OUTCOME_COLORS))
     return drawn
 
 
 def _ratios(result: Mapping[str, Any]) -> "Figure":
-    """Measured over predicted, of memory in training and in prediction."""
+    """The ratio of measured to predicted memory, in training and in prediction."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(8, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Carry a study of the catalogue out: its data, its runs, its costs, its conclusion."""
+"""Run a study of the catalogue: its data, its runs, its costs, its conclusion."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +15,15 @@ from mlpconv.training.recipe import Recipe, change
 from mlpconv.training.recipes import get_recipe
 
 HEADLINE = "test_accuracy"
+"""The measure by which every study compares its arms."""
 
 
 def find(name: str) -> Study:
-    """A study by name. Raises MlpconvError naming the nearest."""
+    """A study by its name.
+
+    Raises:
+        MlpconvError: There is no such study; the message names the nearest.
+    """
     if name not in STUDIES:
         raise MlpconvError(unknown("study", name, STUDIES))
     return STUDIES[name]
@@ -38,11 +43,27 @@ def perform(
     progress: Callable[[str], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """A study's result, plain values: the runner's, and of each arm ``mean``, ``low``, ``high`` of the test accuracy,
-    what it costs, and in words what the numbers allow to be said.
+    """Run a study.
 
-    data, data_name: instead of the recipe's data set, of which ``budget`` takes a part. What is over in ``directory``
-    is taken as it is. Raises MlpconvErrors for what cannot be carried out.
+    Args:
+        study: The study.
+        budget: Its size.
+        directory: The directory for the runs; finished runs there are reused.
+        data: The images, instead of the recipe's data set; the budget uses a part of them.
+        data_name: The name of another data set.
+        data_directory: The directory of the data set.
+        download: Called with the progress of a download.
+        backend: The name of the back end.
+        device: The device; None is the back end's choice.
+        progress: Called with a line for each run.
+        should_stop: Called between steps; where it returns True, the current run is saved and the study stops.
+
+    Returns:
+        Plain values: the runner's result, the ``mean``, ``low`` and ``high`` of each arm's test accuracy, its costs,
+        and the conclusion in sentences.
+
+    Raises:
+        MlpconvError: The study cannot be run.
     """
     recipe = base(study, budget)
     recipe = change(recipe, {"data": data_name}) if data_name else recipe
@@ -85,7 +106,7 @@ def perform(
 
 def base(study: Study, budget: Budget) -> Recipe:
     """The recipe that all arms of a study change."""
-    # A study shows what happens: nothing is repaired in it, but where an arm says so.
+    # A study shows what happens, so nothing is repaired unless an arm asks for it.
     changes = {"epochs": budget.epochs, "image_size": budget.image_size, "on_trouble": "ignore", **study.base}
     if budget.batch_size is not None:
         changes["batch_size"] = budget.batch_size
@@ -93,54 +114,54 @@ def base(study: Study, budget: Budget) -> Recipe:
 
 
 def arms(study: Study, budget: Budget) -> list[Arm]:
-    """The arms with the image size that the budget says: another model would drop it."""
+    """The arms with the budget's image size, which a change of the model would drop."""
     return [arm._replace(changes={"image_size": budget.image_size, **arm.changes}) for arm in study.arms]
 
 
 def part(data: Splits, budget: Budget) -> Splits:
-    """As many images as the budget says, each class in proportion, the same ones at every call."""
+    """The budget's number of images, in proportion to the classes, the same ones at every call."""
 
-    def some(dataset: ImageDataset, count: int | None, kind: str) -> ImageDataset:
+    def some(dataset: ImageDataset, count: int | None, split: str) -> ImageDataset:
         if count is None or count >= len(dataset):
             return dataset
         _, chosen = hold_out(dataset, count, seed=0)
-        stem = dataset.name.removesuffix(f"/{kind}")
-        return ImageDataset(chosen.images, chosen.labels, chosen.class_names, f"{stem}-{count}/{kind}")
+        stem = dataset.name.removesuffix(f"/{split}")
+        return ImageDataset(chosen.images, chosen.labels, chosen.class_names, f"{stem}-{count}/{split}")
 
     return Splits(some(data.train, budget.images, "train"), some(data.test, budget.test_images, "test"))
 
 
 def _totals(arm: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The headline's mean and interval, None where no seed is over, and what the arm costs."""
+    """The mean and interval of ``HEADLINE``, None if no seed is finished, and the costs of the arm."""
     found: dict[str, Any] = {key: arm["summary"].get(HEADLINE, {}).get(key) for key in ("mean", "low", "high")}
     found |= {"parameters": None, "flops": None, "training_memory_bytes": None, "seconds": None}
     if arm["seeds"]:
         config = Run(directory / arm["name"] / f"seed-{arm['seeds'][0]['seed']}").config
         found |= measures.costs(config.make_network(), config)
-        # The median: a run that something else disturbed does not count.
+        # The median, as other programs may slow down single runs.
         found["seconds"] = arm["summary"].get("seconds", {}).get("median")
     return found
 
 
 def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answers.Comparison]) -> list[str]:
-    """What the numbers allow to be said, a sentence each."""
+    """The conclusions from the numbers, a sentence each."""
     if study.kind == "resources":
         return resources.sentences(result)
-    said = answers.outcomes(result)
+    lines = answers.outcomes(result)
     if study.kind == "map":
-        said += answers.best(result, HEADLINE, "test accuracy")
-    said += answers.sentences(result, comparisons, "test accuracy")
+        lines += answers.best(result, HEADLINE, "test accuracy")
+    lines += answers.sentences(result, comparisons, "test accuracy")
     for key, title in study.columns.items():
         if key in study.only_shown:
             continue
         tests = answers.compare(result, study.pairs, key)
-        told = [each for each in tests if answers.verdict(each) != "not told apart"]
-        for each in told:
-            said.append(
+        different = [each for each in tests if answers.verdict(each) != "not distinguished"]
+        for each in different:
+            lines.append(
                 f"{title[0].upper()}{title[1:]}: {each.arm} is {answers.verdict(each)} than {each.other} "
                 f"({each.difference:+.3g}, 95 % interval {each.low:+.3g} to {each.high:+.3g}, "
                 f"{answers.chance(each.adjusted)})."
             )
-        if tests and not told:
-            said.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be told apart.")
-    return said
+        if tests and not different:
+            lines.append(f"{title[0].upper()}{title[1:]}: no two of the arms compared can be distinguished.")
+    return lines

@@ -1,4 +1,4 @@
-"""The study of resources: what the ledger predicts of each network, and what is measured, side by side."""
+"""The study of resources: the predicted and the measured costs of each network."""
 
 import json
 import subprocess
@@ -13,14 +13,16 @@ from mlpconv.errors import TrainingFailed
 from mlpconv.files import write_atomic
 from mlpconv.formatting import format_bytes
 from mlpconv.models import create_model
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import environment
-from mlpconv.studies import runner
+from mlpconv.studies import runner, step_resources
 from mlpconv.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from mlpconv.studies.catalogue import Study
 
-KEPT = "resources.json"
+MEASURED = "resources.json"
+"""The file with a measurement."""
 PHASES = ("training", "prediction")
 
 
@@ -34,9 +36,22 @@ def study(
     progress: Callable[[str], None] = lambda line: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """A result of the runner's form, whose arms have ``predicted`` and whose seeds are repetitions of the measurement.
+    """Run the study of resources.
 
-    A measurement that is there already is taken as it is. Raises TrainingFailed where a network cannot be measured.
+    Args:
+        study: The study.
+        recipe: The recipe, with the batch size and the optimizer.
+        seeds: Numbers of the repetitions.
+        directory: The directory for the measurements; those that it has already are reused.
+        device: The device; None is the back end's choice.
+        progress: Called with a line for each measurement.
+        should_stop: Called between measurements; where it returns True, the study stops.
+
+    Returns:
+        A result like the runner's; its arms have ``predicted`` costs, and its seeds are repetitions.
+
+    Raises:
+        TrainingFailed: A network cannot be measured.
     """
     arms, about = [], {}
     for arm in study.arms:
@@ -85,14 +100,14 @@ def study(
         "arms": arms,
         "data": "none",
         "precision": next((row["precision"] for arm in arms for row in arm["seeds"]), None),
-        "hardware": {key: about.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
+        "hardware": hardware(about, HARDWARE_OF_DEVICE),
         "versions": about.get("versions", {}),
         "date": about.get("date"),
     }
 
 
 def _side(network: Network, recipe: Recipe) -> int:
-    """The recipe's image size, or that of a network which is made for small images."""
+    """The recipe's image size, or the network's if it is made for small images."""
     return network.input_size[0] if max(network.input_size) < 64 else recipe.image_size or network.input_size[0]
 
 
@@ -101,15 +116,15 @@ def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dic
     side = _side(network, recipe)
     rule = {"name": recipe.optimizer.name}
     job = {"model": model, "image_size": side, "batch_size": recipe.batch_size, "device": device, "optimizer": rule}
-    kept = path / KEPT
+    kept = path / MEASURED
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found.pop("job") == job:
             return found
     found: dict[str, Any] = {}
     for phase in PHASES:
-        told = json.dumps(job | {"training": phase == "training"})
-        command = [sys.executable, "-m", "mlpconv.bench.step_resources", told]
+        argument = json.dumps(job | {"training": phase == "training"})
+        command = [sys.executable, "-m", step_resources.__name__, argument]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             last = "\n".join(done.stderr.splitlines()[-10:])
@@ -123,8 +138,8 @@ def _measured(path: Path, model: str, recipe: Recipe, device: str | None) -> dic
 
 
 def sentences(result: dict[str, Any]) -> list[str]:
-    """For each network how far the measured is from the predicted."""
-    said = []
+    """A sentence for each network that compares the measured with the predicted costs."""
+    lines = []
     for arm in result["arms"]:
         found, predicted = arm["summary"], arm["predicted"]
         if not found:
@@ -144,5 +159,5 @@ def sentences(result: dict[str, Any]) -> list[str]:
                     f"{phase} took {format_bytes(round(found[key]['mean']))}, {low:.2f} to {high:.2f} × the predicted "
                     f"{format_bytes(predicted[key])}"
                 )
-        said.append(f"{arm['name']}: {'; '.join(parts)}.")
-    return said
+        lines.append(f"{arm['name']}: {'; '.join(parts)}.")
+    return lines

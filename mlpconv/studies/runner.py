@@ -1,4 +1,4 @@
-"""The runner of every study: arms × seeds, each a run directory of its own, so that an interrupted study goes on."""
+"""The runner of every study: arms × seeds, each in a separate run directory, so that a study can be continued."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import sqrt
@@ -11,8 +11,10 @@ from mlpconv.errors import RecipeError, TrainingFailed
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
+from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import Run
+from mlpconv.training.guard import is_repair
 from mlpconv.training.recipe import Recipe, change
 
 # 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).
@@ -51,33 +53,39 @@ _STUDENT = (
 
 
 class Arm(NamedTuple):
-    """One side of a comparison: a name, fit for a directory, the fields of the recipe that it changes, as
-    ``training.recipe.change`` takes them, and in words what it is."""
+    """One side of a comparison: a changed recipe, which is trained with every seed."""
 
     name: str
+    """Its name, which is also that of its directory."""
     changes: Mapping[str, Any] = {}
+    """The fields of the recipe that it changes, as ``training.recipe.change`` takes them."""
     about: str = ""
+    """A description for people."""
 
 
 class Summary(NamedTuple):
-    """Of one number over seeds. low, high: the 95 % confidence interval of the mean by Student's t, the mean itself
-    where there is but one seed; numbers of a bounded range may give an interval that leaves it."""
+    """Statistics of one measure over seeds."""
 
     runs: int
     mean: float
     low: float
+    """The lower end of the mean's 95 % confidence interval by Student's t; the mean if there is only one seed.
+
+    The interval of a measure with a bounded range may extend beyond it.
+    """
     high: float
+    """The upper end."""
     median: float
     least: float
     most: float
 
 
 Measure = Callable[[Run], dict[str, Any]]
-"""What a study wants to know of a run, by name; the run is over, but ``result`` is None where training failed."""
+"""Returns the measures of a finished run by name. ``Run.result`` is None if training failed."""
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean, interval, median and range of at least one value."""
+    """The statistics of at least one value."""
     mean, freedom = fmean(values), len(values) - 1
     # Beyond the table: the first term of Cornish and Fisher's expansion.
     quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.95996 + 2.3722 / freedom
@@ -97,12 +105,26 @@ def carry_out(
     device: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Arm, int, Run]]:
-    """Train each arm with each seed into ``directory/ARM/seed-N``; what is over there already is taken as it is.
+    """Train each arm with each seed into ``directory/ARM/seed-N``; finished runs there are reused.
 
-    All arms have a seed before the next seed begins, so a study that is stopped has its arms alike. Yields (arm, seed,
-    run) once the run is over, be it that it failed; ends early where ``should_stop``, the run begun being saved. data:
-    instead of the data set that the recipe names. Raises RecipeError for a change that cannot be made, RunError for a
-    directory whose runs were told something else.
+    Args:
+        base: The recipe that all arms change.
+        arms: The arms.
+        seeds: The seeds.
+        directory: The directory of the study.
+        data: The images, instead of the data set that the recipe names.
+        data_directory: The directory of that data set.
+        backend: The name of the back end.
+        device: The device; None is the back end's choice.
+        should_stop: Called between steps; where it returns True, the current run is saved and the study stops.
+
+    Yields:
+        (arm, seed, run) once the run is finished, even if it failed. All arms are finished with a seed before the next
+        seed starts, so that a study that is stopped has about as many runs of each arm.
+
+    Raises:
+        RecipeError: A change of an arm cannot be made.
+        RunError: The directory has runs with other settings.
     """
     loaded: dict[str, Splits] = {}
     for arm, seed, recipe in study_recipes(base, arms, seeds):
@@ -143,20 +165,23 @@ def _recipe(base: Recipe, arm: Arm) -> Recipe:
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """What any study wants to know. Accuracies and loss are None where training failed before its first epoch ended;
-    dead_classes: how many are dead in the end, None where none can die; repairs: how often the guard intervened."""
+    """The measures of every study.
+
+    Accuracies and loss are None if training failed before the end of its first epoch; ``dead_classes``, the number of
+    classes that are dead in the end, is None if no class can die. ``repairs`` is the number of the guard's repairs.
+    """
     history = run.history
     last = history[-1] if history else {}
-    dead, met = last.get("dead_classes"), [event for line in history for event in line.get("repairs", ())]
-    met += run.failure.repairs if run.failure else []
+    dead, events = last.get("dead_classes"), [event for line in history for event in line.get("repairs", ())]
+    events += run.failure.repairs if run.failure else []
     return {
         "test_accuracy": run.result.test_accuracy if run.result else last.get("test_accuracy"),
         "train_accuracy": last.get("train_accuracy"),
         "loss": last.get("loss"),
         "dead_classes": None if dead is None else len(dead),
-        "repairs": sum(event["action"] not in ("went on", "ignored") for event in met),
+        "repairs": sum(is_repair(event["action"]) for event in events),
         "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
-        # A result is read elsewhere than its runs are: files are named from the study's own directory.
+        # A result is read on other machines than its runs: paths are relative to the study's directory.
         "failed": run.failure and run.failure.message.replace(str(run.path), "/".join(run.path.parts[-2:])),
     }
 
@@ -172,20 +197,31 @@ def study(
     progress: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Carry a study out and summarise it: plain values, ready to be written as JSON.
+    """Run a study and summarize it.
 
-    ``arms`` is a list in the order given, each with ``name``, ``about``, ``changes``, ``seeds`` (for each seed that is
-    over what ``measure`` says) and ``summary`` (of each number that all of them have). ``complete``: whether no run is
-    missing. progress: takes a line for each run. options: as ``carry_out`` takes them.
+    Args:
+        name: The name of the study.
+        base: The recipe that all arms change.
+        arms: The arms.
+        seeds: The seeds.
+        directory: The directory of the study.
+        measure: Returns the measures of a run.
+        progress: Called with a line for each run.
+        **options: Other arguments of ``carry_out``.
+
+    Returns:
+        Plain values, ready to be written as JSON. ``arms`` is a list in the order given, each with ``name``,
+        ``about``, ``changes``, ``seeds`` (the measures of each finished seed) and ``summary`` (the statistics of each
+        measure that all seeds have). ``complete`` is whether no run is missing.
     """
     rows: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     newest: Run | None = None
     for arm, seed, run in carry_out(base, arms, seeds, directory, **options):
         newest = run
         rows[arm.name].append({"seed": seed, **measure(run)})
-        progress(f"{arm.name}, seed {seed}: {_words(rows[arm.name][-1])}")
+        progress(f"{arm.name}, seed {seed}: {_describe(rows[arm.name][-1])}")
     done = sum(map(len, rows.values()))
-    surroundings = newest.environment if newest else {}
+    trained_in = newest.environment if newest else {}
     return {
         "format": 1,
         "study": name,
@@ -202,13 +238,13 @@ def study(
         ],
         "data": newest.config.data.name if newest else base.data,
         "precision": newest.config.precision if newest else None,
-        "hardware": {key: surroundings.get(key) for key in ("device", "processor", "cpus", "bfloat16", "platform")},
-        "versions": surroundings.get("versions", {}),
-        "date": surroundings.get("date"),
+        "hardware": hardware(trained_in, HARDWARE_OF_DEVICE),
+        "versions": trained_in.get("versions", {}),
+        "date": trained_in.get("date"),
     }
 
 
-def _words(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[str, Any]) -> str:
     if row.get("failed"):
         return "training failed"
     shown = {key: value for key, value in row.items() if key not in ("seed", "failed") and _is_number(value)}
@@ -222,23 +258,3 @@ def _summaries(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def table(result: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """The arms of a study as a Markdown table. columns: the title of each number, by its name in ``seeds``; shown are
-    the mean with its interval, and the range."""
-    titles = ["arm", "seeds", *(f"{title}: {part}" for title in columns.values() for part in ("mean", "range"))]
-    lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
-    for arm in result["arms"]:
-        cells = [arm["name"], str(len(arm["seeds"]))]
-        for key in columns:
-            found = arm["summary"].get(key)
-            if found is None:
-                cells += ["–", "–"]
-                continue
-            cells += [
-                f"{found['mean']:.4g} ({found['low']:.4g}–{found['high']:.4g})",
-                f"{found['least']:.4g}–{found['most']:.4g}",
-            ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"

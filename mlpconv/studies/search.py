@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpconv.data import Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
+from mlpconv.formatting import markdown_table
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
@@ -65,7 +66,7 @@ def parse_space(texts: Sequence[str]) -> list[Field]:
         name, said = name.strip(), said.strip()
         if not equals or not FIELDS.fullmatch(name):
             raise RecipeError(
-                f"--space {text}: expected FIELD=LOW..HIGH, perhaps with log behind it, or FIELD=A|B|C, such as "
+                f"--space {text}: expected FIELD=LOW..HIGH, optionally followed by log, or FIELD=A|B|C, such as "
                 "'learning_rate=1e-4..1e-2 log'"
             )
         log = said.endswith(" log")
@@ -284,14 +285,14 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
         key=lambda trial: -trial.value,
     )
     names = list(found.values)
-    table = [["trial", "accuracy", *names], ["---"] * (2 + len(names))]
-    table += [
+    table = [
         [str(trial.number), f"{trial.value:.4f}", *(_short(trial.params[name]) for name in names)]
         for trial in complete[:10]
     ]
-    weights = [["field", "importance"], ["---", "---"]]
-    weights += [[key, f"{value:.2f}"] for key, value in found.importance.items()]
-    importance = _lines(weights) if found.importance else ["Too few trials are over to say."]
+    weights = [[key, f"{value:.2f}"] for key, value in found.importance.items()]
+    importance = ["Too few trials are finished to estimate it."]
+    if weights:
+        importance = markdown_table(["field", "importance"], weights, left=None)
     return "\n".join(
         [
             f"# Search {found.study.study_name}",
@@ -302,7 +303,7 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
             "",
             "## The best trials",
             "",
-            *_lines(table),
+            *markdown_table(["trial", "accuracy", *names], table, left=None),
             "",
             "## What mattered",
             "",
@@ -320,7 +321,3 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
             "",
         ]
     )
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(row) + " |" for row in rows]

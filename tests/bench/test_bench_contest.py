@@ -68,7 +68,7 @@ def test_a_contender_that_crashes_is_named_with_its_last_lines(contender):
 )
 def test_a_contender_that_says_nothing(contender, body, expected):
     with pytest.raises(BenchmarkFailed, match=expected):
-        run_contender(contender(body), JOB, name="it", patience=1 if "sleep" in body else 60)
+        run_contender(contender(body), JOB, name="it", timeout=1 if "sleep" in body else 60)
 
 
 def test_generated_images_have_the_shape_of_fashion_mnist():

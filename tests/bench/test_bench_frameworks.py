@@ -104,7 +104,7 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     result = json.loads(ran.stdout)
     check(result)
     assert result == json.loads((tmp_path / "frameworks.json").read_text())
-    assert result["frameworks"]["torch"]["ours"] > 0
+    assert 1 < result["frameworks"]["torch"]["ours"] < 100_000
     assert result["command"] in (tmp_path / "frameworks.md").read_text()
 
 

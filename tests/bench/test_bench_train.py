@@ -84,7 +84,7 @@ def test_keras_takes_part(tmp_path):
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     check(result)
-    assert result["keras"] > 0
+    assert 1 < result["keras"] < 100_000
     assert result["missing"] == {}
 
 
@@ -167,7 +167,7 @@ def test_sizes_that_cannot_be_run_are_refused_before_anything_runs(monkeypatch):
     monkeypatch.setattr(train, "run_contender", None)
     with pytest.raises(NetworkError, match="does not fit"):
         train.measure(Job(batch_size=4, image_size=60, steps=1, warmup=1, threads=1), 1)
-    with pytest.raises(RecipeError, match=r"--steps 500: .* room for 465 beside 2 of warm-up"):
+    with pytest.raises(RecipeError, match=r"--steps 500: .* at most 465 timed steps after 2 of warm-up"):
         train.measure(Job(batch_size=128, image_size=224, steps=500, warmup=2, threads=1), 1)
 
 

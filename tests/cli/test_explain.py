@@ -77,4 +77,4 @@ def test_maps_of_one_position_are_named(cli, digit):
     said = cli("explain", "small", digit[0])
     assert said.code == 0
     assert "the maps of this network have one position" in said.err
-    assert "one position, whose value is its logit" in Path("small/report.html").read_text()
+    assert "one position for each class, whose value is the logit" in Path("small/report.html").read_text()

@@ -152,7 +152,7 @@ def test_check_warns(cli, tmp_path):
     ("arguments", "message"),
     [
         (("predict", "RUN", "nothing/*.png"), "no files found"),
-        (("predict", "RUN", "photos", "--out", "p.txt"), "written as .csv or .jsonl"),
+        (("predict", "RUN", "photos", "--out", "p.txt"), "expected a name that ends in .csv or .jsonl"),
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),
         (("train", "--data", "none"), "for your own data, specify a folder of images or a CSV file"),

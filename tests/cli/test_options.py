@@ -5,7 +5,7 @@ import pytest
 from mlpconv.backends.registry import list_backends
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "explain", "study", "tune"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "study", "tune"])
 def test_help_lists_every_back_end(cli, command):
     shown = " ".join(cli(command, "--help").out.replace("│", " ").split())
     assert all(name in shown for name in list_backends())

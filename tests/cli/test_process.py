@@ -11,7 +11,7 @@ import pytest
 
 LIGHT = [["--help"], ["models"], ["summary", "nin"], ["data", "list"], ["recipes"], ["train", "--help"], ["--version"]]
 WITH_NUMPY = [["data", "list"], ["recipes"]]
-MAX_OWN_MODULES, MAX_MODULES = 30, 600
+MAX_OWN_MODULES, MAX_MODULES = 40, 600
 HEAVY = {"torch", "keras", "tensorflow", "jax", "mxnet", "matplotlib", "PIL", "requests", "sklearn", "scipy"}
 
 

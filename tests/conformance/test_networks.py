@@ -3,7 +3,7 @@
 import cases
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from random_values import random_input, random_weights
 from strategies import networks
 
@@ -52,8 +52,7 @@ def test_gradients_are_pytorchs(backend, oracle, name):
 def test_any_network_evaluates_and_trains_as_the_reference_says(backend, backend_name, network):
     side = max(network.input_size)
     network = network.replace(input_size=side)
-    if network.input_channels == 2:
-        return
+    assume(network.input_channels != 2)  # images have one or three
     weights = random_weights(network, dtype=np.float32)
     model = backend.build(network, cases.preprocess(network))
     model.load_weights(weights)

@@ -106,7 +106,10 @@ def test_13_hostile_safetensors(world, digit, tmp_path, name):
     path = tmp_path / "hostile.safetensors"
     path.write_bytes(HOSTILE[name])
     said = refuse(world, "predict", path, digit)
-    assert said.startswith(f"error: {path}: damaged, or not a safetensors file")
+    reason = (
+        "with a data type that NumPy does not have" if name == "a type that NumPy lacks" else "not a safetensors file"
+    )
+    assert said.startswith(f"error: {path}: damaged, or {reason}")
     said = refuse(world, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
     assert f"{path}: " in said
 
@@ -121,7 +124,12 @@ def test_13_a_sparse_giant(world, digit, tmp_path, where):
         )
         file.truncate(file.tell() + size)
     said = refuse(world, "predict", path, digit)
-    assert ("more than" if "tensor" in where else "its header announces 1,099,511,627,776 bytes") in said
+    expected = {
+        "header": "its header announces 1,099,511,627,776 bytes",
+        "tensor": "more than",
+        "tensor of what memory does not hold": "does not fit into the memory of this machine",
+    }
+    assert any(expected[name] in said for name in ({where} if where == "header" else {where, "tensor"}))
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_an_unknown_data_set_and_device_are_named():
     with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
         prepare(Request(recipe=tiny.recipe(), device="gpu"), tiny.DATA)
     grey_alpha = ImageDataset(np.zeros((3, 6, 6, 2), np.uint8), np.arange(3), tiny.NAMES, "two")
-    with pytest.raises(DataError, match="two: images have 2 channels"):
+    with pytest.raises(DataError, match=r"two: expected images of 1 \(gray\) or 3 \(RGB\) channels, received 2"):
         tiny.prepared(data=Splits(grey_alpha, grey_alpha))
 
 

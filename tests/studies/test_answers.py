@@ -82,7 +82,7 @@ def test_a_clear_difference_is_said_with_its_cost():
 
 def test_a_difference_within_chance_is_not_one():
     (said,) = say(result(base=[0.80, 0.90, 0.85], more=[0.83, 0.84, 0.92]), [("more", "base")])
-    assert said.startswith("more and base cannot be told apart by test accuracy (+0.01")
+    assert said.startswith("more and base cannot be distinguished by test accuracy (+0.01")
 
 
 def test_many_comparisons_ask_for_more():
@@ -91,7 +91,7 @@ def test_many_comparisons_ask_for_more():
     several = answers.compare(result(**values), [(f"arm{k}", "base") for k in range(5)], "test_accuracy")
     assert answers.verdict(alone[0]) == "higher"
     assert alone[0].p == several[0].p
-    assert answers.verdict(several[0]) == "not told apart"
+    assert answers.verdict(several[0]) == "not distinguished"
 
 
 def test_one_seed_says_nothing():
@@ -106,7 +106,7 @@ def test_failures_and_what_is_missing_are_said():
     assert "2 seeds" in said[0]
     assert said[1:] == [
         "base: training failed with 1 of 3 seeds.",
-        "The study is not complete: the same command goes on with it.",
+        "The study is not complete; run the same command to continue.",
     ]
 
 
@@ -132,4 +132,4 @@ def test_the_best_names_those_it_cannot_be_told_apart_from():
         values = [row["test_accuracy"] for row in arm["seeds"]]
         arm["summary"] = {"test_accuracy": {"mean": float(np.mean(values))}}
     (said,) = answers.best(found, "test_accuracy", "test accuracy")
-    assert said == "The highest mean test accuracy is that of a, 0.9100; it cannot be told apart from b."
+    assert said == "The highest mean test accuracy is that of a, 0.9100; it cannot be distinguished from b."

@@ -50,7 +50,12 @@ def test_each_seed_says_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch)
     tiny = tiny._replace(arms=tuple(arms), pairs=((arms[1].name, arms[0].name),))
     lines = []
     result = perform(
-        tiny, Budget(2, None, None, 2, 6), tmp_path / "runs", data=DATA, device="cpu", progress=lines.append
+        tiny,
+        Budget(seeds=2, images=None, test_images=None, epochs=2, image_size=6),
+        tmp_path / "runs",
+        data=DATA,
+        device="cpu",
+        progress=lines.append,
     )
     assert result["complete"]
     as_it_is, guarded = result["arms"]
@@ -73,6 +78,6 @@ def test_the_arms_are_the_chapter_and_its_remedies():
     assert dict(collapse.arms[0].changes) == {"on_trouble": "ignore"}
     assert get_recipe("d2l").on_trouble == "repair"
     assert [arm.changes["on_trouble"] for arm in collapse.arms].count("repair") == 1
-    assert collapse.budgets["gpu"] == Budget(20, None, None, 10, 224)
+    assert collapse.budgets["gpu"] == Budget(seeds=20, images=None, test_images=None, epochs=10, image_size=224)
     assert base(collapse, collapse.budgets["gpu"]).batch_size == get_recipe("d2l").batch_size == 128
     assert base(collapse, collapse.budgets["laptop"]).batch_size == 32

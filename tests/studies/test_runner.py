@@ -11,7 +11,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Failure, Run
-from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize, table
+from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize
 from mlpconv.training.recipe import Recipe
 
 pytest.importorskip("torch")
@@ -132,11 +132,3 @@ def test_the_summary_is_students():
         assert (found.low, found.high) == (pytest.approx(low, abs=2e-4), pytest.approx(high, abs=2e-4))
         assert (found.median, found.least, found.most) == (np.median(values), min(values), max(values))
     assert summarize([0.5]) == (1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
-
-
-def test_the_table_has_a_line_for_each_arm(whole):
-    lines = table(whole[1], {"test_accuracy": "test accuracy", "lost": "lost"}).splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("| arm | seeds | test accuracy: mean | test accuracy: range |")
-    assert lines[3].startswith("| fast | 2 | ")
-    assert lines[3].endswith("| – | – |")

@@ -118,7 +118,6 @@ def maps(shut=(), share=0.0, classes=10):
     values = np.ones((20, classes, 5, 10), np.float32)
     values[:, list(shut)] = 0
     if share:
-        values[:, list(shut)].reshape(-1)
         flat = values.transpose(1, 0, 2, 3).reshape(classes, -1).copy()
         flat[list(shut), : round(share * flat.shape[1])] = 1
         values = flat.reshape(classes, 20, 5, 10).transpose(1, 0, 2, 3)

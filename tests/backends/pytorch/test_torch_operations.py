@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -37,7 +37,12 @@ def rows(draw):
         st.booleans(),
         st.booleans(),
     )
-    return draw(st.lists(each, min_size=count, max_size=count)), draw(st.integers(30, 41))
+    convolutions, side = draw(st.lists(each, min_size=count, max_size=count)), draw(st.integers(30, 41))
+    size = side - 3
+    for kernel, stride, padding, *_ in convolutions:
+        assume(size + 2 * padding >= kernel)
+        size = (size + 2 * padding - kernel) // (1 if kernel == 1 else stride) + 1
+    return convolutions, side
 
 
 @given(rows(), st.sampled_from([1, 2, 3, 16]))

@@ -324,7 +324,7 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CHUNK", 5)
     monkeypatch.setattr("mlpconv.data.folders.cache.CHUNK", 5)
     monkeypatch.setattr("mlpconv.data.folders.scan.CHUNK", 5)
-    monkeypatch.setattr(workers, "processors", lambda: 2)
+    monkeypatch.setattr(workers, "cpu_count", lambda: 2)
     together = load(root).splits.train
     np.testing.assert_array_equal(together.images, pixels)
     assert together.fingerprint() == alone.fingerprint()

@@ -1,4 +1,4 @@
-"""Where and how a benchmark was measured: hardware, versions, date and command, in the result and on its page."""
+"""Where and how a study or benchmark was measured: hardware, versions, date and command, as data and as text."""
 
 import shlex
 import sys
@@ -8,6 +8,9 @@ from typing import Any
 from mlpconv.runs.run import environment
 
 HARDWARE = ("processor", "cpus", "bfloat16", "memory_bytes", "platform")
+"""What a result states of the machine."""
+HARDWARE_OF_DEVICE = ("device", "processor", "cpus", "bfloat16", "platform")
+"""The same for a result that depends on a device."""
 PACKAGES = ("mlpconv", "python", "numpy", "torch")
 
 
@@ -57,9 +60,3 @@ def provenance_list(result: Mapping[str, Any]) -> list[str]:
 
 def _versions(result: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-
-
-def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """The lines of a Markdown table, aligned to the right except for the columns with the indices in ``left``."""
-    rule = ["---" if index in left else "---:" for index in range(len(titles))]
-    return ["| " + " | ".join(cells) + " |" for cells in (titles, rule, *rows)]
