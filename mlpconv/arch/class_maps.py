@@ -30,9 +30,8 @@ def until_class_maps(network: Network) -> tuple[Network, bool]:
     layers = [layer for _, layer in rows]
     if [type(layer) for layer in layers[-2:]] != [GlobalAvgPool2d, Flatten]:
         raise NetworkError(
-            f"{network.name or 'the network'} has no class maps: they are what GlobalAvgPool2d and Flatten at the end "
-            f"make the logits of, and it ends in {type(layers[-1]).__name__}; use a network that ends in them, such as "
-            f"nin"
+            f"{network.name or 'the network'} has no class maps: they are the input of GlobalAvgPool2d and Flatten at "
+            f"the end, but it ends in {type(layers[-1]).__name__}; use a network that ends in them, such as nin"
         )
     count = len(rows) - 2
     if not count:

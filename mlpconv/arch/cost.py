@@ -2,7 +2,7 @@
 
 All of it comes from the description alone. One MAC is one multiply-accumulate and counts as two FLOPs. Convolutions and
 fully connected layers are counted in full at every position, including windows over padding. Biases, activations,
-pooling and normalization have columns of their own and are in neither MACs nor FLOPs. docs/costs.md states the model,
+pooling and normalization have separate columns and are in neither MACs nor FLOPs. docs/costs.md states the model,
 including memory.
 """
 

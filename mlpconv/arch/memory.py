@@ -28,7 +28,7 @@ def prediction_bytes(rows: list[LayerShape], value_bytes: int) -> int:
         value_bytes: Bytes of one value.
     """
     peak = 0
-    before = 0  # 0 until a layer has written a value of its own: the batch is not counted
+    before = 0  # 0 until a layer has written a new value: the batch is not counted
     for row in rows:
         traits = row.layer.traits
         # The batch must not be overwritten, so a layer in place writes a new value there.

@@ -78,7 +78,7 @@ def num_classes(network: Network) -> int:
     shape = output_shape(network)
     if len(shape) != 1:
         raise NetworkError(
-            f"{network.name or 'the network'} ends in a map of {show(shape)}, not in one value a class; "
+            f"{network.name or 'the network'} ends in a map of {show(shape)}, not in one value for each class; "
             "end it with GlobalAvgPool2d and Flatten, or with Flatten and Linear"
         )
     return shape[0]

@@ -1,4 +1,4 @@
-"""The registered networks, and how to get one."""
+"""The registered networks, and how to create one."""
 
 # The order of registration is the order in which `mlpconv models` lists them.
 # isort: off

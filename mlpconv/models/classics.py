@@ -28,7 +28,7 @@ def lenet(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 @register_model(source="Dive into Deep Learning, section 8.1, AlexNet; after Krizhevsky et al. 2012")
 def alexnet(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """AlexNet in one stream, for grey images of 224×224."""
+    """AlexNet in one stream, for gray images of 224×224."""
     return Network(
         Conv2d(96, 11, stride=4, padding=1),
         ReLU(),
@@ -57,7 +57,12 @@ def alexnet(num_classes: int = 10, input_channels: int = 1) -> Network:
 
 
 def vgg_block(convolutions: int, channels: int) -> Block:
-    """``convolutions`` 3×3 convolutions with ReLU, then a 2×2 max pooling."""
+    """A VGG block: 3×3 convolutions, each with ReLU, then a 2×2 max pooling.
+
+    Args:
+        convolutions: Number of convolutions.
+        channels: Output channels of each.
+    """
     layers = {}
     for index in range(1, convolutions + 1):
         layers |= {f"conv{index}": Conv2d(channels, 3, padding=1), f"relu{index}": ReLU()}

@@ -1,4 +1,4 @@
-"""Network in Network (Lin, Chen, Yan 2013, arXiv:1312.4400) and its kin."""
+"""Network in Network (Lin, Chen, Yan 2013, arXiv:1312.4400) and its variants."""
 
 from mlpconv.arch.layers import (
     AnyLayer,
@@ -25,10 +25,20 @@ def nin_block(
     mlp: int = 2,
     norm: bool = False,
 ) -> Block:
-    """An mlpconv layer: a convolution, then ``mlp`` 1×1 convolutions, each with ReLU.
+    """An mlpconv layer: a convolution, then 1×1 convolutions, each with ReLU.
 
-    channels: one width for all, or one for each of the 1 + mlp convolutions. norm: batch normalisation before each
-    ReLU (and so no bias in the convolutions). The layers are named conv, relu, mlp1, relu1, mlp2, relu2 …
+    The layers are named conv, relu, mlp1, relu1, mlp2, relu2 …
+
+    Args:
+        channels: Output channels: one number for all, or one for each of the 1 + ``mlp`` convolutions.
+        kernel_size: Kernel of the first convolution.
+        stride: Stride of the first convolution.
+        padding: Padding of the first convolution.
+        mlp: Number of 1×1 convolutions.
+        norm: Whether each convolution has batch normalization before its ReLU, and therefore no bias.
+
+    Raises:
+        NetworkError: The number of channels given is neither 1 nor 1 + ``mlp``.
     """
     widths = (channels,) * (1 + mlp) if isinstance(channels, int) else tuple(channels)
     if len(widths) != 1 + mlp:
@@ -68,7 +78,7 @@ def nin(num_classes: int = 10, input_channels: int = 1) -> Network:
     source="Min Lin's NIN-ImageNet in the Caffe model zoo (gist d802a5849de39225bcc6); pooling rounds up, as Caffe does"
 )
 def nin_imagenet(num_classes: int = 1000, input_channels: int = 3) -> Network:
-    """The Caffe-zoo network for ImageNet, from which the chapter's descends."""
+    """The network of the Caffe model zoo for ImageNet, on which the chapter's network is based."""
     return Network(
         nin_block(96, kernel_size=11, stride=4),
         MaxPool2d(3, stride=2, ceil_mode=True),
@@ -102,7 +112,7 @@ def nin_cifar100(num_classes: int = 100, input_channels: int = 3) -> Network:
 
 @register_model(source=_PAPER)
 def nin_svhn(num_classes: int = 10, input_channels: int = 3) -> Network:
-    """The paper's network for SVHN; imgclsmob builds it as the one for CIFAR-10."""
+    """The paper's network for SVHN, the same as for CIFAR-10, as in imgclsmob."""
     return _paper(num_classes, input_channels)
 
 
@@ -126,7 +136,7 @@ def _paper(num_classes: int, input_channels: int) -> Network:
     source="mlpconv's own, after the paper: NiN for images of 28×28, with batch normalisation (arXiv:1502.03167)"
 )
 def nin_28(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """A NiN that sees 28×28 images as they are, with no enlarging."""
+    """A NiN for 28×28 images, without enlarging them."""
     return _native(num_classes, input_channels, 28)
 
 
@@ -134,7 +144,7 @@ def nin_28(num_classes: int = 10, input_channels: int = 1) -> Network:
     source="mlpconv's own, after the paper: NiN for images of 32×32, with batch normalisation (arXiv:1502.03167)"
 )
 def nin_32(num_classes: int = 10, input_channels: int = 3) -> Network:
-    """A NiN that sees 32×32 images as they are."""
+    """A NiN for 32×32 images, without enlarging them."""
     return _native(num_classes, input_channels, 32)
 
 
@@ -159,7 +169,7 @@ def _native(num_classes: int, input_channels: int, size: int) -> Network:
     "(arXiv:1502.03167)"
 )
 def nin_fast(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """A NiN that learns most of what it can in one epoch: it halves the images at once."""
+    """A NiN that learns most in the first epoch: its first layer halves the images."""
     return Network(
         nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True),
         MaxPool2d(3, stride=2, padding=1),

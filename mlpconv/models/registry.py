@@ -1,4 +1,4 @@
-"""Names for networks, and the one place where a name, a file or a function becomes a Network."""
+"""The registered networks by name; creates a network from a name, a JSON file or a function."""
 
 import importlib
 import inspect
@@ -17,20 +17,27 @@ Builder = Callable[..., Network]
 
 
 class Entry(NamedTuple):
-    """A registered network: the function ``build(num_classes=…, input_channels=…)`` and where it is defined."""
+    """A registered network."""
 
     name: str
     build: Builder
+    """Called as ``build(num_classes=…, input_channels=…)``."""
     source: str
+    """A reference to cite for the network."""
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
 def register_model(*, source: str, name: str | None = None) -> Callable[[Builder], Builder]:
-    """Register a function ``(num_classes, input_channels) -> Network`` under its own name or ``name``.
+    """Register a function ``(num_classes, input_channels) -> Network``, as a decorator.
 
-    source: what one can cite for the network. Raises NetworkError for a name that is taken.
+    Args:
+        source: A reference to cite for the network.
+        name: The name of the network; by default the name of the function.
+
+    Raises:
+        NetworkError: Another network has this name.
     """
 
     def register(build: Builder) -> Builder:
@@ -49,21 +56,33 @@ def list_models() -> list[str]:
 
 
 def model_entry(name: str) -> Entry:
-    """The entry of a registered network. Raises NetworkError naming the nearest one."""
+    """The entry of a registered network.
+
+    Raises:
+        NetworkError: There is no network of this name; the message names the most similar one.
+    """
     if name not in _ENTRIES:
-        raise NetworkError(f"{unknown('model', name, _ENTRIES)}; one's own: a JSON file (net.json), or module:function")
+        raise NetworkError(
+            f"{unknown('model', name, _ENTRIES)}; for your own network, give a JSON file (net.json) or module:function"
+        )
     return _ENTRIES[name]
 
 
 def create_model(name: str, num_classes: int | None = None, input_channels: int | None = None) -> Network:
-    """A network by name, from a JSON file, or from a function of one's own.
+    """Create a network by name, from a JSON file, or from your own function.
 
-    name: a registered name, a path that ends in ``.json``, or ``module:function`` (the working directory is searched
-    too). num_classes, input_channels: None keeps the network's own. Raises NetworkError for what cannot be found, does
-    not fit together, or has another number of classes or channels than asked for.
+    Args:
+        name: A registered name, a path that ends in ``.json``, or ``module:function``; modules in the working directory
+            are found, too.
+        num_classes: Number of classes; by default the number that the network was designed for.
+        input_channels: Channels of the images; by default the number that the network was designed for.
+
+    Raises:
+        NetworkError: The network cannot be found, its shapes do not fit together, or it has another number of classes
+            or channels than requested.
     """
-    wanted = {"num_classes": num_classes, "input_channels": input_channels}
-    options = {key: value for key, value in wanted.items() if value is not None}
+    requested = {"num_classes": num_classes, "input_channels": input_channels}
+    options = {key: value for key, value in requested.items() if value is not None}
     for key, value in options.items():
         if type(value) is not int or value < 1:
             raise NetworkError(f"{name}: {key} must be a whole number of at least 1, not {value!r}")
@@ -75,17 +94,15 @@ def create_model(name: str, num_classes: int | None = None, input_channels: int 
         network = model_entry(name).build(**options).replace(name=name)
     if input_channels is not None and network.input_channels != input_channels:
         network = network.replace(input_channels=input_channels)
-    found = classes_of(network)
-    if num_classes is not None and found != num_classes:
-        raise NetworkError(
-            f"{name}: it tells {found} classes apart, asked for are {num_classes}; change its last block"
-        )
+    classes = classes_of(network)
+    if num_classes is not None and classes != num_classes:
+        raise NetworkError(f"{name}: it has {classes} classes, requested are {num_classes}; change its last block")
     return network
 
 
 def _from_file(path: Path) -> Network:
     try:
-        # Some editors begin a UTF-8 file with a byte order mark.
+        # Some editors start a UTF-8 file with a byte order mark.
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise NetworkError(f"{path}: not text in UTF-8: {error}; save it as UTF-8") from None
@@ -99,7 +116,7 @@ def _from_function(name: str, options: dict[str, int]) -> Network:
     module_name, _, function_name = name.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), function_name]):
         raise NetworkError(f"{name}: not a module:function; write it as in my_networks:tiny_nin")
-    # As `python -m` does: a user's module stands in the directory where the command is called.
+    # As `python -m` does: a user's module is in the directory in which the command is called.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     with _users_code(f"{name}: the module {module_name!r} cannot be imported"):
@@ -109,9 +126,9 @@ def _from_function(name: str, options: dict[str, int]) -> Network:
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise NetworkError(f"{name}: {unknown('function', function_name, names)}")
     with _users_code(f"{name}: the call failed"):
-        taken = inspect.signature(function).parameters
-        free = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
-        network = function(**{key: value for key, value in options.items() if free or key in taken})
+        parameters = inspect.signature(function).parameters
+        takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+        network = function(**{key: value for key, value in options.items() if takes_any or key in parameters})
     if not isinstance(network, Network):
         raise NetworkError(f"{name}: must return an mlpconv Network, not {type(network).__name__}")
     return network if network.name else network.replace(name=function_name)
@@ -119,13 +136,15 @@ def _from_function(name: str, options: dict[str, int]) -> Network:
 
 @contextmanager
 def _users_code(what: str) -> Iterator[None]:
-    """Whatever a user's own module raises is the user's to mend: say what, and where in the module."""
+    """Turn any error of a user's module into a NetworkError that states its position in the module."""
     try:
         yield
     except NetworkError as error:
         raise NetworkError(f"{what}: {error}") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
-        where = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
-        raise NetworkError(f"{what}: {type(error).__name__}: {error}{where}; mend it or give another name") from error
+        user_frames = [
+            frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")
+        ]
+        where = f" ({user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""
+        raise NetworkError(f"{what}: {type(error).__name__}: {error}{where}; fix it or give another name") from error

@@ -157,7 +157,7 @@ def test_weights_of_another_network_are_refused(backend):
 
 
 def test_a_network_without_classes_is_refused(backend):
-    with pytest.raises(NetworkError, match="not in one value a class"):
+    with pytest.raises(NetworkError, match="not in one value for each class"):
         backend.build(Network(ReLU(), input_channels=3), cases.preprocess(cases.SMALL))
 
 

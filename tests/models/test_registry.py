@@ -138,7 +138,7 @@ def test_a_json_file_that_fails_is_named_with_the_reason(here):
     assert "cannot be read" in refused("nul\0.json")
     (here / "net.json").write_text(create_model("nin_28").to_json())
     assert refused("net.json", num_classes=100) == (
-        "net.json: it tells 10 classes apart, asked for are 100; change its last block"
+        "net.json: it has 10 classes, requested are 100; change its last block"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_function_of_ones_own_is_a_network(own):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("own_networks:fixed", ["it tells 4 classes apart, asked for are 6"]),
+        ("own_networks:fixed", ["it has 4 classes, requested are 6"]),
         ("own_networks:tinny", ["unknown function 'tinny'", "did you mean 'tiny'?", "fixed"]),
         ("own_networks:NOT_A_FUNCTION", ["unknown function 'NOT_A_FUNCTION'"]),
         ("own_networks:greedy", ["call failed", "TypeError", "'width'"]),

@@ -88,6 +88,6 @@ def _read_by(row: LayerShape, size: MapSize) -> MapSize:
     whole = _input_size(row)
     if window := row.layer.window:
         ends, above = _ends(window, size), window.padding
-        # At least one: where the only window lies in the padding, nothing is read, but no map is empty.
+        # At least one: where the only window is padding, nothing is read, but no map is empty.
         return min(max(ends[0] - above[0], 1), whole[0]), min(max(ends[1] - above[1], 1), whole[1])
     return whole

@@ -1,4 +1,4 @@
-"""The layers of a network as training carries them out: the same results as one after the other, for less work."""
+"""The layers of a network as training computes them: the same results as one layer after the other, with less work."""
 
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -16,7 +16,7 @@ Operation = Callable[[Tensor], Tensor]
 
 
 class Pad:
-    """Zeros before the first rows and columns."""
+    """Puts zeros before the first rows and columns."""
 
     def __init__(self, above: int, left: int) -> None:
         self.sides = (left, 0, above, 0)
@@ -26,8 +26,14 @@ class Pad:
 
 
 class Dropout:
-    """Dropout with random numbers of its own, several times as fast as PyTorch's on a CPU, where those are drawn one by
-    one. Off in evaluation mode, like the layer itself."""
+    """Dropout with a separate random number generator; the identity in evaluation mode.
+
+    On a CPU it is several times as fast as PyTorch's, which draws the numbers one by one.
+
+    Args:
+        module: The layer, which states the probability and the mode.
+        generator: Draws the random numbers.
+    """
 
     def __init__(self, module: nn.Dropout, generator: torch.Generator) -> None:
         self.module, self.generator = module, generator
@@ -36,11 +42,11 @@ class Dropout:
         share = self.module.p
         if not self.module.training or share == 0:
             return x
-        # 16 bits for each value, in the order in which the map lies in memory: channels last.
+        # 16 bits for each value, in the order of the map in memory: channels last.
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-        drawn = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)[: x.numel()]
-        drawn = drawn.view(x.permute(_last(x)).shape).permute(_first(x))
-        return x * (drawn >= round(share * 2**16) - 2**15).to(x.dtype) / (1 - share)
+        bits = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)[: x.numel()]
+        bits = bits.view(x.permute(_channels_last(x)).shape).permute(_channels_first(x))
+        return x * (bits >= round(share * 2**16) - 2**15).to(x.dtype) / (1 - share)
 
 
 def operations(
@@ -50,40 +56,46 @@ def operations(
     generator: torch.Generator | None = None,
     folded: Parameters | None = None,
 ) -> list[Operation]:
-    """What to carry out, in order, for images of ``input_shape`` (C, H, W); ``module`` is the network's own.
+    """The operations of a network for images of one size, in order.
 
-    generator: of the dropout; without it the modules draw themselves. folded: the weight and bias of the first
-    convolution where it is folded (mlpconv.backends.common.resize_folding): a 1×1 convolution of patches.
+    Convolutions leave out what no layer reads. A ReLU before max pooling is computed after it, where the map is
+    smaller: the largest value of a window is the same one before and after, and where none is above 0 no gradient
+    passes in either order.
 
-    Convolutions leave out what nobody reads. A ReLU before max pooling comes behind it, where the map is smaller: the
-    largest value of a window is the same one before and after, and where none is above 0 no gradient passes either way.
+    Args:
+        network: The network.
+        module: Its module, whose parameters and layers the operations use.
+        input_shape: (C, H, W) of the images.
+        generator: Draws the random numbers of dropout; without it the modules draw them.
+        folded: The weight and bias of the first convolution if it is folded (common/resize_folding.py): a 1×1
+            convolution of patches.
     """
-    extents = required_outputs(network, input_shape, folded is not None)
-    found: list[Operation | Convolution] = []
+    required = required_outputs(network, input_shape, folded is not None)
+    steps: list[Operation | Convolution] = []
     for index, (name, _) in enumerate(network.walk()):
         layer = module.get_submodule(name)
-        last = found[-1] if found else None
+        last = steps[-1] if steps else None
         if isinstance(layer, nn.Conv2d) and index == 0 and folded is not None:
-            found.append(Convolution(folded, (1, 1), (0, 0), False))
+            steps.append(Convolution(folded, (1, 1), (0, 0), False))
         elif isinstance(layer, nn.Conv2d):
-            found += _convolution(layer, extents[name])
+            steps += _convolution(layer, required[name])
         elif isinstance(layer, nn.ReLU) and isinstance(last, Convolution):
-            found[-1] = last._replace(relu=True)
+            steps[-1] = last._replace(relu=True)
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, Convolution) and last.relu:
-            found[-1:] = [last._replace(relu=False), PooledReLU(layer)]
+            steps[-1:] = [last._replace(relu=False), PooledReLU(layer)]
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
-            found[-1:] = [PooledReLU(layer)]
+            steps[-1:] = [PooledReLU(layer)]
         elif isinstance(layer, nn.Dropout) and generator is not None:
-            found.append(Dropout(layer, generator))
+            steps.append(Dropout(layer, generator))
         else:
-            found.append(layer)
-    return list(_joined(found))
+            steps.append(layer)
+    return list(_joined(steps))
 
 
-def _convolution(layer: nn.Conv2d, extent: RequiredOutput) -> Iterator[Operation | Convolution]:
-    (above, left), (below, right) = cast(tuple[int, int], layer.padding), extent.padding
+def _convolution(layer: nn.Conv2d, required: RequiredOutput) -> Iterator[Operation | Convolution]:
+    (above, left), (below, right) = cast(tuple[int, int], layer.padding), required.padding
     both = min(above, below), min(left, right)
-    # oneDNN skips the zeros that it puts on both sides itself, so only the rest is put there before.
+    # oneDNN skips the zeros that it puts on both sides itself, so only the others are put there before.
     if (above, left) != both:
         yield Pad(above - both[0], left - both[1])
     stride = cast(tuple[int, int], layer.stride)
@@ -91,6 +103,7 @@ def _convolution(layer: nn.Conv2d, extent: RequiredOutput) -> Iterator[Operation
 
 
 def _joined(steps: list[Operation | Convolution]) -> Iterator[Operation]:
+    """Join convolutions in a row into one operation."""
     run: list[Convolution] = []
     for step in [*steps, None]:
         if isinstance(step, Convolution):
@@ -103,9 +116,9 @@ def _joined(steps: list[Operation | Convolution]) -> Iterator[Operation]:
             yield step
 
 
-def _last(x: Tensor) -> tuple[int, ...]:
+def _channels_last(x: Tensor) -> tuple[int, ...]:
     return (0, 2, 3, 1) if x.ndim == 4 else tuple(range(x.ndim))
 
 
-def _first(x: Tensor) -> tuple[int, ...]:
+def _channels_first(x: Tensor) -> tuple[int, ...]:
     return (0, 3, 1, 2) if x.ndim == 4 else tuple(range(x.ndim))

@@ -412,7 +412,7 @@ def test_a_linear_layer_fixes_the_image_size(backend):
 
 @needs_keras
 def test_a_network_without_classes_is_refused(backend):
-    with pytest.raises(NetworkError, match="not in one value a class"):
+    with pytest.raises(NetworkError, match="not in one value for each class"):
         backend.build(Network(ReLU(), input_channels=3), PREPROCESS)
 
 
