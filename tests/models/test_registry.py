@@ -78,7 +78,7 @@ def test_every_entry_says_where_it_comes_from():
     for name in list_models():
         entry = model_entry(name)
         assert entry.name == name
-        assert re.search(r"arXiv:\d{4}\.\d{5}|gist [0-9a-f]{20}|section \d+\.\d", entry.source)
+        assert re.search(r"arXiv:\d{4}\.\d{4,5}|gist [0-9a-f]{20}|section \d+\.\d", entry.source)
         assert entry.build().layers
 
 

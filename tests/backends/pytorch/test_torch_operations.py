@@ -64,7 +64,8 @@ def test_convolutions_in_a_row_are_the_layers(drawn, batch):
     assert convolutions.is_fused(x)
     expected, found = gradients(module, x, module), gradients(Convolutions(steps), x, module)
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max() + 1e-3))
+        # A bias's gradient is a sum of up to 20,000 values of either sign, in float32.
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max() + 1e-2))
     with torch.no_grad():
         torch.testing.assert_close(Convolutions(steps)(x), expected[0], rtol=1e-3, atol=1e-3)
 
@@ -162,3 +163,18 @@ def test_an_mlpconv_block_is_one_operation_and_its_pooling_another():
     found = operations(network, TorchBackend().native(network), (1, 12, 12))
     assert [type(each) for each in found[:3]] == [Convolutions, PooledReLU, Convolutions]
     assert [each.relu for each in found[0].convolutions] == [True, False]
+
+
+def test_a_second_relu_after_pooling_keeps_the_gradient():
+    network = Network(Conv2d(3, 1), ReLU(), MaxPool2d(2, stride=2), ReLU(), GlobalAvgPool2d(), Flatten(), input_size=8)
+    module = TorchBackend().native(network)
+    steps = operations(network, module, (1, 8, 8))
+
+    def run(x):
+        for step in steps:
+            x = step(x)
+        return x
+
+    x = torch.randn(2, 1, 8, 8)
+    for one, other in zip(gradients(run, x, module), gradients(module, x, module), strict=True):
+        torch.testing.assert_close(one, other)
