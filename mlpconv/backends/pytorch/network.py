@@ -39,12 +39,12 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
         WeightsError: The weights do not fit the network.
     """
     modules = {}
-    previous: AnyLayer | None = None
+    overwrite = False
     for row in layer_shapes(network):
-        # A value that the layer before it keeps for its gradient must not be overwritten, nor the caller's images.
-        overwrite = previous is not None and previous.traits.saves == "input"
         modules[row.name] = _module(row.layer, row.input_shape, overwrite)
-        previous = row.layer
+        # What a layer keeps for its gradient must not be overwritten, nor the caller's images. Layers with weights keep
+        # their input; max pooling may keep its output, where it is computed together with a ReLU (PooledReLU).
+        overwrite = bool(row.layer.parameter_shapes(row.input_shape))
     module = nn.Sequential(
         OrderedDict(
             (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from strategies import networks
 
@@ -70,6 +70,7 @@ def chains(draw):
 
 
 @given(chains())
+@example(Network(Conv2d(2, 1), ReLU(), MaxPool2d(1), ReLU(), GlobalAvgPool2d(), Flatten(), input_size=8))
 @settings(max_examples=150)
 def test_any_chain_of_windows_computes_the_same(network):
     compare(network)
