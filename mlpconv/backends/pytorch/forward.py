@@ -85,8 +85,6 @@ def operations(
             steps[-1:] = [last._replace(relu=False), PooledReLU(layer)]
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
             steps[-1:] = [PooledReLU(layer)]
-        elif isinstance(layer, nn.ReLU) and isinstance(last, PooledReLU):
-            continue  # it would change nothing, and in place it would overwrite what the gradient needs
         elif isinstance(layer, nn.Dropout) and generator is not None:
             steps.append(Dropout(layer, generator))
         else:

@@ -64,7 +64,7 @@ def test_convolutions_in_a_row_are_the_layers(drawn, batch):
     assert convolutions.is_fused(x)
     expected, found = gradients(module, x, module), gradients(Convolutions(steps), x, module)
     for one, other in zip(found, expected, strict=True):
-        # Rounding can open or close a ReLU whose input is almost zero, which moves single gradients, but not their norm.
+        # Rounding can open or close a ReLU whose input is almost zero: it moves single gradients, not their norm.
         assert (one - other).norm() <= 5e-3 * other.norm() + 1e-5
     with torch.no_grad():
         torch.testing.assert_close(Convolutions(steps)(x), expected[0], rtol=1e-3, atol=1e-3)
