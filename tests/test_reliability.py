@@ -1,4 +1,4 @@
-"""Every promise of docs/reliability.md is held by tests that exist, and every numbered test of a fault is one's."""
+"""Every guarantee in docs/reliability.md names tests that exist, and every test of a fault belongs to a guarantee."""
 
 import re
 from pathlib import Path
@@ -7,16 +7,18 @@ ROOT = Path(__file__).parents[1]
 CASES = [*range(1, 15), *range(18, 35)]
 
 
-def test_every_promise_has_its_tests_and_every_test_its_promise():
+def test_every_guarantee_names_its_tests_and_every_test_has_a_guarantee():
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (?!promise|---)(.+) \| (.+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (?!guarantee|---)(.+) \| (.+) \|$", page, re.MULTILINE)
     assert len(rows) > 20
     named = set()
-    for promise, tests in rows:
+    for guarantee, tests in rows:
         found = re.findall(r"`(test_\w+)`", tests)
-        assert found, promise
+        assert found, guarantee
         named.update(found)
     files = (ROOT / "tests" / "faults").glob("test_*.py")
-    there = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)}
-    assert named == there
-    assert sorted({int(name[5:7]) for name in there if name[5:7].isdigit()}) == CASES
+    existing = {
+        name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+    }
+    assert named == existing
+    assert sorted({int(name[5:7]) for name in existing if name[5:7].isdigit()}) == CASES
