@@ -244,7 +244,8 @@ def describe(recipe: Recipe, name: str) -> str:
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
-    patience = [f"ends {recipe.patience} epochs behind the best"] * bool(recipe.patience)
+    epochs = f"{recipe.patience} epoch{'s' * (recipe.patience > 1)}"
+    patience = [f"stops after {epochs} without improvement"] * bool(recipe.patience)
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         *enlarged,

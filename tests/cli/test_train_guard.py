@@ -73,7 +73,7 @@ def test_patience_holds_out_images_and_is_told(cli):
     # At this rate nothing is learnt: the first epoch stays the best.
     said = cli(*DIGITS, "--epochs", "9", "--lr", "1e-9", "--patience", "2", "--on-trouble", "ignore", "--out", "run")
     assert said.code == 0, said.err
-    assert "ends 2 epochs behind the best" in said.out
+    assert "stops after 2 epochs without improvement" in said.out
     assert "ended early, after 3 of 9 epochs: no better validation accuracy for 2 epochs" in said.out
     value = check("train", json.loads(cli("train", "--resume", "--out", "run", "--json").out))
     assert (value["ended_by"], value["epochs"], value["best_epoch"]) == ("patience", 3, 1)
