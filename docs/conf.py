@@ -23,9 +23,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
-# The docstrings' `name` is code, as in Markdown.
+# In docstrings `name` is code, as in Markdown.
 default_role = "code"
-# Quotes and hyphens in text about commands are meant as they are.
+# Text about commands needs straight quotes and plain hyphens.
 smartquotes = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
@@ -39,7 +39,7 @@ html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
-# System fonts and no foreign hosts: the site works from a disk, without a network.
+# System fonts and no third-party hosts: the site works from a disk, without a network.
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5a8a", "color-brand-content": "#0b5a8a"},
     "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},

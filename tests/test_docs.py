@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, its links lead somewhere, and it knows every public name."""
+"""The documentation site builds without warnings, its links are valid, and its reference is complete."""
 
 import importlib.util
 import os
@@ -53,7 +53,7 @@ def test_every_page_is_built(site):
             assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
 
 
-def test_links_and_anchors_lead_somewhere(pages, site):
+def test_links_and_anchors_are_valid(pages, site):
     count = 0
     for path, page in pages.items():
         for link in page.links:
@@ -63,19 +63,19 @@ def test_links_and_anchors_lead_somewhere(pages, site):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             assert target.is_file(), f"{path.relative_to(site)}: {link} leads nowhere"
-            # Pages without content of their own, as the search, have scripts that make the anchors.
+            # Pages without content, such as the search, create their anchors by script.
             if parts.fragment and target.suffix == ".html":
                 known = pages[target].anchors
-                assert unquote(parts.fragment) in known, f"{path.relative_to(site)}: {link} has no such place"
+                assert unquote(parts.fragment) in known, f"{path.relative_to(site)}: {link} has no such anchor"
             count += 1
     assert count > 500
 
 
-def test_nothing_is_loaded_from_elsewhere(pages, site):
+def test_nothing_is_loaded_from_other_hosts(pages, site):
     for path, page in pages.items():
         for address in page.loaded:
             assert not urlsplit(address).netloc, f"{path}: loads {address}"
-            assert (path.parent / unquote(urlsplit(address).path)).is_file(), f"{path}: {address} is not there"
+            assert (path.parent / unquote(urlsplit(address).path)).is_file(), f"{path}: {address} does not exist"
     for sheet in site.rglob("*.css"):
         assert not re.search(r"(url\(\s*['\"]?|@import\s+['\"])(https?:)?//", sheet.read_text(encoding="utf-8"))
 
@@ -85,7 +85,7 @@ def test_every_public_name_is_in_the_reference(pages, site):
     assert {f"mlpconv.{name}" for name in mlpconv.__all__} <= anchors
 
 
-def test_the_reference_refuses_a_public_name_without_a_place(monkeypatch):
+def test_a_public_name_that_is_missing_in_the_reference_is_an_error(monkeypatch):
     monkeypatch.setattr(mlpconv, "__all__", [*mlpconv.__all__, "novelty"])
     with pytest.raises(AssertionError, match="novelty"):
         generated.python_api()
@@ -101,7 +101,7 @@ def test_every_command_and_option_is_in_the_reference(site):
     known = {f"mlpconv {name}": command for name, command in group.commands.items()}
     for name in ("data", "bench"):
         known |= {f"mlpconv {name} {inner}": command for inner, command in group.commands[name].commands.items()}
-    del known["mlpconv data"]  # only holds others
+    del known["mlpconv data"]  # a group without an action
     for name, command in known.items():
         assert f'id="{name.replace(" ", "-")}"' in text, name
         section = text.partition(f'id="{name.replace(" ", "-")}"')[2].partition("<section")[0]
@@ -139,7 +139,7 @@ def test_every_file_of_a_run_is_described():
         assert f"| `{line.split()[0]}` |" in text
 
 
-def test_a_generated_page_has_no_mark_left(site):
+def test_every_mark_is_replaced_in_the_built_page(site):
     for page in (DOCS / "reference").glob("*.md"):
         for name in generated.MARK.findall(page.read_text(encoding="utf-8")):
             assert generated.GENERATED[name]()

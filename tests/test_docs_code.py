@@ -1,4 +1,4 @@
-"""The code of tutorial, guides and explanations: every block is carried out, page by page, on a few images."""
+"""The code of tutorial, guides and explanations runs: every block of every page, on a few images."""
 
 import importlib.util
 import re
@@ -21,7 +21,7 @@ PAGES = sorted(
 )
 
 NOT_OURS = ("make", "source", "pip", "sudo")
-"""Programs that the pages name but that a test does not run: they install."""
+"""Programs in the pages that the tests do not run, because they install something."""
 
 SMALLER = {"--max-time 30m": "--max-time 0.001s", " --open": ""}
 
@@ -37,7 +37,7 @@ def stripes(count, seed):
 
 @pytest.fixture
 def few_images(monkeypatch, tmp_path):
-    """Every data set of the pages has few images, nothing is fetched, and a picture and a folder lie beside."""
+    """Every data set has few images, nothing is downloaded, and the pages' picture and folder of images exist."""
     from PIL import Image
 
     import mlpconv.data
@@ -66,8 +66,8 @@ def few_images(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def place(monkeypatch, tmp_path):
-    """An empty directory in which modules are found, and a process that is put in order afterwards."""
+def working_directory(monkeypatch, tmp_path):
+    """An empty working directory from which modules can be imported; restores the process's state afterwards."""
     import logging
 
     from mlpconv.models import registry
@@ -87,13 +87,13 @@ def place(monkeypatch, tmp_path):
 
 
 def run_shell(code, patch, capsys):
-    """Run the lines of a shell block that call mlpconv; others must be of programs that are known not to be ours."""
+    """Run the lines of a shell block that call mlpconv; other programs must be listed in NOT_OURS."""
     from mlpconv.__main__ import main as start
     from mlpconv.cli import output
 
     for line in code.splitlines():
-        for written, smaller in SMALLER.items():
-            line = line.replace(written, smaller)
+        for original, shorter in SMALLER.items():
+            line = line.replace(original, shorter)
         program, *arguments = shlex.split(line, comments=True)
         if program != "mlpconv":
             assert program in NOT_OURS, line
@@ -104,11 +104,11 @@ def run_shell(code, patch, capsys):
         try:
             start()
             status = 0
-        except SystemExit as ended:
-            status = ended.code or 0
-        said = capsys.readouterr()
-        assert status == 0, f"{line}: {said.err}"
-        assert said.out, line
+        except SystemExit as exit_request:
+            status = exit_request.code or 0
+        captured = capsys.readouterr()
+        assert status == 0, f"{line}: {captured.err}"
+        assert captured.out, line
 
 
 def chapter_network():
@@ -121,7 +121,7 @@ GIVEN = {"given: net, the chapter's network": lambda: {"net": chapter_network()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_the_code_of_a_page_runs(page, place, few_images, monkeypatch, capsys):
+def test_the_code_of_a_page_runs(page, working_directory, few_images, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")
     for needed in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
         for package in needed.split(", "):
@@ -133,7 +133,7 @@ def test_the_code_of_a_page_runs(page, place, few_images, monkeypatch, capsys):
             continue
         where = f"{page.name}, line {block.line}"
         if block.file:
-            (place / block.file).write_text(block.code, encoding="utf-8")
+            (working_directory / block.file).write_text(block.code, encoding="utf-8")
         elif block.language == "sh":
             run_shell(block.code, monkeypatch, capsys)
         elif block.language == "python":
@@ -153,7 +153,7 @@ def test_a_block_is_found_with_its_note_and_name(tmp_path):
     assert (named.language, named.code, named.file) == ("toml", "k = 1\n", "f.toml")
 
 
-def test_a_command_that_fails_is_noticed(place, monkeypatch, capsys):
+def test_a_command_that_fails_is_reported(working_directory, monkeypatch, capsys):
     with pytest.raises(AssertionError, match="unknown model"):
         run_shell("mlpconv summary nim\n", monkeypatch, capsys)
     with pytest.raises(AssertionError, match="rm"):

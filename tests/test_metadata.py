@@ -1,4 +1,4 @@
-"""The version stands in one place of the code; the files that repeat it for readers agree."""
+"""The version is defined once in the code; the files that repeat it agree."""
 
 from pathlib import Path
 

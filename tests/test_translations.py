@@ -1,4 +1,4 @@
-"""README in Chinese and Japanese says what the English one says: commands, code, networks, recipes, numbers."""
+"""The Chinese and Japanese READMEs agree with the English one: commands, code, networks, recipes, numbers."""
 
 import re
 
@@ -15,7 +15,7 @@ def read(name):
 
 
 def code(text):
-    """Its blocks of code, without the words of their comments."""
+    """The code blocks of a text, without comments."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return [(kind, [re.sub(r"\s*#.*", "", line) for line in lines.splitlines()]) for kind, lines in blocks]
 
@@ -25,7 +25,7 @@ def networks(text):
 
 
 def decimals(text):
-    """Numbers with a point, which are measured ones more often than not, outside of code."""
+    """Decimal numbers outside of code; most of them are measurements."""
     return set(re.findall(r"(?<![\w./])\d+\.\d+(?![\w/]|\.\d)", re.sub(r"`[^`]*`|\([^)]*\)|（[^）]*）", "", text)))
 
 
@@ -42,13 +42,13 @@ def test_the_table_of_networks_is_the_same(translated):
     assert networks(translated) == networks(read("README.md")) != []
 
 
-def test_every_recipe_is_there(translated):
+def test_every_recipe_is_listed(translated):
     named = re.findall(r"^\| `([\w-]+)` \|", translated, re.MULTILINE)
     assert [name for name in named if name in RECIPES] == list(RECIPES)
 
 
 def test_measured_numbers_are_the_same(translated):
-    """Of what the translations say, nothing is out of date."""
+    """The translations contain no outdated number."""
     assert decimals(translated) - decimals(read("README.md")) == set()
     table = re.compile(r"\| ([\d.]+ \| [\d.]+) \|$", re.MULTILINE)
     assert table.findall(translated) == table.findall(read("README.md")) != []
@@ -59,7 +59,7 @@ def test_pictures_and_pages_are_the_same(translated):
         found = re.findall(r"\]\(((?:docs|notebooks|benchmarks)/[^)#]*)\)", text)
         return {re.sub(r"\.(zh|ja)\.md$", ".md", target) for target in found}  # a page may have its own translation
 
-    # The chapter's weights and the like are told in English alone; what a tour needs is not.
+    # Some pages are linked from the English README only.
     missing = targets(read("README.md")) - targets(translated)
     assert missing <= {"docs/index.md"}
     assert targets(translated) <= targets(read("README.md")) | {"docs/costs.md"}

@@ -1,6 +1,6 @@
-"""What the reference says is read from the program itself, so that it cannot go stale.
+"""Generates the reference from the code, so that it cannot go out of date.
 
-A page holds ``<!-- generated: NAME -->``; the Markdown that takes its place is made here: of the real typer app, the
+A page contains ``<!-- generated: NAME -->``, which is replaced by Markdown generated from the typer app, the
 registries, the errors and the schemas.
 """
 
@@ -29,7 +29,7 @@ from mlpconv.training.recipes import RECIPES
 SCHEMAS = Path(__file__).parents[1] / "json"
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 
-# The order in which a reader needs them; `python_api` refuses a public name that stands nowhere here.
+# In the order in which a reader needs them. `python_api` refuses a public name that is missing here.
 PARTS: dict[str, tuple[str, ...]] = {
     "Train, load, predict": (
         "mlpconv.train",
@@ -88,14 +88,14 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown finds no markup but `code`."""
+    """Text with all Markdown markup escaped, except `code`."""
     parts = text.split("`")
     parts[::2] = (re.sub(r"([<\[\]*_\\])", r"\\\1", part) for part in parts[::2])
     return "`".join(parts)
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command of the program with its full name; of the groups, those that are commands themselves."""
+    """All commands with their full names; groups only if they are commands themselves."""
 
     def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
         inner = getattr(command, "commands", {})
@@ -108,7 +108,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def command_line() -> str:
-    """A section for each command: what it does, how it is called, every argument and option, an example."""
+    """A section per command: description, usage, arguments and options, an example."""
     return "\n\n".join(_command(name, command) for name, command in commands())
 
 
@@ -118,25 +118,25 @@ def _command(name: str, command: Any) -> str:
     usage = re.sub(r"[{}]", "", " ".join([name, *command.collect_usage_pieces(context)])).replace("…...", "…")
     rows = []
     for parameter in command.params:
-        names, said = parameter.get_help_record(context)
+        names, description = parameter.get_help_record(context)
         assert parameter.help, f"{name}: {parameter.name} has no help"
         shown = parameter.metavar or names.partition(" ")[0] if parameter.param_type_name == "argument" else names
-        rows.append((f"`{shown}`", _plain(said)))
-    parts = [f"## {name}", text.strip(), f"```text\n{usage}\n```", table(["argument or option", "what it is"], rows)]
+        rows.append((f"`{shown}`", _plain(description)))
+    parts = [f"## {name}", text.strip(), f"```text\n{usage}\n```", table(["argument or option", "description"], rows)]
     if example:
         parts.append(f"For example:\n\n```sh\n{example.strip()}\n```")
     return "\n\n".join(parts)
 
 
 def networks() -> str:
-    """The registered networks, then each as its layers."""
+    """The registered networks, then the layers of each."""
     rows = []
     for name in list_models():
         costs = count(create_model(name))
         rows.append(
             (f"`{name}`", show(costs.input_shape), f"{costs.parameters:,}", f"{costs.macs:,}", model_entry(name).source)
         )
-    titles = ["name", "input", "parameters", "MACs an image", "source"]
+    titles = ["name", "input", "parameters", "MACs per image", "source"]
     each = [
         f"## {name}\n\n{_first_line(model_entry(name).build)}\n\n{_layers(create_model(name))}"
         for name in list_models()
@@ -149,7 +149,7 @@ def _layers(network: Network) -> str:
         (f"`{row.name}`", f"`{type(row.layer).__name__}`", _settings(row.layer), show(row.output_shape))
         for row in layer_shapes(network)
     ]
-    return table(["layer", "kind", "its fields, where they are not the defaults", "what it gives"], rows)
+    return table(["layer", "type", "fields that differ from the defaults", "output"], rows)
 
 
 def _settings(layer: Layer) -> str:
@@ -161,8 +161,8 @@ def _first_line(thing: Any) -> str:
 
 
 def recipes() -> str:
-    """The named recipes: in short, then each as the TOML file that it is equal to."""
-    titles = ["name", "what it does", "where it comes from", "what to expect"]
+    """The named recipes: a summary, then the equivalent TOML file of each."""
+    titles = ["name", "settings", "source", "expected result"]
     rows = [
         (f"`{name}`", describe(named.recipe, name).partition(": ")[2], named.source, named.expect)
         for name, named in RECIPES.items()
@@ -185,26 +185,26 @@ def datasets() -> str:
 
 
 def exit_codes() -> str:
-    """The errors that a user can meet, each with the exit code of the command that meets it."""
+    """The errors that a user can cause, with the exit code of the command."""
     kinds = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
     return table(
-        ["error", "exit code", "what it is"],
+        ["error", "exit code", "meaning"],
         ((f"`{kind.__name__}`", str(kind.exit_code), _first_line(kind)) for kind in kinds),
     )
 
 
 def json_output() -> str:
-    """A section for each schema: its fields with their types and meanings."""
+    """A section per schema: its fields with their types and meanings."""
     return "\n\n".join(_schema(path) for path in sorted(SCHEMAS.glob("*.schema.json")))
 
 
 def _schema(path: Path) -> str:
     schema = json.loads(path.read_text(encoding="utf-8"))
     name = path.name.removesuffix(".schema.json")
-    many = "One array; each of its elements:" if schema["type"] == "array" else "One object:"
+    outermost = "The output is an array. Each element:" if schema["type"] == "array" else "The output is an object:"
     rows = [(f"`{key}`", kind, text) for key, kind, text in _fields(schema, "", schema)]
-    file = f"The schema: {{download}}`{path.name} <../json/{path.name}>`."
-    return f"## {name}\n\n{schema['title']}. {many}\n\n{table(['field', 'type', 'meaning'], rows)}\n\n{file}"
+    file = f"Schema: {{download}}`{path.name} <../json/{path.name}>`."
+    return f"## {name}\n\n{schema['title']}. {outermost}\n\n{table(['field', 'type', 'meaning'], rows)}\n\n{file}"
 
 
 def _fields(schema: dict[str, Any], prefix: str, root: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -221,11 +221,11 @@ def _fields(schema: dict[str, Any], prefix: str, root: dict[str, Any]) -> Iterat
 
 def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
-        place: Any = root
+        target: Any = root
         for key in schema["$ref"].removeprefix("#/").split("/") if schema["$ref"] != "#" else ():
-            place = place[key]
-        # One that holds itself is not gone into.
-        schema = place if place is not root else {"type": "object", "description": "the same again"}
+            target = target[key]
+        # A schema that contains itself is not expanded.
+        schema = target if target is not root else {"type": "object", "description": "the same object, nested"}
     return schema
 
 
@@ -246,7 +246,7 @@ def python_api() -> str:
     """Every public name, from its docstring."""
     named = {entry.rpartition(".")[2] for entries in PARTS.values() for entry in entries}
     lost = sorted(set(mlpconv.__all__) - named)
-    assert not lost, f"docs/_ext/generated.py: give these public names a place in PARTS: {', '.join(lost)}"
+    assert not lost, f"docs/_ext/generated.py: add these public names to PARTS: {', '.join(lost)}"
     return "\n\n".join(
         f"## {title}\n\n```{{eval-rst}}\n" + "\n".join(_directive(entry) for entry in entries) + "```"
         for title, entries in PARTS.items()
@@ -279,7 +279,7 @@ def _replace(app: Any, name: str, content: list[str]) -> None:
 
 
 def _docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Show the names of arguments and fields as code where a docstring begins to say what they are: "seed: of …"."""
+    """Show the names of arguments and fields as code where a docstring describes them: "seed: of …"."""
     text = "\n".join(lines).replace("*", r"\*").replace("|", r"\|")
     if names := "|".join(_names(thing)):
         text = re.sub(rf"(?:^|(?<=[.;] ))({names})(?=(?:, (?:{names}))*:\s)", r"``\1``", text, flags=re.MULTILINE)
@@ -291,13 +291,13 @@ def _names(thing: Any) -> list[str]:
     fields = getattr(thing, "__struct_fields__", None) or getattr(thing, "_fields", ())
     try:
         arguments = list(inspect.signature(thing).parameters) if callable(thing) else []
-    except (TypeError, ValueError):  # what is written in C says nothing
+    except (TypeError, ValueError):  # implemented in C, without a signature
         arguments = []
     return [*fields, *arguments]
 
 
 def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out what Python itself writes about the fields of a NamedTuple; their class says what they are."""
+    """Omit the docstrings that Python generates for fields of a NamedTuple; the class describes them."""
     return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
 
 

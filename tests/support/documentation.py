@@ -1,4 +1,4 @@
-"""What stands in the documentation, read for the tests: its code blocks, and the links of the built pages."""
+"""Reads the documentation for the tests: code blocks, and the links of built pages."""
 
 import re
 from html.parser import HTMLParser
@@ -10,19 +10,21 @@ FENCE = re.compile(r"((?:^<!--[^\n]*-->\n)?)^```(\{code-block\} )?(\w+)\n(.*?)^`
 
 
 class CodeBlock(NamedTuple):
-    """A fenced block. note: the comment directly before it. file: the name under which the reader is to save it."""
+    """A fenced code block."""
 
     language: str
     code: str
     note: str
+    """The comment directly before the block."""
     file: str | None
+    """The file name under which the reader saves the block."""
     line: int
 
 
 def code_blocks(page: Path) -> list[CodeBlock]:
     """The code blocks of a Markdown page, in order."""
     text = page.read_text(encoding="utf-8")
-    found = []
+    blocks = []
     for match in FENCE.finditer(text):
         note, directive, language, code = match.groups()
         file = None
@@ -30,12 +32,12 @@ def code_blocks(page: Path) -> list[CodeBlock]:
             caption, _, code = code.partition("\n\n")
             file = caption.removeprefix(":caption: ")
         line = text.count("\n", 0, match.start(4)) + 1
-        found.append(CodeBlock(language, code, note.strip().removeprefix("<!-- ").removesuffix(" -->"), file, line))
-    return found
+        blocks.append(CodeBlock(language, code, note.strip().removeprefix("<!-- ").removesuffix(" -->"), file, line))
+    return blocks
 
 
 class BuiltPage(HTMLParser):
-    """The links, the anchors and what a built page loads."""
+    """The links and anchors of a built page, and the files that it loads."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -45,11 +47,11 @@ class BuiltPage(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {key: value or "" for key, value in attrs}
-        self.anchors |= {said[key] for key in ("id", "name") if key in said}
-        if tag == "a" and "href" in said:
-            self.links.append(said["href"])
-        if tag == "link" and said.get("rel") in ("stylesheet", "icon", "preload"):
-            self.loaded.append(said["href"])
-        if "src" in said:
-            self.loaded.append(said["src"])
+        attributes = {key: value or "" for key, value in attrs}
+        self.anchors |= {attributes[key] for key in ("id", "name") if key in attributes}
+        if tag == "a" and "href" in attributes:
+            self.links.append(attributes["href"])
+        if tag == "link" and attributes.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loaded.append(attributes["href"])
+        if "src" in attributes:
+            self.loaded.append(attributes["src"])
