@@ -27,8 +27,8 @@ class ImageDataset:
         name: The name in errors and reports, such as "fashion-mnist/train".
 
     Raises:
-        DataError: An array has another dtype or number of dimensions, there are no images or no classes, the numbers of
-            images and labels differ, or a label is out of range (the message has the index and value of the first one).
+        DataError: An array has another dtype or number of dimensions, the images or class names are empty, the numbers
+            of images and labels differ, or a label is out of range (the message gives the first one).
     """
 
     images: np.ndarray

@@ -140,10 +140,10 @@ def test_check_warns(cli, tmp_path):
     for there in ("train/b/again.png", "test/a/again.png"):
         (tmp_path / "d" / there).write_bytes((root / "a" / "0.png").read_bytes())
     report = check("data-check", cli("data", "check", "d", "--json").json())
-    (twins,) = report["duplicates"]
-    assert sorted(twins["files"]) == ["test/a/again.png", "train/a/0.png", "train/b/again.png"]
+    (group,) = report["duplicates"]
+    assert sorted(group["files"]) == ["test/a/again.png", "train/a/0.png", "train/b/again.png"]
     text = "\n".join(report["warnings"])
-    for expected in ("again in what training is measured on", "in more than one class", "3.6 times", "fewer than 20"):
+    for expected in ("both in training and in validation or testing", "in more than one class", "3.6 times", "fewer than 20"):
         assert expected in text
     assert report["imbalance"] == pytest.approx(40 / 11)
 
@@ -156,9 +156,9 @@ def test_check_warns(cli, tmp_path):
         (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
         (("train", "--data", "./none"), "there is no such folder"),
         (("train", "--data", "none"), "for your own data, specify a folder of images or a CSV file"),
-        (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and give the folder"),
-        (("data", "check", "p.tar"), "p.tar: an archive; unpack it, and give the folder"),
-        (("data", "check", "photos/across/0.png"), "0.png: an image; give the folder that holds the classes' folders"),
+        (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and specify the folder"),
+        (("data", "check", "p.tar"), "p.tar: an archive; unpack it, and specify the folder"),
+        (("data", "check", "photos/across/0.png"), "0.png: an image; specify the folder that contains"),
         (("train", "--data", "photos", "--data-dir", "x"), "is a folder itself"),
     ],
 )

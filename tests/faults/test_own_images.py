@@ -26,7 +26,7 @@ resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINIT
 
 
 def checked(world, root, **options):
-    """What `data check` says of a folder: the reasons for what is passed over, by path."""
+    """What `data check` says of a folder: the reason for everything skipped, by path."""
     done = world.run("data", "check", root, "--json", "--out", root.parent / "sheet.png", **options)
     assert done.code == 0, done.err
     report = json.loads(done.out)
@@ -113,9 +113,9 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
 def test_30_an_empty_class_and_a_single_one(world, tmp_path):
     root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "c").mkdir()
-    assert checked(world, root)[0] == {"c": "a class's folder without files"}
+    assert checked(world, root)[0] == {"c": "the folder of a class, without files"}
     images.classes(tmp_path / "one", {"only": 9})
-    assert "has a single class, only; to tell apart" in refused(world, "train", "--data", tmp_path / "one")
+    assert "has a single class, only; expected two or more" in refused(world, "train", "--data", tmp_path / "one")
 
 
 def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
@@ -126,10 +126,10 @@ def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
     os.mkfifo(root / "b" / "pipe.png")
     said, report = checked(world, root)
     assert {path: reason.partition(",")[0] for path, reason in said.items()} == {
-        "a/circle": "a link in a circle",
-        "a/up": "a link to a folder that is read already: the folder itself",
+        "a/circle": "a circular link",
+        "a/up": "a link to a folder that was already read: the folder itself",
         "a/out.png": "a link out of the folder",
-        "b/pipe.png": "not a file: a pipe",
+        "b/pipe.png": "not a regular file",
     }
     assert sum(report["images"].values()) == 18
 

@@ -1,4 +1,4 @@
-"""Folders of small images, made as one needs them."""
+"""Create folders of small images."""
 
 import os
 
@@ -20,7 +20,7 @@ def put(path, image=0, **options):
 
 
 def classes(root, counts, start=0):
-    """``root/CLASS/000.png``: as many as ``counts`` says of each class, no two alike."""
+    """``root/CLASS/000.png``: ``counts`` gives the number of images of each class; no two are equal."""
     seed = start
     for name, count in counts.items():
         for index in range(count):
@@ -30,7 +30,7 @@ def classes(root, counts, start=0):
 
 
 def odd_folder(root):
-    """A folder with every oddity in it, and the reason that is given for each that cannot be used."""
+    """A folder with files that cannot be used, and the reason expected for each."""
     classes(root, {"a": 12, "b": 12})
     (root / "a" / "notes.txt").write_text("not an image")
     (root / "a" / "empty.jpg").touch()
@@ -47,7 +47,7 @@ def odd_folder(root):
     (root / "b" / "out.png").symlink_to(outside)
     os.mkfifo(root / "b" / "pipe.png")
     put(root / "stray.png", 1001)
-    # Far more pixels than are safe, in a few bytes.
+    # A decompression bomb.
     Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
     return {
         "a/notes.txt": "not an image",
@@ -57,17 +57,17 @@ def odd_folder(root):
         "nothing": "without files",
         "text only/a.txt": "not an image",
         "text only": "an empty class",
-        "b/loop": "a link in a circle",
-        "b/back": "a link to a folder that is read already",
-        "b/gone.png": "a link to nothing",
+        "b/loop": "a circular link",
+        "b/back": "a link to a folder that was already read",
+        "b/gone.png": "a broken link",
         "b/out.png": "a link out of the folder",
-        "b/pipe.png": "a pipe",
-        "stray.png": "beside the classes' folders",
+        "b/pipe.png": "not a regular file",
+        "stray.png": "not inside the folder of a class",
     }
 
 
 def odd_images(folder):
-    """Images of every kind that must be converted, in a class's folder: how many."""
+    """Images of every format that needs conversion, in the folder of a class; returns their number."""
     picture = Image.fromarray(pixels(2000, 12, 16))
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -1,8 +1,9 @@
-"""Decoded images, kept: the same files at the same size are decoded once, whoever asks.
+"""The cache of decoded images: the same files at the same size are decoded only once.
 
-Below the cache, folders/KEY holds ``images.u8``, raw uint8 (N, H, W, C), and ``about.json``. The key is the SHA-256 of
-what the files hold, in order, and of how they are converted. Under its name it is whole; while it is made it is called
-KEY.part, and what was decoded before an interruption is taken over.
+An entry is the directory folders/KEY of the cache directory, with ``images.u8``, raw uint8 (N, H, W, C), and
+``about.json``. The key is the SHA-256 of the contents of the files, in order, and of the conversion rules. An entry
+under its name is complete; during decoding it is named KEY.part. Unlike the temporary files of
+`mlpconv.files.atomic_file`, KEY.part survives an interruption, and decoding continues from it.
 """
 
 import hashlib
@@ -20,28 +21,38 @@ import numpy as np
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.cache_directory import cache_directory, cache_lock
 from mlpconv.data.folders.scan import Progress
-from mlpconv.data.folders.workers import CHUNK, Decode, run
+from mlpconv.data.folders.workers import FILES_PER_JOB, DecodeJob, run_jobs
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import DataError
-from mlpconv.formatting import format_bytes as bytes_as_said
+from mlpconv.files import atomic_file, remove_partial_files
+from mlpconv.formatting import format_bytes
 
 IMAGES = "images.u8"
 LIMIT_VARIABLE = "MLPCONV_CACHE_GB"
-_LIMIT_GB = 50.0
-_RULES = 1
-"""The number of the conversion's rules: other rules, other keys."""
-_SYNC_SECONDS = 2.0
+_DEFAULT_LIMIT_GB = 50.0
+_RULES_VERSION = 1
+"""Version of the conversion rules, a part of the key: increase it when the rules change."""
+_SYNC_INTERVAL_SECONDS = 2.0
+_SPARE_BYTES = 64 << 20
+"""Free disk space to leave after decoding."""
+_COPY_BYTES = 64 << 20
 
 
 def folders_directory(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Where decoded images are kept."""
+    """The directory of the entries."""
     return cache_directory(cache) / "folders"
 
 
 @dataclass
 class Decoded:
-    """images: uint8 (N, H, W, C), mapped. kept: which of the files they are of, int64 (N,). errors: of the others, why
-    not, by index. place: the directory."""
+    """Decoded images.
+
+    Attributes:
+        images: uint8 (N, H, W, C), mapped into memory.
+        kept: int64 (N,), the index of the file of each image; files that cannot be decoded have no image.
+        errors: Why a file cannot be decoded, by the index of the file.
+        place: The directory of the cache entry.
+    """
 
     images: np.ndarray
     kept: np.ndarray
@@ -58,62 +69,72 @@ def decode_files(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Decoded:
-    """The pixels of image files by the rules of ``read_image``, from the cache or decoded into it by all processors.
+    """The pixels of image files, from the cache, or decoded into it by the rules of `read_image` on all processors.
 
-    root: what ``files`` are relative to. digests: uint8 (N, 32), SHA-256 of each. preprocess: with a source size.
-    Raises DataError where the disk has no room or the cache cannot be written.
+    Args:
+        root: The directory that the files are relative to.
+        files: Their paths.
+        digests: uint8 (N, 32), the SHA-256 of each file.
+        preprocess: The conversion; it must have a source size.
+        cache: The cache directory (see `cache_directory`).
+        progress: Called during decoding.
+
+    Raises:
+        DataError: The disk has too little free space, or the cache cannot be written.
     """
     assert preprocess.source_size is not None
     shape = (*preprocess.source_size, preprocess.channels)
-    rules = json.dumps([_RULES, preprocess.mode, preprocess.fit, shape])
+    rules = json.dumps([_RULES_VERSION, preprocess.mode, preprocess.fit, shape])
     key = hashlib.sha256(rules.encode() + digests.tobytes()).hexdigest()[:32]
     home = folders_directory(cache)
-    place = home / key
+    entry = home / key
     try:
-        found = _open(place, len(files), shape)
-        if found is None:
+        decoded = _open(entry, len(files), shape)
+        if decoded is None:
             home.mkdir(parents=True, exist_ok=True)
             with cache_lock(home / f"{key}.lock", "decoding the same images"):
-                found = _open(place, len(files), shape)
-                if found is None:
-                    _check_room(home, len(files) * int(np.prod(shape)))
-                    _fill(place, Path(root), files, digests, preprocess, shape, progress)
-                    found = _open(place, len(files), shape)
-                    assert found is not None
-                    _bound(home, place)
-        os.utime(place)
+                decoded = _open(entry, len(files), shape)
+                if decoded is None:
+                    _check_free_space(home, len(files) * int(np.prod(shape)))
+                    _fill(entry, Path(root), files, digests, preprocess, shape, progress)
+                    decoded = _open(entry, len(files), shape)
+                    assert decoded is not None
+                    _remove_oldest(home, keep=entry)
+        os.utime(entry)
     except OSError as error:
         raise DataError(
-            f"{home}: the cache cannot be written: {error.strerror or error}; make room, or set MLPCONV_CACHE to "
-            "another directory; what is decoded is kept"
+            f"{home}: the cache cannot be written: {error.strerror or error}; free disk space, or set MLPCONV_CACHE to "
+            "another directory; images decoded so far are kept"
         ) from error
-    return found
+    return decoded
 
 
-def _open(place: Path, count: int, shape: tuple[int, ...]) -> Decoded | None:
+def _open(entry: Path, count: int, shape: tuple[int, ...]) -> Decoded | None:
+    """A complete entry; None if it is missing or damaged."""
     try:
-        about = json.loads((place / "about.json").read_bytes())
+        about = json.loads((entry / "about.json").read_bytes())
         errors = {int(index): reason for index, reason in about["errors"].items()}
         kept = np.setdiff1d(np.arange(count), list(errors))
         height, width, channels = shape
         if not len(kept):
-            return Decoded(np.empty((0, *shape), np.uint8), kept, errors, place)
-        return Decoded(open_images(place / IMAGES, (len(kept), height, width, channels)), kept, errors, place)
+            return Decoded(np.empty((0, *shape), np.uint8), kept, errors, entry)
+        return Decoded(open_images(entry / IMAGES, (len(kept), height, width, channels)), kept, errors, entry)
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
 
-def _check_room(home: Path, needed: int) -> None:
+def _check_free_space(home: Path, needed: int) -> None:
     free = shutil.disk_usage(home).free
-    if free < needed + (64 << 20):
+    if free < needed + _SPARE_BYTES:
         raise DataError(
-            f"{home}: the decoded images take {bytes_as_said(needed)}, free are {bytes_as_said(free)}; make room "
-            "(mlpconv data clean), choose a smaller --image-size, or set MLPCONV_CACHE to another directory"
+            f"{home}: the decoded images need {format_bytes(needed)} of disk space, {format_bytes(free)} are free; "
+            "clear space (mlpconv data clean), choose a smaller --image-size, or set MLPCONV_CACHE to another "
+            "directory"
         )
 
 
 def _fill(
-    place: Path,
+    entry: Path,
     root: Path,
     files: Sequence[str],
     digests: np.ndarray,
@@ -121,24 +142,26 @@ def _fill(
     shape: tuple[int, ...],
     progress: Progress | None,
 ) -> None:
-    part = place.with_name(f"{place.name}.part")
+    """Decode all files into a new entry, continuing where an interrupted process stopped."""
+    part = entry.with_name(f"{entry.name}.part")
     part.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(part)
     raw, journal = part / IMAGES, part / "journal.jsonl"
     raw.touch()
     os.truncate(raw, len(files) * int(np.prod(shape)))
-    errors = _journal(journal)
+    job_errors = _read_journal(journal)
     jobs = [
-        Decode(
+        DecodeJob(
             number,
             str(root),
-            [os.fsencode(name) for name in files[start : start + CHUNK]],
-            [row.tobytes() for row in digests[start : start + CHUNK]],
+            [os.fsencode(name) for name in files[start : start + FILES_PER_JOB]],
+            [row.tobytes() for row in digests[start : start + FILES_PER_JOB]],
             preprocess,
             str(raw),
             start,
         )
-        for number, start in enumerate(range(0, len(files), CHUNK))
-        if number not in errors
+        for number, start in enumerate(range(0, len(files), FILES_PER_JOB))
+        if number not in job_errors
     ]
     count = sum(len(job.files) for job in jobs)
     done = len(files) - count
@@ -146,115 +169,127 @@ def _fill(
     synced = time.monotonic()
     with journal.open("a", encoding="utf-8") as log, raw.open("rb") as pixels:
 
-        def note() -> None:
-            os.fsync(pixels.fileno())  # a line says that the pixels are on the disk
+        def write_journal() -> None:
+            os.fsync(pixels.fileno())  # a line in the journal guarantees that the pixels are on disk
             log.write("".join(lines))
             log.flush()
             os.fsync(log.fileno())
             lines.clear()
 
         try:
-            for job, answer in run(jobs, count):
-                errors[job.number] = answer.errors
-                lines.append(json.dumps([job.number, answer.errors]) + "\n")
-                done += len(answer.errors)
+            for job, result in run_jobs(jobs, count):
+                job_errors[job.number] = result.errors
+                lines.append(json.dumps([job.number, result.errors]) + "\n")
+                done += len(result.errors)
                 if progress:
                     progress("decoding", done, len(files))
-                if time.monotonic() - synced > _SYNC_SECONDS:
-                    note()
+                if time.monotonic() - synced > _SYNC_INTERVAL_SECONDS:
+                    write_journal()
                     synced = time.monotonic()
         finally:
-            note()
-    reasons = {
-        number * CHUNK + index: reason
-        for number, found in errors.items()
-        for index, reason in enumerate(found)
-        if reason
+            write_journal()
+    errors = {
+        number * FILES_PER_JOB + index: error
+        for number, file_errors in job_errors.items()
+        for index, error in enumerate(file_errors)
+        if error
     }
-    if reasons:
-        _close_ranks(raw, len(files), int(np.prod(shape)), reasons)
-    (part / "about.json").write_text(json.dumps({"format": 1, "errors": reasons}))
-    journal.unlink()
-    if place.exists():  # a damaged one
-        shutil.rmtree(place)
-    part.rename(place)
+    if errors:
+        journal.unlink()  # first, because its image numbers do not apply to the shortened file
+        _remove_missing_images(raw, len(files), int(np.prod(shape)), errors)
+    (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors}))
+    journal.unlink(missing_ok=True)
+    if entry.exists():  # a damaged one
+        shutil.rmtree(entry)
+    part.rename(entry)
 
 
-def _journal(path: Path) -> dict[int, list[str]]:
-    """The errors of each job that was done before an interruption."""
-    found = {}
+def _read_journal(path: Path) -> dict[int, list[str]]:
+    """The errors of each job that was done before an interruption, by the number of the job."""
+    job_errors = {}
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             number, errors = msgspec.json.decode(line, type=tuple[int, list[str]])
-            found[number] = errors
+            job_errors[number] = errors
     except (OSError, msgspec.DecodeError):
-        return found  # the line that was being written
-    return found
+        return job_errors  # without the line that was being written
+    return job_errors
 
 
-def _close_ranks(raw: Path, count: int, row: int, reasons: dict[int, str]) -> None:
-    """Leave the rows out that hold no image."""
-    good = np.setdiff1d(np.arange(count), list(reasons))
-    shorter = raw.with_name("images.new")
-    step = max(1, (64 << 20) // row)
-    with raw.open("rb") as source, shorter.open("wb") as out:
-        for run_ in np.split(good, np.flatnonzero(np.diff(good) > 1) + 1) if len(good) else []:
-            for start in range(int(run_[0]), int(run_[-1]) + 1, step):
-                source.seek(start * row)
-                out.write(source.read((min(start + step, int(run_[-1]) + 1) - start) * row))
-        out.flush()
-        os.fsync(out.fileno())
-    shorter.replace(raw)
+def _remove_missing_images(raw: Path, count: int, image_bytes: int, errors: dict[int, str]) -> None:
+    """Remove the gaps that files with errors left in the file of pixels."""
+    good = np.setdiff1d(np.arange(count), list(errors))
+    step = max(1, _COPY_BYTES // image_bytes)
+    with raw.open("rb") as source, atomic_file(raw) as out:
+        for consecutive in np.split(good, np.flatnonzero(np.diff(good) > 1) + 1) if len(good) else []:
+            stop = int(consecutive[-1]) + 1
+            for start in range(int(consecutive[0]), stop, step):
+                source.seek(start * image_bytes)
+                out.write(source.read((min(start + step, stop) - start) * image_bytes))
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """Decoded images in the cache. bytes: on the disk. used: when last, in seconds since 1970."""
+    """An entry of the cache."""
 
     path: Path
     bytes: int
+    """Size on disk."""
     used: float
+    """Time of the last use, in seconds since 1970."""
 
 
 def entries(cache: str | os.PathLike[str] | None = None) -> list[Entry]:
-    """What decoded images are kept, the longest unused first."""
-    found = []
+    """All entries, the least recently used first."""
+    listed = []
     home = folders_directory(cache)
     for path in home.iterdir() if home.is_dir() else ():
         if path.is_dir() and path.name != "scans":
-            held = sum(file.stat().st_blocks * 512 for file in path.iterdir())
-            found.append(Entry(path, held, path.stat().st_mtime))
-    return sorted(found, key=lambda entry: entry.used)
+            size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
+            listed.append(Entry(path, size, path.stat().st_mtime))
+    return sorted(listed, key=lambda entry: entry.used)
 
 
 def clean(cache: str | os.PathLike[str] | None = None) -> list[Entry]:
-    """Remove all decoded images and what is remembered of folders; what was removed. Raises DataError where that cannot
-    be done. A run that reads them goes on: the system keeps a file while it is open."""
+    """Remove all decoded images and results of scans.
+
+    Runs that are reading the images continue undisturbed, because the system keeps a file while it is open.
+
+    Returns:
+        The removed entries.
+
+    Raises:
+        DataError: An entry cannot be removed.
+    """
     removed = entries(cache)
     try:
         for entry in removed:
             shutil.rmtree(entry.path)
         shutil.rmtree(folders_directory(cache) / "scans", ignore_errors=True)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be removed: {error.strerror}") from None
+        raise DataError(f"{error.filename}: cannot be removed: {error.strerror}; check its permissions") from None
     return removed
 
 
-def limit() -> int:
-    """How many bytes of decoded images are kept: MLPCONV_CACHE_GB, 50 by default."""
+def limit_bytes() -> int:
+    """The maximum size of the cache of decoded images: MLPCONV_CACHE_GB (10⁹ bytes), 50 by default.
+
+    Raises:
+        DataError: MLPCONV_CACHE_GB is not a number.
+    """
     text = os.environ.get(LIMIT_VARIABLE, "")
     try:
-        return int(float(text or _LIMIT_GB) * 1e9)
+        return int(float(text or _DEFAULT_LIMIT_GB) * 1e9)
     except ValueError:
         raise DataError(f"{LIMIT_VARIABLE}={text}: expected a number of gigabytes, such as 20") from None
 
 
-def _bound(home: Path, newest: Path) -> None:
-    """Remove what was longest unused until all fits the limit; the newest stays."""
-    kept = entries(home.parent)
-    total = sum(entry.bytes for entry in kept)
-    for entry in kept:
-        if total <= limit():
+def _remove_oldest(home: Path, *, keep: Path) -> None:
+    """Remove the least recently used entries, but not ``keep``, until the rest fits the limit."""
+    remaining = entries(home.parent)
+    total = sum(entry.bytes for entry in remaining)
+    for entry in remaining:
+        if total <= limit_bytes():
             break
-        if entry.path != newest and not entry.path.name.endswith(".part"):
+        if entry.path != keep and not entry.path.name.endswith(".part"):
             shutil.rmtree(entry.path, ignore_errors=True)
             total -= entry.bytes

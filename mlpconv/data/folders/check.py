@@ -1,4 +1,4 @@
-"""What a folder of images holds, before one trains on it: counts, sizes, modes, and what is wrong with it."""
+"""Report on a folder of images before training: counts, sizes, modes, duplicates and warnings."""
 
 import hashlib
 from collections import Counter
@@ -7,21 +7,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlpconv.arch.network import Preprocess
+from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.folder import Loaded
 from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
 from mlpconv.formatting import printable
 
 FORMAT = 1
-IMBALANCE = 3.0
-"""From here on the largest class is so many times the smallest that one should know."""
-FEW = 20
-"""Fewer training images of a class than this teach little."""
+WARN_IMBALANCE = 3.0
+"""Warn if the largest class has at least this many times the training images of the smallest."""
+WARN_TRAINING_IMAGES = 20
+"""Warn about classes with fewer training images."""
+_MAX_CLASSES_IN_WARNING = 10
 _SPLITS = (TRAIN, VALIDATION, TEST)
 
 
-class Twins(NamedTuple):
-    """The same picture several times. files: their paths; splits, labels: of each."""
+class Duplicates(NamedTuple):
+    """Images with identical pixels.
+
+    Attributes:
+        files: Their paths.
+        splits: The split of each.
+        labels: The class of each.
+    """
 
     files: list[str]
     splits: list[str]
@@ -29,32 +37,34 @@ class Twins(NamedTuple):
 
     @property
     def leaks(self) -> bool:
-        """Whether training has seen what it is measured on."""
+        """Whether a training image is also used for validation or testing."""
         return TRAIN in self.splits and len(set(self.splits)) > 1
 
     @property
     def contradicts(self) -> bool:
+        """Whether they belong to different classes."""
         return len(set(self.labels)) > 1
 
 
-def find_twins(loaded: Loaded) -> list[Twins]:
-    """Images that are equal in every pixel at the size of training, whatever their files are, in the folder's order."""
-    folder, parts = loaded.folder, [part for part in _in_order(loaded) if part is not None]
-    seen: dict[bytes, list[int]] = {}
-    place = 0
-    for part in parts:
-        row = int(np.prod(part.images.shape[1:]))
-        step = max(1, MAX_BYTES_BEFORE_RELEASE // row)
+def find_duplicates(loaded: Loaded) -> list[Duplicates]:
+    """Groups of images with identical pixels at the size of training, even if their files differ, in folder order."""
+    folder = loaded.folder
+    positions: dict[bytes, list[int]] = {}
+    position = 0
+    for part in _datasets(loaded):
+        if part is None:
+            continue
+        step = max(1, MAX_BYTES_BEFORE_RELEASE // int(np.prod(part.images.shape[1:])))
         for index in range(len(part)):
             digest = hashlib.blake2b(part.images[index].data, digest_size=16).digest()
-            seen.setdefault(digest, []).append(place)
-            place += 1
+            positions.setdefault(digest, []).append(position)
+            position += 1
             if index % step == step - 1:
                 release(part.images)
         release(part.images)
-    groups = [rows for rows in seen.values() if len(rows) > 1]
+    groups = [group for group in positions.values() if len(group) > 1]
     return [
-        Twins(
+        Duplicates(
             [printable(folder.files[row]) for row in rows],
             [_SPLITS[folder.splits[row]] for row in rows],
             [folder.class_names[folder.labels[row]] for row in rows],
@@ -63,30 +73,40 @@ def find_twins(loaded: Loaded) -> list[Twins]:
     ]
 
 
-def _in_order(loaded: Loaded):
+def _datasets(loaded: Loaded) -> tuple[ImageDataset, ImageDataset | None, ImageDataset]:
+    """The data sets in the order of `_SPLITS`."""
     return loaded.splits.train, loaded.validation, loaded.splits.test
 
 
 def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]:
-    """The report as docs/json/data-check.schema.json describes it. chosen: the network that fits, in words."""
-    folder, twins = loaded.folder, find_twins(loaded)
+    """Check the images of a folder.
+
+    Args:
+        loaded: The images.
+        preprocess: How they were decoded.
+        chosen: The network that suits them, for the report.
+
+    Returns:
+        The report, in the format of docs/json/data-check.schema.json.
+    """
+    folder, duplicates = loaded.folder, find_duplicates(loaded)
     counts = [
         np.bincount(part.labels, minlength=len(folder.class_names)).tolist() if part is not None else None
-        for part in _in_order(loaded)
+        for part in _datasets(loaded)
     ]
     classes = [
-        {"name": name, **{split: 0 if of is None else of[label] for split, of in zip(_SPLITS, counts, strict=True)}}
+        {"name": name, **{split: count[label] if count else 0 for split, count in zip(_SPLITS, counts, strict=True)}}
         for label, name in enumerate(folder.class_names)
     ]
     sizes, modes = folder.sizes[loaded.rows], folder.modes[loaded.rows]
     common = Counter(map(tuple, sizes.tolist())).most_common(5)
-    largest = max(each[TRAIN] for each in classes)
-    smallest = min(each[TRAIN] for each in classes)
+    largest = max(row[TRAIN] for row in classes)
+    smallest = min(row[TRAIN] for row in classes)
     report = {
         "format": FORMAT,
         "path": folder.name,
         "layout": folder.layout,
-        "images": {split: 0 if of is None else sum(of) for split, of in zip(_SPLITS, counts, strict=True)},
+        "images": {split: sum(count) if count else 0 for split, count in zip(_SPLITS, counts, strict=True)},
         "classes": classes,
         "imbalance": largest / smallest,
         "sizes": {
@@ -97,7 +117,7 @@ def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]
         },
         "modes": dict(Counter(modes.tolist()).most_common()),
         "skipped": [problem._asdict() for problem in loaded.problems],
-        "duplicates": [{"files": each.files, "splits": each.splits, "labels": each.labels} for each in twins],
+        "duplicates": [group._asdict() for group in duplicates],
         "notes": folder.notes,
         "chosen": chosen,
         "cache": {
@@ -106,42 +126,45 @@ def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]
             "bytes": len(loaded.rows) * int(np.prod((*(preprocess.source_size or ()), preprocess.channels))),
         },
     }
-    return report | {"warnings": warnings(report, twins)}
+    return report | {"warnings": _warnings(report, duplicates)}
 
 
-def warnings(report: dict[str, Any], twins: list[Twins]) -> list[str]:
-    """What one should know before training, a sentence each, the worst first."""
-    said = []
-    leaks = [each for each in twins if each.leaks]
+def _warnings(report: dict[str, Any], duplicates: list[Duplicates]) -> list[str]:
+    """What to know before training, one sentence each, the most important first."""
+    messages = []
+    leaks = [group for group in duplicates if group.leaks]
     if leaks:
-        first = leaks[0]
-        said.append(
-            f"{_pictures(len(leaks))} in training and again in what training is measured on, so accuracy will "
-            f"look better than it is; the first: {' = '.join(first.files[:2])}"
+        messages.append(
+            f"{_count_pictures(leaks)} both in training and in validation or testing, so the measured accuracy will be "
+            f"too high; the first: {' = '.join(leaks[0].files[:2])}"
         )
-    contradictions = [each for each in twins if each.contradicts]
+    contradictions = [group for group in duplicates if group.contradicts]
     if contradictions:
-        first = contradictions[0]
-        said.append(
-            f"{_pictures(len(contradictions))} in more than one class; the first: {' = '.join(first.files[:2])}"
+        messages.append(
+            f"{_count_pictures(contradictions)} in more than one class; the first: "
+            f"{' = '.join(contradictions[0].files[:2])}"
         )
-    if report["imbalance"] >= IMBALANCE:
-        classes = report["classes"]
-        most, least = max(classes, key=lambda c: c[TRAIN]), min(classes, key=lambda c: c[TRAIN])
-        said.append(
-            f"{most['name']} has {report['imbalance']:.1f} times the training images of {least['name']}; balance shows "
-            "rare classes more often (--set balance=1 for all equally often)"
+    classes = report["classes"]
+    if report["imbalance"] >= WARN_IMBALANCE:
+        largest, smallest = max(classes, key=lambda row: row[TRAIN]), min(classes, key=lambda row: row[TRAIN])
+        messages.append(
+            f"{largest['name']} has {report['imbalance']:.1f} times the training images of {smallest['name']}; "
+            "training shows rare classes more often (--set balance=1 for all classes equally often)"
         )
-    few = [each["name"] for each in report["classes"] if each[TRAIN] < FEW]
-    if few:
-        said.append(f"fewer than {FEW} training images: {', '.join(few[:10])}{' …' if len(few) > 10 else ''}")
-    untested = [each["name"] for each in report["classes"] if not each[TEST]]
+    small = [row["name"] for row in classes if row[TRAIN] < WARN_TRAINING_IMAGES]
+    if small:
+        messages.append(f"fewer than {WARN_TRAINING_IMAGES} training images: {_shortened(small)}")
+    untested = [row["name"] for row in classes if not row[TEST]]
     if untested:
-        said.append(f"no test image: {', '.join(untested[:10])}{' …' if len(untested) > 10 else ''}")
+        messages.append(f"no test images: {_shortened(untested)}")
     if report["skipped"]:
-        said.append(f"{len(report['skipped']):,} things were passed over")
-    return said
+        messages.append(f"{len(report['skipped']):,} files or folders were skipped")
+    return messages
 
 
-def _pictures(count: int) -> str:
-    return f"{count:,} pictures stand" if count > 1 else "1 picture stands"
+def _count_pictures(duplicates: list[Duplicates]) -> str:
+    return f"{len(duplicates):,} pictures are" if len(duplicates) > 1 else "1 picture is"
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_CLASSES_IN_WARNING]) + (" …" if len(names) > _MAX_CLASSES_IN_WARNING else "")

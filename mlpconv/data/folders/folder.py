@@ -1,4 +1,4 @@
-"""A folder of images as a data set: scanned, split, and decoded once into a cache that is mapped into memory."""
+"""A folder of images as a data set: scanned, split, and decoded once into a memory-mapped cache."""
 
 import os
 from collections import Counter
@@ -16,18 +16,33 @@ from mlpconv.data.folders.scan import Progress, scan
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
-TEST_SHARE = 0.15
-_ORDER = (TRAIN, VALIDATION, TEST)
-_GREY = ("1", "L", "LA", "La")
+TEST_FRACTION = 0.15
+"""Fraction of the images to hold out for testing if the layout has no test split."""
+_SPLITS = (TRAIN, VALIDATION, TEST)
+"""By their number in `Folder.splits`."""
+_GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
+_MAX_PROBLEMS_IN_ERROR = 20
 
 
 @dataclass(eq=False)
 class Folder:
-    """The usable images of a folder, by split and then by path; nothing is decoded yet.
+    """The usable images of a folder, sorted by split and then by path, before decoding.
 
-    files: relative to ``root``. labels: int64 (N,). splits: int8 (N,), 0 train, 1 validation, 2 test. sizes: int32
-    (N, 2), (height, width) as one sees the image. modes: Pillow's. digests: uint8 (N, 32), SHA-256 of each file.
-    problems: what is passed over, and why. notes: what was decided for the user.
+    Attributes:
+        path: The folder, or the CSV file, as given.
+        root: The directory that `files` are relative to.
+        layout: A description of the layout, such as "train/CLASS · test/CLASS".
+        class_names: The name of each label.
+        files: The paths of the images.
+        labels: int64 (N,).
+        splits: int8 (N,): 0 train, 1 validation, 2 test.
+        sizes: int32 (N, 2), (height, width) after applying the EXIF orientation.
+        modes: str (N,), Pillow's mode of each file.
+        digests: uint8 (N, 32), the SHA-256 of each file.
+        problems: What is skipped, and why.
+        notes: Decisions made for the user, one sentence each.
+        cache: The cache directory (see `cache_directory`).
+        strict: Whether to refuse files that cannot be decoded instead of skipping them.
     """
 
     path: Path
@@ -47,27 +62,34 @@ class Folder:
 
     @property
     def name(self) -> str:
+        """The path, printable."""
         return printable(self.path)
 
     @cached_property
     def colour(self) -> bool:
-        """Whether any image may have colours."""
-        return bool(set(np.unique(self.modes).tolist()) - set(_GREY) - {"F", "I", "I;16", "I;16B", "I;16L"})
+        """Whether any image may have colors."""
+        return not set(np.unique(self.modes).tolist()) <= set(_GRAY_MODES)
 
     @cached_property
     def one_size(self) -> tuple[int, int] | None:
-        """(height, width) where all images have the same."""
+        """(height, width) if all images have the same size, else None."""
         first = self.sizes[0]
         return (int(first[0]), int(first[1])) if (self.sizes == first).all() else None
 
     @cached_property
     def typical_side(self) -> int:
-        """The median of the images' shorter sides in pixels."""
+        """The median of the shorter sides of the images, in pixels."""
         return int(np.median(self.sizes.min(1)))
 
     def preprocess(self, size: int, fit: str) -> Preprocess:
-        """How the files become images for a network of ``size`` pixels: images of one size that are no larger keep it,
-        all others become squares of ``size``."""
+        """How to convert the files for a network with an input of ``size`` × ``size`` pixels.
+
+        If all images have the same size and it is not larger, they keep it; else they become squares of ``size``.
+
+        Args:
+            size: In pixels.
+            fit: How to make images square: "squash", "crop" or "pad".
+        """
         same = self.one_size
         source = same if same is not None and max(same) <= size else (size, size)
         channels = 3 if self.colour else 1
@@ -76,27 +98,31 @@ class Folder:
         return Preprocess(size=size, mode=mode, fit=fit, mean=zeros, std=ones, source_size=source)  # pyright: ignore[reportArgumentType]
 
     def load(self, preprocess: Preprocess, progress: Progress | None = None) -> "Loaded":
-        """Decode the files, or take them from the cache. Raises DataError where too little is left, or, where the
-        folder is ``strict``, for any file that cannot be decoded."""
+        """Decode the files, or read them from the cache.
+
+        Raises:
+            DataError: A class or split has no images left, the folder is ``strict`` and a file cannot be decoded, or
+                the cache cannot be written.
+        """
         decoded = decode_files(self.root, self.files, self.digests, preprocess, cache=self.cache, progress=progress)
         problems = [Problem(printable(self.files[index]), reason) for index, reason in sorted(decoded.errors.items())]
         if problems and self.strict:
-            raise DataError(refusal(self.name, problems))
+            raise DataError(_strict_error(self.name, problems))
         labels, splits = self.labels[decoded.kept], self.splits[decoded.kept]
-        bounds = np.searchsorted(splits, range(len(_ORDER) + 1))
+        bounds = np.searchsorted(splits, range(len(_SPLITS) + 1))
         sets: dict[str, ImageDataset] = {}
-        for number, split in enumerate(_ORDER):
-            begin, end = bounds[number], bounds[number + 1]
-            if end > begin:
-                images, own = decoded.images[begin:end], labels[begin:end]
-                sets[split] = ImageDataset(images, own, self.class_names, f"{self.name}/{split}")
+        for split, start, stop in zip(_SPLITS, bounds[:-1], bounds[1:], strict=True):
+            if stop > start:
+                sets[split] = ImageDataset(
+                    decoded.images[start:stop], labels[start:stop], self.class_names, f"{self.name}/{split}"
+                )
         for split in (TRAIN, TEST):
             if split not in sets:
-                raise DataError(f"{self.name}: not one image for {split} can be decoded{_first(problems)}")
-        lost = sorted(set(range(len(self.class_names))) - set(np.unique(sets[TRAIN].labels).tolist()))
-        if lost:
-            names = ", ".join(self.class_names[label] for label in lost)
-            raise DataError(f"{self.name}: no training image of {names} can be decoded{_first(problems)}")
+                raise DataError(f"{self.name}: none of the images for {split} can be decoded{_first(problems)}")
+        empty = sorted(set(range(len(self.class_names))) - set(np.unique(sets[TRAIN].labels).tolist()))
+        if empty:
+            names = ", ".join(self.class_names[label] for label in empty)
+            raise DataError(f"{self.name}: none of the training images of {names} can be decoded{_first(problems)}")
         return Loaded(
             self,
             Splits(sets[TRAIN], sets[TEST]),
@@ -109,8 +135,16 @@ class Folder:
 
 @dataclass(eq=False)
 class Loaded:
-    """A folder's images. rows: int64 (N,), which file of the folder each image is, train first. problems: everything
-    that was passed over. place: where the decoded images are kept."""
+    """The decoded images of a folder.
+
+    Attributes:
+        folder: The folder.
+        splits: The images for training and for testing.
+        validation: The images for validation, if any.
+        rows: int64 (N,), the index in ``folder.files`` of each image: training, validation, test.
+        problems: Everything that was skipped, and why.
+        place: The directory with the decoded images.
+    """
 
     folder: Folder
     splits: Splits
@@ -123,7 +157,6 @@ class Loaded:
 def scan_folder(
     path: str | os.PathLike[str],
     *,
-    test: float = TEST_SHARE,
     validation: float = 0.0,
     seed: int = 0,
     class_names: tuple[str, ...] | None = None,
@@ -132,47 +165,64 @@ def scan_folder(
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Folder:
-    """Find the images of a folder or a CSV list, read what they say of themselves, and split them where need be.
+    """Find the images of a folder or CSV list, read their headers, and split them.
+
+    If the layout has no test split, its validation split is used for testing. If it has neither, a fraction of
+    `TEST_FRACTION` of the images is held out for testing, from each class in proportion to its size.
 
     Args:
-        path: see `list_folder` for the layouts.
-        test, validation: shares to hold out, each class in proportion, where the layout has no such split; 0 holds none
-            out for validation. A validation set without a test set becomes the test set.
-        seed: chooses what is held out; the same files and seed give the same split.
-        class_names: the classes to expect, in their order; by default those found, sorted.
-        strict: refuse a folder of which anything is passed over.
-        follow_links: also links out of the folder.
-        cache: the cache to use (see `cache_directory`).
-        progress: called as files are read.
+        path: The folder or CSV file (see `list_folder` for the layouts).
+        validation: Fraction of the images to hold out for validation if the layout has no validation split.
+        seed: Seed for the choice of held-out images; the same files and seed give the same split.
+        class_names: The expected classes, in this order; by default those of the folder, sorted.
+        strict: Refuse a folder with anything that would be skipped.
+        follow_links: Follow symbolic links that point outside the folder.
+        cache: The cache directory (see `cache_directory`).
+        progress: Called as files are read.
 
     Raises:
-        DataError: no such folder, fewer than two classes, nothing usable, or `strict` and something is not.
+        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or `strict` is true
+            and something would be skipped.
     """
     listing = list_folder(path, follow_links=follow_links)
-    facts = scan(listing.root, listing.files, folders_directory(cache), progress)
+    scanned = scan(listing.root, listing.files, folders_directory(cache), progress)
     name = printable(listing.path)
-    problems = listing.problems + [Problem(folder, "a class's folder without files") for folder in listing.empty]
-    good = facts.error == ""
-    problems += [Problem(printable(listing.files[index]), str(facts.error[index])) for index in np.flatnonzero(~good)]
+    problems = listing.problems + [Problem(folder, "the folder of a class, without files") for folder in listing.empty]
+    good = scanned.error == ""
+    problems += [Problem(printable(listing.files[index]), str(scanned.error[index])) for index in np.flatnonzero(~good)]
     notes: list[str] = []
     classes, splits = np.array(listing.classes, object), _named_splits(listing, good, notes)
-    names = class_names or tuple(sorted({str(each) for each in classes[good & (splits <= 0)]}))
+    names = class_names or tuple(sorted({str(label) for label in classes[good & (splits <= 0)]}))
     unknown = good & ~np.isin(classes, np.array(names, object))
-    for other, count in Counter(classes[unknown].tolist()).items():
-        problems.append(Problem(other, f"a class that training does not have: {count:,} files are left out"))
+    for label, count in Counter(classes[unknown].tolist()).items():
+        problems.append(Problem(label, f"a class that the training set lacks: its {count:,} files are skipped"))
     good &= ~unknown
-    without = set(listing.classes) - set(classes[good].tolist()) - set(classes[unknown].tolist())
-    problems += [Problem(each, "an empty class: none of its files is a usable image") for each in sorted(without)]
+    empty = set(listing.classes) - set(classes[good].tolist()) - set(classes[unknown].tolist())
+    problems += [Problem(label, "an empty class: none of its files is a usable image") for label in sorted(empty)]
     _check_classes(name, names, problems)
     kept = np.flatnonzero(good)
-    numbers = {each: number for number, each in enumerate(names)}
-    labels = np.array([numbers[each] for each in classes[kept]], np.int64)
-    parts = _split(name, labels, splits[kept], len(names), test, validation, seed, notes, problems)
+    numbers = {label: number for number, label in enumerate(names)}
+    labels = np.array([numbers[label] for label in classes[kept]], np.int64)
+    splits = np.maximum(splits[kept], 0)
+    for number, fraction, purpose in ((2, TEST_FRACTION, "testing"), (1, validation, "validation")):
+        if not fraction or (splits == number).any():
+            continue
+        train = np.flatnonzero(splits == 0)
+        count = round(fraction * len(train))
+        if not 1 <= count < len(train):
+            raise DataError(
+                f"{name}: {len(train):,} images are too few to hold out {fraction:.0%} for {purpose}; add images, or "
+                f"put them into folders train/CLASS, val/CLASS and test/CLASS{_first(problems)}"
+            )
+        # Different seeds, because the same draw from the remaining images would prefer the same positions.
+        held = held_out(labels[train], len(names), count, seed + number)
+        splits[train[held]] = number
+        notes.append(f"{count:,} images held out for {purpose}, each class in proportion (seed {seed})")
     files = [listing.files[index] for index in kept]
-    order = np.lexsort((np.arange(len(files)), parts))  # files are in order already
+    order = np.lexsort((np.arange(len(files)), splits))  # within a split, files keep their order
     kept = kept[order]
     if strict and problems:
-        raise DataError(refusal(name, problems))
+        raise DataError(_strict_error(name, problems))
     return Folder(
         listing.path,
         listing.root,
@@ -180,10 +230,10 @@ def scan_folder(
         names,
         [files[index] for index in order],
         labels[order],
-        parts[order],
-        np.stack([facts.height[kept], facts.width[kept]], 1),
-        facts.mode[kept],
-        facts.digest[kept],
+        splits[order],
+        np.stack([scanned.height[kept], scanned.width[kept]], 1),
+        scanned.mode[kept],
+        scanned.digest[kept],
         problems,
         notes,
         cache,
@@ -191,11 +241,11 @@ def scan_folder(
     )
 
 
-def refusal(name: str, problems: list[Problem]) -> str:
-    """What --strict says."""
-    more = f"\n  … and {len(problems) - 20:,} more: mlpconv data check lists them" if len(problems) > 20 else ""
-    lines = "".join(f"\n  {problem.path}: {problem.reason}" for problem in problems[:20])
-    return f"{name}: --strict, and {len(problems):,} things in it cannot be used:{lines}{more}"
+def _strict_error(name: str, problems: list[Problem]) -> str:
+    lines = [f"  {problem.path}: {problem.reason}" for problem in problems[:_MAX_PROBLEMS_IN_ERROR]]
+    if (more := len(problems) - _MAX_PROBLEMS_IN_ERROR) > 0:
+        lines.append(f"  … and {more:,} more: mlpconv data check lists them")
+    return "\n".join([f"{name}: --strict, and {len(problems):,} files or folders cannot be used:", *lines])
 
 
 def _first(problems: list[Problem]) -> str:
@@ -203,51 +253,19 @@ def _first(problems: list[Problem]) -> str:
 
 
 def _named_splits(listing: Listing, good: np.ndarray, notes: list[str]) -> np.ndarray:
-    """int8: as the layout says, -1 where it says nothing."""
-    table = {"": -1, **{name: number for number, name in enumerate(_ORDER)}}
-    splits = np.array([table[each] for each in listing.splits], np.int8)
+    """The split that the layout gives each file: int8 (N,), -1 for none."""
+    table = {"": -1, **{name: number for number, name in enumerate(_SPLITS)}}
+    splits = np.array([table[split] for split in listing.splits], np.int8)
     if (splits >= 0).any():
         splits[splits < 0] = 0
     if not (good & (splits == 2)).any() and (good & (splits == 1)).any():
         splits[splits == 1] = 2
-        notes.append("there is no test set: the validation set takes its place, and chooses nothing")
+        notes.append("there is no test set: the validation set is used for testing, and for nothing else")
     return splits
 
 
 def _check_classes(name: str, names: tuple[str, ...], problems: list[Problem]) -> None:
     if not names:
-        raise DataError(f"{name}: not one of its files is a usable training image{_first(problems)}")
+        raise DataError(f"{name}: none of its files is a usable training image{_first(problems)}")
     if len(names) == 1:
-        raise DataError(
-            f"{name}: has a single class, {names[0]}; to tell apart there must be two or more: a folder for each"
-        )
-
-
-def _split(
-    name: str,
-    labels: np.ndarray,
-    parts: np.ndarray,
-    classes: int,
-    test: float,
-    validation: float,
-    seed: int,
-    notes: list[str],
-    problems: list[Problem],
-) -> np.ndarray:
-    """int8: 0 train, 1 validation, 2 test, with what the layout does not have held out of the training images."""
-    parts = np.maximum(parts, 0)
-    for number, share, what in ((2, test, "testing"), (1, validation, "validation")):
-        train = np.flatnonzero(parts == 0)
-        if not share or (parts == number).any():
-            continue
-        count = round(share * len(train))
-        if not 1 <= count < len(train):
-            raise DataError(
-                f"{name}: {len(train):,} images are too few to hold {share:.0%} of them out for {what}; add images, or "
-                f"say which are for {what}: train/CLASS beside test/CLASS and val/CLASS{_first(problems)}"
-            )
-        # Another seed than the test set's: the same draw over the rest would favour the same places.
-        held = held_out(labels[train], classes, count, seed + number)
-        parts[train[held]] = number
-        notes.append(f"{count:,} images held out for {what}, each class in proportion (seed {seed})")
-    return parts
+        raise DataError(f"{name}: has a single class, {names[0]}; expected two or more, each in a folder of its name")

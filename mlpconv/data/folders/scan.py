@@ -1,28 +1,37 @@
-"""The headers and digests of many image files, remembered: a file that has not changed is not read again."""
+"""Read the headers and digests of many image files; unchanged files are not read again."""
 
 import hashlib
 import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mlpconv.data.folders.workers import CHUNK, Scan, Seen, run
+from mlpconv.data.folders.workers import FILES_PER_JOB, ScanJob, ScannedFile, run_jobs
+from mlpconv.files import atomic_file
 
 Progress = Callable[[str, int, int], None]
-"""Called as work goes on with what is done ("reading", "decoding"), the images so far, and their number."""
+"""Called during work with what is being done ("reading", "decoding"), the images done, and the images in total."""
 
-_FRESH_NS = 2_000_000_000
-"""A file changed so shortly before it was read may have been changed again within one tick of the clock."""
+_MIN_AGE_NS = 2_000_000_000
+"""A file modified this shortly before it was read may have been modified again with the same time stamp."""
 
 
 @dataclass(eq=False)
-class Facts:
-    """Of each file, in step: digest, uint8 (N, 32), SHA-256 of its bytes; width and height in pixels as seen, int32;
-    mode, Pillow's; error: why it cannot be used, or empty; then the other four say nothing."""
+class ScannedFiles:
+    """The results of a scan, in the order of the files.
+
+    Attributes:
+        digest: uint8 (N, 32), the SHA-256 of each file.
+        width: int32 (N,), in pixels, after applying the EXIF orientation.
+        height: int32 (N,), likewise.
+        mode: str (N,), Pillow's mode.
+        error: object (N,): why a file cannot be used, else "". The other arrays are undefined for files with an error.
+    """
 
     digest: np.ndarray
     width: np.ndarray
@@ -31,7 +40,8 @@ class Facts:
     error: np.ndarray
 
     @classmethod
-    def blank(cls, count: int) -> "Facts":
+    def blank(cls, count: int) -> "ScannedFiles":
+        """Arrays to fill in for this many files."""
         return cls(
             np.zeros((count, 32), np.uint8),
             np.zeros(count, np.int32),
@@ -40,45 +50,53 @@ class Facts:
             np.full(count, None, object),
         )
 
-    def put(self, index: int, seen: Seen) -> None:
-        if seen.digest:
-            self.digest[index] = np.frombuffer(seen.digest, np.uint8)
-        self.width[index], self.height[index], self.mode[index] = seen.width, seen.height, seen.mode
-        self.error[index] = seen.error
+    def put(self, index: int, file: ScannedFile) -> None:
+        """Store the result for one file."""
+        if file.digest:
+            self.digest[index] = np.frombuffer(file.digest, np.uint8)
+        self.width[index], self.height[index], self.mode[index] = file.width, file.height, file.mode
+        self.error[index] = file.error
 
 
-def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None) -> Facts:
-    """Read what files say of themselves. root: what they are relative to. cache: where the answers are remembered.
+def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None) -> ScannedFiles:
+    """Read the headers and digests of image files.
 
-    Interrupted, it keeps what it has.
+    Results are cached, also those of an interrupted scan.
+
+    Args:
+        root: The directory that the files are relative to.
+        files: Their paths.
+        cache: The directory for cached results.
+        progress: Called as files are read.
     """
-    facts = Facts.blank(len(files))
+    scanned = ScannedFiles.blank(len(files))
     stamps = np.array([_stamp(root, name) for name in files], np.int64).reshape(-1, 2)
     path = cache / "scans" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.npz"
-    todo = _recall(path, files, stamps, facts)
-    began = time.time_ns()
+    remaining = _read_cached(path, files, stamps, scanned)
+    start_time = time.time_ns()
     jobs = [
-        Scan(number, str(root), [os.fsencode(files[index]) for index in todo[start : start + CHUNK]])
-        for number, start in enumerate(range(0, len(todo), CHUNK))
+        ScanJob(number, str(root), [os.fsencode(files[index]) for index in remaining[start : start + FILES_PER_JOB]])
+        for number, start in enumerate(range(0, len(remaining), FILES_PER_JOB))
     ]
-    done = len(files) - len(todo)
-    if not todo:
-        return facts
+    done = len(files) - len(remaining)
+    if not remaining:
+        return scanned
     try:
-        for job, answer in run(jobs, len(todo)):
-            start = job.number * CHUNK
-            for index, seen in zip(todo[start : start + CHUNK], answer.seen, strict=True):
-                facts.put(index, seen)
-            done += len(answer.seen)
+        for job, result in run_jobs(jobs, len(remaining)):
+            start = job.number * FILES_PER_JOB
+            for index, file in zip(remaining[start : start + FILES_PER_JOB], result.scanned, strict=True):
+                scanned.put(index, file)
+            done += len(result.scanned)
             if progress:
                 progress("reading", done, len(files))
     finally:
-        stamps[stamps[:, 1] > began - _FRESH_NS] = -1
-        _remember(path, files, stamps, facts)
-    return facts
+        stamps[stamps[:, 1] > start_time - _MIN_AGE_NS] = -1
+        _write_cached(path, files, stamps, scanned)
+    return scanned
 
 
 def _stamp(root: Path, name: str) -> tuple[int, int]:
+    """Size and modification time, to recognize an unchanged file."""
     try:
         info = os.stat(os.path.join(root, name))
     except OSError:
@@ -86,41 +104,38 @@ def _stamp(root: Path, name: str) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def _recall(path: Path, files: Sequence[str], stamps: np.ndarray, facts: Facts) -> list[int]:
-    """Fill in what is known already; the indices of the others."""
+def _read_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles) -> list[int]:
+    """Fill in the cached results of unchanged files, and return the indices of the others."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = stored["names"].tobytes().split(b"\0")
-            old = {key: stored[key] for key in ("stamps", "digest", "width", "height", "mode")}
+            cached = {key: stored[key] for key in ("stamps", "digest", "width", "height", "mode")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return list(range(len(files)))
-    known = {name: row for row, name in enumerate(names)}
-    rows = np.array([known.get(os.fsencode(name), -1) for name in files])
-    same = (rows >= 0) & (stamps[:, 1] >= 0)
-    same[same] = (old["stamps"][rows[same]] == stamps[same]).all(1)
+    row_of = {name: row for row, name in enumerate(names)}
+    rows = np.array([row_of.get(os.fsencode(name), -1) for name in files])
+    unchanged = (rows >= 0) & (stamps[:, 1] >= 0)
+    unchanged[unchanged] = (cached["stamps"][rows[unchanged]] == stamps[unchanged]).all(1)
     for key in ("digest", "width", "height", "mode"):
-        getattr(facts, key)[same] = old[key][rows[same]]
-    facts.error[same] = ""
-    return np.flatnonzero(~same).tolist()
+        getattr(scanned, key)[unchanged] = cached[key][rows[unchanged]]
+    scanned.error[unchanged] = ""
+    return np.flatnonzero(~unchanged).tolist()
 
 
-def _remember(path: Path, files: Sequence[str], stamps: np.ndarray, facts: Facts) -> None:
-    # What cannot be used is looked at again each time: somebody may have mended it.
-    good = np.flatnonzero(facts.error == "")
+def _write_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles) -> None:
+    # Files with errors are read again each time, because they may have been fixed.
+    good = np.flatnonzero(scanned.error == "")
     names = b"\0".join(os.fsencode(files[index]) for index in good.tolist())
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    # Without the cache, the next scan only takes longer.
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
+        with atomic_file(path) as out:
             np.savez(
                 out,
                 names=np.frombuffer(names, np.uint8),
                 stamps=stamps[good],
-                digest=facts.digest[good],
-                width=facts.width[good],
-                height=facts.height[good],
-                mode=facts.mode[good],
+                digest=scanned.digest[good],
+                width=scanned.width[good],
+                height=scanned.height[good],
+                mode=scanned.mode[good],
             )
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)  # without it the next time takes longer, and that is all

@@ -1,8 +1,8 @@
-"""Image files read by several processes at once.
+"""Read image files in several processes.
 
-Threads do not help: Python's lock is held while a small image is decoded. The processes are programs of their own and
-not forks (a framework may have started threads) nor multiprocessing's (which runs the caller's main module again). A
-file that brings a decoder down costs that process, is named, and nothing else.
+Threads would not help, because Python's global lock is held while a small image is decoded. The workers are separate
+programs rather than forks (a framework may have started threads) or multiprocessing's processes (which run the caller's
+main module again). If a file crashes the decoder, only that worker dies, the file is reported, and the others are read.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
@@ -23,85 +23,92 @@ from mlpconv.data.image import Header, decode, read_header
 from mlpconv.errors import DataError
 from mlpconv.hardware import cpu_count
 
-CHUNK = 256
-_FEW = 200
-"""So many files are read faster in this process than another one starts."""
+FILES_PER_JOB = 256
+_MAX_FILES_IN_PROCESS = 200
+"""Up to this many files are read in this process, which is faster than starting another one."""
 
 
-class Scan(msgspec.Struct, tag=True, array_like=True):
-    """Read the headers and the contents' SHA-256 of these files."""
+class ScanJob(msgspec.Struct, tag=True, array_like=True):
+    """Read the header and the SHA-256 of each of these files."""
 
     number: int
     root: str
     files: list[bytes]
 
 
-class Decode(msgspec.Struct, tag=True, array_like=True):
-    """Decode these files into the raw file ``out``, from image ``first`` on; each must still have its digest."""
+class DecodeJob(msgspec.Struct, tag=True, array_like=True):
+    """Decode these files into a file of raw pixels."""
 
     number: int
     root: str
     files: list[bytes]
     digests: list[bytes]
+    """The SHA-256 that each file must still have."""
     preprocess: Preprocess
     out: str
+    """The file to write."""
     first: int
+    """The index in ``out`` of the first image of this job."""
 
 
-class Seen(msgspec.Struct, array_like=True):
-    """What a scan found in one file; error: why it cannot be used, else empty."""
+class ScannedFile(msgspec.Struct, array_like=True):
+    """The header and digest of one file."""
 
     digest: bytes = b""
     width: int = 0
     height: int = 0
     mode: str = ""
     error: str = ""
+    """Why the file cannot be used; empty if it can."""
 
 
-class Answer(msgspec.Struct, array_like=True):
-    """number: the job's. seen: for a scan. errors: for a decoding, one for each file, empty where it went well."""
+class JobResult(msgspec.Struct, array_like=True):
+    """The result of a job."""
 
     number: int
-    seen: list[Seen] = []
+    """The number of the job."""
+    scanned: list[ScannedFile] = []
+    """Of a `ScanJob`, for each file."""
     errors: list[str] = []
+    """Of a `DecodeJob`, for each file; empty for a file that was decoded."""
 
 
-Job = Scan | Decode
+Job = ScanJob | DecodeJob
 
 
-def carry_out(job: Job) -> Answer:
+def run_job(job: Job) -> JobResult:
     """Do a job in this process."""
-    if isinstance(job, Scan):
-        return Answer(job.number, seen=[_scan(os.path.join(job.root, os.fsdecode(name))) for name in job.files])
+    if isinstance(job, ScanJob):
+        return JobResult(job.number, scanned=[_scan(os.path.join(job.root, os.fsdecode(name))) for name in job.files])
     errors = []
     with open(job.out, "r+b", buffering=0) as out:
         for index, (name, digest) in enumerate(zip(job.files, job.digests, strict=True)):
             try:
                 with open(os.path.join(job.root, os.fsdecode(name)), "rb") as file:
                     if hashlib.file_digest(file, "sha256").digest() != digest:
-                        raise DataError(": was changed while it was read; run the command again")
+                        raise DataError(": changed while it was being read; run the command again")
                     file.seek(0)
                     pixels = decode(file, job.preprocess, "")
                 os.pwrite(out.fileno(), pixels.data, (job.first + index) * pixels.size)
                 errors.append("")
             except (OSError, DataError) as error:
                 errors.append(_reason(error))
-    return Answer(job.number, errors=errors)
+    return JobResult(job.number, errors=errors)
 
 
-def _scan(path: str) -> Seen:
+def _scan(path: str) -> ScannedFile:
     try:
         info = os.stat(path)
         if not S_ISREG(info.st_mode):
-            return Seen(error="not a file: a pipe, socket or device")
+            return ScannedFile(error="not a regular file, but a pipe, socket or device")
         if info.st_size == 0:
-            return Seen(error="an empty file")
+            return ScannedFile(error="an empty file")
         with open(path, "rb") as file:
             header: Header = read_header(file, "")
             file.seek(0)
-            return Seen(hashlib.file_digest(file, "sha256").digest(), *header)
+            return ScannedFile(hashlib.file_digest(file, "sha256").digest(), *header)
     except (OSError, DataError) as error:
-        return Seen(error=_reason(error))
+        return ScannedFile(error=_reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -111,68 +118,80 @@ def _reason(error: Exception) -> str:
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """What a worker does: jobs in, answers out, until there are no more."""
+    """The main loop of a worker: run the jobs in ``source`` until it ends, and write their results to ``sink``."""
     decoder = msgspec.msgpack.Decoder(Job)
     while (length := source.read(8)) and len(length) == 8:
-        answer = msgspec.msgpack.encode(carry_out(decoder.decode(source.read(int.from_bytes(length, "big")))))
-        sink.write(len(answer).to_bytes(8, "big") + answer)
+        result = msgspec.msgpack.encode(run_job(decoder.decode(source.read(int.from_bytes(length, "big")))))
+        sink.write(len(result).to_bytes(8, "big") + result)
         sink.flush()
 
 
-class _Ended(Exception):
-    """A worker is gone."""
+class _WorkerDied(Exception):
+    """A worker process has ended unexpectedly."""
 
 
 class _Worker:
-    """A process that does one job after the other."""
+    """A process that runs one job after another."""
 
     def __init__(self) -> None:
         code = "import sys; from mlpconv.data.folders.workers import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
-        places = [str(Path(__file__).parents[2]), *(place for place in sys.path if place)]
+        search_path = [str(Path(__file__).parents[2]), *(path for path in sys.path if path)]
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-            start_new_session=True,  # Ctrl-C is the caller's: it ends its workers in order
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
+            start_new_session=True,  # Ctrl-C must reach only the caller, which then stops its workers
         )
 
-    def ask(self, job: Job) -> Answer:
+    def run(self, job: Job) -> JobResult:
+        """Run a job in this worker, and wait for its result.
+
+        Raises:
+            _WorkerDied: The process has ended.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        text = msgspec.msgpack.encode(job)
+        message = msgspec.msgpack.encode(job)
         try:
-            self.process.stdin.write(len(text).to_bytes(8, "big") + text)
+            self.process.stdin.write(len(message).to_bytes(8, "big") + message)
             self.process.stdin.flush()
             length = self.process.stdout.read(8)
             if len(length) < 8:
-                raise _Ended
-            return msgspec.msgpack.decode(self.process.stdout.read(int.from_bytes(length, "big")), type=Answer)
+                raise _WorkerDied
+            return msgspec.msgpack.decode(self.process.stdout.read(int.from_bytes(length, "big")), type=JobResult)
         except (OSError, msgspec.DecodeError):
-            raise _Ended from None
+            raise _WorkerDied from None
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
-                except BrokenPipeError:  # what was not sent is sent at the closing
+                except BrokenPipeError:  # closing sends what is still buffered
                     continue
 
 
-def run(jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Answer]]:
-    """Do jobs in several processes, and yield each with its answer as it comes. count: of the files in all of them."""
-    if count <= _FEW:
-        yield from ((job, carry_out(job)) for job in jobs)
+def run_jobs(jobs: Sequence[Job], file_count: int) -> Iterator[tuple[Job, JobResult]]:
+    """Run jobs in several processes, and yield each with its result in the order in which they finish.
+
+    Args:
+        jobs: The jobs.
+        file_count: The number of files in all of them.
+    """
+    if file_count <= _MAX_FILES_IN_PROCESS:
+        yield from ((job, run_job(job)) for job in jobs)
         return
     waiting = iter(jobs)
-    lock, answers = threading.Lock(), queue.SimpleQueue()
+    lock = threading.Lock()
+    results: queue.SimpleQueue[tuple[Job, JobResult] | BaseException] = queue.SimpleQueue()
     stopped = threading.Event()
     workers: list[_Worker] = []
 
-    def drive() -> None:
+    def feed_worker() -> None:
         try:
             worker = _start(workers, lock)
             while not stopped.is_set():
@@ -181,35 +200,35 @@ def run(jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Answer]]:
                 if job is None:
                     break
                 try:
-                    answers.put((job, worker.ask(job)))
-                except _Ended:
+                    results.put((job, worker.run(job)))
+                except _WorkerDied:
                     if stopped.is_set():
                         break
                     worker = _start(workers, lock)
-                    answer, worker = _singly(job, worker, lambda: _start(workers, lock))
-                    answers.put((job, answer))
+                    result, worker = _run_file_by_file(job, worker, lambda: _start(workers, lock))
+                    results.put((job, result))
         except BaseException as error:
-            answers.put(error)
+            results.put(error)
 
-    threads = [threading.Thread(target=drive, daemon=True) for _ in range(min(cpu_count(), len(jobs)))]
+    threads = [threading.Thread(target=feed_worker, daemon=True) for _ in range(min(cpu_count(), len(jobs)))]
     try:
         for thread in threads:
             thread.start()
         for _ in jobs:
-            answer = answers.get()
-            if isinstance(answer, BaseException):
-                raise answer
-            yield answer
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
     finally:
         stopped.set()
         with lock:
             running = list(workers)
         for worker in running:
-            worker.end()
+            worker.stop()
         for thread in threads:
             thread.join()
         for worker in workers[len(running) :]:
-            worker.end()
+            worker.stop()
 
 
 def _start(workers: list[_Worker], lock: threading.Lock) -> _Worker:
@@ -219,22 +238,22 @@ def _start(workers: list[_Worker], lock: threading.Lock) -> _Worker:
     return worker
 
 
-def _singly(job: Job, worker: _Worker, start) -> tuple[Answer, _Worker]:
-    """A job in which a worker ended, file by file: the file that ends another one is named."""
-    whole = Answer(job.number)
+def _run_file_by_file(job: Job, worker: _Worker, start: Callable[[], _Worker]) -> tuple[JobResult, _Worker]:
+    """Run a job whose worker died again, one file at a time, to find the file that crashes the decoder."""
+    result = JobResult(job.number)
     for index, name in enumerate(job.files):
-        one = msgspec.structs.replace(job, files=[name])
-        if isinstance(one, Decode) and isinstance(job, Decode):
-            one = msgspec.structs.replace(one, digests=[job.digests[index]], first=job.first + index)
+        single = msgspec.structs.replace(job, files=[name])
+        if isinstance(single, DecodeJob) and isinstance(job, DecodeJob):
+            single = msgspec.structs.replace(single, digests=[job.digests[index]], first=job.first + index)
         try:
-            answer = worker.ask(one)
-            whole.seen += answer.seen
-            whole.errors += answer.errors
-        except _Ended:
+            partial = worker.run(single)
+            result.scanned += partial.scanned
+            result.errors += partial.errors
+        except _WorkerDied:
             worker = start()
-            reason = "cannot be decoded: it brings the decoder down"
-            if isinstance(job, Scan):
-                whole.seen.append(Seen(error=reason))
+            reason = "cannot be decoded: the decoder crashed on it"
+            if isinstance(job, ScanJob):
+                result.scanned.append(ScannedFile(error=reason))
             else:
-                whole.errors.append(reason)
-    return whole, worker
+                result.errors.append(reason)
+    return result, worker

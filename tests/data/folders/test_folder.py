@@ -110,7 +110,7 @@ def test_a_csv_list(tmp_path):
         ("a,b\n1,2\n", "columns path and label"),
         ("path,label\n", "lists no images"),
         ("path,label\nx.png,\n", "line 2: the label is missing"),
-        ("path,label,split\nx.png,a,dev2\n", r"line 2: the split 'dev2' is none of"),
+        ("path,label,split\nx.png,a,dev2\n", r"line 2: expected the split train, validation or test, received 'dev2'"),
     ],
 )
 def test_a_csv_list_that_cannot_be_used(tmp_path, text, message):
@@ -133,7 +133,7 @@ def test_a_folder_without_classes(tmp_path, make):
 # Faults 27 to 32.
 
 
-def test_every_oddity_is_passed_over_and_named(tmp_path):
+def test_every_unusable_file_is_skipped_with_its_reason(tmp_path):
     expected = images.odd_folder(tmp_path / "d")
     loaded = load(tmp_path / "d")
     found = reasons(loaded)
@@ -149,7 +149,7 @@ def test_every_oddity_is_passed_over_and_named(tmp_path):
 
 def test_strict_refuses_and_names(tmp_path):
     images.odd_folder(tmp_path / "d")
-    with pytest.raises(DataError, match=r"(?s)--strict, and 12 things in it cannot be used:\n.*notes\.txt"):
+    with pytest.raises(DataError, match=r"(?s)--strict, and 12 files or folders cannot be used:\n.*notes\.txt"):
         scan_folder(tmp_path / "d", strict=True)
 
 
@@ -181,7 +181,7 @@ def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
     images.classes(tmp_path / "d" / "test", {"a": 2, "new": 2}, 20)
     folder = scan_folder(tmp_path / "d")
     assert folder.class_names == ("a", "b")
-    assert "2 files are left out" in reasons(folder)["new"]
+    assert "its 2 files are skipped" in reasons(folder)["new"]
 
 
 def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
@@ -192,7 +192,7 @@ def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
         (root / "c").mkdir(exist_ok=True)
         (root / "c" / f"{index}.jpg").write_bytes(whole[: -50 - index])
     folder = scan_folder(root)
-    with pytest.raises(DataError, match=r"no training image of c can be decoded; the first: c/\d\.jpg"):
+    with pytest.raises(DataError, match=r"none of the training images of c can be decoded; the first: c/\d\.jpg"):
         folder.load(folder.preprocess(8, "squash"))
 
 
@@ -238,7 +238,7 @@ def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
     first = load(root)
     moved = root.rename(tmp_path / "moved")
-    monkeypatch.setattr("mlpconv.data.folders.cache.run", None)  # nothing is decoded any more
+    monkeypatch.setattr("mlpconv.data.folders.cache.run_jobs", None)  # nothing is decoded any more
     assert load(moved).place == first.place
     assert len(entries()) == 1
 
@@ -264,8 +264,8 @@ def test_other_sizes_and_fits_are_other_entries(tmp_path):
 
 
 def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "CHUNK", 4)
-    monkeypatch.setattr("mlpconv.data.folders.cache.CHUNK", 4)
+    monkeypatch.setattr(workers, "FILES_PER_JOB", 4)
+    monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 4)
     root = images.classes(tmp_path / "d", {"a": 16, "b": 16})
     folder = scan_folder(root)
     decoded = []
@@ -288,7 +288,7 @@ def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
         np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
 
 
-def test_a_damaged_entry_is_made_anew(tmp_path):
+def test_a_damaged_entry_is_decoded_again(tmp_path):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
     place = load(root).place
     os.truncate(place / "images.u8", 100)
@@ -308,10 +308,10 @@ def test_the_cache_is_bounded(tmp_path, monkeypatch):
         load(images.classes(tmp_path / "f", {"a": 8, "b": 8}, 200))
 
 
-def test_no_room_on_the_disk(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
     monkeypatch.setattr("mlpconv.data.folders.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DataError, match=r"the decoded images take .*, free are 1000 B; make room"):
+    with pytest.raises(DataError, match=r"the decoded images need .*, 1000 B are free; clear space"):
         load(root)
 
 
@@ -320,17 +320,17 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
     alone = load(root).splits.train
     pixels = alone.images.copy()
     clean()
-    monkeypatch.setattr(workers, "_FEW", 0)
-    monkeypatch.setattr(workers, "CHUNK", 5)
-    monkeypatch.setattr("mlpconv.data.folders.cache.CHUNK", 5)
-    monkeypatch.setattr("mlpconv.data.folders.scan.CHUNK", 5)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "FILES_PER_JOB", 5)
+    monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 5)
+    monkeypatch.setattr("mlpconv.data.folders.scan.FILES_PER_JOB", 5)
     monkeypatch.setattr(workers, "cpu_count", lambda: 2)
     together = load(root).splits.train
     np.testing.assert_array_equal(together.images, pixels)
     assert together.fingerprint() == alone.fingerprint()
 
 
-def test_a_file_that_ends_the_process_is_named(tmp_path, monkeypatch):
+def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     root = images.classes(tmp_path / "d", {"a": 4})
     bad = root / "a" / "002.png"
     site = tmp_path / "site"
@@ -340,10 +340,10 @@ def test_a_file_that_ends_the_process_is_named(tmp_path, monkeypatch):
         f"w._scan = lambda path: os._exit(9) if path == {str(bad)!r} else old(path)\n"
     )
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
-    monkeypatch.setattr(workers, "_FEW", 0)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
     files = [f"a/{index:03}.png".encode() for index in range(4)]
-    ((_, answer),) = workers.run([workers.Scan(0, str(root), files)], 4)
-    assert [seen.error for seen in answer.seen] == ["", "", "cannot be decoded: it brings the decoder down", ""]
+    ((_, result),) = workers.run_jobs([workers.ScanJob(0, str(root), files)], 4)
+    assert [file.error for file in result.scanned] == ["", "", "cannot be decoded: the decoder crashed on it", ""]
 
 
 def test_grey_stays_grey_and_large_becomes_small(tmp_path):

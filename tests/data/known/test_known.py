@@ -94,7 +94,7 @@ def element(kind, value):
 
 
 def matrix(name, array, kind, *, zipped):
-    """An array as MATLAB writes it; a name of up to four letters stands in a short element."""
+    """An array as MATLAB writes it; a name of up to four letters is a short element."""
     short = struct.pack("<2H", 1, len(name)) + name.encode().ljust(4, b"\0")
     dimensions = element(5, np.array(array.shape, "<i4").tobytes())
     body = element(6, struct.pack("<2I", 9, 0)) + dimensions + short + element(kind, array.tobytes(order="F"))
