@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from mlpconv.cli.output import Json, next_steps, print_json, say
+from mlpconv.convert import WRITTEN_SUFFIXES, describe_formats
 from mlpconv.errors import NetworkError, RunError
 
 if TYPE_CHECKING:
@@ -17,13 +18,15 @@ def convert(
         Path,
         Argument(
             metavar="SOURCE",
-            help="A run, a classifier (.safetensors), or weights: .pt, .pth or .safetensors (PyTorch), .keras or "
-            ".weights.h5 (Keras), .params (Gluon), .msgpack (Flax).",
+            help=f"A run, a classifier (.safetensors), or weights: {describe_formats()}.",
         ),
     ],
     out: Annotated[
         Path,
-        Option(metavar="FILE", help="File to write: a classifier (.safetensors), or weights (.pt, .keras or .params)."),
+        Option(
+            metavar="FILE",
+            help=f"File to write: a classifier (.safetensors), or weights: {describe_formats(written=True)}.",
+        ),
     ],
     model: Annotated[
         str | None,
@@ -51,12 +54,12 @@ def convert(
     Example: mlpconv convert nin.pt --model nin --data fashion-mnist --out nin.safetensors
     """
     from mlpconv.arch.shapes import show
-    from mlpconv.convert import WRITTEN, write_weights
+    from mlpconv.convert import write_weights
     from mlpconv.runs.classifier_file import SUFFIX, write_classifier
 
-    if out.suffix not in (SUFFIX, *WRITTEN):
+    if out.suffix not in (SUFFIX, *WRITTEN_SUFFIXES):
         raise RunError(
-            f"--out {out}: expected a name that ends in {SUFFIX}, or in {', '.join(WRITTEN)} for weights only"
+            f"--out {out}: expected a name that ends in {SUFFIX}, or in {', '.join(WRITTEN_SUFFIXES)} for weights only"
         )
     if out.exists():
         raise RunError(f"--out {out}: already exists; choose another name, or remove it")

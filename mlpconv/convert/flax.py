@@ -1,53 +1,59 @@
-"""The weights of a Flax file: a tree of arrays as ``flax.serialization.to_bytes`` writes it."""
+"""Read the weights of a Flax file: a tree of arrays, as written by ``flax.serialization.to_bytes``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from mlpconv.convert.keras import in_order
+from mlpconv.convert.keras import natural_order
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.errors import WeightsError
 
-_ARRAY = 1
+_ARRAY_EXTENSION = 1  # MessagePack extension type
 _PARTS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _ORDER = ("weight", "bias", "running_mean", "running_var")
 
 
 def read_flax_file(path: Path) -> list[ForeignLayer]:
-    """The layers of ``params`` (and ``batch_stats``), in their order. Raises WeightsError for another file."""
+    """Read the layers of ``params`` and ``batch_stats``, in their order.
+
+    Raises:
+        WeightsError: The file is damaged, or not a Flax file.
+    """
     try:
         tree = msgspec.msgpack.decode(path.read_bytes(), ext_hook=_array)
     except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{path}: damaged, or not what flax.serialization.to_bytes writes ({error}); save it again: "
+            f"{path}: damaged, or not written by flax.serialization.to_bytes ({error}); save it again: "
             'open("weights.msgpack", "wb").write(flax.serialization.to_bytes(variables))'
         ) from None
-    found: dict[str, dict[str, Any]] = {}
+    layers: dict[str, dict[str, Any]] = {}
     tree = tree if isinstance(tree, dict) else {}
     for collection in ("params", "batch_stats") if "params" in tree else ("",):
-        for place, value in _leaves(tree.get(collection, {}) if collection else tree, ()):
-            if place and place[-1] in _PARTS:
-                found.setdefault("/".join(place[:-1]), {})[_PARTS[place[-1]]] = value
-    if not found:
-        raise WeightsError(f"{path}: holds no tree of kernels and biases")
+        for path_in_tree, value in _leaves(tree.get(collection, {}) if collection else tree, ()):
+            if path_in_tree and path_in_tree[-1] in _PARTS:
+                *layer, part = path_in_tree
+                layers.setdefault("/".join(layer), {})[_PARTS[part]] = value
+    if not layers:
+        raise WeightsError(f"{path}: expected a tree of kernels and biases, received none; save the model's variables")
     return [
-        ForeignLayer("", {part: found[place][part] for part in _ORDER if part in found[place]})
-        for place in sorted(found, key=in_order)
+        ForeignLayer("", {part: layers[name][part] for part in _ORDER if part in layers[name]})
+        for name in sorted(layers, key=natural_order)
     ]
 
 
 def _array(code: int, data: memoryview) -> Any:
-    if code != _ARRAY:
-        raise ValueError(f"an extension of the kind {code}")
-    shape, kind, content = msgspec.msgpack.decode(data)
-    return np.frombuffer(content, np.dtype(kind)).reshape(shape)
+    if code != _ARRAY_EXTENSION:
+        raise ValueError(f"unknown extension type {code}")
+    shape, dtype, content = msgspec.msgpack.decode(data)
+    return np.frombuffer(content, np.dtype(dtype)).reshape(shape)
 
 
-def _leaves(tree: Any, place: tuple[str, ...]) -> Any:
+def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     if isinstance(tree, dict):
         for name, inner in tree.items():
-            yield from _leaves(inner, (*place, str(name)))
+            yield from _leaves(inner, (*path, str(name)))
     elif isinstance(tree, np.ndarray):
-        yield place, tree
+        yield path, tree

@@ -143,7 +143,8 @@ def test_check_warns(cli, tmp_path):
     (group,) = report["duplicates"]
     assert sorted(group["files"]) == ["test/a/again.png", "train/a/0.png", "train/b/again.png"]
     text = "\n".join(report["warnings"])
-    for expected in ("both in training and in validation or testing", "in more than one class", "3.6 times", "fewer than 20"):
+    leak = "both in training and in validation or testing"
+    for expected in (leak, "in more than one class", "3.6 times", "fewer than 20"):
         assert expected in text
     assert report["imbalance"] == pytest.approx(40 / 11)
 

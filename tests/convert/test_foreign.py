@@ -1,4 +1,4 @@
-"""Files of Gluon and Flax, made here byte by byte; tests/conformance tries what the frameworks themselves write."""
+"""Files of Gluon and Flax, written here byte by byte; tests/conformance reads those of the frameworks themselves."""
 
 import struct
 
@@ -9,7 +9,7 @@ from random_values import random_weights
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.convert import read_weights, write_weights
+from mlpconv.convert import FORMATS, describe_formats, read_weights, write_weights
 from mlpconv.errors import WeightsError
 from mlpconv.models import create_model
 
@@ -29,7 +29,7 @@ def same(found, expected=WEIGHTS):
 
 
 @pytest.mark.parametrize("ending", [".params", ".pt"])
-def test_what_is_written_is_read(tmp_path, ending):
+def test_written_weights_are_read_back(tmp_path, ending):
     path = tmp_path / f"net{ending}"
     write_weights(path, NETWORK, WEIGHTS)
     same(read_weights(NETWORK, path))
@@ -58,7 +58,7 @@ def test_a_gluon_file_that_promises_more_than_it_holds_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     struct.pack_into("<q", content, 24 + 12, 2**40)  # the first side of the first array
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="it ends early"):
+    with pytest.raises(WeightsError, match="truncated"):
         read_weights(NETWORK, path)
 
 
@@ -100,14 +100,14 @@ def test_a_flax_tree_is_read_in_the_order_of_its_numbers(tmp_path):
 
 def test_another_networks_flax_tree_is_refused(tmp_path):
     flax_file(tmp_path / "net.msgpack", flax_tree(NETWORK, WEIGHTS))
-    with pytest.raises(WeightsError, match="belong to another network: it has 12 Conv2d layers, here are 2"):
+    with pytest.raises(WeightsError, match="belong to another network: expected 12 Conv2d layers, received 2"):
         read_weights(create_model("nin"), tmp_path / "net.msgpack")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\xd4\x05\x00"])
-def test_what_is_no_flax_tree_is_refused(tmp_path, content):
+def test_other_files_are_not_read_as_flax(tmp_path, content):
     (tmp_path / "net.msgpack").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"net\.msgpack: (damaged|holds no tree)"):
+    with pytest.raises(WeightsError, match=r"net\.msgpack: (damaged|expected a tree)"):
         read_weights(NETWORK, tmp_path / "net.msgpack")
 
 
@@ -122,6 +122,13 @@ def test_a_convolutional_network_needs_no_order_of_a_flatten(tmp_path):
     same(read_weights(network, tmp_path / "net.msgpack"), weights)
 
 
-def test_an_unknown_ending_is_refused(tmp_path):
+def test_each_suffix_belongs_to_one_format_and_the_help_lists_it():
+    suffixes = [suffix for known in FORMATS for suffix in known.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert all(suffix in describe_formats() for suffix in suffixes)
+    assert describe_formats(written=True) == ".pt (PyTorch), .keras (Keras), .params (Gluon)"
+
+
+def test_an_unknown_suffix_is_not_written(tmp_path):
     with pytest.raises(WeightsError, match=r"ends in \.pt, \.keras, \.params"):
         write_weights(tmp_path / "net.bin", NETWORK, WEIGHTS)

@@ -60,7 +60,7 @@ def test_layers_of_one_shape_keep_their_order():
                 np.testing.assert_array_equal(weights[f"block{block}.{name}.{part}"], expected)
 
 
-def test_what_all_names_begin_with_is_left_out():
+def test_a_prefix_of_all_names_is_removed():
     plain = from_state_dict(LENET, lenet_state())
     for prefix in ("net.", "model.net."):
         weights = from_state_dict(LENET, {f"{prefix}{name}": value for name, value in lenet_state().items()})
@@ -68,7 +68,7 @@ def test_what_all_names_begin_with_is_left_out():
     assert "net.0.weight" in chapter.Classifier(chapter.lenet(False)).state_dict()
 
 
-def test_canonical_names_are_taken_as_they_are():
+def test_canonical_names_are_used_unchanged():
     weights = from_state_dict(LENET, lenet_state())
     shuffled = dict(sorted(weights.items(), reverse=True))
     for values in (shuffled, {f"module.{name}": value for name, value in shuffled.items()}):
@@ -109,22 +109,25 @@ def changed(**changes) -> dict[str, object]:
     [
         (
             changed(_11__weight=np.zeros((7, 84), np.float32)),
-            r"11.weight has the shape (7, 84) where the network has fc3",
+            "expected fc3.weight of shape (10, 84), received 11.weight of shape (7, 84)",
         ),
-        (changed(_11__bias=None), "it has 10 arrays, here are 9; the first without a partner is fc3.bias"),
+        (changed(_11__bias=None), "expected 10 arrays, received 9; the first without a match is fc3.bias"),
         (
             changed(_13__bias=np.zeros(3, np.float32)),
-            "has 10 arrays, here are 11; the first without a partner is 13.bias",
+            "expected 10 arrays, received 11; the first without a match is 13.bias",
         ),
         (
             changed(_0__bias=None, _0__running_mean=np.zeros(6, np.float32)),
-            "0.running_mean has the shape (6,) where the",
+            "expected conv1.bias of shape (6,), received 0.running_mean of shape (6,)",
         ),
-        (changed(_0__bias=np.zeros(6, np.int64)), "conv1.bias holds int64 values; weights are floats"),
+        (changed(_0__bias=np.zeros(6, np.int64)), "conv1.bias: expected floats, received int64"),
         (changed(_0__bias=np.full(6, np.nan, np.float32)), "conv1.bias holds NaN or infinite values"),
         (changed(_0__bias=np.full(6, 1e300)), "conv1.bias holds NaN or infinite values"),
-        ({}, "has 10 arrays, here are 0; the first without a partner is conv1.weight"),
-        ({"a.0.weight": 1, "b.1.weight": 2}, "'a.0.weight' is neither a name of this network (such as 'conv1.weight')"),
+        ({}, "expected 10 arrays, received 0; the first without a match is conv1.weight"),
+        (
+            {"a.0.weight": 1, "b.1.weight": 2},
+            "expected names of this network (such as 'conv1.weight') or of an nn.Sequential",
+        ),
         ({"conv1.weight": np.zeros((6, 1, 5, 5))}, "missing: conv1.bias, conv2.weight, conv2.bias and 6 more"),
         ({"conv1.weight": np.zeros(1), "conv9.weight": np.zeros(1)}, "not in the network: conv9.weight"),
     ],
@@ -141,10 +144,10 @@ def lazy_state() -> OrderedDict:
 
 
 def test_lazy_layers_without_weights(tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"0\.weight belongs to a lazy layer without weights yet; pass one batch"):
+    with pytest.raises(WeightsError, match=r"0\.weight belongs to a lazy layer that has no weights yet; pass"):
         from_state_dict(LENET, lazy_state())
     torch.save(lazy_state(), tmp_path / "net.pt")
-    with pytest.raises(WeightsError, match="nothing in it was run: it holds lazy layers without weights yet"):
+    with pytest.raises(WeightsError, match="nothing in it was executed: it contains lazy layers"):
         read_torch_file(tmp_path / "net.pt")
 
 
@@ -184,9 +187,9 @@ def test_a_file_that_would_run_a_program_is_refused_and_nothing_runs(write, tmp_
     assert marker.exists(), "the file was harmless, so the test has shown nothing"
 
 
-def test_the_refusal_names_what_it_met(tmp_path: Path):
+def test_the_refusal_names_the_object_it_found(tmp_path: Path):
     torch.save({"extra": Program(tmp_path / "it ran")}, tmp_path / "weights.pt")
-    with pytest.raises(WeightsError, match=r"refused, and nothing in it was run: it holds posix\.mkdir"):
+    with pytest.raises(WeightsError, match=r"refused, nothing in it was executed: it contains posix\.mkdir"):
         read_torch_file(tmp_path / "weights.pt")
 
 
@@ -195,10 +198,13 @@ def test_the_refusal_names_what_it_met(tmp_path: Path):
     [
         (
             chapter.lenet(False),
-            r"refused, and nothing in it was run: it holds torch\.nn\.modules\.container\.Sequential",
+            r"refused, nothing in it was executed: it contains torch\.nn\.modules\.container\.Sequential",
         ),
-        ({"epoch": 3, "state_dict": {}}, r"holds a dictionary of epoch, state_dict, not a state_dict of tensors alone"),
-        ([1, 2], "holds list, not a state_dict"),
+        (
+            {"epoch": 3, "state_dict": {}},
+            "expected a state_dict .*, received a dictionary of epoch, state_dict",
+        ),
+        ([1, 2], "expected a state_dict .*, received list"),
     ],
 )
 def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Path):
@@ -212,7 +218,7 @@ def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Pat
 def test_something_else_is_refused(content: bytes, suffix: str, tmp_path: Path):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, and nothing in it was run)"):
+    with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, nothing in it was executed)"):
         read_torch_file(path)
 
 
@@ -248,7 +254,7 @@ def test_an_old_pytorch_reads_no_pickle(tmp_path: Path, monkeypatch: pytest.Monk
     torch.save(lenet_state(), tmp_path / "net.pt")
     save_file(lenet_state(), tmp_path / "net.safetensors")
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
-    with pytest.raises(MissingDependency, match=r"PyTorch 2\.9\.1\+cpu can be made to run programs"):
+    with pytest.raises(MissingDependency, match=r"can make PyTorch 2\.9\.1\+cpu run programs"):
         read_torch_file(tmp_path / "net.pt")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependency, match=r'not installed; pip install "mlpconv\[torch\]"'):
