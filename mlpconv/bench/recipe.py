@@ -10,11 +10,9 @@ from typing import Any
 from mlpconv.errors import BenchmarkFailed, RunError
 from mlpconv.formatting import markdown_table
 from mlpconv.reports.provenance import hardware, provenance_line
+from mlpconv.runs.outcome import lost_classes
 from mlpconv.runs.run import Run
 from mlpconv.training.recipes import get_recipe
-
-LOST_CLASS_RECALL = 0.01
-"""A class is lost if a smaller share of its test images is recognized."""
 
 
 def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -84,9 +82,7 @@ def _row(run: Run) -> dict[str, Any]:
         "examples_per_second": result.examples_per_second,
         "dead_classes": result.dead_classes,
         "repairs": result.repairs,
-        "lost_classes": [
-            name for name, value in result.class_accuracy.items() if value is not None and value < LOST_CLASS_RECALL
-        ],
+        "lost_classes": lost_classes(result),
     }
 
 

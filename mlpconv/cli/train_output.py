@@ -1,6 +1,6 @@
 """What ``mlpconv train`` prints: the plan, the progress, the result."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from mlpconv.cli.output import err, next_steps, print_json, say, warn
 from mlpconv.formatting import format_bytes, format_count, format_duration
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlpconv.jobs.stop import Stop
     from mlpconv.runs.run import Result, Run
     from mlpconv.training.forecast import Fit
+    from mlpconv.training.recipe import TroublePolicy
     from mlpconv.training.trainer import EpochEnded
 
 RESULT_KEYS = (
@@ -70,9 +71,22 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"{show((channels, height, width))}, {train.num_classes} classes",
         *_folder_lines(prepared),
         f"  recipe    {describe(job.recipe, job.recipe_name)}",
+        f"  guard     {_guard_line(job.recipe.on_trouble)}",
         f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
         f"  memory    {_memory(memory)}",
     ]
+
+
+def _guard_line(policy: "TroublePolicy") -> str:
+    match policy:
+        case "repair":
+            return "repairs the run if it diverges, learns nothing or loses a class"
+        case "stop":
+            return "stops the run if it diverges, learns nothing or loses a class"
+        case "ignore":
+            return "reports problems and does not act; --on-trouble repair lets it repair the run"
+        case _:
+            assert_never(policy)
 
 
 def _memory(memory: "Fit") -> str:
@@ -134,7 +148,8 @@ def train_and_show(execution: "Execution", stop: "Stop", *, quiet: bool) -> bool
                         bar.console.file.flush()
                         say(_epoch_line(event, epochs))
                 case Repaired(event=met):
-                    warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {met.action}: {met.done}")
+                    action = "" if met.action == "ignored" else f"{met.action}: "
+                    warn(f"epoch {met.epoch}, step {met.step}: {met.what}; {action}{met.done}")
                 case Stopped():
                     return False
     return True
@@ -174,6 +189,7 @@ def _print_json_result(run: "Run", result: "Result") -> None:
 def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.backends.registry import get_backend
     from mlpconv.runs.history import validation_accuracies
+    from mlpconv.runs.outcome import what_is_wrong
     from mlpconv.training.ending import ending_words
 
     job = run.config
@@ -192,12 +208,32 @@ def _print_text_result(run: "Run", result: "Result") -> None:
         f"\nin {format_duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, "
         "checkpoints"
     )
+    wrong = what_is_wrong(result)
+    if wrong:
+        say(f"\n{wrong} docs/why-nin-collapses.md explains why a class can be lost.")
+        next_steps(*_after_a_collapse(run))
+        return
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),
         (f"mlpconv evaluate {run.path}", "accuracy and confusion on the test set"),
         (f"mlpconv summary {job.recipe.model} --depth layer", "shapes and costs of every layer"),
         (f"mlpconv train --from {run.path} --seed {job.recipe.seed + 1}", "the same with another seed"),
     )
+
+
+def _after_a_collapse(run: "Run") -> list[tuple[str, str]]:
+    """The commands that may give a network that recognizes every class."""
+    recipe, again = run.config.recipe, f"mlpconv train --from {run.path}"
+    steps = []
+    if recipe.on_trouble != "repair":
+        steps.append((f"{again} --on-trouble repair", "the same, repaired by the guard"))
+    if not recipe.initializer.open_last:
+        steps.append((f"{again} --set initializer=open", "the same, from weights with every class open"))
+    return [
+        *steps,
+        (f"{again} --lr {recipe.learning_rate / 10:.2g}", "the same, with a tenth of the learning rate"),
+        (f"mlpconv evaluate {run.path}", "accuracy and confusion on the test set"),
+    ]
 
 
 def print_class_accuracy(accuracies: dict[str, float | None]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from math import log
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from mlpconv.backends.reference import activations, preprocess
 from mlpconv.data import Splits
 from mlpconv.files import write_atomic
 from mlpconv.inference.classifier import Classifier
+from mlpconv.runs import outcome as runs_outcome
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Run
 from mlpconv.studies import runner
@@ -21,8 +21,6 @@ from mlpconv.training.guard import is_repair
 
 MEASURED = "measured.json"
 """The file in a run directory that has the measures of ``Extra``."""
-LOST_CLASS_RECALL = 0.01
-"""A class is lost if a smaller share of its test images is recognized."""
 DEAD_UNIT_CLOSED_SHARE = 0.999
 """A unit is dead if it is at most 0 at this share of its positions or more."""
 Extra = Callable[[Run, Splits], dict[str, Any]]
@@ -41,26 +39,14 @@ def measure(run: Run, data: Splits, extra: Extra | None) -> dict[str, Any]:
 
 
 def outcome(run: Run) -> str:
-    """How a run ended.
-
-    Returns:
-        "diverges" if training failed, "stalls" if the last epoch's loss is that of guessing or at most one class is
-        recognized, "loses classes" if some class is not recognized, else "learns".
-    """
-    if run.result is None:
-        return "diverges"
-    recalls = [value for value in run.result.class_accuracy.values() if value is not None]
-    known = sum(value >= LOST_CLASS_RECALL for value in recalls)
-    if known <= 1 or run.result.loss >= 0.98 * log(len(recalls)):
-        return "stalls"
-    return "learns" if known == len(recalls) else "loses classes"
+    """How a run ended: "diverges" if training failed, otherwise the `Outcome` of its result."""
+    return "diverges" if run.result is None else runs_outcome.outcome(run.result)
 
 
 def lost_classes(run: Run, data: Splits) -> dict[str, Any]:
     """The number of classes that are not recognized."""
     assert run.result is not None
-    values = run.result.class_accuracy.values()
-    return {"lost_classes": sum(value is not None and value < LOST_CLASS_RECALL for value in values)}
+    return {"lost_classes": len(runs_outcome.lost_classes(run.result))}
 
 
 def first_attempt(run: Run, data: Splits) -> dict[str, Any]:

@@ -106,8 +106,9 @@ def perform(
 
 def base(study: Study, budget: Budget) -> Recipe:
     """The recipe that all arms of a study change."""
-    # A study shows what happens, so nothing is repaired unless an arm asks for it.
-    changes = {"epochs": budget.epochs, "image_size": budget.image_size, "on_trouble": "ignore", **study.base}
+    # A study shows what happens, so nothing is repaired unless an arm asks for it. It trains in the fastest precision.
+    fixed = {"on_trouble": "ignore", "precision": None}
+    changes = {"epochs": budget.epochs, "image_size": budget.image_size, **fixed, **study.base}
     if budget.batch_size is not None:
         changes["batch_size"] = budget.batch_size
     return change(get_recipe(study.recipe), changes)

@@ -242,7 +242,7 @@ class GuardRunner:
         slower = f"; learning rate × {state.rate:g}" if decision.rate != 1 else ""
         match decision.action:
             case "ignored":
-                return position, "nothing: on_trouble is ignore"
+                return position, "not repaired, since on_trouble is ignore"
             case "went on":
                 if not self.guard.maps:
                     self._keep(*position)

@@ -76,7 +76,7 @@ def test_the_arms_are_the_chapter_and_its_remedies():
     collapse = STUDIES["collapse"]
     assert collapse.recipe == "d2l"
     assert dict(collapse.arms[0].changes) == {"on_trouble": "ignore"}
-    assert get_recipe("d2l").on_trouble == "repair"
+    assert get_recipe("d2l").on_trouble == "ignore"
     assert [arm.changes["on_trouble"] for arm in collapse.arms].count("repair") == 1
     assert collapse.budgets["gpu"] == Budget(seeds=20, images=None, test_images=None, epochs=10, image_size=224)
     assert base(collapse, collapse.budgets["gpu"]).batch_size == get_recipe("d2l").batch_size == 128

@@ -82,6 +82,12 @@ def test_the_chapters_recipe_is_the_chapters():
     assert get_recipe("d2l-2023") == change(recipe, {"learning_rate": 0.05})
 
 
+@pytest.mark.parametrize("name", ["d2l", "d2l-2023", "gluonbook", "d2lzh"])
+def test_a_recipe_of_the_book_trains_in_float32_and_is_not_repaired(name):
+    recipe = get_recipe(name)
+    assert (recipe.precision, recipe.on_trouble) == ("float32", "ignore")
+
+
 @given(recipes)
 def test_toml_gives_the_recipe_back(tmp_path_factory, recipe):
     path = tmp_path_factory.getbasetemp() / "recipe.toml"

@@ -1,0 +1,49 @@
+"""How a finished run ended: which classes it recognizes, and what is wrong if it does not recognize all."""
+
+from math import log
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mlpconv.runs.run import Result
+
+Outcome = Literal["learns", "loses classes", "stalls"]
+LOST_CLASS_RECALL = 0.01
+"""A class is lost if a smaller share of its test images is recognized."""
+CHANCE_LEVEL = 0.98
+"""A network whose loss is above this multiple of the loss of guessing has learned nothing."""
+
+
+def lost_classes(result: "Result") -> list[str]:
+    """The names of the classes that are not recognized, among those that have test images."""
+    return [name for name, value in result.class_accuracy.items() if value is not None and value < LOST_CLASS_RECALL]
+
+
+def outcome(result: "Result") -> Outcome:
+    """How a run ended.
+
+    Returns:
+        "stalls" if the last epoch's loss is that of guessing or at most one class is recognized, "loses classes" if
+        some class is not recognized, else "learns".
+    """
+    classes = sum(value is not None for value in result.class_accuracy.values())
+    lost = len(lost_classes(result))
+    if classes - lost <= 1 or result.loss >= CHANCE_LEVEL * log(classes):
+        return "stalls"
+    return "loses classes" if lost else "learns"
+
+
+def what_is_wrong(result: "Result") -> str | None:
+    """What is wrong with the network at the end of a run, in a sentence; None if it recognizes every class."""
+    ended = outcome(result)
+    if ended == "learns":
+        return None
+    if ended == "stalls":
+        return f"The network has learned nothing: its test accuracy is {result.test_accuracy:.3f}."
+    lost, classes = lost_classes(result), len(result.class_accuracy)
+    wrong = f"The network does not recognize {len(lost)} of {classes} classes: {', '.join(lost)}"
+    dead = [name for name in result.dead_classes or () if name in lost]
+    if len(dead) == 1:
+        wrong += f"; the class map of {dead[0]} is 0 everywhere"
+    elif dead:
+        wrong += f"; the class maps of {', '.join(dead)} are 0 everywhere"
+    return wrong + "."
