@@ -16,6 +16,7 @@ CHECKED = {
     "data-clean",
     "data-get",
     "data-list",
+    "dead-classes",
     "doctor",
     "evaluate",
     "explain",
@@ -107,6 +108,13 @@ def test_data_get(cli):
 def test_recipes(cli):
     rows = check("recipes", cli("recipes", "--json").json())
     assert {"quick", "d2l"} <= {row["name"] for row in rows}
+
+
+def test_dead_classes(cli):
+    pytest.importorskip("torch")
+    command = ("dead-classes", "nin", "--data", "digits", "--image-size", "70", "--images", "8", "--seeds", "2")
+    value = check("dead-classes", cli(*command, "--json").json())
+    assert [row["seed"] for row in value["seeds"]] == [0, 1]
 
 
 def test_doctor(cli):

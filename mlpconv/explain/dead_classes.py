@@ -1,0 +1,60 @@
+"""Classes that are dead before training starts, which is how the chapter's network loses most of them."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.network import Network, Preprocess
+from mlpconv.backends.base import Backend, Images
+from mlpconv.backends.weights import Initializer, initialize
+from mlpconv.errors import NetworkError
+from mlpconv.training.guard import dead_classes
+
+
+class InitialDeadClasses(NamedTuple):
+    """The classes that are dead with the weights of one seed."""
+
+    seed: int
+    classes: tuple[int, ...]
+    """Their numbers, from 0."""
+
+
+def initial_dead_classes(
+    network: Network,
+    images: Images,
+    initializer: Initializer,
+    seeds: Iterable[int],
+    *,
+    backend: Backend,
+    device: str | None = None,
+) -> Iterator[InitialDeadClasses]:
+    """Find the classes that are dead before the first training step, for one seed after another.
+
+    A class is dead if its map is at most 0 at 99.9 % of the positions or more, over all images: no gradient reaches the
+    weights of its last layer. The weights are those from which ``mlpconv.train`` starts with the same seed, the
+    computation is in float32, and pixels are scaled to 0..1 as in the chapter.
+
+    Args:
+        network: The network; images are resized to its input size.
+        images: uint8 (N, H, W, C).
+        initializer: How weights are drawn.
+        seeds: The seeds.
+        backend: The back end that computes the maps.
+        device: The device; None is the back end's choice.
+
+    Raises:
+        NetworkError: The network has no class maps, or no ReLU after them, so that no class can die.
+    """
+    if not until_class_maps(network)[1]:
+        raise NetworkError(f"{network.name}: its class maps are not followed by a ReLU, so no class can die")
+    channels = network.input_channels
+    preprocess = Preprocess(
+        size=max(network.input_size),
+        mode="L" if channels == 1 else "RGB",
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    model = backend.build(network, preprocess, precision="float32", device=backend.choose(device, "float32")[0])
+    for seed in seeds:
+        model.load_weights(initialize(network, initializer, seed, framework_biases=backend.framework_biases))
+        yield InitialDeadClasses(seed, tuple(dead_classes(model.class_maps(images))))
