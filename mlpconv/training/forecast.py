@@ -19,6 +19,8 @@ from mlpconv.training.training_data import BEGINNING, Position, TrainingData
 
 STEPS_SECONDS, EVALUATION_SECONDS = 3.0, 1.0
 """About how many seconds a forecast times steps, and evaluation."""
+SHAPES_IN_EVALUATION = 2
+"""Batches of different shapes in an evaluation: whole ones, and the last one."""
 SMALL_BATCH = 8
 """Images of the first timed step; it and a step of twice as many determine how large a step fits the time."""
 CPU_ALLOWANCE, DEVICE_ALLOWANCE = 1.75, 1.2
@@ -120,7 +122,10 @@ def forecast(
     start: Position = BEGINNING,
     saving: Saving = NOT_SAVED,
 ) -> Forecast:
-    """Time a few steps at each image size that the recipe uses (the first is not counted), an evaluation and a save.
+    """Time a few steps at each image size that the recipe uses, an evaluation and a save.
+
+    The first step of a shape may take far longer than the others, as frameworks compile it. It is never taken for the
+    time of a step, but added once for each shape that the run will have.
 
     Args:
         make_model: Returns a new model.
@@ -138,16 +143,29 @@ def forecast(
     first = min(steps * start.epoch + start.step, len(sizes))
     different = list(dict.fromkeys(sizes[first:] or sizes[-1:]))
     seconds = STEPS_SECONDS / len(different)
-    cost = {size: _seconds_per_image(model, recipe, batch, data.side, size, seconds) for size in different}
+    cost = {size: _time_steps(model, recipe, batch, data.side, size, seconds) for size in different}
     last = len(images) - (steps - 1) * batch
-    training = sum(
-        cost[size] * (last if (step + 1) % steps == 0 else batch) for step, size in enumerate(sizes[first:], first)
-    )
+    counts = [last if (step + 1) % steps == 0 else batch for step in range(first, len(sizes))]
+    shapes = list(zip(sizes[first:], counts, strict=True))
+    training = sum(cost[size].per_image * count for size, count in shapes)
+    warm_up = sum(cost[size].warm_up for size, _ in set(shapes))
     epochs = recipe.epochs - start.epoch
-    evaluation = _seconds_per_evaluated(model, images) * data.evaluated
+    evaluation = _time_evaluation(model, images)
+    if epochs:
+        warm_up += SHAPES_IN_EVALUATION * evaluation.warm_up
     saves = epochs + training // saving.seconds
     seconds_per_save = _seconds_of(lambda: saving.save(model))
-    return Forecast(training + epochs * evaluation + saves * seconds_per_save, 1 / cost[sizes[-1]])
+    total = warm_up + training + epochs * evaluation.per_image * data.evaluated + saves * seconds_per_save
+    return Forecast(total, 1 / cost[sizes[-1]].per_image)
+
+
+class _Cost(NamedTuple):
+    """What was measured at one image size."""
+
+    per_image: float
+    """Seconds for each image."""
+    warm_up: float
+    """Seconds that the first use of a shape takes in addition."""
 
 
 def _seconds_of(work: Callable[[], object]) -> float:
@@ -156,10 +174,8 @@ def _seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _seconds_per_image(
-    model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, seconds: float
-) -> float:
-    """The seconds per image in steps of ``batch`` images, measured in about ``seconds``."""
+def _time_steps(model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, seconds: float) -> _Cost:
+    """The cost of steps of ``batch`` images, measured in about ``seconds`` besides the first steps of each shape."""
 
     def step(images: int) -> float:
         smaller = msgspec.structs.replace(recipe, batch_size=images)
@@ -170,10 +186,10 @@ def _seconds_per_image(
 
         return _seconds_of(work)
 
-    def timed(images: int) -> float:
-        # The first step of a size fills caches and uses memory for the first time.
-        first = step(images)
-        return first if first > seconds / 6 else min(step(images), step(images))
+    def timed(images: int) -> tuple[float, float]:
+        """The seconds of a step, and of the first one."""
+        first, second = step(images), step(images)
+        return second if second > seconds / 6 else min(second, step(images)), first
 
     def line(few: int, few_seconds: float, many: int, many_seconds: float) -> tuple[float, float]:
         """The seconds of a step that do not depend on its images, such as those of its update, and those per image."""
@@ -183,29 +199,33 @@ def _seconds_per_image(
         return many_seconds - per_image * many, per_image
 
     small, twice = min(batch, SMALL_BATCH), min(batch, 2 * SMALL_BATCH)
-    small_seconds = timed(small)
-    twice_seconds = timed(twice) if twice > small else small_seconds
+    small_seconds, first = timed(small)
+    twice_seconds = small_seconds
+    if twice > small:
+        twice_seconds, first = timed(twice)
+    warm_up = first - twice_seconds
     fixed, per_image = line(small, small_seconds, twice, twice_seconds)
     affordable = (seconds / 4 - fixed) / per_image if per_image else batch
     large = int(max(twice, min(batch, affordable)))
     if large > twice:
-        spent, times = step(large), []
-        while spent < seconds and len(times) < 20 and (len(times) < 3 or spent < seconds / 2):
+        first, times = step(large), [step(large)]
+        while sum(times) < seconds and len(times) < 20 and (len(times) < 3 or sum(times) < seconds / 2):
             times.append(step(large))
-            spent += times[-1]
-        mean = sum(times) / len(times) if times else spent
+        mean = sum(times) / len(times)
+        warm_up = first - mean
         fixed, per_image = line(twice, twice_seconds, large, mean)
-    return fixed / batch + per_image
+    return _Cost(fixed / batch + per_image, max(warm_up, 0.0))
 
 
-def _seconds_per_evaluated(model: Model, images: Images) -> float:
+def _time_evaluation(model: Model, images: Images) -> _Cost:
     def seconds(count: int) -> float:
         return _seconds_of(lambda: model.logits(images[:count]))
 
     small = min(len(images), 4 * SMALL_BATCH)
-    seconds(small)
+    first = seconds(small)
     small_seconds = min(seconds(small), seconds(small))
     large = max(small, min(len(images), 32 * SMALL_BATCH, int(small * EVALUATION_SECONDS / (2 * small_seconds))))
     if large > small:
-        seconds(large)
-    return seconds(large) / large
+        first = seconds(large)
+    large_seconds = seconds(large)
+    return _Cost(large_seconds / large, max(first - large_seconds, 0.0))

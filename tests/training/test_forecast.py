@@ -94,6 +94,34 @@ def test_what_a_step_costs_by_itself_is_not_taken_for_its_images(clock):
     assert found.seconds == pytest.approx(100 + 50 * 0.5 + 5)
 
 
+class Compiled(Costly):
+    """A model that takes a minute more for the first step, and half a minute for the first evaluation, of a shape."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.shapes = set()
+
+    def compile(self, shape, seconds):
+        if shape not in self.shapes:
+            self.shapes.add(shape)
+            self.clock.now += seconds
+
+    def train_step(self, plan):
+        self.compile(("train", plan.image_size, len(plan.indices)), 60)
+        super().train_step(plan)
+
+    def logits(self, images):
+        self.compile(("evaluate", len(images)), 30)
+        return super().logits(images)
+
+
+def test_the_first_step_of_a_shape_is_not_taken_for_the_time_of_a_step(clock):
+    found = forecast(lambda: Compiled(clock), Recipe(epochs=2, batch_size=20), data(10, 4))
+    # Whole batches of 20 images and a last one of 10 are compiled once each; evaluation compiles two shapes.
+    assert found.images_per_second == pytest.approx(2)
+    assert found.seconds == pytest.approx(2 * (50 * 0.5 + 5) + 2 * 60 + 2 * 30)
+
+
 def test_slow_steps_are_timed_on_few_images_and_quick_ones_on_whole_batches(clock):
     models = []
 
