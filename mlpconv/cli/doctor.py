@@ -140,7 +140,7 @@ def _data() -> list[dict[str, Any]]:
 
 def _print(report: dict[str, Any]) -> None:
     def line(title: str, text: str) -> None:
-        paragraph(text, first=f"  {title:14}", indent=16)
+        paragraph(text, first=f"  {title:16} ", indent=19)
 
     def describe(directory: dict[str, Any] | None) -> str:
         if directory is None:

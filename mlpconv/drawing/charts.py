@@ -71,6 +71,19 @@ class Chart(NamedTuple):
     """The upper end of the y axis, above which lines are cut off; None to fit the values."""
     events: Sequence[Event] = ()
 
+    @property
+    def note(self) -> str:
+        """What the chart does not show: values above the y axis, and values that are not finite; "" if it shows all."""
+        notes = []
+        for line in self.lines:
+            shown = finite(line.points)
+            highest = max((y for _, y in shown), default=0.0)
+            if self.y_max is not None and highest > self.y_max:
+                notes.append(f"{line.name} up to {highest:.3g} is above this axis")
+            if len(shown) < len(line.points):
+                notes.append(f"{line.name} is not finite at {len(line.points) - len(shown)} points")
+        return "; ".join(notes)
+
 
 class Curve(NamedTuple):
     """A measured quantity that is drawn over the epochs of a run."""

@@ -81,6 +81,8 @@ def _draw(axes: "Axes", chart: Chart) -> None:
     axes.set_xlim(left=0)
     if chart.y_max is not None:
         axes.set_ylim(0, chart.y_max)
+    if chart.note:
+        axes.text(0.99, 0.98, chart.note, transform=axes.transAxes, ha="right", va="top", fontsize="small")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.4)
 

@@ -55,6 +55,8 @@ def chart_svg(chart: Chart, width: int, height: int, x_name: str = "epoch") -> s
         f'<svg x="-6" y="-6" width="{inner_width + 12}" height="{inner_height + 12}" '
         f'viewBox="-6 -6 {inner_width + 12} {inner_height + 12}">'
     )
+    if chart.note:
+        shapes.append(f'<text x="{inner_width}" y="10" text-anchor="end">{escape(chart.note)}</text>')
     for event in chart.events:
         x = across(event.epoch)
         shapes.append(f'<g class="note"><title>{escape(event.text)}</title><path d="M{x:g} 0V{inner_height}"/></g>')

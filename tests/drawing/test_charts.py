@@ -1,6 +1,7 @@
 """The description of charts: which points are drawn of a history, and how far the axes reach."""
 
 import math
+import re
 
 from mlpconv.drawing.charts import CURVES, MAX_RUNS, RUN_STYLES, STYLES, comparison_charts, run_chart
 
@@ -37,6 +38,12 @@ def test_a_high_loss_does_not_flatten_the_accuracies():
     assert run_chart(history(1, loss=2.0)).y_max == 2.1
     assert run_chart(history(1, loss=50.0)).y_max == 2.5
     assert run_chart(history(1, loss=math.nan)).y_max == 1.05
+
+
+def test_a_chart_says_what_it_does_not_show():
+    assert run_chart(history(1, loss=2.0)).note == ""
+    assert run_chart(history(1, loss=50.0)).note == "train loss up to 50 is above this axis"
+    assert re.fullmatch(r"train loss is not finite at \d+ points?", run_chart(history(1, loss=math.nan)).note)
 
 
 def test_a_comparison_has_a_chart_for_each_curve_and_a_line_for_each_run():
