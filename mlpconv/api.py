@@ -55,7 +55,7 @@ def train(
             ``{"epochs": 20}``.
         start_from: A run or classifier file, of any back end, from whose weights to start: all of them, so network and
             classes must be the same. For other classes, change the recipe's field ``pretrained`` instead.
-        backend: "torch", "tensorflow", "jax" or "mxnet"; by default that of the run that is continued, else "torch".
+        backend: The name of a back end, such as "jax"; by default that of the run that is continued, else "torch".
         device: "cpu", "cuda", "cuda:1" and so on; by default a GPU if there is one.
         deterministic: Whether to use only deterministic algorithms, in the whole process.
         live: Whether to show growing curves, and then the result, in a notebook. Nothing is shown elsewhere.

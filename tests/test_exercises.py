@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from languages import LANGUAGES, path
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
 from mlpconv.formatting import format_bytes
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "exercises"
 SCHEMA = json.loads((ROOT / "docs" / "json" / "study.schema.json").read_text())
 DONE = sorted(path.stem for path in PLACE.glob("*.json"))
-INDICES = ("index.md", "index.zh.md", "index.ja.md")
+INDICES = tuple(path("index.md", language) for language in LANGUAGES)
 in_every_language = pytest.mark.parametrize("index", INDICES)
 
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from heavy_modules import HEAVY
 
 import mlpconv.arch
 
-HEAVY = ["torch", "keras", "tensorflow", "jax", "mxnet", "matplotlib", "PIL", "sklearn", "scipy", "pandas"]
 ARCH = [f"mlpconv.arch.{module.name}" for module in pkgutil.iter_modules(mlpconv.arch.__path__)]
 
 

@@ -1,15 +1,9 @@
 """The check of words in `make lint`: what it reads of a file, and what it finds."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
-
-TOOL = Path(__file__).parents[1] / "tools" / "wordlist.py"
-spec = importlib.util.spec_from_file_location("wordlist", TOOL)
-wordlist = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(wordlist)
+import wordlist
 
 LIST = "# a comment\nanew → again\n/goes? on/ → continue\n#~ ledger → cost table\n"
 

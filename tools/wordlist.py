@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from languages import TRANSLATIONS
+
 ROOT = Path(__file__).parents[1]
 WORDS = Path(__file__).with_name("words.txt")
 SCANNED = ("mlpconv", "tests", "docs", "tools", "notebooks", "*.md", "Makefile")
-SKIPPED = ("CHANGELOG.md", "*.zh.md", "*.ja.md", "tools/words.txt")
+SKIPPED = ("CHANGELOG.md", *(f"*.{language.code}.*" for language in TRANSLATIONS), "tools/words.txt")
 SUFFIXES = (".py", ".md", ".ipynb", ".j2", ".toml")
 CODE = re.compile(r"^(```|~~~).*?^\1|``[^`]+``|`[^`\n]+`|<!--.*?-->", re.DOTALL | re.MULTILINE)
 

@@ -205,8 +205,8 @@ class Network:
         """The network in a framework.
 
         Args:
-            backend: "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``, "mxnet" a
-                ``gluon.HybridBlock``.
+            backend: The name of a back end. "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``,
+                "mxnet" a ``gluon.HybridBlock``; others return the network in their framework.
             options: ``weights``: canonical weights to load; by default the framework initializes its own.
 
         Raises:

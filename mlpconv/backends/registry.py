@@ -46,7 +46,10 @@ class BackendEntry:
     title: str
     """The framework's own name."""
     packages: tuple[str, ...]
-    """The distributions that make it up, under all names that they are published under."""
+    """The distributions that make it up, under all names that they are published under.
+
+    ``mlpconv doctor`` and environment.json report their versions.
+    """
     load: "Callable[[], Backend]"
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
     environment: str = ""
@@ -84,6 +87,11 @@ def backend_help() -> str:
 def framework_packages() -> list[str]:
     """The distributions of all back ends, each once."""
     return list(dict.fromkeys(package for entry in BACKENDS.values() for package in entry.packages))
+
+
+def package_name(package: str) -> str:
+    """The name under which the version of a distribution is reported: TensorFlow is published under two names."""
+    return package.removesuffix("-cpu")
 
 
 def get_backend(name: str) -> "Backend":

@@ -9,21 +9,23 @@ from typing import Any
 
 import typer
 
+from mlpconv.backends.registry import BACKENDS, package_name
 from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say
 from mlpconv.errors import MlpconvError
 from mlpconv.formatting import format_bytes
 from mlpconv.version import __version__
 
-EXTRAS = {
-    "torch": "torch",
-    "keras": "tensorflow",
-    "tensorflow": "tensorflow",
-    "jax": "jax",
-    "mxnet": "mxnet",
-    "ipykernel": "notebook",
-    "scikit-learn": "digits",
-    "optuna": "tune",
-}
+
+def _extras() -> dict[str, str]:
+    """The packages of the back ends, each with the first extra that installs it, and those of other extras."""
+    extras: dict[str, str] = {}
+    for name, backend in BACKENDS.items():
+        for package in backend.packages:
+            extras.setdefault(package_name(package), name)
+    return extras | {"ipykernel": "notebook", "scikit-learn": "digits", "optuna": "tune"}
+
+
+EXTRAS = _extras()
 """Optional packages, each with the extra that installs it."""
 
 
@@ -165,8 +167,9 @@ def _print(report: dict[str, Any]) -> None:
     line("cache", describe(report["cache"]))
     say("\nOptional packages")
     for name, installed in report["packages"].items():
-        where = ", in a separate environment" if name == "mxnet" else ""
-        line(name, installed or f'missing: pip install "mlpconv[{EXTRAS[name]}]"{where}')
+        extra = EXTRAS[name]
+        where = ", in a separate environment" if extra in BACKENDS and BACKENDS[extra].environment else ""
+        line(name, installed or f'missing: pip install "mlpconv[{extra}]"{where}')
     say("\nData sets")
     for row in report["data"]:
         line(row["name"], f"{row['path']} ({row['origin']})" if row["path"] else f"not here: {row['remedy']}")

@@ -31,7 +31,7 @@ import msgspec
 from mlpconv import hardware
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Floats
-from mlpconv.backends.registry import framework_packages
+from mlpconv.backends.registry import framework_packages, package_name
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.files import sync_directory, write_atomic
@@ -200,7 +200,7 @@ class Run:
         old, new = self.environment, environment()
         pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
         versions = old.get("versions", {})
-        packages = dict.fromkeys(map(_package_name, ("numpy", *framework_packages())))
+        packages = dict.fromkeys(map(package_name, ("numpy", *framework_packages())))
         pairs += [(name, versions.get(name), new["versions"].get(name)) for name in packages]
         return [f"{name}: {before}, now {now}" for name, before, now in pairs if old and before != now]
 
@@ -326,11 +326,6 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 
-def _package_name(package: str) -> str:
-    """The name in environment.json: TensorFlow is published under two names."""
-    return package.removesuffix("-cpu")
-
-
 def environment(device_name: str | None = None) -> dict[str, Any]:
     """The environment of this process: versions, hardware, command, date.
 
@@ -340,7 +335,7 @@ def environment(device_name: str | None = None) -> dict[str, Any]:
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", *framework_packages()):
         try:
-            versions[_package_name(package)] = version(package)
+            versions[package_name(package)] = version(package)
         except PackageNotFoundError:
             continue
     return {

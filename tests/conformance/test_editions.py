@@ -118,7 +118,7 @@ def test_ours_is_saved_and_loaded_as_the_framework_does(backend, backend_name, t
             other = backend.native(network)
             other.load_state_dict(torch.load(tmp_path / "ours.pt"), strict=name == "lenet")
             logits = other.eval()(torch.from_numpy(x)).detach().numpy()
-        case _:
+        case "tensorflow" | "jax":
             import keras
 
             native.save(tmp_path / "theirs.keras")
@@ -126,6 +126,8 @@ def test_ours_is_saved_and_loaded_as_the_framework_does(backend, backend_name, t
             write_weights(tmp_path / "ours.keras", network, weights)
             other = keras.models.load_model(tmp_path / "ours.keras")
             logits = np.asarray(other(x.transpose(0, 2, 3, 1), training=False))
+        case _:
+            pytest.skip(f"mlpconv reads and writes no file format of {backend_name}")
     assert list(found) == list(weights)
     assert all(np.array_equal(found[key], weights[key]) for key in weights)
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())

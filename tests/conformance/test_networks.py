@@ -4,6 +4,7 @@ import cases
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from native_objects import call_native
 from random_values import random_input, random_weights
 from strategies import networks
 
@@ -59,20 +60,8 @@ def test_any_network_evaluates_and_trains_as_the_reference_says(backend, backend
     images = cases.images(network, 2, side)
     expected = reference.forward(network, weights, reference.preprocess(images, cases.preprocess(network)))
     np.testing.assert_allclose(model.logits(images), expected, atol=1e-4 * max(1, np.abs(expected).max()))
-    # The framework's own object, whose maps are (H, W, C) in Keras.
+    # The framework's own object.
     x = random_input(network, dtype=np.float32)
     expected = reference.forward(network, weights, x)
-    found = _call(backend.native(network, weights=weights), backend_name, x)
+    found = call_native(backend.native(network, weights=weights), backend_name, x)
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
-
-
-def _call(native, name, x):
-    if name == "torch":
-        import torch
-
-        return native.eval()(torch.from_numpy(x)).detach().numpy()
-    if name == "mxnet":
-        import mxnet
-
-        return native(mxnet.nd.array(x)).asnumpy()
-    return np.asarray(native(x.transpose(0, 2, 3, 1), training=False))

@@ -104,7 +104,7 @@ def network(name: str) -> dict[str, Any]:
 
 def frameworks() -> list[str]:
     """The back ends that this environment has, PyTorch apart."""
-    return [name for name in ("tensorflow", "jax", "mxnet") if importlib.util.find_spec(name)]
+    return [name for name in LIMITS if name != "torch" and importlib.util.find_spec(name)]
 
 
 def processor() -> str:
