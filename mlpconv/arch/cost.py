@@ -6,6 +6,7 @@ pooling and normalization have separate columns and are in neither MACs nor FLOP
 including memory.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Literal, NamedTuple, assert_never
 
@@ -47,6 +48,8 @@ class LayerCost(Operations, frozen=True):
     biases: int = 0
     backward_macs: int = 0
     """MACs of the backward pass."""
+    receptive_field: tuple[int, int] | None = None
+    """The input pixels that one output depends on, (height, width), not clipped; None for a total."""
 
     @property
     def parameters(self) -> int:
@@ -61,8 +64,14 @@ class LayerCost(Operations, frozen=True):
         return 2 * self.macs
 
 
-COUNTS = (*Operations.__struct_fields__, "weights", "biases", "backward_macs")
+COUNTS = tuple(field.name for field in msgspec.structs.fields(LayerCost) if field.type is int)
 """The counts of a ``LayerCost``: what a total sums."""
+
+
+def add_up(name: str, kind: str, layers: Sequence[LayerCost]) -> LayerCost:
+    """The sums over consecutive layers as one row."""
+    sums = {field: sum(getattr(layer, field) for layer in layers) for field in COUNTS}
+    return LayerCost(name, kind, layers[0].input_shape, layers[-1].output_shape, receptive_field=None, **sums)
 
 
 class Memory(NamedTuple):
@@ -135,9 +144,7 @@ class Costs(NamedTuple):
 
     def total(self) -> LayerCost:
         """The sums over all layers as one row."""
-        first, last = self.layers[0], self.layers[-1]
-        sums = {field: self._sum(field) for field in COUNTS}
-        return LayerCost("total", "", first.input_shape, last.output_shape, **sums)
+        return add_up("total", "", self.layers)
 
 
 def count(network: Network, input_shape: Shape | None = None) -> Costs:
@@ -153,7 +160,7 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
     rows = layer_shapes(network, input_shape)
     costs = []
     weights_before = False
-    for row in rows:
+    for row, field in zip(rows, _receptive_fields(rows), strict=True):
         operations = row.layer.operations(row.input_shape, row.output_shape)
         parameters = {part: prod(shape) for part, shape in row.layer.parameter_shapes(row.input_shape).items()}
         biases = parameters.pop("bias", 0)
@@ -165,6 +172,7 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
             weights=sum(parameters.values()),
             biases=biases,
             backward_macs=operations.multiplications * (1 + weights_before),
+            receptive_field=field.size,
             **msgspec.structs.asdict(operations),
         )
         weights_before = weights_before or cost.weights > 0
@@ -254,7 +262,10 @@ def receptive_fields(network: Network, input_shape: Shape | None = None) -> list
     Raises:
         NetworkError: The shapes do not fit together.
     """
-    rows = layer_shapes(network, input_shape)
+    return _receptive_fields(layer_shapes(network, input_shape))
+
+
+def _receptive_fields(rows: Sequence[LayerShape]) -> list[ReceptiveField]:
     size, stride = (1, 1), (1, 1)
     image = (rows[0].input_shape[1], rows[0].input_shape[2])
     fields = []

@@ -14,7 +14,7 @@ from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import Run
-from mlpconv.training.guard import is_repair
+from mlpconv.training.problems import is_repair
 from mlpconv.training.recipe import Recipe, change
 
 # 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).

@@ -4,15 +4,19 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import meta
 from made_runs import CLOTHES, evaluated, make_run, set_environment
 from PIL import Image
 from reading import Page
 
 from mlpconv.errors import RunError
+from mlpconv.reports import page
 from mlpconv.reports.compare import compare, comparison_html
+from mlpconv.reports.page import environment
 from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
@@ -67,6 +71,33 @@ def test_the_results_are_shown(clothes):
     ):
         assert text in page.text
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
+
+
+def test_every_line_has_a_color(clothes, tmp_path):
+    other = make_run(tmp_path / "other", seed=1)
+    for content in (report_html(clothes), comparison_html(compare([clothes, other]))):
+        styles = {
+            name
+            for tag in ("polyline", "path", "circle")
+            for each in Page(content).all(tag)
+            for name in each.get("class", "").split()
+            if each["class"].startswith(("line ", "dot "))
+        } - {"line", "dot"}
+        assert styles
+        style_sheet = content.partition("<style>")[2].partition("</style>")[0]
+        assert [name for name in styles if not re.search(rf"\.{name}\{{color:#", style_sheet)] == []
+
+
+def test_the_page_uses_every_value_that_it_gets(clothes, monkeypatch):
+    passed = {}
+    monkeypatch.setattr("mlpconv.reports.report.render", lambda template, **values: passed.update(values))
+    report_html(clothes)
+    templates = environment(Path(page.__file__).parent)
+    used = set()
+    for name in ("report.html.j2", "page.html.j2"):
+        source, *_ = templates.loader.get_source(templates, name)
+        used |= meta.find_undeclared_variables(templates.parse(source))
+    assert set(passed) - used == set()
 
 
 def test_the_confusion_matrix_shows_every_count(clothes):

@@ -1,5 +1,7 @@
 """The studies: their arms are networks and recipes that exist, differ in what they say, and fit their sizes."""
 
+from types import FunctionType
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,27 @@ def test_every_arm_can_be_carried_out(study, budget):
     names = [arm.name for arm in study.arms]
     assert len(set(names)) == len(names)
     assert {name for pair in study.pairs for name in pair} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "study", [study for study in STUDIES.values() if study.kind == "map"], ids=lambda study: study.name
+)
+def test_the_names_of_the_arms_in_a_map_are_row_and_learning_rate(study):
+    """The figure takes a cell's position from the name."""
+    for arm in study.arms:
+        row, _, rate = arm.name.rpartition("-")
+        assert row
+        assert float(rate) == arm.changes["learning_rate"]
+
+
+def test_every_network_of_the_studies_is_used_by_an_arm():
+    public = {
+        name
+        for name, value in vars(networks).items()
+        if isinstance(value, FunctionType) and value.__module__ == networks.__name__ and not name.startswith("_")
+    }
+    models = [arm.changes.get("model", "") for study in STUDIES.values() for arm in study.arms]
+    assert public == {name for model in models for module, _, name in [model.partition(":")] if name}
 
 
 @EVERY

@@ -1,7 +1,11 @@
 """What the guard sees in numbers, and what it decides: no model, no training."""
 
+import json
+from typing import get_args
+
 import numpy as np
 import pytest
+from documentation import DOCS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,14 +15,23 @@ from mlpconv.training.guard import (
     MAX_REPAIRS,
     MIN_STEPS_TO_DIE,
     STEPS_TO_LEARN,
-    Event,
     Guard,
-    GuardState,
-    Problem,
-    Tally,
     dead_classes,
     restart_seed,
     sample_size,
+)
+from mlpconv.training.problems import (
+    PRECEDENCE,
+    Action,
+    Decision,
+    Event,
+    GuardState,
+    Problem,
+    Tally,
+    is_hopeless,
+    is_minor,
+    is_repair,
+    reason_to_continue,
 )
 from mlpconv.training.recipe import Recipe
 
@@ -50,6 +63,57 @@ def event(action, trouble="not-finite", classes=()):
         back_to=0.0,
         rate=1.0,
     )
+
+
+def example(problem_type):
+    """What a guard finds in an interval that shows a problem of this type."""
+    match problem_type:
+        case "not-finite":
+            return check(guard(best=0.5, learned=True), 0.5, skipped=3)
+        case "loss-spike":
+            return check(guard(best=0.5, learned=True), 2.0)
+        case "dead-class":
+            return check(guard(best=0.5, learned=True, maps=True), 0.5, maps=maps([3]))
+        case "nothing-learned":
+            return check(guard(steps=STEPS_TO_LEARN), 2.31)
+        case "update-left-out":
+            return check(guard(best=0.5, learned=True), 0.5, skipped=1)
+        case _:
+            pytest.fail(f"the test needs an example of {problem_type}")
+
+
+@pytest.mark.parametrize("problem_type", PRECEDENCE)
+def test_each_problem_is_found_and_each_policy_decides_about_it(problem_type):
+    found = example(problem_type)
+    assert found.problem.type == problem_type
+    assert not found.sound
+    minor = is_minor(problem_type)
+    assert guard("ignore").decide(found.problem, 0.5) == Decision("ignored")
+    assert guard("stop").decide(found.problem, 0.5) == (Decision("went on") if minor else None)
+    for learned in (False, True):
+        assert is_repair(guard("repair", learned=learned).decide(found.problem, 0.5).action) == (not minor)
+    assert not is_hopeless(problem_type, Metrics(examples=1000))
+    assert reason_to_continue(problem_type)
+
+
+def test_docs_and_schema_list_every_problem_and_action():
+    schema = json.loads((DOCS / "json" / "train.schema.json").read_text(encoding="utf-8"))
+    event = schema["properties"]["repairs"]["items"]["properties"]
+    assert sorted(event["trouble"]["enum"]) == sorted(PRECEDENCE)
+    assert sorted(event["action"]["enum"]) == sorted(get_args(Action))
+    section = (DOCS / "why-nin-collapses.md").read_text(encoding="utf-8").partition("\n## What the guard does\n")[2]
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    described = [line.strip("| ").split(" | ")[0] for line in lines[2:]]
+    assert sorted(described) == sorted(problem_type.replace("-", " ") for problem_type in PRECEDENCE)
+
+
+def test_sums_begin_at_zero_in_every_epoch():
+    watcher = guard(maps=True)
+    watcher.check(Metrics(0.5 * 128, 100, 128, 5), 8, 10, ended=True, class_maps=lambda: maps())
+    held = [name for name in (*Metrics._fields, "step") if hasattr(watcher.state.tally, name)]
+    assert all(getattr(watcher.state.tally, name) for name in held)
+    watcher.begin_epoch()
+    assert {name: getattr(watcher.state.tally, name) for name in held} == dict.fromkeys(held, 0)
 
 
 @pytest.mark.parametrize(
