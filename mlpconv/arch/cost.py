@@ -149,6 +149,14 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
 
     Raises:
         NetworkError: The shapes do not fit together.
+
+    Example:
+        >>> import mlpconv
+        >>> costs = mlpconv.count(mlpconv.create_model("nin"))
+        >>> f"{costs.parameters:,} parameters, {costs.macs:,} MACs"
+        '1,992,166 parameters, 762,297,352 MACs'
+        >>> costs.layers[0].macs  # of the first convolution
+        33872256
     """
     rows = layer_shapes(network, input_shape)
     costs = []

@@ -80,6 +80,16 @@ class Classifier:
     Raises:
         RunError: There is no such run or classifier.
         WeightsError: The weights do not fit the network.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> classifier = mlpconv.Classifier(mlpconv.train("fast", data=digits, epochs=1, image_size=16))
+        >>> classifier.logits(digits.test.images[:5]).shape  # (images, classes)
+        (5, 10)
+        >>> classifier.class_maps(digits.test.images[:5]).after.shape  # (images, classes, height, width)
+        (5, 10, 2, 2)
+        >>> accuracy = classifier.evaluate(digits.test).accuracy
     """
 
     stored: StoredClassifier

@@ -109,7 +109,17 @@ class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run:
-    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none."""
+    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none.
+
+    Example:
+        >>> import mlpconv
+        >>> run = mlpconv.train("fast", data=mlpconv.load_dataset("digits"), epochs=1, image_size=16)
+        >>> run = mlpconv.Run("latest")
+        >>> run.config.recipe.batch_size, run.result.epochs, len(run.history)
+        (128, 1, 1)
+        >>> run.weights()["block1.conv.weight"].shape  # (output channels, input channels, height, width)
+        (64, 1, 5, 5)
+    """
 
     path: Path
     config: Job
