@@ -38,26 +38,33 @@ class LayerCost(Operations, frozen=True):
     """The cost of one layer for one image, including its ``Operations``. All counts are exact integers."""
 
     name: str
+    """The full name: "block1.conv"."""
     kind: str
     """The name of the layer's class; empty for a total."""
     input_shape: Shape
+    """The shape that the layer receives."""
     output_shape: Shape
+    """The shape that the layer returns."""
     weights: int = 0
     """All parameters but biases."""
     biases: int = 0
+    """Parameters that are added."""
     backward_macs: int = 0
     """MACs of the backward pass."""
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self.weights + self.biases
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self.multiplications
 
     @property
     def flops(self) -> int:
+        """FLOPs of the forward pass, 2 × MACs."""
         return 2 * self.macs
 
 
@@ -83,6 +90,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """The sum of all."""
         return sum(self)
 
 
@@ -101,17 +109,21 @@ class Costs(NamedTuple):
     """The cost table of a network for one image of ``input_shape``."""
 
     input_shape: Shape
+    """(C, H, W) of the image."""
     layers: list[LayerCost]
+    """The cost of each layer, in order."""
 
     def _sum(self, field: str) -> int:
         return sum(getattr(layer, field) for layer in self.layers)
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self._sum("parameters")
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self._sum("macs")
 
     @property

@@ -26,7 +26,7 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
     Example:
         >>> import mlpconv
-        >>> preprocess = mlpconv.Preprocess(size=224, mode="RGB", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        >>> preprocess = mlpconv.Preprocess(size=32, mode="RGB", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
         >>> preprocess.channels
         3
     """
@@ -147,9 +147,11 @@ class Network:
     layers: Mapping[str, AnyLayer | Block]
     """The layers and blocks by name, in order."""
     input_channels: int
+    """Channels of the images."""
     input_size: tuple[int, int]
-    """(height, width)."""
+    """(height, width) of the images."""
     name: str
+    """The name of the network; may be empty."""
 
     def __init__(
         self, *layers: AnyLayer | Block, input_channels: int = 1, input_size: Size = 224, name: str = ""

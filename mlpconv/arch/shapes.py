@@ -14,8 +14,11 @@ class LayerShape(NamedTuple):
     name: str
     """The full name: "block1.conv"."""
     layer: AnyLayer
+    """The layer."""
     input_shape: Shape
+    """The shape that it receives."""
     output_shape: Shape
+    """The shape that it returns."""
 
 
 def layer_shapes(network: Network, input_shape: Shape | None = None) -> list[LayerShape]:

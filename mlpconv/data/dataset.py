@@ -97,6 +97,7 @@ class ImageDataset:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @property
@@ -176,7 +177,9 @@ class Splits(NamedTuple):
     """
 
     train: ImageDataset
+    """The training images."""
     test: ImageDataset
+    """The test images."""
 
 
 def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, ImageDataset]:

@@ -72,11 +72,6 @@ class Classifier:
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
 
-    Attributes:
-        stored: The network, preprocessing, class names and weights.
-        model: The network in its back end.
-        device: The device that computes.
-
     Raises:
         RunError: There is no such run or classifier.
         WeightsError: The weights do not fit the network.
@@ -93,8 +88,11 @@ class Classifier:
     """
 
     stored: StoredClassifier
+    """The network, preprocessing, class names and weights."""
     model: Model
+    """The network in its back end."""
     device: str
+    """The device that computes."""
 
     def __init__(
         self,

@@ -62,12 +62,15 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_accuracy: float
     """Training accuracy of the last epoch."""
     test_accuracy: float
+    """Test accuracy."""
     test_loss: float
+    """Mean test loss."""
     examples_per_second: float
     """Speed of training alone, over all epochs."""
     seconds: float
     """Time of everything, evaluation included."""
     epochs: int
+    """The number of epochs trained."""
     class_accuracy: dict[str, float | None]
     """Test accuracy by class; None for a class without test images."""
     confusion: list[list[int]]
@@ -175,6 +178,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the directory."""
         return self.path.resolve().name
 
     def __repr__(self) -> str:
