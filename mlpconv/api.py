@@ -70,6 +70,13 @@ def train(
         TrainingFailed: Training failed, for example because it diverged past its retries.
         KeyboardInterrupt: After Ctrl-C or a notebook's stop button, once the run is saved; a second one does not wait
             for that.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> run = mlpconv.train("fast", data=digits, epochs=2, image_size=16, out="digits")
+        >>> run.result.test_accuracy > 0.5
+        True
     """
     given = {"resume_override": resume_override, "start_from": start_from}
     for old, new in RENAMED.items():
@@ -128,5 +135,16 @@ def load(run: str | Path | Run, *, backend: str | None = None, device: str | Non
 
     Raises:
         RunError: There is no trained network.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> mlpconv.train("fast", data=digits, epochs=1, image_size=16, out="digits")
+        Run('digits')
+        >>> classifier = mlpconv.load("digits")
+        >>> predictions = classifier.predict(digits.test.images[:5], top=2)
+        >>> [len(prediction.top) for prediction in predictions]
+        [2, 2, 2, 2, 2]
+        >>> best = predictions[0].top[0]  # best.label and best.probability
     """
     return Classifier(run, backend=backend, device=device)

@@ -39,13 +39,17 @@ class LayerCost(Operations, frozen=True):
     """The cost of one layer for one image, including its ``Operations``. All counts are exact integers."""
 
     name: str
+    """The full name: "block1.conv"."""
     kind: str
     """The name of the layer's class; empty for a total."""
     input_shape: Shape
+    """The shape that the layer receives."""
     output_shape: Shape
+    """The shape that the layer returns."""
     weights: int = 0
     """All parameters but biases."""
     biases: int = 0
+    """Parameters that are added."""
     backward_macs: int = 0
     """MACs of the backward pass."""
     receptive_field: tuple[int, int] | None = None
@@ -53,14 +57,17 @@ class LayerCost(Operations, frozen=True):
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self.weights + self.biases
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self.multiplications
 
     @property
     def flops(self) -> int:
+        """FLOPs of the forward pass, 2 × MACs."""
         return 2 * self.macs
 
 
@@ -92,6 +99,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """The sum of all."""
         return sum(self)
 
 
@@ -110,17 +118,21 @@ class Costs(NamedTuple):
     """The cost table of a network for one image of ``input_shape``."""
 
     input_shape: Shape
+    """(C, H, W) of the image."""
     layers: list[LayerCost]
+    """The cost of each layer, in order."""
 
     def _sum(self, field: str) -> int:
         return sum(getattr(layer, field) for layer in self.layers)
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self._sum("parameters")
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self._sum("macs")
 
     @property
@@ -156,6 +168,14 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
 
     Raises:
         NetworkError: The shapes do not fit together.
+
+    Example:
+        >>> import mlpconv
+        >>> costs = mlpconv.count(mlpconv.create_model("nin"))
+        >>> f"{costs.parameters:,} parameters, {costs.macs:,} MACs"
+        '1,992,166 parameters, 762,297,352 MACs'
+        >>> costs.layers[0].macs  # of the first convolution
+        33872256
     """
     rows = layer_shapes(network, input_shape)
     costs = []

@@ -53,7 +53,7 @@ class BackendEntry:
     load: "Callable[[], Backend]"
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
     environment: str = ""
-    """Why it needs a Python environment of its own; empty where it does not."""
+    """Why it needs a separate Python environment; empty where it does not."""
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -110,5 +110,5 @@ def get_backend(name: str) -> "Backend":
         if error.name and error.name.startswith("mlpconv"):
             raise
         install = f'pip install "mlpconv[{name}]"'
-        install += f" in an environment of its own: {entry.environment}" if entry.environment else ""
+        install += f" in a separate environment: {entry.environment}" if entry.environment else ""
         raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {install}") from error

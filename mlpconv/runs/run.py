@@ -62,12 +62,15 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_accuracy: float
     """Training accuracy of the last epoch."""
     test_accuracy: float
+    """Test accuracy."""
     test_loss: float
+    """Mean test loss."""
     examples_per_second: float
     """Speed of training alone, over all epochs."""
     seconds: float
     """Time of everything, evaluation included."""
     epochs: int
+    """The number of epochs trained."""
     class_accuracy: dict[str, float | None]
     """Test accuracy by class; None for a class without test images."""
     confusion: list[list[int]]
@@ -109,7 +112,17 @@ class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run:
-    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none."""
+    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none.
+
+    Example:
+        >>> import mlpconv
+        >>> run = mlpconv.train("fast", data=mlpconv.load_dataset("digits"), epochs=1, image_size=16)
+        >>> run = mlpconv.Run("latest")
+        >>> run.config.recipe.batch_size, run.result.epochs, len(run.history)
+        (128, 1, 1)
+        >>> run.weights()["block1.conv.weight"].shape  # (output channels, input channels, height, width)
+        (64, 1, 5, 5)
+    """
 
     path: Path
     config: Job
@@ -165,6 +178,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the directory."""
         return self.path.resolve().name
 
     def __repr__(self) -> str:

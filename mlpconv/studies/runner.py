@@ -123,7 +123,7 @@ def carry_out(
         seed starts, so that a study that is stopped has about as many runs of each arm.
 
     Raises:
-        RecipeError: A change of an arm cannot be made.
+        RecipeError: A change of an arm is not valid.
         RunError: The directory has runs with other settings.
     """
     loaded: dict[str, Splits] = {}
@@ -150,7 +150,7 @@ def study_recipes(base: Recipe, arms: Sequence[Arm], seeds: Sequence[int]) -> li
     """The runs of a study, in the order in which they are executed: each arm has a seed before the next seed starts.
 
     Raises:
-        RecipeError: A change of an arm cannot be made.
+        RecipeError: A change of an arm is not valid.
     """
     recipes = {arm.name: _recipe(base, arm) for arm in arms}
     assert len(recipes) == len(arms), "arms need different names"

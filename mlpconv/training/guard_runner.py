@@ -171,7 +171,7 @@ class GuardRunner:
         Raises:
             TrainingFailed: The run is given up.
         """
-        what = "the loss of the evaluation is not finite, the weights have grown without bounds"
+        what = "the loss of the evaluation is not finite; the weights have diverged"
         return self._act(Problem("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
 
     def end_epoch(self, epoch: int) -> None:

@@ -22,7 +22,7 @@ def test_mxnet_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mxnet", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        MissingDependency, match=r"'mxnet' is not installed; .*mlpconv\[mxnet\].* of its own.*make mxnet"
+        MissingDependency, match=r"'mxnet' is not installed; .*mlpconv\[mxnet\].* separate environment.*make mxnet"
     ):
         get_backend("mxnet")
 

@@ -61,8 +61,8 @@ def test_a_contender_that_crashes_is_named_with_its_last_lines(contender):
             "import os, signal\ndef measure(job): os.kill(os.getpid(), signal.SIGKILL)",
             "was killed by signal 9, without",
         ),
-        ("import time\ndef measure(job): time.sleep(60)", "was stopped: not done after 1 s, without a word"),
-        ("import os\ndef measure(job): os._exit(0)", "ended with exit code 0, without a word"),
+        ("import time\ndef measure(job): time.sleep(60)", "was stopped: not done after 1 s, without output"),
+        ("import os\ndef measure(job): os._exit(0)", "ended with exit code 0, without output"),
     ],
     ids=["killed", "stuck", "silent"],
 )

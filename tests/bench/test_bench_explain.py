@@ -173,7 +173,11 @@ def test_the_result(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0.1, 0.3, "better by deletion"), (-0.3, -0.1, "worse by deletion"), (-0.1, 0.1, "not told apart by deletion")],
+    [
+        (0.1, 0.3, "better by deletion"),
+        (-0.3, -0.1, "worse by deletion"),
+        (-0.1, 0.1, "not distinguishable by deletion"),
+    ],
 )
 def test_words_say_no_more_than_the_intervals(low, high, said):
     found = {
@@ -187,4 +191,4 @@ def test_words_say_no_more_than_the_intervals(low, high, said):
     other = {"name": "chance", "deletion": found, "insertion": {**found, "difference_low": -1, "difference_high": 1}}
     (sentence,) = explain_report.words({"methods": [{"name": "class map"}, other]})
     assert said in sentence
-    assert "not told apart by insertion" in sentence
+    assert "not distinguishable by insertion" in sentence

@@ -60,7 +60,7 @@ def test_generated_images_are_kept_and_nothing_is_made_beside_others(told, tmp_p
     folder.make_images(tmp_path / "made", 30, lines.append)
     before = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
     folder.make_images(tmp_path / "made", 40, lines.append)
-    assert lines == ["generated 30 images, 0 are there already", "generated 10 images, 30 are there already"]
+    assert lines == ["generated 30 images, 0 existed already", "generated 10 images, 30 existed already"]
     after = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
     assert len(after) == 40
     assert before.items() <= after.items()
