@@ -33,6 +33,7 @@ MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 PARTS: dict[str, tuple[str, ...]] = {
     "Train, load, predict": (
         "mlpconv.train",
+        "mlpconv.TrainOptions",
         "mlpconv.load",
         "mlpconv.Classifier",
         "mlpconv.explain.class_maps.ClassMaps",

@@ -54,7 +54,8 @@ def study(
     from mlpconv.drawing.plots import png
     from mlpconv.jobs.stop import Stop
     from mlpconv.studies import pages
-    from mlpconv.studies.perform import find, perform
+    from mlpconv.studies.perform import StudyData, find, perform
+    from mlpconv.studies.runner import StudyOptions
 
     if name is None:
         _list(json)
@@ -78,13 +79,8 @@ def study(
             chosen_study,
             size,
             directory,
-            data_name=data,
-            data_directory=data_dir,
-            download=download,
-            backend=backend,
-            device=device,
-            progress=lambda line: None if json else progress(line),
-            should_stop=stop.wanted,
+            StudyData(data, data_dir, download),
+            StudyOptions(backend, device, lambda line: None if json else progress(line), stop.wanted),
         )
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]

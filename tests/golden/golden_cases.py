@@ -56,7 +56,7 @@ def steps(recipe: str, batch_size: int, count: int, epochs: int, **changes: obje
     def case(directory: Path, backend: str) -> None:
         fields = {"batch_size": batch_size, "epochs": 1, "min_steps": epochs * count, "seed": 7, "precision": "float32"}
         mlpconv.train(
-            recipe, data=grey(count * batch_size), out=directory / "run", backend=backend, device="cpu", live=False,
+            recipe, data=grey(count * batch_size), out=directory / "run", backend=backend, device="cpu",
             **{**fields, **changes},
         )  # fmt: skip
 
