@@ -1,7 +1,6 @@
 """``mlpconv study``: the exercises of the chapter as experiments."""
 
 import shlex
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from mlpconv.cli.output import (
     say,
     table,
     warn,
-    write_file,
+    write_results,
 )
 from mlpconv.errors import MlpconvError, unknown
 
@@ -85,10 +84,9 @@ def study(
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
+    written = []
     if out is not None and result["complete"]:
-        write_file(out / f"{name}.md", pages.markdown(result, result["command"]), "--out")
-        write_file(out / f"{name}.png", png(pages.figure(result)), "--out")
-        write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        written = write_results(out, name, result, pages.markdown(result, result["command"]), png(pages.figure(result)))
     if json:
         print_json(result, indent=None)
     else:
@@ -98,8 +96,8 @@ def study(
         say()
         for sentence in result["conclusion"]:
             paragraph(sentence)
-        if out is not None and result["complete"]:
-            say(f"\nwritten: {out / name}.md, .png and .json")
+        if written:
+            say(f"\nwritten: {', '.join(written)}")
     if stop.seen:
         warn(f"stopped and saved in {directory}; run the same command to continue")
         raise typer.Exit(stop.exit_code)

@@ -5,7 +5,6 @@ The quick tests leave out some kills of the longer programs; `make test-long` ha
 
 import hashlib
 import itertools
-import os
 import shutil
 from pathlib import Path
 
@@ -107,7 +106,7 @@ class Cache:
 def check(cache, name, shade):
     """Decode a folder, as the next start does, and compare all pixels."""
     root = cache.path / name
-    files = sorted(os.listdir(root))
+    files = sorted(file.name for file in root.iterdir())
     digests = b"".join(hashlib.sha256((root / file).read_bytes()).digest() for file in files)
     preprocess = Preprocess(size=4, source_size=(4, 4), mode="L")
     rows = np.frombuffer(digests, np.uint8).reshape(-1, 32)
