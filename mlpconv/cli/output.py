@@ -43,6 +43,11 @@ def warn(text: str) -> None:
     err().print(text, style="yellow", markup=False)
 
 
+def print_progress(line: str) -> None:
+    """Print a line of progress on standard error."""
+    err().print(line, markup=False)
+
+
 def print_json(value: Any, *, indent: int | None = 1) -> None:
     """Print a value as JSON on standard output."""
     print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=True)

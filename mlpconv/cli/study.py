@@ -12,10 +12,10 @@ from mlpconv.cli.output import (
     Column,
     Download,
     Json,
-    err,
     make_directory,
     paragraph,
     print_json,
+    print_progress,
     say,
     table,
     warn,
@@ -69,9 +69,6 @@ def study(
     if out is not None:
         make_directory(out, "--out")
 
-    def progress(line: str) -> None:
-        err().print(line, markup=False)
-
     stop = Stop(None)
     with stop, Download() as download:
         result = perform(
@@ -79,7 +76,7 @@ def study(
             size,
             directory,
             StudyData(data, data_dir, download),
-            StudyOptions(backend, device, lambda line: None if json else progress(line), stop.wanted),
+            StudyOptions(backend, device, (lambda line: None) if json else print_progress, stop.wanted),
         )
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]

@@ -13,11 +13,11 @@ from mlpconv.cli.options import BACKENDS, DataDir, Device
 from mlpconv.cli.output import (
     Download,
     Json,
-    err,
     make_directory,
     next_steps,
     paragraph,
     print_json,
+    print_progress,
     say,
     warn,
     write_file,
@@ -97,10 +97,6 @@ def tune(
         splits = splits._replace(train=hold_out(splits.train, images, seed=0)[1])
     make_directory(out, "--out")
 
-    def progress(line: str) -> None:
-        if not json:
-            err().print(line, markup=False)
-
     settings = search.SearchSettings(
         directory=out,
         storage=storage or f"sqlite:///{out / 'optuna.db'}",
@@ -111,6 +107,7 @@ def tune(
         backend=backend,
         device=device,
     )
+    progress = (lambda line: None) if json else print_progress
     stop = Stop()
     with stop:
         found = search.search(base, fields, splits, settings, progress=progress, should_stop=stop.wanted)

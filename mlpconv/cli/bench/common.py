@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from mlpconv.cli.output import Column, err, make_directory, paragraph, print_json, say, table, write_results
+from mlpconv.cli.output import Column, make_directory, paragraph, print_json, print_progress, say, table, write_results
 
 Result = dict[str, Any]
 """What a benchmark measured, as its schema in docs/json describes it."""
@@ -45,7 +45,7 @@ def run_benchmark(
     """
     if out is not None:
         make_directory(out, "--out")
-    result = measure(_print_progress)
+    result = measure(print_progress)
     written = []
     if out is not None:
         written = write_results(out, name, result, markdown(result), figure and figure(result))
@@ -55,10 +55,6 @@ def run_benchmark(
     show(result)
     if written:
         say(f"\nwritten: {', '.join(written)}")
-
-
-def _print_progress(line: str) -> None:
-    err().print(line, markup=False)
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> None:
