@@ -127,7 +127,7 @@ def test_a_run_goes_on_otherwise_where_that_is_said(tmp_path):
     with pytest.raises(RunError, match="epochs: 1, now 2"):
         mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", resume=True)
     more = {"epochs": 2, "device": "cpu"}
-    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=True, resume_override=more)
+    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=more)
     assert run.result.epochs == 2
     assert run.config.resumed_with == ("epoch 1, step 0: epochs: 1, now 2",)
 
@@ -139,10 +139,21 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
 
 
 def test_old_keywords_work_with_a_warning(trained, tmp_path):
-    with pytest.warns(DeprecationWarning, match="weights= is now start_from="):
+    with pytest.warns(DeprecationWarning, match=r"weights= is now options=TrainOptions\(start_from=...\)"):
         run = mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", device="cpu", epochs=1, weights=trained.path)
     assert run.config.start == str(trained.path)
     options = {"data": SPLITS, "out": tmp_path / "run", "device": "cpu", "epochs": 1, "resume": True}
-    with pytest.warns(DeprecationWarning, match="resume_with= is now resume_override="):
-        run = mlpconv.train(OWN, **options, resume_with={"epochs": 2})
-    assert run.result.epochs == 2
+    for epochs, old in ((2, "resume_with"), (3, "resume_override")):
+        with pytest.warns(DeprecationWarning, match=rf"{old}= is now resume=\{{...\}}"):
+            run = mlpconv.train(OWN, **options, **{old: {"epochs": epochs}})
+        assert run.result.epochs == epochs
+        options["epochs"] = epochs
+
+
+@pytest.mark.parametrize(("old", "value"), [("start_from", "runs/one"), ("deterministic", True)])
+def test_an_old_keyword_sets_its_option(old, value, tmp_path, monkeypatch):
+    requests = []
+    monkeypatch.setattr("mlpconv.api.prepare", lambda request, data: requests.append(request) or sys.exit())
+    with pytest.warns(DeprecationWarning, match=f"{old}= is now options="), pytest.raises(SystemExit):
+        mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", **{old: value})
+    assert getattr(requests[0], old) == value

@@ -149,6 +149,7 @@ NEEDED = {
     "Classifier": ("sklearn", "torch"),
     "Run": ("sklearn", "torch"),
     "Splits": ("sklearn",),
+    "TrainOptions": ("sklearn", "torch"),
     "create_model": ("torch",),
     "load": ("sklearn", "torch"),
     "load_dataset": ("sklearn",),

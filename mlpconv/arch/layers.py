@@ -346,7 +346,6 @@ class Linear(Layer, tag="linear", frozen=True):
 
 AnyLayer = Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
 """Every layer. The back ends match over it; the type checker reports a match that leaves one out."""
-Pool2d = MaxPool2d | AvgPool2d
 _LAYER_TYPES: dict[str, Any] = {layer.__struct_config__.tag: layer for layer in get_args(AnyLayer)}
 
 

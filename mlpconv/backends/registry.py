@@ -73,11 +73,6 @@ BACKENDS: dict[str, BackendEntry] = {
 }
 
 
-def list_backends() -> list[str]:
-    """The names that ``get_backend`` accepts."""
-    return list(BACKENDS)
-
-
 def backend_help() -> str:
     """The names for help texts: "torch, tensorflow, jax or mxnet"."""
     *names, last = BACKENDS

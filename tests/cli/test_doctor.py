@@ -10,6 +10,7 @@ import pytest
 from mlpconv.cli import doctor
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = doctor.optional_packages()
 
 
 def test_a_whole_machine(cli):
@@ -39,18 +40,18 @@ def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
     assert "next:" not in said.out
 
 
-@pytest.mark.parametrize("name", doctor.EXTRAS)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_each_missing_package_has_its_remedy(cli, monkeypatch, name):
     monkeypatch.setattr(doctor, "_version", lambda package: None if package == name else "1.0")
-    assert f'missing: pip install "mlpconv[{doctor.EXTRAS[name]}]"' in cli("doctor").out
+    assert f'missing: pip install "mlpconv[{PACKAGES[name]}]"' in cli("doctor").out
 
 
 def test_the_extras_are_those_of_the_package():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for package, extra in doctor.EXTRAS.items():
+    for package, extra in PACKAGES.items():
         assert any(line.startswith(package) for line in extras[extra])
     brought = {re.split("[<>=]", line)[0] for lines in extras.values() for line in lines}
-    assert brought - {"numpy"} == set(doctor.EXTRAS)  # the extra mxnet only says which NumPy
+    assert brought - {"numpy"} == set(PACKAGES)  # the extra mxnet only says which NumPy
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path):

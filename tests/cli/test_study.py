@@ -60,7 +60,7 @@ def test_a_study_leaves_its_page_and_its_runs(cli):
     said = cli(*FAMILY)
     assert said.code == 0
     assert "nothing can be said about differences" in said.out
-    assert "written: pages/family.md" in said.out
+    assert "written: pages/family.json, pages/family.md, pages/family.png" in said.out
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpconv.backends.registry import get_backend, list_backends
+from mlpconv.backends.registry import BACKENDS, get_backend
 
 PROGRAMS = Path(__file__).parents[1] / "support"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", choices=list_backends(), help="the back end to try; torch by default")
+    parser.addoption("--backend", choices=list(BACKENDS), help="the back end to try; torch by default")
     parser.addoption("--torch-python", default=sys.executable, help="an interpreter that has PyTorch and mlpconv")
 
 

@@ -17,6 +17,10 @@ CASES: dict[str, tuple[tuple[object, ...], ...]] = {
     "models": (("models",),),
     "recipes": (("recipes",),),
     "train": (("train", "--recipe", "own", *TINY, "--out", "made"),),
+    "train-repaired": (
+        ("train", "--recipe", "own", *TINY, "--epochs", "2", "--lr", "1000", "--optimizer", "sgd", "--seed", "1",
+         "--precision", "float32", "--out", "made"),
+    ),
     "train-finished": (("train", "--out", "finished", "--resume"),),
     "train-dry-run": (("train", *TINY, "--dry-run"),),
     "evaluate": (("evaluate", "finished"),),
@@ -38,6 +42,10 @@ CASES: dict[str, tuple[tuple[object, ...], ...]] = {
     "data-clean-dry-run": (("data", "check", "photos"), ("data", "clean", "--dry-run")),
     "doctor": (("doctor",),),
     "study": (("study",),),
+    "study-performed": (
+        ("study", "family", "--budget", "small", "--data", "digits", "--images", "20", "--seeds", "1",
+         "--image-size", "32", "--device", "cpu"),
+    ),
     "tune": (
         ("tune", "--data", "digits", "--trials", "2", "--images", "64", "--device", "cpu", "--out", "tuned",
          "--set", "model=tiny.json", "--set", "epochs=1", "--set", "min_steps=0",
@@ -53,6 +61,7 @@ MACHINE = {
         "training.",
     ),
     "train": ("forecast.", "peak_resident_bytes"),
+    "train-repaired": ("forecast.", "peak_resident_bytes", "repairs[].loss"),
 }  # fmt: skip
 """Where the type depends on the machine, as that of what may be absent: only the key counts."""
 

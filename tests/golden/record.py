@@ -76,14 +76,14 @@ def readings() -> None:
     recorded.write(recorded.READINGS, found)
 
 
-def outputs() -> None:
-    """The keys of what each command prints for --json."""
-    found = {}
+def outputs(only: str = "") -> None:
+    """The keys of what each command prints for --json, or one (outputs:train)."""
+    found = recorded.read(recorded.OUTPUTS) if only else {}
     with tempfile.TemporaryDirectory() as name:
-        for case in printed.CASES:
+        for case in [only] if only else printed.CASES:
             printed.prepare(Path(name) / case)
             found[case] = printed.shape_of(case, Path(name) / case)
-    recorded.write(recorded.OUTPUTS, found)
+    recorded.write(recorded.OUTPUTS, {case: found[case] for case in printed.CASES if case in found})
 
 
 def training(only: str = "") -> None:

@@ -8,7 +8,17 @@ import pytest
 
 OUTPUTS = recorded.read(recorded.OUTPUTS)
 NEEDS = {"tune": "optuna", "convert-foreign": "torch"}
-USES_DIGITS = {"train", "train-finished", "train-dry-run", "evaluate", "explain", "data-get", "tune"}
+USES_DIGITS = {
+    "train",
+    "train-repaired",
+    "study-performed",
+    "train-finished",
+    "train-dry-run",
+    "evaluate",
+    "explain",
+    "data-get",
+    "tune",
+}
 AGAIN = "where this is meant: python tests/golden/record.py outputs"
 
 

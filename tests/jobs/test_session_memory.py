@@ -78,9 +78,10 @@ def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch
 
 def test_python_programs_can_force_too(tmp_path, monkeypatch):
     has_left(monkeypatch, 1000)
-    with pytest.raises(MlpconvError, match="force=True"):
+    with pytest.raises(MlpconvError, match=r"TrainOptions\(force=True\)"):
         mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1)
-    run = mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1, force=True)
+    options = mlpconv.TrainOptions(force=True)
+    run = mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1, options=options)
     assert run.result.epochs == 1
 
 

@@ -180,7 +180,7 @@ def test_in_a_notebook_the_curves_grow_in_one_output(notebook, recipe, splits, t
 def test_elsewhere_nothing_is_shown(recipe, splits, tmp_path, capfd, live, request):
     if not live:  # not even in a notebook
         request.getfixturevalue("notebook")
-    mlpconv.train(recipe, data=splits, out=tmp_path / "run", live=live)
+    mlpconv.train(recipe, data=splits, out=tmp_path / "run", options=mlpconv.TrainOptions(live=live))
     assert capfd.readouterr() == ("", "")
 
 

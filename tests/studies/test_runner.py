@@ -11,7 +11,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Failure, Run
-from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize
+from mlpconv.studies.runner import Arm, StudyOptions, carry_out, measure, study, summarize
 from mlpconv.training.recipe import Recipe
 
 pytest.importorskip("torch")
@@ -34,8 +34,8 @@ def halves(num_classes=2, input_channels=1):
 BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=6, learning_rate=0.01, precision="float32")
 
 
-def go(path, arms=ARMS, seeds=(0, 1), **options):
-    return study("rates", BASE, arms, seeds, path, data=DATA, device="cpu", **options)
+def go(path, arms=ARMS, seeds=(0, 1), measure=measure, **options):
+    return study("rates", BASE, arms, seeds, path, DATA, StudyOptions(device="cpu", **options), measure=measure)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
 
 def test_another_base_in_the_same_place_is_refused(whole):
     with pytest.raises(RunError, match="cannot be resumed with other settings"):
-        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], data=DATA, device="cpu"))
+        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], DATA, StudyOptions(device="cpu")))
 
 
 def test_a_change_that_cannot_be_made_names_its_arm(tmp_path):

@@ -25,7 +25,7 @@ import jinja2, matplotlib.backends.backend_agg, matplotlib.figure, sklearn.datas
 import mlpconv.cli, mlpconv.__main__
 import mlpconv.backends.pytorch.backend, mlpconv.jobs.execute, mlpconv.jobs.stop, mlpconv.drawing.plots
 import mlpconv.reports.report
-import mlpconv.convert, mlpconv.inference.classifier, rich.progress
+import mlpconv.convert, mlpconv.data.folders.folder, mlpconv.inference.classifier, rich.progress
 
 torch.set_num_threads(1)
 
