@@ -31,7 +31,7 @@ def classifier(run):
     return Classifier(run, device="cpu", precision="float32")
 
 
-def test_the_sum_rule(classifier):
+def test_the_mean_of_a_map_is_the_logit(classifier):
     images = tiny.DATA.test.images
     maps = classifier.class_maps(images)
     assert maps.before.shape == (30, 3, 3, 3)
@@ -52,7 +52,7 @@ def test_files_and_arrays_agree(classifier, tmp_path):
     np.testing.assert_array_equal(turned.before, by_array.before)
 
 
-def test_a_large_picture_gives_a_large_map_that_finds(classifier, tmp_path):
+def test_a_large_image_gives_a_large_map_that_locates_classes(classifier, tmp_path):
     across, down = (tiny.DATA.test.images[label] for label in (0, 1))
     large = np.full((24, 36, 1), 60, np.uint8)
     large[:12, :12] = np.tile(across, (2, 2, 1))
@@ -115,7 +115,7 @@ def test_positions_on_an_image(fit, image_size, expected):
         np.testing.assert_allclose(along_axis, wanted)
 
 
-def test_interpolation_shares_each_pixel_out():
+def test_interpolation_weights_sum_to_one():
     matrix = interpolation(np.array([1.0, 3.0]), 5)
     np.testing.assert_allclose(matrix.sum(1), 1)
     np.testing.assert_allclose(matrix[:, 1], [0, 0.25, 0.75, 1, 1])
@@ -131,7 +131,7 @@ def test_interpolation_shares_each_pixel_out():
     np.testing.assert_allclose(maps.over_images()[0, 0], [[0, 2, 6, 8, 8]] * 2)
 
 
-def test_the_overlay_is_red_for_blue_against_and_the_picture_elsewhere():
+def test_the_overlay_is_red_for_and_blue_against_a_class():
     image = np.full((1, 4, 1), 100, np.uint8)
     shown = overlay(image, np.float32([[0, 2, -2, 9]]), 2.0)
     assert shown[0, 0].tolist() == [100, 100, 100]

@@ -66,7 +66,7 @@ def test_costs_show_each_layer_and_leave_out_empty_columns():
 
 
 @pytest.mark.parametrize("memory", [training_memory, prediction_memory])
-def test_memory_shows_its_terms(memory):
+def test_memory_is_shown_by_purpose(memory):
     rows = cells(to_html(memory(mlpconv.create_model("lenet"))))
     assert [row[0] for row in rows[1:-1]] == ["weights", "gradients", "optimizer", "batch", "activations", "working"]
     assert rows[1][1] == "241.0 KiB"  # 61,706 parameters of 4 bytes
@@ -143,7 +143,7 @@ def test_other_arrays_are_refused(images, captions):
         show_images(images, captions)
 
 
-def test_predictions_are_a_list_that_shows_pictures():
+def test_predictions_are_a_list_and_shown_as_pictures():
     one = Prediction(HOSTILE, [Guess(HOSTILE, 0.75), Guess("b", 0.25)], looks_inverted=True)
     predictions = Predictions([one, one], images_of(2))
     assert predictions == [one, one]

@@ -34,7 +34,7 @@ FETCHING = {"script", "iframe", "object", "embed", "video", "audio", "source", "
 
 
 def check_alone(content):
-    """Nothing in the page fetches anything or runs anything."""
+    """Check that the page loads nothing and runs nothing."""
     page = Page(content)
     for tag, attributes in page.tags:
         assert tag not in FETCHING
@@ -116,7 +116,7 @@ def test_large_images_are_stored_small(tmp_path, side):
 
 
 def test_hostile_names_stay_text(tmp_path):
-    # The name of a directory may be bytes that are no text.
+    # The name of a directory may contain bytes that are not text.
     run = make_run(
         tmp_path / "<i>run & 'more' \udcff", HOSTILE, recipe=Recipe(model="nin_28", data="<u>", epochs=3), never=[0]
     )
@@ -156,7 +156,7 @@ def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     assert "The images are missing" in Page(report_html(run)).text
 
 
-def test_colour_images(tmp_path):
+def test_color_images(tmp_path):
     run = make_run(tmp_path / "run", channels=3)
     page = check_alone(report_html(run))
     picture = page.all("img")[0]["src"].removeprefix("data:image/png;base64,")
@@ -181,7 +181,7 @@ def test_a_perfect_run(tmp_path):
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_an_unfinished_run_says_so(tmp_path, done):
+def test_an_unfinished_run_is_reported_as_unfinished(tmp_path, done):
     page = check_alone(report_html(make_run(tmp_path / "a run", done=done, finished=False)))
     assert f"This run is not finished: {done} of 3 epochs are done" in page.text
     assert "--resume" in page.text

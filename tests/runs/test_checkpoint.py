@@ -1,4 +1,4 @@
-"""Checkpoints: the last two and the best are kept, a damaged one is named and stepped over."""
+"""Checkpoints: the last two and the best are kept, a damaged one is named and skipped."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def line(epoch, loss):
     return {"epoch": epoch, "loss": loss}
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+def test_a_checkpoint_is_restored_unchanged(tmp_path):
     save(tmp_path, at(3, 17))
     found = load_newest(tmp_path, refuse)
     assert found._replace(state={}) == at(3, 17)._replace(state={})
@@ -37,7 +37,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
         assert found.state[name].dtype == value.dtype
 
 
-def test_none_is_none(tmp_path):
+def test_a_directory_without_checkpoints_has_none(tmp_path):
     assert load_newest(tmp_path, refuse) is None
     assert load_newest(tmp_path / "nowhere", refuse) is None
 
@@ -66,7 +66,7 @@ def test_the_best_is_kept_too(tmp_path):
     assert best_checkpoint_epoch(held) == 1
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".epoch-0000-step-000003.safetensors.x7c.part").write_bytes(b"half")
     assert load_newest(tmp_path, refuse) is None
     save(tmp_path, at(1, 0))
@@ -90,7 +90,7 @@ def spoil(path, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "foreign", "other fields", "no object", "not finite"])
-def test_a_damaged_one_is_named_and_stepped_over(tmp_path, how):
+def test_a_damaged_checkpoint_is_named_and_skipped(tmp_path, how):
     save(tmp_path, at(1, 0))
     newest = save(tmp_path, at(2, 0))
     spoil(newest, how)
@@ -99,14 +99,14 @@ def test_a_damaged_one_is_named_and_stepped_over(tmp_path, how):
     (text,) = said
     assert text.startswith(f"{newest}: ")
     assert text.endswith(f"; renamed to {newest.name}.damaged, resuming from epoch-0001-step-000000.safetensors")
-    # It counts as none of the last two from now on.
+    # It no longer counts as one of the last two.
     save(tmp_path, at(1, 4))
     save(tmp_path, at(1, 6))
     assert load_newest(tmp_path, refuse).step == 6
 
 
 @pytest.mark.parametrize("place", range(0, 600, 7))
-def test_every_bit_counts(tmp_path, place):
+def test_every_changed_bit_is_detected(tmp_path, place):
     path = save(tmp_path, at(1, 0))
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= 1 << place % 8
@@ -115,7 +115,7 @@ def test_every_bit_counts(tmp_path, place):
         load(path)
 
 
-def test_one_of_a_newer_version_is_not_stepped_over(tmp_path):
+def test_a_checkpoint_of_a_newer_version_is_not_skipped(tmp_path):
     save(tmp_path, at(1, 0))
     newest = save(tmp_path, at(2, 0))
     write_tensors(newest, STATE, {"mlpconv.checkpoint": json.dumps({"format": 2, "epoch": 2})})
@@ -124,7 +124,7 @@ def test_one_of_a_newer_version_is_not_stepped_over(tmp_path):
     assert Path(newest).exists()
 
 
-def test_where_all_are_damaged_nothing_starts_over_in_silence(tmp_path):
+def test_if_all_are_damaged_nothing_starts_over_silently(tmp_path):
     for epoch in (1, 2):
         spoil(save(tmp_path, at(epoch, 0)), "cut")
     before = names(tmp_path)

@@ -1,4 +1,4 @@
-"""Reading what a notebook shows, and what it is shown of."""
+"""Reading the HTML that a notebook shows, and data to show."""
 
 import xml.etree.ElementTree as ET
 
@@ -10,7 +10,7 @@ HOSTILE = "<script>alert('1')</script> & \"服装\" $\\frac$"
 
 
 def parse(html):
-    """The page as a tree; no element of it can carry code."""
+    """The page as a tree, after a check that no element contains code."""
     tree = ET.fromstring(html)
     for node in tree.iter():
         assert node.tag.rpartition("}")[2] != "script"
@@ -23,7 +23,7 @@ def text(html):
 
 
 def cells(html, table=0):
-    """A table's rows as lists of texts, its head first."""
+    """The rows of a table as lists of texts, its head first."""
     found = list(parse(html).iter("table"))[table]
     return [["".join(cell.itertext()) for cell in row] for row in found.iter("tr")]
 
