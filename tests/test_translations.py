@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from documentation import DOCS
 
 from mlpconv.training.recipes import RECIPES
+from support.documentation import DOCS
 
 ROOT = DOCS.parent
 

@@ -2,16 +2,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import networks
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch_reference import backward_peak, prediction_peak, saved_bytes, torch_layers
 
 from mlpconv.arch.cost import COUNTS, count, prediction_memory, receptive_fields, training_memory
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid, pair
 from mlpconv.arch.network import Network
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import networks
+from support.torch_modules import backward_peak, prediction_peak, saved_bytes, torch_layers
 
 MEASURED = ["nin", "lenet", "alexnet", "vgg11", "nin_cifar10", "nin_28"]
 BATCH = 101  # a prime above every size of a random network: the first side of nothing else

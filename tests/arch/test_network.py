@@ -5,12 +5,12 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import LAYER_NAMES, networks
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import LAYER_NAMES, networks
 
 NIN_DIGEST = "d649737dde1ca5d0de4c0b5e4cfd58e6d29dc9daf6fbb43ffe7e8db3f796320a"
 

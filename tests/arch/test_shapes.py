@@ -1,14 +1,14 @@
 import pytest
 import torch
 from hypothesis import given, settings
-from strategies import networks
-from torch_reference import torch_layers
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import block_shapes, layer_shapes, num_classes, output_shape, show
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import networks
+from support.torch_modules import torch_layers
 
 
 @given(networks())

@@ -1,6 +1,5 @@
 """Our networks are the chapter's: its PyTorch code, old edition and new, against ours with its weights."""
 
-import chapter_networks as chapter
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from mlpconv.arch.shapes import block_shapes
 from mlpconv.backends import reference
 from mlpconv.convert import from_state_dict
 from mlpconv.models import create_model
+from support import chapter_pytorch as chapter
 
 NETWORKS = {
     "nin": (chapter.nin, 224, {}),

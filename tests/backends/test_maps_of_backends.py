@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from random_values import random_weights
-from strategies import networks
 
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
@@ -13,6 +11,8 @@ from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.registry import get_backend
 from mlpconv.errors import NetworkError
+from support.random_values import random_weights
+from support.strategies import networks
 
 NETWORK = Network(
     Block(conv=Conv2d(8, 5, stride=2, padding=2), norm=BatchNorm2d(), relu=ReLU()),

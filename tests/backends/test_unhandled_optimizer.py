@@ -1,7 +1,8 @@
 """An optimizer that is added in one place only: the type checker and the first use report each other place."""
 
 import pytest
-from changed_package import copy_package, failure, needs_pyright, type_errors
+
+from support.changed_package import copy_package, failure, needs_pyright, type_errors
 
 NAMES = 'OptimizerName = Literal["sgd", "adam", "adamw"]'
 RULE = '        case "adamw":\n            return ADAMW\n'

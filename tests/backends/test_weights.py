@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_values import random_weights
-from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
@@ -24,6 +22,8 @@ from mlpconv.backends.weights import (
 from mlpconv.errors import RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import has_weight_decay
+from support.random_values import random_weights
+from support.strategies import networks
 
 WIDE = Network(Conv2d(64, 5), Flatten(), Linear(50), input_channels=16, input_size=9)
 

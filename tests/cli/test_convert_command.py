@@ -21,11 +21,12 @@ def test_the_chapters_weights_become_a_classifier(cli, chapter_file, digit):
 
 
 def test_what_is_converted_computes_the_same(cli, chapter_file, tmp_path):
-    import chapter_networks
     import numpy as np
 
+    from support import chapter_pytorch
+
     cli("convert", chapter_file, "--model", "lenet", "--out", "own.safetensors")
-    net = chapter_networks.lenet(lazy=False)
+    net = chapter_pytorch.lenet(lazy=False)
     net.load_state_dict(torch.load(chapter_file, weights_only=True))
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
     with torch.no_grad():

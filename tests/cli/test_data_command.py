@@ -5,11 +5,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from idx_files import write_idx
 from PIL import Image
 
 import mlpconv.data.known.registry as sources
 from mlpconv.data import Source, SourceFile
+from support.idx_files import write_idx
 
 
 @pytest.fixture

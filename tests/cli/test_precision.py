@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from precision import needs_bfloat16
 
 from mlpconv.runs.run import Run
+from support.precision import needs_bfloat16
 
 REFUSED = "precision bfloat16: PyTorch has no fast convolutions in bfloat16 for this processor"
 TRAIN = (

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from precision import needs_bfloat16
 
 from mlpconv.jobs.request import CheckpointPolicy
 from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
+from support.precision import needs_bfloat16
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

@@ -1,13 +1,13 @@
 """The chapter's own code in each framework beside ours: same parameters, and same logits from the weights that it
 saved; and ours in the framework's own files."""
 
-import chapters
 import numpy as np
 import pytest
 
 from mlpconv.backends import reference
 from mlpconv.convert import read_weights, write_weights
 from mlpconv.models import create_model
+from support import chapter_other_frameworks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras' own, in saving.
@@ -46,7 +46,7 @@ def only(backend_name, *names):
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 def test_keras(backend, backend_name, tmp_path, name, ending):
     only(backend_name, "tensorflow", "jax")
-    net, network = getattr(chapters, f"keras_{name}")(), create_model(name)
+    net, network = getattr(chapter_other_frameworks, f"keras_{name}")(), create_model(name)
     for variable in net.weights:  # biases begin at zero
         if variable.path.endswith("bias"):
             variable.assign(np.random.default_rng(1).normal(0, 0.1, variable.shape))
@@ -62,7 +62,7 @@ def test_gluon(backend, backend_name, tmp_path, name):
     only(backend_name, "mxnet")
     import mxnet as mx
 
-    net, network = getattr(chapters, f"gluon_{name}")(), create_model(name)
+    net, network = getattr(chapter_other_frameworks, f"gluon_{name}")(), create_model(name)
     net.save_parameters(str(tmp_path / "net.params"))
     weights = read_weights(network, tmp_path / "net.params")
     x = images(network)
@@ -74,7 +74,7 @@ def test_flax(backend, backend_name, tmp_path):
     import flax
     import jax
 
-    module, variables = chapters.flax_nin()
+    module, variables = chapter_other_frameworks.flax_nin()
     network = create_model("nin")
     (tmp_path / "net.msgpack").write_bytes(flax.serialization.to_bytes(variables))
     weights = read_weights(network, tmp_path / "net.msgpack")
@@ -85,7 +85,7 @@ def test_flax(backend, backend_name, tmp_path):
 
 @pytest.mark.parametrize("name", ["nin_28", "lenet"])
 def test_ours_is_saved_and_loaded_as_the_framework_does(backend, backend_name, tmp_path, name):
-    from random_values import random_weights
+    from support.random_values import random_weights
 
     network = create_model(name)
     weights = random_weights(network, dtype=np.float32)

@@ -5,13 +5,13 @@ import struct
 import msgspec
 import numpy as np
 import pytest
-from random_values import random_weights
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.convert import FORMATS, describe_formats, read_weights, write_weights
 from mlpconv.errors import WeightsError
 from mlpconv.models import create_model
+from support.random_values import random_weights
 
 NETWORK = Network(
     Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),

@@ -8,7 +8,6 @@ import warnings
 from collections import OrderedDict
 from pathlib import Path
 
-import chapter_networks as chapter
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.convert import from_state_dict, read_torch_file
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
+from support import chapter_pytorch as chapter
 
 LENET = create_model("lenet")
 

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import (
@@ -25,6 +24,7 @@ from mlpconv.drawing.diagram import compare_svg, to_svg, to_text
 from mlpconv.drawing.svg import escape, shorten, text_width
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model, list_models
+from support.strategies import networks
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert(\'1\')</script>" onload="x" & ]]> {}'

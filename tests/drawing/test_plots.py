@@ -1,10 +1,10 @@
 """Charts as PNG: any name is drawn unchanged, in any script."""
 
 import pytest
-from made_runs import make_run
 
 from mlpconv.drawing.fonts import font_families, has_kana
 from mlpconv.drawing.plots import comparison_figure, curves_figure
+from support.run_directories import make_run
 
 
 @pytest.fixture

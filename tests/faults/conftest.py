@@ -1,7 +1,8 @@
 """What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`)."""
 
 import pytest
-from world import World, training
+
+from support.command_processes import World, training
 
 
 @pytest.fixture(scope="session")

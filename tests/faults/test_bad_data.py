@@ -8,9 +8,10 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from idx_files import write_idx
-from toy_data import ROLES, Server, Toy
-from world import KILLED, training
+
+from support.command_processes import KILLED, training
+from support.idx_files import write_idx
+from support.toy_data import ROLES, Server, Toy
 
 LIMIT = 48 << 20
 """Bytes that a process may take beyond what it has when a command begins."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from world import STEPS
 
 from mlpconv.runs.files import read_tensors, write_tensors
+from support.command_processes import STEPS
 
 LIMITED = """
 import os, resource
@@ -186,7 +186,7 @@ def test_14_a_flipped_bit_of_the_weights(world, run, digit):
 
 
 def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):
-    from stopped import begin
+    from support.interrupted_runs import begin
 
     path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
     older, newest = sorted((path / "checkpoint").iterdir())

@@ -5,10 +5,10 @@ import shutil
 import subprocess
 
 import pytest
-from stopped import begin, checkpoints, goes_on
-from world import STEPS
 
 from mlpconv.runs.checkpoint import load
+from support.command_processes import STEPS
+from support.interrupted_runs import begin, checkpoints, goes_on
 
 # 2: a full disk
 

@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from precision import needs_bfloat16
-from stopped import SLEEP, begin, checkpoints, goes_on
-from world import KILLED, SIGTERM_SELF, STEPS, TERMINATED, at_step, training
 
 from mlpconv.runs.checkpoint import load
 from mlpconv.runs.run import Run
+from support.command_processes import KILLED, SIGTERM_SELF, STEPS, TERMINATED, at_step, training
+from support.interrupted_runs import SLEEP, begin, checkpoints, goes_on
+from support.precision import needs_bfloat16
 
 # 7: exact resume
 

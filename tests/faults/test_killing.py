@@ -4,8 +4,8 @@ import random
 import signal
 import time
 
-from timeless import timeless
-from world import KILLED, KILLS, training
+from support.command_processes import KILLED, KILLS, training
+from support.run_contents import timeless
 
 
 def test_01_kills_at_random_moments(world, tmp_path, faults):

@@ -8,15 +8,15 @@ import os
 import tarfile
 import zipfile
 
-import images
 import numpy as np
 import pytest
 from PIL import Image
-from world import training
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.data import dataset_source
 from mlpconv.data.folders.folder import scan_folder
+from support import image_folders
+from support.command_processes import training
 
 LITTLE_MEMORY = """
 import resource
@@ -42,7 +42,7 @@ def refused(world, *arguments):
 
 
 def test_27_no_image_or_an_empty_file(world, tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "notes.txt").write_text("hello")
     (root / "a" / "empty.png").touch()
     (root / "b" / "half.png").write_bytes((root / "b" / "000.png").read_bytes()[:-40])
@@ -57,8 +57,8 @@ def test_27_no_image_or_an_empty_file(world, tmp_path):
 
 
 def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
-    expected = images.odd_folder(tmp_path / "odd")
-    images.odd_images(tmp_path / "odd" / "a")
+    expected = image_folders.odd_folder(tmp_path / "odd")
+    image_folders.odd_images(tmp_path / "odd" / "a")
     done = world.run(*training(tmp_path, data=tmp_path / "odd", model="nin_28", epochs=1), "--out", tmp_path / "run")
     assert done.code == 0, done.err
     with (tmp_path / "run" / "skipped.csv").open(newline="") as file:
@@ -71,7 +71,7 @@ def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
 
 
 def test_28_a_bomb_is_refused_before_it_is_decoded(world, tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
     Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
     assert (root / "a" / "bomb.png").stat().st_size < 1 << 20
     said, _ = checked(world, root, program=LITTLE_MEMORY)
@@ -79,7 +79,7 @@ def test_28_a_bomb_is_refused_before_it_is_decoded(world, tmp_path):
 
 
 def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path):
-    colours = images.pixels(7, 8, 8)
+    colours = image_folders.pixels(7, 8, 8)
     grey = colours[..., 0]
     cyan = np.full((8, 8, 4), (255, 0, 0, 0), np.uint8)
     turned = Image.Exif()
@@ -101,8 +101,8 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
         "turned.png": (Image.fromarray(colours), {"exif": turned}, np.rot90(colours, -1)),
     }
     for name, (image, options, _) in made.items():
-        images.put(tmp_path / "d" / "train" / "a" / name, image, **options)
-    images.classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
+        image_folders.put(tmp_path / "d" / "train" / "a" / name, image, **options)
+    image_folders.classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
     folder = scan_folder(tmp_path / "d")
     found = folder.load(Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8)))
     assert not found.problems
@@ -111,18 +111,18 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
 
 
 def test_30_an_empty_class_and_a_single_one(world, tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "c").mkdir()
     assert checked(world, root)[0] == {"c": "the folder of a class, without files"}
-    images.classes(tmp_path / "one", {"only": 9})
+    image_folders.classes(tmp_path / "one", {"only": 9})
     assert "has a single class, only; expected two or more" in refused(world, "train", "--data", tmp_path / "one")
 
 
 def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 9, "b": 9})
+    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "circle").symlink_to("circle")
     (root / "a" / "up").symlink_to(root, target_is_directory=True)
-    (root / "a" / "out.png").symlink_to(images.put(tmp_path / "outside.png", 50))
+    (root / "a" / "out.png").symlink_to(image_folders.put(tmp_path / "outside.png", 50))
     os.mkfifo(root / "b" / "pipe.png")
     said, report = checked(world, root)
     assert {path: reason.partition(",")[0] for path, reason in said.items()} == {
@@ -136,7 +136,7 @@ def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
 
 def test_32_names_of_every_kind(world, tmp_path):
     names = ("<script>alert(1)<script>", "кошка", "new\nline", "a,b\"c'&amp;")
-    root = images.classes(tmp_path / "d", dict.fromkeys(names, 9))
+    root = image_folders.classes(tmp_path / "d", dict.fromkeys(names, 9))
     for name in ("<img src=x>.txt", os.fsdecode(b"\xff.txt")):
         (root / names[0] / name).write_text("x")
     done = world.run(*training(tmp_path, data=root, model="nin_28", epochs=1), "--out", tmp_path / "run")

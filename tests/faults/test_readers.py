@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from idx_files import write_idx
-from world import INPUTS, LONG, NETWORK
 
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.data.known.idx import read_idx
@@ -27,6 +25,8 @@ from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe, to_toml
 from mlpconv.training.recipes import read_recipe
+from support.command_processes import INPUTS, LONG, NETWORK
+from support.idx_files import write_idx
 
 SECONDS = 10
 FACTOR, ALWAYS = 40, 2 << 20

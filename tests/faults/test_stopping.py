@@ -4,9 +4,10 @@ import signal
 import time
 
 import pytest
-from stopped import SLEEP, begin, checkpoints, goes_on
-from timeless import timeless
-from world import INTERRUPTED, KILL_SELF, KILLED, LONG, STEPS, TERMINATED, at_step
+
+from support.command_processes import INTERRUPTED, KILL_SELF, KILLED, LONG, STEPS, TERMINATED, at_step
+from support.interrupted_runs import SLEEP, begin, checkpoints, goes_on
+from support.run_contents import timeless
 
 # 1: killed during a save. What is patched only says when; the kill is a real one.
 

@@ -4,8 +4,6 @@ import os
 
 import numpy as np
 import pytest
-import tiny
-from tiny import STEPS, names
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RecipeError
@@ -16,6 +14,8 @@ from mlpconv.runs.run import Run
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
+from support import tiny_training
+from support.tiny_training import STEPS, names
 
 pytest.importorskip("torch")
 
@@ -90,7 +90,7 @@ def test_a_run_leaves_everything(whole):
     for line, event in zip(run.history, ends, strict=True):
         assert line["loss"] == event.loss
         assert line["test_accuracy"] == event.test.accuracy
-        assert line["class_accuracy"] == dict(zip(tiny.NAMES, event.test.class_accuracy, strict=True))
+        assert line["class_accuracy"] == dict(zip(tiny_training.NAMES, event.test.class_accuracy, strict=True))
         assert [point[0] for point in line["curve"]] == [event.epoch + step / STEPS for step in range(1, STEPS + 1)]
         assert line["curve"][-1][1:] == [event.loss, event.accuracy]
     result = run.result
@@ -104,19 +104,19 @@ def test_a_run_leaves_everything(whole):
     config = run.config
     assert (config.backend, config.device, config.precision) == ("torch", "cpu", "float32")
     assert config.data.name == "stripes"
-    assert (config.data.train, config.data.test, config.data.class_names) == (70, 30, tiny.NAMES)
-    assert config.preprocess.mean == tiny.DATA.train.mean
+    assert (config.data.train, config.data.test, config.data.class_names) == (70, 30, tiny_training.NAMES)
+    assert config.preprocess.mean == tiny_training.DATA.train.mean
     assert config.preprocess.source_size == (6, 6)
 
 
 def test_the_same_job_gives_the_same_run(whole, tmp_path):
-    tiny.run(tmp_path / "again")
-    assert tiny.timeless(tmp_path / "again") == tiny.timeless(whole[0])
+    tiny_training.run(tmp_path / "again")
+    assert tiny_training.timeless(tmp_path / "again") == tiny_training.timeless(whole[0])
 
 
 def test_another_seed_gives_another(whole, tmp_path):
-    tiny.run(tmp_path / "again", job=tiny.prepared(seed=1))
-    assert tiny.timeless(tmp_path / "again")["weights"] != tiny.timeless(whole[0])["weights"]
+    tiny_training.run(tmp_path / "again", job=tiny_training.prepared(seed=1))
+    assert tiny_training.timeless(tmp_path / "again")["weights"] != tiny_training.timeless(whole[0])["weights"]
 
 
 def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
@@ -125,18 +125,18 @@ def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
     assert not torch.are_deterministic_algorithms_enabled()
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        prepared = tiny.prepared(request={"deterministic": True})
+        prepared = tiny_training.prepared(request={"deterministic": True})
         assert prepared.job.deterministic
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
         torch.use_deterministic_algorithms(False)
-    assert not tiny.prepared().job.deterministic
+    assert not tiny_training.prepared().job.deterministic
 
 
 def test_a_recipes_own_precision_comes_first():
-    assert tiny.prepared(precision="float32").job.precision == "float32"
-    prepared = tiny.prepared(request={"precision": "bfloat16"}, precision="float32")
+    assert tiny_training.prepared(precision="float32").job.precision == "float32"
+    prepared = tiny_training.prepared(request={"precision": "bfloat16"}, precision="float32")
     assert prepared.job.precision == "float32"
 
 
@@ -147,7 +147,7 @@ def test_classes_and_channels_are_the_datas(tmp_path):
         ImageDataset(draw.integers(0, 256, (n, 5, 9, 3), dtype=np.uint8), np.arange(n) % 3, classes, f"x/{n}")
         for n in (20, 7)
     ]
-    run, events = tiny.run(tmp_path / "run", job=tiny.prepared(data=Splits(*parts), epochs=1))
+    run, events = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
     assert run.config.make_network().input_channels == 3
     assert run.weights()["block2.conv.weight"].shape == (4, 8, 3, 3)
     assert run.config.preprocess.mode == "RGB"
@@ -157,8 +157,10 @@ def test_classes_and_channels_are_the_datas(tmp_path):
 
 
 def test_images_of_one_value_train(tmp_path):
-    parts = [ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny.NAMES, "flat") for _ in "ab"]
-    run, _ = tiny.run(tmp_path / "run", job=tiny.prepared(data=Splits(*parts), epochs=1))
+    parts = [
+        ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny_training.NAMES, "flat") for _ in "ab"
+    ]
+    run, _ = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
     assert run.config.preprocess.std == (1.0,)
     assert np.isfinite(run.result.loss)
 
@@ -174,24 +176,24 @@ def test_images_of_one_value_train(tmp_path):
 )
 def test_what_cannot_be_carried_out_is_refused_before_anything_is_written(changes, error, message):
     with pytest.raises(error, match=message):
-        tiny.prepared(**changes)
+        tiny_training.prepared(**changes)
 
 
 def test_a_network_with_linear_layers_is_built_for_the_size_asked_for():
-    prepared = tiny.prepared(model="lenet", image_size=32)
+    prepared = tiny_training.prepared(model="lenet", image_size=32)
     assert prepared.make_model().weights()["fc1.weight"].shape == (120, 16 * 6 * 6)
 
 
 def test_an_unknown_data_set_and_device_are_named():
     with pytest.raises(DataError, match="unknown data set 'fashion-mnits'"):
-        prepare(Request(recipe=tiny.recipe(data="fashion-mnits"), device="cpu"))
+        prepare(Request(recipe=tiny_training.recipe(data="fashion-mnits"), device="cpu"))
     with pytest.raises(MlpconvError, match="unknown device 'gpu'"):
-        prepare(Request(recipe=tiny.recipe(), device="gpu"), tiny.DATA)
-    grey_alpha = ImageDataset(np.zeros((3, 6, 6, 2), np.uint8), np.arange(3), tiny.NAMES, "two")
+        prepare(Request(recipe=tiny_training.recipe(), device="gpu"), tiny_training.DATA)
+    grey_alpha = ImageDataset(np.zeros((3, 6, 6, 2), np.uint8), np.arange(3), tiny_training.NAMES, "two")
     with pytest.raises(DataError, match=r"two: expected images of 1 \(gray\) or 3 \(RGB\) channels, received 2"):
-        tiny.prepared(data=Splits(grey_alpha, grey_alpha))
+        tiny_training.prepared(data=Splits(grey_alpha, grey_alpha))
 
 
 def test_a_network_without_weights_is_refused():
     with pytest.raises(RecipeError, match="no weights, so there is nothing to train"):
-        tiny.prepared(model="tiny:weightless")
+        tiny_training.prepared(model="support.tiny_training:weightless")

@@ -8,54 +8,55 @@ import subprocess
 import sys
 
 import pytest
-import tiny
-from tiny import STEPS, names
 
 from mlpconv.errors import RunError, TrainingFailed
 from mlpconv.jobs.execute import Resumed, execute
 from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.runs import directory
 from mlpconv.runs.run import Run
+from support import tiny_training
+from support.tiny_training import STEPS, names
 
 pytest.importorskip("torch")
 
 
 def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
     with pytest.raises(RunError, match="holds a run; continue it with --resume, or choose another --out"):
-        tiny.run(whole[0])
+        tiny_training.run(whole[0])
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.tex").write_text("x")
     with pytest.raises(RunError, match="own: is not empty; choose another --out"):
-        tiny.run(tmp_path / "own")
+        tiny_training.run(tmp_path / "own")
     with pytest.raises(RunError, match=r"thesis\.tex: is a file; choose another --out"):
-        tiny.run(tmp_path / "own" / "thesis.tex")
+        tiny_training.run(tmp_path / "own" / "thesis.tex")
     with pytest.raises(RunError, match="cannot be written: Not a directory; choose another --out"):
-        tiny.run(tmp_path / "own" / "thesis.tex" / "run")
+        tiny_training.run(tmp_path / "own" / "thesis.tex" / "run")
     assert names(tmp_path / "own") == ["thesis.tex"]
     with pytest.raises(RunError, match=r"own: not a run directory: it has no config\.json"):
-        tiny.run(tmp_path / "own", resume=True)
+        tiny_training.run(tmp_path / "own", resume=True)
     with pytest.raises(RunError, match="there is no such directory"):
-        tiny.run(tmp_path / "nowhere", resume=True)
+        tiny_training.run(tmp_path / "nowhere", resume=True)
 
 
 def test_an_empty_directory_is_taken(tmp_path):
-    run, _ = tiny.run(tmp_path, stop_after=0)
+    run, _ = tiny_training.run(tmp_path, stop_after=0)
     assert run.path == tmp_path
 
 
 def test_two_executions_never_write_into_one_directory(tmp_path, whole):
     path = tmp_path / "run"
-    first = execute(tiny.prepared(), path)
+    first = execute(tiny_training.prepared(), path)
     events = iter(first)
     next(events)
-    second = execute(tiny.prepared(), path, ExecuteOptions(resume=True))
+    second = execute(tiny_training.prepared(), path, ExecuteOptions(resume=True))
     with pytest.raises(RunError, match=r"process .* is training in it; wait for it, or choose another --out"):
         next(iter(second))
     program = """
-import sys, tiny
+import pathlib, sys
 from mlpconv.errors import RunError
+from support import tiny_training
 try:
-    tiny.run(__import__("pathlib").Path(sys.argv[1]), resume=True)
+    tiny_training.run(pathlib.Path(sys.argv[1]), resume=True)
 except RunError as error:
     print(error)
 """
@@ -67,7 +68,7 @@ except RunError as error:
     )
     assert f"process {os.getpid()} on " in done.stdout, done.stderr
     list(events)
-    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
     assert not (path / ".lock").exists()
 
 
@@ -81,7 +82,7 @@ def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
         return seen[0] if len(seen) < 3 else seen[-1]
 
     monkeypatch.setattr(directory, "new_path", look)
-    paths = [tiny.run(None, stop_after=0)[0].path for _ in range(2)]
+    paths = [tiny_training.run(None, stop_after=0)[0].path for _ in range(2)]
     assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
 
 
@@ -95,15 +96,15 @@ def small_files():
 
 def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
     path = tmp_path / "run"
-    tiny.run(path, stop_after=3)
+    tiny_training.run(path, stop_after=3)
     small_files()
     with pytest.raises(RunError, match=f"cannot be written: File too large; .*mlpconv train --out {path} --resume"):
-        tiny.run(path, resume=True)
+        tiny_training.run(path, resume=True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert names(path / "checkpoint") == ["epoch-0000-step-000003.safetensors"]
-    _, events = tiny.run(path, resume=True)
+    _, events = tiny_training.run(path, resume=True)
     assert events[0] == Resumed(0, 3)
-    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
 
 
 @pytest.mark.parametrize("what", ["write_history", "write_weights", "write_result"])
@@ -113,25 +114,27 @@ def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, wh
 
     monkeypatch.setattr(Run, what, full)
     with pytest.raises(RunError, match=r"cannot be written: No space left on device; .*--resume"):
-        tiny.run(tmp_path / "run", job=tiny.prepared(epochs=1))
+        tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
     path = tmp_path / "run"
-    tiny.run(path, stop_after=STEPS)
-    newest = tiny.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
+    tiny_training.run(path, stop_after=STEPS)
+    newest = (
+        tiny_training.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
+    )
     newest.write_bytes(newest.read_bytes()[:-9])
-    _, events = tiny.run(path, resume=True)
+    _, events = tiny_training.run(path, resume=True)
     assert events[0] == Resumed(1, 0)
     assert f"{newest}: damaged" in caplog.text
     assert "renamed to epoch-0001-step-000002.safetensors.damaged, resuming from epoch-0001-step-0000" in caplog.text
-    assert tiny.timeless(path) == tiny.timeless(whole[0])
+    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
 
 
 def test_training_that_fails_leaves_what_it_had(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(TrainingFailed, match="not finite") as caught:
-        tiny.run(path, job=tiny.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))
+        tiny_training.run(path, job=tiny_training.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))
     assert caught.value.exit_code == 3
     assert not (path / "result.json").exists()
     for line in Run(path).history:

@@ -5,8 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import tiny
-from tiny import STEPS, names
 
 import mlpconv
 from mlpconv.errors import MlpconvError, TrainingFailed
@@ -14,12 +12,14 @@ from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepared import REPORT_SECONDS
 from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.training.forecast import Fit, Forecast
+from support import tiny_training
+from support.tiny_training import STEPS, names
 
 pytest.importorskip("torch")
 
 
 def test_a_forecast_changes_nothing(whole, tmp_path):
-    prepared = tiny.prepared()
+    prepared = tiny_training.prepared()
     execution = execute(prepared, tmp_path / "run")
     ahead = execution.forecast()
     assert isinstance(ahead, Forecast)
@@ -27,7 +27,7 @@ def test_a_forecast_changes_nothing(whole, tmp_path):
     assert set(names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
     for _ in execution:
         pass
-    assert tiny.timeless(tmp_path / "run") == tiny.timeless(whole[0])
+    assert tiny_training.timeless(tmp_path / "run") == tiny_training.timeless(whole[0])
     assert execution.run.forecast == ahead
 
 
@@ -39,13 +39,13 @@ def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_
         return Forecast(float(len(asked)), 1.0)
 
     monkeypatch.setattr("mlpconv.jobs.prepared.forecast", forecast)
-    tiny.run(tmp_path / "run", job=(prepared := tiny.prepared()), stop_after=0)
+    tiny_training.run(tmp_path / "run", job=(prepared := tiny_training.prepared()), stop_after=0)
     should_stop = iter([False] * (STEPS + 4) + [True]).__next__
     execution = execute(prepared, tmp_path / "run", ExecuteOptions(resume=True), should_stop=should_stop)
     execution.forecast()
     for _ in execution:
         pass
-    left = execute(tiny.prepared(), tmp_path / "run", ExecuteOptions(resume=True))
+    left = execute(tiny_training.prepared(), tmp_path / "run", ExecuteOptions(resume=True))
     left.forecast()
     for _ in left:
         pass
@@ -58,36 +58,38 @@ def has_left(monkeypatch, available):
 
 
 def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch_that_has(tmp_path, monkeypatch):
-    needed = {batch: tiny.prepared(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
+    needed = {batch: tiny_training.prepared(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
     assert needed[8] < needed[20] < needed[21] < needed[64]
     has_left(monkeypatch, needed[20])
     with pytest.raises(
         MlpconvError, match=r"batch size 64: tiny needs about .* of memory .*--batch-size 20; --force"
     ) as told:
-        execute(tiny.prepared(batch_size=64), tmp_path / "run")
+        execute(tiny_training.prepared(batch_size=64), tmp_path / "run")
     assert told.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
-    tiny.run(tmp_path / "fits", job=tiny.prepared(batch_size=20, epochs=1))
-    tiny.run(tmp_path / "forced", job=tiny.prepared(batch_size=64, epochs=1), force=True)
+    tiny_training.run(tmp_path / "fits", job=tiny_training.prepared(batch_size=20, epochs=1))
+    tiny_training.run(tmp_path / "forced", job=tiny_training.prepared(batch_size=64, epochs=1), force=True)
     has_left(monkeypatch, 1000)
     with pytest.raises(MlpconvError, match="not even one image a step fits"):
-        execute(tiny.prepared(), tmp_path / "none")
+        execute(tiny_training.prepared(), tmp_path / "none")
     has_left(monkeypatch, None)
-    assert tiny.prepared().fit().largest_batch is None
+    assert tiny_training.prepared().fit().largest_batch is None
 
 
 def test_python_programs_can_force_too(tmp_path, monkeypatch):
     has_left(monkeypatch, 1000)
     with pytest.raises(MlpconvError, match="force=True"):
-        mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1)
-    run = mlpconv.train(tiny.recipe(), data=tiny.DATA, out=tmp_path / "run", device="cpu", epochs=1, force=True)
+        mlpconv.train(tiny_training.recipe(), data=tiny_training.DATA, out=tmp_path / "run", device="cpu", epochs=1)
+    run = mlpconv.train(
+        tiny_training.recipe(), data=tiny_training.DATA, out=tmp_path / "run", device="cpu", epochs=1, force=True
+    )
     assert run.result.epochs == 1
 
 
 OUT_OF_MEMORY = """
 import resource, sys
 import numpy as np
-import tiny
+from support import tiny_training
 from mlpconv import hardware
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MlpconvError
@@ -96,7 +98,7 @@ from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.training.trainer import EpochEnded
 
 limited = sys.argv[2] == "limited"
-prepared = tiny.prepared(epochs=2, batch_size=64, image_size=128)
+prepared = tiny_training.prepared(epochs=2, batch_size=64, image_size=128)
 execution = execute(prepared, sys.argv[1], ExecuteOptions(resume=sys.argv[3] == "resume", force=True))
 try:
     for event in execution:
@@ -126,7 +128,7 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
     for run, how in (("run", "resume"), ("other", "new")):
         went = train(run, "free", how)
         assert went.returncode == 0, went.stderr
-    assert tiny.timeless(tmp_path / "run") == tiny.timeless(tmp_path / "other")
+    assert tiny_training.timeless(tmp_path / "run") == tiny_training.timeless(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
     ],
 )
 def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, largest, remedy):
-    prepared = tiny.prepared(batch_size=batch)
+    prepared = tiny_training.prepared(batch_size=batch)
 
     def ended(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
@@ -147,16 +149,16 @@ def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, large
     monkeypatch.setattr(prepared, "fit", lambda: Fit(1, 1, 10, largest))
     monkeypatch.setattr(prepared, "make_model", ended)
     with pytest.raises(TrainingFailed, match=remedy) as told:
-        tiny.run(tmp_path / "run", job=prepared)
+        tiny_training.run(tmp_path / "run", job=prepared)
     assert "--resume" not in str(told.value)  # there is no checkpoint
 
 
 def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
-    prepared = tiny.prepared()
+    prepared = tiny_training.prepared()
 
     def broken(*_):
         raise RuntimeError("something else")
 
     monkeypatch.setattr(prepared, "make_model", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        tiny.run(tmp_path / "run", job=prepared)
+        tiny_training.run(tmp_path / "run", job=prepared)

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
 
 import mlpconv
 from mlpconv.data import load_dataset
@@ -12,35 +11,36 @@ from mlpconv.errors import RecipeError, RunError, WeightsError
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
 from mlpconv.runs.run import Run
+from support import tiny_training
 
 pytest.importorskip("torch")
 
 
 def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
     start, _ = whole
-    prepared = tiny.prepared(request={"start_from": str(start)}, epochs=1)
+    prepared = tiny_training.prepared(request={"start_from": str(start)}, epochs=1)
     weights, model = Run(start).weights(), prepared.make_model()
     assert all(np.array_equal(model.weights()[name], weights[name]) for name in weights)
-    again = tiny.prepared(request={"start_from": str(start / "weights.safetensors")}, epochs=1)
+    again = tiny_training.prepared(request={"start_from": str(start / "weights.safetensors")}, epochs=1)
     assert again.job.start == str(start / "weights.safetensors")
-    tiny.run(tmp_path / "run", job=prepared, stop_after=2)
+    tiny_training.run(tmp_path / "run", job=prepared, stop_after=2)
     with pytest.raises(RunError, match=r"start: .*, now None"):
-        tiny.run(tmp_path / "run", job=tiny.prepared(epochs=1), resume=True)
+        tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1), resume=True)
 
 
 @pytest.mark.parametrize("begun", ["before the first checkpoint", "at a checkpoint"])
 def test_a_run_that_began_with_weights_goes_on_without_where_they_came_from(whole, tmp_path, begun):
     source = tmp_path / "source"
     shutil.copytree(whole[0], source)
-    recipe = tiny.recipe(epochs=1)
+    recipe = tiny_training.recipe(epochs=1)
     for name, steps in (("straight", None), ("stopped", 2)):
-        prepared = tiny.prepared(request={"start_from": str(source)}, epochs=1)
-        tiny.run(tmp_path / name, job=prepared, stop_after=steps)
+        prepared = tiny_training.prepared(request={"start_from": str(source)}, epochs=1)
+        tiny_training.run(tmp_path / name, job=prepared, stop_after=steps)
     if begun == "before the first checkpoint":
         for file in (tmp_path / "stopped" / "checkpoint").iterdir():
             file.unlink()
     shutil.rmtree(source)
-    ended = mlpconv.train(recipe, data=tiny.DATA, device="cpu", out=tmp_path / "stopped", resume=True)
+    ended = mlpconv.train(recipe, data=tiny_training.DATA, device="cpu", out=tmp_path / "stopped", resume=True)
     assert ended.result is not None
     expected, found = Run(tmp_path / "straight").weights(), ended.weights()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
@@ -49,20 +49,21 @@ def test_a_run_that_began_with_weights_goes_on_without_where_they_came_from(whol
 def test_a_pretrained_run_goes_on_without_where_it_began(whole, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(whole[0], source)
-    recipe = tiny.recipe(epochs=1, pretrained=str(source), model="auto")
-    prepared = prepare(Request(recipe=recipe, device="cpu"), tiny.DATA)
-    assert prepared.recipe.model == "tiny:tiny"
-    tiny.run(tmp_path / "run", job=prepared, stop_after=2)
+    recipe = tiny_training.recipe(epochs=1, pretrained=str(source), model="auto")
+    prepared = prepare(Request(recipe=recipe, device="cpu"), tiny_training.DATA)
+    assert prepared.recipe.model == "support.tiny_training:tiny"
+    tiny_training.run(tmp_path / "run", job=prepared, stop_after=2)
     shutil.rmtree(source)
-    assert mlpconv.train(recipe, data=tiny.DATA, device="cpu", out=tmp_path / "run", resume=True).result is not None
+    run = mlpconv.train(recipe, data=tiny_training.DATA, device="cpu", out=tmp_path / "run", resume=True)
+    assert run.result is not None
 
 
 def test_a_run_begins_with_the_weights_of_one_other(whole):
     with pytest.raises(RecipeError, match=r"--start-from .* and --pretrained .*: both choose the start weights"):
-        tiny.prepared(request={"start_from": str(whole[0])}, pretrained=str(whole[0]))
+        tiny_training.prepared(request={"start_from": str(whole[0])}, pretrained=str(whole[0]))
 
 
 def test_the_weights_of_another_network_are_refused_before_anything_begins(whole):
     start, _ = whole
     with pytest.raises(WeightsError, match=r"--start-from .*belong to another network"):
-        tiny.prepared(load_dataset("digits"), {"start_from": str(start)}, model="nin_28")
+        tiny_training.prepared(load_dataset("digits"), {"start_from": str(start)}, model="nin_28")

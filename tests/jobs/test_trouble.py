@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import tiny
 
 from mlpconv.backends.weights import initialize
 from mlpconv.data import ImageDataset, Splits
@@ -15,9 +14,10 @@ from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.runs.run import Run
 from mlpconv.training.trainer import EpochEnded, Repaired
+from support import tiny_training
 
 torch = pytest.importorskip("torch")
-DATA = tiny.splits(train=600, test=60)
+DATA = tiny_training.splits(train=600, test=60)
 STEPS = 60
 LABELS = np.arange(660) % 5
 PIXELS = np.random.default_rng(1).integers(0, 120, (660, 6, 6, 1), dtype=np.uint8)
@@ -31,7 +31,7 @@ CALM = {"epochs": 3, "batch_size": 10, "learning_rate": 0.02, "augmentation": {"
 
 
 def job(**changes):
-    return tiny.prepared(DATA, **{**CALM, **changes})
+    return tiny_training.prepared(DATA, **{**CALM, **changes})
 
 
 class Put:
@@ -290,16 +290,16 @@ def wild(tmp_path_factory):
     path = tmp_path_factory.mktemp("wild") / "run"
     run, met = go(path, job(**WILD))
     assert len(met) > 1
-    return tiny.timeless(run.path)
+    return tiny_training.timeless(run.path)
 
 
 @pytest.mark.parametrize("stops", [[5], [20, 40], [61, 3, 30], [13, 12, 11], [90], [119]])
 def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, stops):
     path = tmp_path / "run"
     for index, count in enumerate(stops):
-        tiny.run(path, job=job(**WILD), stop_after=count, resume=index > 0)
-    tiny.run(path, job=job(**WILD), resume=True)
-    assert tiny.timeless(path) == wild
+        tiny_training.run(path, job=job(**WILD), stop_after=count, resume=index > 0)
+    tiny_training.run(path, job=job(**WILD), resume=True)
+    assert tiny_training.timeless(path) == wild
 
 
 # Validation images
@@ -333,7 +333,7 @@ def test_a_run_ends_with_the_epoch_that_reaches_the_target(tmp_path):
     assert accuracies[-1] >= 0.8
     assert all(value < 0.8 for value in accuracies[:-1])
     assert run.result.epochs == len(accuracies)
-    _, events = tiny.run(tmp_path / "run", job=job(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
+    _, events = tiny_training.run(tmp_path / "run", job=job(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
     assert events == []
 
 
@@ -351,22 +351,23 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert f"The weights are those of epoch {best + 1}, the best on the validation images" in page
     assert f"training ended early, after {best + 3} of 40 epochs: no better validation accuracy for 2 epochs." in page
 
-    cut, _ = tiny.run(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
+    cut, _ = tiny_training.run(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
     assert cut.result is None
-    cut, _ = tiny.run(tmp_path / "cut", job=prepared(), resume=True)
+    cut, _ = tiny_training.run(tmp_path / "cut", job=prepared(), resume=True)
     assert [line["validation_accuracy"] for line in cut.history] == accuracies
     (cut.path / "result.json").unlink()  # as if it had been killed before its last file
-    again, events = tiny.run(tmp_path / "cut", job=prepared(), resume=True)
+    again, events = tiny_training.run(tmp_path / "cut", job=prepared(), resume=True)
     assert [type(event).__name__ for event in events] == ["Resumed"]
     assert again.result.epochs == best + 3
 
 
 def test_few_images_get_more_epochs_unless_epochs_were_asked_for():
-    assert tiny.prepared(min_steps=100).recipe.epochs == 12  # of 9 steps
+    assert tiny_training.prepared(min_steps=100).recipe.epochs == 12  # of 9 steps
     assert job(min_steps=100).recipe.epochs == 3
-    patient = tiny.prepared(min_steps=100, validation=0.1, patience=2).recipe  # 3 epochs with a patience of 2 became 13
+    # 3 epochs with a patience of 2 become 12 with a patience of 8.
+    patient = tiny_training.prepared(min_steps=100, validation=0.1, patience=2).recipe
     assert (patient.epochs, patient.patience) == (12, 8)
-    assert tiny.recipe(epochs=2).min_steps == 0
+    assert tiny_training.recipe(epochs=2).min_steps == 0
 
 
 def test_events_stand_in_the_files_as_json(tmp_path):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import HOSTILE, cells, dataset, parse, text
 
 import mlpconv
 import mlpconv.api
@@ -27,6 +26,7 @@ from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.live import MAX_TIME_SHARE, LiveCurves, in_notebook, watch
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
+from support.notebook_html import HOSTILE, cells, dataset, parse, text
 
 numbers = st.floats(0) | st.floats(0, 3) | st.just(float("nan"))  # no loss or accuracy is below zero
 lines = st.lists(st.tuples(st.lists(st.lists(numbers, min_size=3, max_size=3), max_size=5), numbers), max_size=6)

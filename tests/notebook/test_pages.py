@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import HOSTILE, cells, dataset, images_of, parse, text
 
 import mlpconv
 import mlpconv.api
@@ -18,6 +17,7 @@ from mlpconv.errors import DataError, NetworkError
 from mlpconv.inference.classifier import Guess, Prediction, Predictions
 from mlpconv.notebook import Html, compare, show_images, to_html
 from mlpconv.notebook.page import render
+from support.notebook_html import HOSTILE, cells, dataset, images_of, parse, text
 
 
 @given(st.text())

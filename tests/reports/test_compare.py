@@ -3,14 +3,14 @@
 import io
 
 import pytest
-from made_runs import CLOTHES, make_run, set_environment
 from PIL import Image
-from reading import Page
 
 from mlpconv.errors import RunError
 from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import chance_margin, compare, comparison_file, comparison_html
 from mlpconv.training.recipe import Recipe
+from support.html_page import Page
+from support.run_directories import CLOTHES, make_run, set_environment
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from made_runs import CLOTHES, evaluated, make_run, set_environment
 from PIL import Image
-from reading import Page
 
 from mlpconv.errors import RunError
 from mlpconv.reports.compare import compare, comparison_html
@@ -17,6 +15,8 @@ from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
+from support.html_page import Page
+from support.run_directories import CLOTHES, evaluated, make_run, set_environment
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import make_run
 
 from mlpconv import Network, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
@@ -18,6 +17,7 @@ from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import compare, comparison_html
 from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe
+from support.run_directories import make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

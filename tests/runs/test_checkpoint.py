@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import names
 
 from mlpconv.errors import RunError
 from mlpconv.runs.checkpoint import Checkpoint, load, load_newest, save
 from mlpconv.runs.files import write_tensors
 from mlpconv.runs.history import best_checkpoint_epoch
+from support.tiny_training import names
 
 STATE = {"weights/a": np.array([1.5, -0.0], np.float32), "metrics": np.array([0.1, 3, 4, 0])}
 LINE = {"epoch": 1, "loss": 0.1 + 0.2, "class_accuracy": {"Ä": None}, "curve": [[0.2, 1.0, 0.5]]}

@@ -11,11 +11,11 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from tiny import names
 
 from mlpconv.errors import RunError
 from mlpconv.files import write_atomic
 from mlpconv.runs.files import read_tensors, write_tensors
+from support.tiny_training import names
 
 
 @pytest.fixture

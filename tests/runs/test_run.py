@@ -7,8 +7,6 @@ import time
 import msgspec
 import numpy as np
 import pytest
-import tiny
-from tiny import names
 
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.drawing.plots import curves_figure, save_curves
@@ -17,6 +15,8 @@ from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Result, Run, environment, list_runs, new_path
+from support import tiny_training
+from support.tiny_training import names
 
 RESULT = Result(
     loss=0.1 + 0.2,
@@ -33,7 +33,7 @@ RESULT = Result(
 
 @pytest.fixture(scope="module")
 def config():
-    return tiny.prepared().job
+    return tiny_training.prepared().job
 
 
 @pytest.fixture
@@ -50,22 +50,22 @@ def test_a_run_is_read_as_it_was_written(run, config):
     assert run.history == [{"epoch": 1, "class": "Ä", "loss": 0.1 + 0.2}]
     run.write_result(RESULT)
     assert run.result == RESULT
-    assert run.config.make_network() == tiny.NETWORK
+    assert run.config.make_network() == tiny_training.NETWORK
     assert json.loads((run.path / "config.json").read_text())["format"] == 1
 
 
 def test_the_weights_file_is_a_complete_classifier(run):
-    weights = initialize(tiny.NETWORK, INITIALIZERS["he"], 1)
+    weights = initialize(tiny_training.NETWORK, INITIALIZERS["he"], 1)
     run.write_weights(weights)
     found = run.weights()
     for name, value in weights.items():
         np.testing.assert_array_equal(found[name], value)
     _, metadata = read_tensors(run.path / "weights.safetensors")
     assert metadata["mlpconv.format"] == "1"
-    assert json.loads(metadata["mlpconv.class_names"]) == list(tiny.NAMES)
-    network = tiny.NETWORK.from_json(metadata["mlpconv.network"])
+    assert json.loads(metadata["mlpconv.class_names"]) == list(tiny_training.NAMES)
+    network = tiny_training.NETWORK.from_json(metadata["mlpconv.network"])
     preprocess = msgspec.json.decode(metadata["mlpconv.preprocess"], type=type(run.config.preprocess))
-    assert (network, preprocess) == (tiny.NETWORK, run.config.preprocess)
+    assert (network, preprocess) == (tiny_training.NETWORK, run.config.preprocess)
 
 
 def test_the_environment_describes_the_machine(run):
@@ -88,7 +88,7 @@ def test_weights_of_another_network_are_refused(run):
 
 
 def test_damaged_weights_are_refused(run):
-    weights = initialize(tiny.NETWORK, INITIALIZERS["he"], 1)
+    weights = initialize(tiny_training.NETWORK, INITIALIZERS["he"], 1)
     run.write_weights(weights)
     path = run.path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])

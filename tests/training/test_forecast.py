@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from softmax_regression import SoftmaxRegression
 
 from mlpconv.training import forecast as module
 from mlpconv.training.forecast import Saving, fit, forecast
 from mlpconv.training.recipe import Augmentation, Recipe
 from mlpconv.training.training_data import LabelledImages, Position, TrainingData
+from support.softmax_regression import SoftmaxRegression
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
 LABELS = np.arange(50) % 3

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from softmax_regression import SoftmaxRegression
 
 from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import evaluate
@@ -12,6 +11,7 @@ from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Loop, Progress, Repaired, ReportEvery, Stopped
 from mlpconv.training.training_data import LabelledImages, Position, TrainingData
+from support.softmax_regression import SoftmaxRegression
 
 LABELS = np.arange(46) % 3
 # A class is a bright row.

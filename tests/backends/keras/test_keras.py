@@ -10,8 +10,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from random_values import random_input, random_weights
-from strategies import networks
 
 from mlpconv import hardware
 from mlpconv.arch.layers import (
@@ -36,6 +34,8 @@ from mlpconv.models import create_model
 from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
+from support.random_values import random_input, random_weights
+from support.strategies import networks
 
 ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
 MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]

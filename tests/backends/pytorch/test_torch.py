@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from precision import needs_bfloat16
-from strategies import networks
-from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, every_device, make_plan, same, torch
 
 from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
@@ -15,6 +12,21 @@ from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, wei
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import Optimizer
+from support.precision import needs_bfloat16
+from support.strategies import networks
+from support.torch_training_steps import (
+    COLOURS,
+    FOLDED,
+    IMAGES,
+    LABELS,
+    PLAIN,
+    backend,
+    begin,
+    every_device,
+    make_plan,
+    same,
+    torch,
+)
 
 # The forward pass
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from precision import needs_bfloat16
 from torch.nn import functional as F
 
 from mlpconv.backends.pytorch import convolutions, fast_fir
 from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions
+from support.precision import needs_bfloat16
 
 
 def direct(x, weight, bias):

@@ -5,8 +5,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from random_values import random_weights
-from torch_steps import COLOURS, IMAGES, OPTIMIZERS, backend, begin, by_hand, make_plan, torch
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Block, Network, Preprocess
@@ -16,6 +14,8 @@ from mlpconv.backends.pytorch import model as torch_model
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.models import create_model
 from mlpconv.optimizers import Optimizer
+from support.random_values import random_weights
+from support.torch_training_steps import COLOURS, IMAGES, OPTIMIZERS, backend, begin, by_hand, make_plan, torch
 
 BATCH = 3
 WIDTH = 16  # with fewer channels, oneDNN 3.12 writes beyond the weight gradient of a strided 1×1 convolution

@@ -8,8 +8,6 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import Phase, assume, given, reject, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from precision import needs_bfloat16  # noqa: E402
-from strategies import networks  # noqa: E402
 
 from mlpconv.arch.cost import count  # noqa: E402
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU  # noqa: E402
@@ -24,6 +22,8 @@ from mlpconv.models import create_model, nin_block  # noqa: E402
 from mlpconv.optimizers import Optimizer  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
 from mlpconv.training.recipe import Augmentation, Recipe  # noqa: E402
+from support.precision import needs_bfloat16  # noqa: E402
+from support.strategies import networks  # noqa: E402
 
 SLACK = 100_000
 """Bytes of what is made and dropped within an operation, which only counts in networks as small as these."""

@@ -1,9 +1,9 @@
 """The update by our formulas, which serves rules that PyTorch does not have, against PyTorch's fused optimizers."""
 
 import numpy as np
-from torch_steps import OPTIMIZERS, every_device, every_optimizer, same, torch
 
 from mlpconv.backends.pytorch.optimizer import FormulaUpdate, create_update
+from support.torch_training_steps import OPTIMIZERS, every_device, every_optimizer, same, torch
 
 LOSS = {True: 1.0, False: float("nan")}
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_steps import (
+
+from mlpconv.arch.network import Preprocess
+from mlpconv.backends import reference
+from mlpconv.backends.base import Metrics, StepPlan
+from mlpconv.backends.common.resize_folding import can_fold
+from mlpconv.backends.weights import is_statistic
+from mlpconv.errors import WeightsError
+from mlpconv.optimizers import Optimizer, has_weight_decay
+from support.torch_training_steps import (
     COLOURS,
     DROPPING,
     FOLDED,
@@ -24,14 +32,6 @@ from torch_steps import (
     same,
     torch,
 )
-
-from mlpconv.arch.network import Preprocess
-from mlpconv.backends import reference
-from mlpconv.backends.base import Metrics, StepPlan
-from mlpconv.backends.common.resize_folding import can_fold
-from mlpconv.backends.weights import is_statistic
-from mlpconv.errors import WeightsError
-from mlpconv.optimizers import Optimizer, has_weight_decay
 
 # A training step
 

@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import torch_activations
-from random_values import random_input, random_weights
-from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
 from mlpconv.arch.network import Network, Preprocess
@@ -15,6 +12,9 @@ from mlpconv.backends.base import StepPlan
 from mlpconv.errors import DataError, NetworkError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import Optimizer
+from support.random_values import random_input, random_weights
+from support.strategies import networks
+from support.torch_functions import torch_activations
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
 F = torch.nn.functional

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from idx_files import write_idx
 
 import mlpconv
 from mlpconv.data import get_dataset, load_dataset
 from mlpconv.data.cache_directory import cache_directory
 from mlpconv.errors import DataError
 from mlpconv.files import is_partial_file
+from support.idx_files import write_idx
 
 HTML = b"<!DOCTYPE html><title>Please log in</title>" * 40
 LOADER = """

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from idx_files import idx_bytes, write_idx
 
 from mlpconv.data.known.idx import parse_idx, read_contents, read_idx
 from mlpconv.errors import DataError
+from support.idx_files import idx_bytes, write_idx
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
 

@@ -10,13 +10,13 @@ import zlib
 import msgspec
 import numpy as np
 import pytest
-from idx_files import write_idx
 
 from mlpconv.data import dataset_source, load_dataset
 from mlpconv.data.known.definitions import KNOWN
 from mlpconv.data.known.matlab import read_arrays
 from mlpconv.data.known.readers import READERS, read_splits
 from mlpconv.errors import DataError
+from support.idx_files import write_idx
 
 DRAW = np.random.default_rng(3)
 

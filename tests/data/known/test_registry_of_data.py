@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idx_files import write_idx
 
 import mlpconv
 from mlpconv.data import Location, dataset_source, get_dataset, list_datasets, load_dataset
 from mlpconv.data.cache_directory import cache_directory
 from mlpconv.errors import DataError, MissingDependency
+from support.idx_files import write_idx
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")

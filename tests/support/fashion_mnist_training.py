@@ -1,5 +1,7 @@
-"""A few epochs of Fashion-MNIST, the same recipe on any back end: `python learning.py BACKEND SEED…` prints the test
-accuracy of each seed's run as JSON."""
+"""A few epochs of Fashion-MNIST, the same recipe on any back end.
+
+``python -m support.fashion_mnist_training BACKEND SEED…`` prints the test accuracy of each seed's run as JSON.
+"""
 
 import json
 import sys

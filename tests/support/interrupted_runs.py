@@ -1,7 +1,7 @@
 """Runs that were stopped, and that go on."""
 
-from timeless import timeless
-from world import KILLED, SIGTERM_SELF, TERMINATED, at_step
+from support.command_processes import KILLED, SIGTERM_SELF, TERMINATED, at_step
+from support.run_contents import timeless
 
 SLEEP = "print('slow', file=sys.stderr, flush=True); time.sleep(600)"
 

@@ -1,17 +1,19 @@
-"""PyTorch's own gradients, in a process of its own: `python torch_oracle.py FILE` writes what the tests compare with.
+"""PyTorch's gradients, with which the conformance tests compare every back end.
+
+``python -m support.torch_gradients FILE`` writes them, so that a back end's process needs no PyTorch.
 
 Its network is PyTorch's plain module, its batch the NumPy reference's, its update the NumPy reference's formula.
 """
 
 import sys
 
-import cases
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from mlpconv.backends import reference
 from mlpconv.optimizers import Optimizer
+from support import conformance_cases
 
 
 def gradients(module, x, targets):
@@ -43,36 +45,36 @@ def trajectory(network, weights, optimizer, plans, images, labels, preprocess):
 def main(path: str) -> None:
     torch.manual_seed(0)
     found = {}
-    for name in cases.GRADIENTS:
-        network, images, labels, plan = cases.gradient_case(name)
-        x, targets = reference.carry_out(plan, images, labels, cases.preprocess(network), 7)
-        module = network.build("torch", weights=cases.start(network))
+    for name in conformance_cases.GRADIENTS:
+        network, images, labels, plan = conformance_cases.gradient_case(name)
+        x, targets = reference.carry_out(plan, images, labels, conformance_cases.preprocess(network), 7)
+        module = network.build("torch", weights=conformance_cases.start(network))
         loss, _, own = gradients(module, x, targets)
         found |= {f"gradient/{name}/{key}": value for key, value in own.items()} | {f"loss/{name}": loss}
-    for name, optimizer in cases.OPTIMIZERS.items():
-        small = cases.SMALL
+    for name, optimizer in conformance_cases.OPTIMIZERS.items():
+        small = conformance_cases.SMALL
         end, losses, hits = trajectory(
             small,
-            cases.start(small),
+            conformance_cases.start(small),
             optimizer,
-            cases.small_plans(),
-            cases.SMALL_IMAGES,
-            cases.SMALL_LABELS,
-            cases.preprocess(small),
+            conformance_cases.small_plans(),
+            conformance_cases.SMALL_IMAGES,
+            conformance_cases.SMALL_LABELS,
+            conformance_cases.preprocess(small),
         )
         found |= {f"small/{name}/{key}": value for key, value in end.items()}
         found |= {f"small/{name}/losses": losses, f"small/{name}/hits": hits}
-    net = cases.FIFTY_NETWORK
-    optimizer = cases.FIFTY.optimizer
+    net = conformance_cases.FIFTY_NETWORK
+    optimizer = conformance_cases.FIFTY.optimizer
     assert isinstance(optimizer, Optimizer)
     _, losses, _ = trajectory(
         net,
-        cases.start(net),
+        conformance_cases.start(net),
         optimizer,
-        cases.fifty_plans(),
-        cases.FIFTY_IMAGES,
-        cases.FIFTY_LABELS,
-        cases.preprocess(net),
+        conformance_cases.fifty_plans(),
+        conformance_cases.FIFTY_IMAGES,
+        conformance_cases.FIFTY_LABELS,
+        conformance_cases.preprocess(net),
     )
     found["fifty"] = losses
     np.savez(path, **found)

@@ -1,7 +1,6 @@
 """A data set and a network so small that a whole run takes a moment, and what tests of runs share."""
 
 import numpy as np
-from timeless import timeless as timeless
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
@@ -11,6 +10,7 @@ from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
+from support.run_contents import timeless as timeless
 
 NAMES = ("across", "down", "plain")
 STEPS = 9  # of an epoch: 70 images in batches of 8
@@ -55,7 +55,7 @@ def weightless(num_classes=3, input_channels=1):
 
 def recipe(**changes):
     base = {
-        "model": "tiny:tiny",
+        "model": "support.tiny_training:tiny",
         "data": "stripes",
         "epochs": 3,
         "batch_size": 8,
