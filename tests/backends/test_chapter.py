@@ -23,7 +23,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_ours_is_the_chapters(name: str, lazy: bool):
     build, size, options = NETWORKS[name]
-    theirs = chapter.made(build, lazy, size, **({} if lazy else options))
+    theirs = chapter.build_network(build, lazy, size, **({} if lazy else options))
     ours = create_model(name).replace(input_size=size)
 
     assert count(ours).parameters == sum(parameter.numel() for parameter in theirs.parameters())

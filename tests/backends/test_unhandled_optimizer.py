@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.changed_package import copy_package, failure, needs_pyright, type_errors
+from support.changed_package import copy_package, last_traceback_line, needs_pyright, type_errors
 
 NAMES = 'OptimizerName = Literal["sgd", "adam", "adamw"]'
 RULE = '        case "adamw":\n            return ADAMW\n'
@@ -22,7 +22,7 @@ def test_the_type_checker_names_each_place_that_does_not_handle_it(tmp_path, cha
 
 def test_a_name_without_a_rule_fails_at_its_first_use(tmp_path):
     root = copy_package(tmp_path, RULES, ONLY_NAMED)
-    message = failure(root, "from mlpconv.optimizers import Optimizer; Optimizer('lion')")
+    message = last_traceback_line(root, "from mlpconv.optimizers import Optimizer; Optimizer('lion')")
     assert message.startswith("AssertionError")
     assert "'lion'" in message
 
@@ -34,6 +34,6 @@ def test_a_rule_that_pytorch_does_not_handle_fails_where_it_is_built(tmp_path):
         "from mlpconv.arch.network import Preprocess; from mlpconv.models import create_model;"
         "get_backend('torch').build(create_model('nin_28'), Preprocess(28), optimizer=Optimizer('lion'))"
     )
-    message = failure(copy_package(tmp_path, RULES, WITH_A_RULE), code)
+    message = last_traceback_line(copy_package(tmp_path, RULES, WITH_A_RULE), code)
     assert message.startswith("AssertionError")
     assert "'lion'" in message

@@ -14,7 +14,7 @@ def test_a_run_ends_within_the_spread_of_pytorchs_seeds(backend_name, run_on_tor
     if backend_name == "torch":
         pytest.skip("PyTorch is the measure")
     try:
-        fashion_mnist_training.fashion()
+        fashion_mnist_training.load_part()
     except DataError as error:
         pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
     theirs = json.loads(run_on_torch("fashion_mnist_training", "torch", *map(str, SEEDS)))

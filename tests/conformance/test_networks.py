@@ -19,7 +19,7 @@ def test_every_registered_network_is_tried():
 @pytest.mark.parametrize("name", conformance_cases.SIZES)
 def test_logits_are_the_references(backend, name):
     network = conformance_cases.network(name)
-    weights = conformance_cases.start(network)
+    weights = conformance_cases.initial_weights(network)
     model = backend.build(network, conformance_cases.preprocess(network))
     model.load_weights(weights)
     images = conformance_cases.images(network, 2, 28 if name == "nin" else conformance_cases.SIZES[name])
@@ -34,16 +34,16 @@ def test_logits_are_the_references(backend, name):
 def test_gradients_are_pytorchs(backend, oracle, name):
     network, images, labels, plan = conformance_cases.gradient_case(name)
     model = backend.build(network, conformance_cases.preprocess(network), optimizer=Optimizer())
-    before = conformance_cases.start(network)
+    before = conformance_cases.initial_weights(network)
     model.load_weights(before)
     model.attach(images, labels)
     model.train_step(plan)
     after = model.weights()
     assert model.read_metrics().loss == pytest.approx(2 * float(oracle[f"loss/{name}"]), rel=1e-4)
     for key, expected in {k.split("/")[2]: v for k, v in oracle.items() if k.startswith(f"gradient/{name}/")}.items():
-        found = (before[key].astype(np.float64) - after[key]) / conformance_cases.RATE
+        found = (before[key].astype(np.float64) - after[key]) / conformance_cases.GRADIENT_LEARNING_RATE
         # What is subtracted from a weight is rounded with it.
-        rounding = np.finfo(np.float32).eps * np.abs(before[key]).max() / conformance_cases.RATE
+        rounding = np.finfo(np.float32).eps * np.abs(before[key]).max() / conformance_cases.GRADIENT_LEARNING_RATE
         assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max() + rounding, key
 
 

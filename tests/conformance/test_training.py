@@ -13,20 +13,20 @@ from mlpconv.errors import NetworkError, RecipeError, WeightsError
 from mlpconv.optimizers import Optimizer
 from support import conformance_cases
 
-DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3, input_size=10)
+WITH_DROPOUT = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3, input_size=10)
 
 
-def begin(backend, network=conformance_cases.SMALL, optimizer=None, precision="float32"):
+def build_model(backend, network=conformance_cases.SMALL, optimizer=None, precision="float32"):
     preprocess = conformance_cases.preprocess(network)
     model = backend.build(network, preprocess, optimizer=optimizer or Optimizer(momentum=0.9), precision=precision)
-    model.load_weights(conformance_cases.start(network))
+    model.load_weights(conformance_cases.initial_weights(network))
     model.attach(conformance_cases.SMALL_IMAGES, conformance_cases.SMALL_LABELS)
     return model
 
 
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)
 def test_steps_are_the_references(backend, oracle, name):
-    model = begin(backend, optimizer=conformance_cases.OPTIMIZERS[name])
+    model = build_model(backend, optimizer=conformance_cases.OPTIMIZERS[name])
     for plan in conformance_cases.small_plans():
         model.train_step(plan)
     for key, value in model.weights().items():
@@ -38,12 +38,14 @@ def test_steps_are_the_references(backend, oracle, name):
 
 
 def test_fifty_steps_lose_what_pytorch_loses(backend, oracle):
-    network = conformance_cases.FIFTY_NETWORK
-    model = backend.build(network, conformance_cases.preprocess(network), optimizer=conformance_cases.FIFTY.optimizer)
-    model.load_weights(conformance_cases.start(network))
-    model.attach(conformance_cases.FIFTY_IMAGES, conformance_cases.FIFTY_LABELS)
+    network = conformance_cases.FIFTY_STEPS_NETWORK
+    model = backend.build(
+        network, conformance_cases.preprocess(network), optimizer=conformance_cases.FIFTY_STEPS.optimizer
+    )
+    model.load_weights(conformance_cases.initial_weights(network))
+    model.attach(conformance_cases.FIFTY_STEPS_IMAGES, conformance_cases.FIFTY_STEPS_LABELS)
     losses = []
-    for plan in conformance_cases.fifty_plans():
+    for plan in conformance_cases.fifty_step_plans():
         model.train_step(plan)
         losses.append(model.read_metrics(reset=True).loss / len(plan.indices))
     assert oracle["fifty"][-5:].mean() < 0.8 * oracle["fifty"][:5].mean()
@@ -57,7 +59,7 @@ def test_images_larger_than_memory_stay_where_they_are_mapped(backend, tmp_path)
     model = backend.build(
         conformance_cases.SMALL, conformance_cases.preprocess(conformance_cases.SMALL), optimizer=Optimizer()
     )
-    model.load_weights(conformance_cases.start(conformance_cases.SMALL))
+    model.load_weights(conformance_cases.initial_weights(conformance_cases.SMALL))
     images = open_images(tmp_path / "images", shape)
     model.attach(images, np.arange(len(images)) % 5)
     model.train_step(StepPlan(np.array([7, 359_999]), 10, 0.1, 0))
@@ -65,7 +67,7 @@ def test_images_larger_than_memory_stay_where_they_are_mapped(backend, tmp_path)
 
 
 def test_logits_of_several_chunks_and_of_none(backend):
-    model = begin(backend)
+    model = build_model(backend)
     images = np.concatenate([conformance_cases.SMALL_IMAGES] * 7)
     preprocess = conformance_cases.preprocess(conformance_cases.SMALL)
     expected = reference.forward(conformance_cases.SMALL, model.weights(), reference.preprocess(images, preprocess))
@@ -85,7 +87,7 @@ def test_images_are_made_to_fit_as_the_reference_does(backend, fit, size):
         input_channels=3,
         input_size=size,
     )
-    weights = conformance_cases.start(network)
+    weights = conformance_cases.initial_weights(network)
     model = backend.build(network, preprocess)
     model.load_weights(weights)
     images = np.random.default_rng(4).integers(0, 256, (3, 8, 10, 3), dtype=np.uint8)
@@ -96,7 +98,7 @@ def test_images_are_made_to_fit_as_the_reference_does(backend, fit, size):
 def test_dropout_comes_from_the_plans_seed(backend):
     results = []
     for seed in (1, 1, 2):
-        model = begin(backend, DROPPING)
+        model = build_model(backend, WITH_DROPOUT)
         model.train_step(StepPlan(np.arange(8), 10, 0.1, seed))
         results.append(model.weights())
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
@@ -117,7 +119,7 @@ def test_two_dropouts_drop_different_values(backend):
 
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)
 def test_a_loss_that_is_not_finite_changes_nothing(backend, name):
-    model = begin(backend, optimizer=conformance_cases.OPTIMIZERS[name])
+    model = build_model(backend, optimizer=conformance_cases.OPTIMIZERS[name])
     model.train_step(conformance_cases.small_plans()[0])
     # 10³⁸ is a float32 that a sum of a few carries past the largest.
     model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
@@ -130,10 +132,10 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend, name):
     assert sums.examples == 8
 
 
-@pytest.mark.parametrize("network", [conformance_cases.SMALL, DROPPING], ids=["norm", "dropout"])
+@pytest.mark.parametrize("network", [conformance_cases.SMALL, WITH_DROPOUT], ids=["norm", "dropout"])
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)
 def test_a_training_state_resumes_exactly(backend, name, network):
-    whole, first, second = (begin(backend, network, conformance_cases.OPTIMIZERS[name]) for _ in range(3))
+    whole, first, second = (build_model(backend, network, conformance_cases.OPTIMIZERS[name]) for _ in range(3))
     steps = [plan.at_size(10) for plan in conformance_cases.small_plans()]
     for plan in steps:
         whole.train_step(plan)
@@ -148,14 +150,14 @@ def test_a_training_state_resumes_exactly(backend, name, network):
 
 
 def test_a_foreign_training_state_is_refused(backend):
-    state = begin(backend, optimizer=Optimizer("adam")).training_state()
+    state = build_model(backend, optimizer=Optimizer("adam")).training_state()
     with pytest.raises(WeightsError, match=r"load_training_state: .*another (network, )?optimi.er or"):
-        begin(backend).load_training_state(state)
+        build_model(backend).load_training_state(state)
 
 
 def test_weights_of_another_network_are_refused(backend):
     with pytest.raises(WeightsError, match="these weights belong to another network"):
-        begin(backend).load_weights(conformance_cases.start(DROPPING))
+        build_model(backend).load_weights(conformance_cases.initial_weights(WITH_DROPOUT))
 
 
 def test_a_network_without_classes_is_refused(backend):
@@ -175,17 +177,20 @@ def test_the_processor_is_named(backend):
 
 @pytest.mark.parametrize("size", [None, (14, 11)])
 def test_class_maps_and_what_a_layer_gives_are_the_references(backend, size):
-    network, preprocess = conformance_cases.FIFTY_NETWORK, conformance_cases.preprocess(conformance_cases.FIFTY_NETWORK)
-    weights = conformance_cases.start(network)
+    network, preprocess = (
+        conformance_cases.FIFTY_STEPS_NETWORK,
+        conformance_cases.preprocess(conformance_cases.FIFTY_STEPS_NETWORK),
+    )
+    weights = conformance_cases.initial_weights(network)
     model = backend.build(network, preprocess)
     model.load_weights(weights)
-    x = reference.preprocess(conformance_cases.FIFTY_IMAGES, preprocess, size)
+    x = reference.preprocess(conformance_cases.FIFTY_STEPS_IMAGES, preprocess, size)
     expected = reference.class_maps(network, weights, x)
-    found = model.class_maps(conformance_cases.FIFTY_IMAGES, size)
+    found = model.class_maps(conformance_cases.FIFTY_STEPS_IMAGES, size)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     if size is None:
         for layer in ("block1.conv", "pool1", "block2.relu"):
             expected = reference.activations(network, weights, x)[layer]
             np.testing.assert_allclose(
-                model.outputs(conformance_cases.FIFTY_IMAGES, layer), expected, atol=1e-4 * np.abs(expected).max()
+                model.outputs(conformance_cases.FIFTY_STEPS_IMAGES, layer), expected, atol=1e-4 * np.abs(expected).max()
             )

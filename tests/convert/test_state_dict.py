@@ -28,13 +28,13 @@ LENET = create_model("lenet")
 
 
 def lenet_state() -> dict[str, torch.Tensor]:
-    return chapter.made(chapter.lenet, False, 28).state_dict()
+    return chapter.build_network(chapter.lenet, False, 28).state_dict()
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
 def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
     # Its names, sorted as text as safetensors sorts them, put 12 before 6.
-    theirs = chapter.made(chapter.vgg11, False, 32, size=32).state_dict()
+    theirs = chapter.build_network(chapter.vgg11, False, 32, size=32).state_dict()
     path = tmp_path / f"vgg{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(theirs, path)
     network = create_model("vgg11").replace(input_size=32)
@@ -51,7 +51,7 @@ def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
 
 
 def test_layers_of_one_shape_keep_their_order():
-    theirs = chapter.made(chapter.nin, True, 224).state_dict()
+    theirs = chapter.build_network(chapter.nin, True, 224).state_dict()
     weights = from_state_dict(create_model("nin"), theirs)
     for block, place in enumerate((0, 2, 4, 7), start=1):
         for name, index in (("conv", 0), ("mlp1", 2), ("mlp2", 4)):

@@ -22,7 +22,7 @@ pytest.importorskip("torch")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("maps") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
-    tiny_training.run(path, job=tiny_training.prepared(epochs=20, learning_rate=0.02, **quiet))
+    tiny_training.train(path, job=tiny_training.prepared(epochs=20, learning_rate=0.02, **quiet))
     return Run(path)
 
 
@@ -93,7 +93,7 @@ def fully_connected(num_classes=3, input_channels=1):
 
 def test_a_network_without_class_maps(tmp_path):
     job = tiny_training.prepared(epochs=1, model=f"{__name__}:fully_connected")
-    tiny_training.run(tmp_path / "run", job=job)
+    tiny_training.train(tmp_path / "run", job=job)
     assert not (tmp_path / "run" / stored_class_maps.FILE_NAME).exists()
     assert "Class maps" not in report_html(Run(tmp_path / "run"))
     with pytest.raises(NetworkError, match="flat has no class maps"):

@@ -8,8 +8,8 @@ import pytest
 
 from mlpconv.runs.checkpoint import load
 from mlpconv.runs.run import Run
-from support.command_processes import KILLED, SIGTERM_SELF, STEPS, TERMINATED, at_step, training
-from support.interrupted_runs import SLEEP, begin, checkpoints, goes_on
+from support.command_processes import KILLED, SIGTERM_SELF, STEPS, TERMINATED, program_at_step, training_arguments
+from support.interrupted_runs import SLEEP, checkpoints, resume_and_compare, start_and_stop
 from support.precision import needs_bfloat16
 
 # 7: exact resume
@@ -26,35 +26,35 @@ KINDS = {
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=needs_bfloat16) if kind == "bfloat16" else kind for kind in KINDS]
 )
-def test_07_resume_in_mid_epoch(world, tmp_path, kind):
-    command = training(tmp_path, **KINDS[kind])
-    assert world.run(*command, "--out", tmp_path / "whole").code == 0
-    path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4, how=SIGTERM_SELF)
-    goes_on(world, path, tmp_path / "whole")
+def test_07_resume_in_mid_epoch(processes, tmp_path, kind):
+    command = training_arguments(tmp_path, **KINDS[kind])
+    assert processes.run(*command, "--out", tmp_path / "whole").code == 0
+    path = start_and_stop(processes, command, tmp_path / "run", stop_at=STEPS + 4, how=SIGTERM_SELF)
+    resume_and_compare(processes, path, tmp_path / "whole")
 
 
 # 8, 9: another network, other settings
 
 
-def refused(world, path, *arguments, **options):
+def refused(processes, path, *arguments, **options):
     before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
-    done = world.run("train", "--resume", "--out", path, *arguments, **options)
+    done = processes.run("train", "--resume", "--out", path, *arguments, **options)
     assert done.code == 2
     assert "Traceback" not in done.err
     assert before == {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
     return done.err
 
 
-def test_08_another_network_or_classes(world, command, tmp_path):
-    path = begin(world, command, tmp_path / "run")
-    said = refused(world, path, "--model", "lenet", "--image-size", "28")
+def test_08_another_network_or_classes(processes, command, tmp_path):
+    path = start_and_stop(processes, command, tmp_path / "run")
+    said = refused(processes, path, "--model", "lenet", "--image-size", "28")
     assert 'model: "' in said
     assert '", now "lenet"' in said
     model = Path(Run(path).config.recipe.model)
     before = model.read_text()
     try:
         model.write_text(before.replace('"out_channels": 8', '"out_channels": 12'))
-        said = refused(world, path)
+        said = refused(processes, path)
     finally:
         model.write_text(before)
     assert "network.block1.conv: Conv2d(out_channels=8" in said
@@ -68,22 +68,22 @@ def fewer(*a):
     return Splits(*(ImageDataset(d.images, d.labels, (*d.class_names[:-1], "NINE"), d.name) for d in real(*a)))
 sources.load_digits = fewer
 """
-    said = refused(world, path, program=classes)
+    said = refused(processes, path, program=classes)
     assert '"9"], now [' in said
     assert '"NINE"]' in said
 
 
-def test_09_other_settings_are_refused_without_their_flag(world, command, tmp_path):
-    path = begin(world, command, tmp_path / "run")
-    said = refused(world, path, "--batch-size", "90", "--lr", "0.001", "--deterministic")
+def test_09_other_settings_are_refused_without_their_flag(processes, command, tmp_path):
+    path = start_and_stop(processes, command, tmp_path / "run")
+    said = refused(processes, path, "--batch-size", "90", "--lr", "0.001", "--deterministic")
     assert "\n  batch_size: 180, now 90\n  learning_rate: 0.002, now 0.001\n  deterministic: False, now True\n" in said
     assert "--resume-override batch_size=90 --resume-override learning_rate=0.001" in said
-    said = refused(world, path, "--resume-override", "model=lenet")
+    said = refused(processes, path, "--resume-override", "model=lenet")
     assert "--resume-override model: a resumed run keeps its own" in said
 
     settings = ("batch_size=90", "learning_rate=0.001", "epochs=3")
     changes = [part for setting in settings for part in ("--resume-override", setting)]
-    done = world.run("train", "--out", path, *changes)
+    done = processes.run("train", "--out", path, *changes)
     assert done.code == 0, done.err
     # Five batches of 180 are ten of 90.
     assert "resuming from epoch 0, step 10\n" in done.out
@@ -100,50 +100,50 @@ def test_09_other_settings_are_refused_without_their_flag(world, command, tmp_pa
 # 10: finished
 
 
-def test_10_finished(world, whole, tmp_path):
+def test_10_finished(processes, whole, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(whole, path)
     before = {each: each.stat().st_mtime_ns for each in path.rglob("*") if each.is_file()}
-    done = world.run("train", "--resume", "--out", path)
+    done = processes.run("train", "--resume", "--out", path)
     assert (done.code, done.err) == (0, "")
     assert f"{path}: this run is finished; nothing is left to do" in done.out
     assert before == {each: each.stat().st_mtime_ns for each in path.rglob("*") if each.is_file()}
 
-    done = world.run("train", "--out", path, "--resume-override", "epochs=3")
+    done = processes.run("train", "--out", path, "--resume-override", "epochs=3")
     assert done.code == 0, done.err
     assert "resuming from epoch 2, step 0\n" in done.out
     assert Run(path).result.epochs == 3
-    said = refused(world, path, "--resume-override", "epochs=1")
+    said = refused(processes, path, "--resume-override", "epochs=1")
     assert "epochs 1: 3 are done already; give more" in said
 
 
 # 11: two runs in one folder
 
 
-def test_11_two_runs_in_one_folder(world, command, whole, tmp_path):
+def test_11_two_runs_in_one_folder(processes, command, whole, tmp_path):
     path = tmp_path / "run"
-    first = world.start(*command, "--out", path, program=at_step(5, SLEEP))
+    first = processes.start(*command, "--out", path, program=program_at_step(5, SLEEP))
     first.wait_for("slow")
-    said = refused(world, path)
+    said = refused(processes, path)
     assert said.startswith(f"error: {path}: process {first.pid} on ")
     assert said.endswith("is training in it; wait for it, or choose another --out\n")
-    assert world.run(*command, "--out", path).code == 2
+    assert processes.run(*command, "--out", path).code == 2
     first.send(signal.SIGKILL)
     assert first.wait().code == KILLED
     assert (path / ".lock").exists()  # a dead holder's
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
 # 18: out of memory
 
 
-def test_18_out_of_memory(world, command, whole, tmp_path):
+def test_18_out_of_memory(processes, command, whole, tmp_path):
     path = tmp_path / "run"
     starve = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))"
     starve += "; big = bytearray(1 << 40)"
-    done = world.run(*command, "--out", path, "--checkpoint-every", "2steps", program=at_step(6, starve))
+    done = processes.run(*command, "--out", path, "--checkpoint-every", "2steps", program=program_at_step(6, starve))
     assert done.code not in (0, TERMINATED)
     newest = checkpoints(path)[-1]
     assert newest == "epoch-0000-step-000004.safetensors"
     assert load(path / "checkpoint" / newest).step == 4
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)

@@ -16,7 +16,7 @@ from mlpconv.arch.network import Preprocess
 from mlpconv.data import dataset_source
 from mlpconv.data.folders.folder import scan_folder
 from support import image_folders
-from support.command_processes import training
+from support.command_processes import training_arguments
 
 LITTLE_MEMORY = """
 import resource
@@ -25,41 +25,43 @@ resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINIT
 """
 
 
-def checked(world, root, **options):
+def checked(processes, root, **options):
     """What `data check` says of a folder: the reason for everything skipped, by path."""
-    done = world.run("data", "check", root, "--json", "--out", root.parent / "sheet.png", **options)
+    done = processes.run("data", "check", root, "--json", "--out", root.parent / "sheet.png", **options)
     assert done.code == 0, done.err
     report = json.loads(done.out)
     return {each["path"]: each["reason"] for each in report["skipped"]}, report
 
 
-def refused(world, *arguments):
-    done = world.run(*arguments)
+def refused(processes, *arguments):
+    done = processes.run(*arguments)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
     return done.err
 
 
-def test_27_no_image_or_an_empty_file(world, tmp_path):
-    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
+def test_27_no_image_or_an_empty_file(processes, tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "notes.txt").write_text("hello")
     (root / "a" / "empty.png").touch()
     (root / "b" / "half.png").write_bytes((root / "b" / "000.png").read_bytes()[:-40])
-    said, report = checked(world, root)
+    said, report = checked(processes, root)
     assert said.keys() == {"a/notes.txt", "a/empty.png", "b/half.png"}
     assert sum(report["images"].values()) == 18
     (root / "b" / "half.png").unlink()
     for command in (("data", "check"), ("train", "--data")):
-        error = refused(world, *command, root, "--strict")
+        error = refused(processes, *command, root, "--strict")
         assert "a/notes.txt: not an image" in error
         assert "a/empty.png: an empty file" in error
 
 
-def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
-    expected = image_folders.odd_folder(tmp_path / "odd")
-    image_folders.odd_images(tmp_path / "odd" / "a")
-    done = world.run(*training(tmp_path, data=tmp_path / "odd", model="nin_28", epochs=1), "--out", tmp_path / "run")
+def test_27_a_folder_with_every_oddity_trains(processes, tmp_path):
+    expected = image_folders.create_unusable_files(tmp_path / "odd")
+    image_folders.create_images_to_convert(tmp_path / "odd" / "a")
+    done = processes.run(
+        *training_arguments(tmp_path, data=tmp_path / "odd", model="nin_28", epochs=1), "--out", tmp_path / "run"
+    )
     assert done.code == 0, done.err
     with (tmp_path / "run" / "skipped.csv").open(newline="") as file:
         skipped = {row["path"]: row["reason"] for row in csv.DictReader(file)}
@@ -70,16 +72,16 @@ def test_27_a_folder_with_every_oddity_trains(world, tmp_path):
         assert f'">{path}</th><td class="wrap">{reason}</td>' in page
 
 
-def test_28_a_bomb_is_refused_before_it_is_decoded(world, tmp_path):
-    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
+def test_28_a_bomb_is_refused_before_it_is_decoded(processes, tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     Image.new("1", (30_000, 30_000)).save(root / "a" / "bomb.png")
     assert (root / "a" / "bomb.png").stat().st_size < 1 << 20
-    said, _ = checked(world, root, program=LITTLE_MEMORY)
+    said, _ = checked(processes, root, program=LITTLE_MEMORY)
     assert said["a/bomb.png"].startswith("refused before decoding: Image size (900000000 pixels)")
 
 
 def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path):
-    colours = image_folders.pixels(7, 8, 8)
+    colours = image_folders.random_pixels(7, 8, 8)
     grey = colours[..., 0]
     cyan = np.full((8, 8, 4), (255, 0, 0, 0), np.uint8)
     turned = Image.Exif()
@@ -101,8 +103,8 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
         "turned.png": (Image.fromarray(colours), {"exif": turned}, np.rot90(colours, -1)),
     }
     for name, (image, options, _) in made.items():
-        image_folders.put(tmp_path / "d" / "train" / "a" / name, image, **options)
-    image_folders.classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
+        image_folders.save_image(tmp_path / "d" / "train" / "a" / name, image, **options)
+    image_folders.create_classes(tmp_path / "d", {"train/b": 2, "test/a": 1, "test/b": 1})
     folder = scan_folder(tmp_path / "d")
     found = folder.load(Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8)))
     assert not found.problems
@@ -110,21 +112,21 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
         np.testing.assert_array_equal(pixels, expected, name)
 
 
-def test_30_an_empty_class_and_a_single_one(world, tmp_path):
-    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
+def test_30_an_empty_class_and_a_single_one(processes, tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "c").mkdir()
-    assert checked(world, root)[0] == {"c": "the folder of a class, without files"}
-    image_folders.classes(tmp_path / "one", {"only": 9})
-    assert "has a single class, only; expected two or more" in refused(world, "train", "--data", tmp_path / "one")
+    assert checked(processes, root)[0] == {"c": "the folder of a class, without files"}
+    image_folders.create_classes(tmp_path / "one", {"only": 9})
+    assert "has a single class, only; expected two or more" in refused(processes, "train", "--data", tmp_path / "one")
 
 
-def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
-    root = image_folders.classes(tmp_path / "d", {"a": 9, "b": 9})
+def test_31_circles_links_out_and_what_is_no_file(processes, tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "circle").symlink_to("circle")
     (root / "a" / "up").symlink_to(root, target_is_directory=True)
-    (root / "a" / "out.png").symlink_to(image_folders.put(tmp_path / "outside.png", 50))
+    (root / "a" / "out.png").symlink_to(image_folders.save_image(tmp_path / "outside.png", 50))
     os.mkfifo(root / "b" / "pipe.png")
-    said, report = checked(world, root)
+    said, report = checked(processes, root)
     assert {path: reason.partition(",")[0] for path, reason in said.items()} == {
         "a/circle": "a circular link",
         "a/up": "a link to a folder that was already read: the folder itself",
@@ -134,12 +136,12 @@ def test_31_circles_links_out_and_what_is_no_file(world, tmp_path):
     assert sum(report["images"].values()) == 18
 
 
-def test_32_names_of_every_kind(world, tmp_path):
+def test_32_names_of_every_kind(processes, tmp_path):
     names = ("<script>alert(1)<script>", "кошка", "new\nline", "a,b\"c'&amp;")
-    root = image_folders.classes(tmp_path / "d", dict.fromkeys(names, 9))
+    root = image_folders.create_classes(tmp_path / "d", dict.fromkeys(names, 9))
     for name in ("<img src=x>.txt", os.fsdecode(b"\xff.txt")):
         (root / names[0] / name).write_text("x")
-    done = world.run(*training(tmp_path, data=root, model="nin_28", epochs=1), "--out", tmp_path / "run")
+    done = processes.run(*training_arguments(tmp_path, data=root, model="nin_28", epochs=1), "--out", tmp_path / "run")
     assert done.code == 0, done.err
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<script>alert" not in page
@@ -153,7 +155,7 @@ def test_32_names_of_every_kind(world, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tar up", "tar link", "zip up"])
-def test_33_an_archive_that_leads_out_is_refused(world, tmp_path, kind):
+def test_33_an_archive_that_leads_out_is_refused(processes, tmp_path, kind):
     source = dataset_source("cifar10")
     path = tmp_path / source.archive.name
     if kind == "zip up":
@@ -166,7 +168,7 @@ def test_33_an_archive_that_leads_out_is_refused(world, tmp_path, kind):
             tar.addfile(info, io.BytesIO())
     # As if it were the published one.
     trusting = "import mlpconv.data.known.download as fetch\nfetch.verify_archive = lambda archive, path: None\n"
-    done = world.run("data", "show", "cifar10", "--data-dir", tmp_path, program=trusting)
+    done = processes.run("data", "show", "cifar10", "--data-dir", tmp_path, program=trusting)
     assert done.code == 2
     assert f"{path}: refused: " in done.err
     assert not list(tmp_path.parent.rglob("out.bin"))

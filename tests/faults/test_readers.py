@@ -44,7 +44,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounds(world):
+def bounds(processes):
     """No more address space than half a gigabyte beyond what there is, for libraries take memory too. world: its server
     is to have begun before that."""
     has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

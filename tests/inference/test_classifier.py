@@ -19,7 +19,7 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
     job = tiny_training.prepared(epochs=20, learning_rate=0.02, **quiet)
-    tiny_training.run(path, job=job)
+    tiny_training.train(path, job=job)
     return Run(path)
 
 
@@ -73,7 +73,7 @@ def test_an_inverted_photo_is_detected_and_can_be_inverted(tmp_path):
     dark[:, 2:4, 2:4] = 250
     dark[20:, 3] = 250
     data = ImageDataset(dark, np.arange(40) // 20, ("a", "b"), "dark")
-    tiny_training.run(tmp_path / "run", job=tiny_training.prepared(data=tiny_training.Splits(data, data), epochs=1))
+    tiny_training.train(tmp_path / "run", job=tiny_training.prepared(data=tiny_training.Splits(data, data), epochs=1))
     classifier = Classifier(Run(tmp_path / "run"))
     images = np.concatenate([dark[:1], 255 - dark[:1]])
     assert [p.looks_inverted for p in classifier.predict(images)] == [False, True]
@@ -127,7 +127,7 @@ def test_a_data_set_of_other_classes_is_refused(classifier):
 
 
 def test_a_run_without_weights_is_refused(tmp_path):
-    run, _ = tiny_training.run(tmp_path / "run", stop_after=1)
+    run, _ = tiny_training.train(tmp_path / "run", stop_after=1)
     with pytest.raises(RunError, match=r"no weights\.safetensors yet"):
         Classifier(run)
 

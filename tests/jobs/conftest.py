@@ -9,5 +9,5 @@ from support import tiny_training
 def whole(tmp_path_factory):
     """A run that nothing has interrupted."""
     path = tmp_path_factory.mktemp("whole") / "run"
-    _, events = tiny_training.run(path)
+    _, events = tiny_training.train(path)
     return path, events

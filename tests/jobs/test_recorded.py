@@ -16,7 +16,7 @@ from support.html_page import Page
 
 
 def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
-    run, events = tiny_training.run(tmp_path / "run")
+    run, events = tiny_training.train(tmp_path / "run")
     test = events[-1].test
     kept = evaluation.load(run.path, len(tiny_training.NAMES))
     labels = tiny_training.DATA.test.labels
@@ -31,20 +31,20 @@ def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
 
 
 def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tmp_path):
-    whole, _ = tiny_training.run(tmp_path / "whole")
+    whole, _ = tiny_training.train(tmp_path / "whole")
     path = tmp_path / "stopped"
-    stopped, _ = tiny_training.run(path, stop_after=12)
+    stopped, _ = tiny_training.train(path, stop_after=12)
     text = Page(report_html(stopped)).text
     assert "This run is not finished: 1 of 3 epochs are done" in text
     assert "Most confident mistakes" in text
     assert not (path / "report.html").exists()
-    tiny_training.run(path, resume=True)
+    tiny_training.train(path, resume=True)
     assert (path / EVALUATION).read_bytes() == (whole.path / EVALUATION).read_bytes()
     assert "not finished" not in Page((path / "report.html").read_text()).text
 
 
 def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tmp_path, monkeypatch):
-    whole, _ = tiny_training.run(tmp_path / "whole")
+    whole, _ = tiny_training.train(tmp_path / "whole")
     path = tmp_path / "run"
 
     def die(*_):
@@ -53,12 +53,12 @@ def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tm
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "save", die)
         with pytest.raises(KeyboardInterrupt):
-            tiny_training.run(path, job=tiny_training.prepared(epochs=3))
+            tiny_training.train(path, job=tiny_training.prepared(epochs=3))
         # Each resume ends one epoch and dies behind its checkpoint.
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
-                tiny_training.run(path, resume=True)
-    tiny_training.run(path, resume=True)
+                tiny_training.train(path, resume=True)
+    tiny_training.train(path, resume=True)
     kept, expected = (evaluation.load(place, len(tiny_training.NAMES)) for place in (path, whole.path))
     assert kept.epoch == expected.epoch == 3
     assert kept.confusion.tolist() == expected.confusion.tolist()
@@ -73,7 +73,7 @@ def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(report if what == "write_report" else plots, what, full)
     with caplog.at_level(logging.WARNING):
-        run, _ = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1))
+        run, _ = tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
     assert run.result is not None
     assert "could not be written: No space left on device; free some space, then: mlpconv report" in caplog.text
     assert not (run.path / "report.html").exists()
@@ -82,7 +82,7 @@ def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, cap
 def test_a_forecast_is_kept_and_shown(tmp_path):
     prepared = tiny_training.prepared(epochs=1)
     ahead = prepared.forecast()
-    run, _ = tiny_training.run(tmp_path / "run", job=prepared)
+    run, _ = tiny_training.train(tmp_path / "run", job=prepared)
     assert run.forecast == ahead
     assert f"{ahead.images_per_second:,.1f}" in Page(report_html(run)).text
     assert run.environment["device"].startswith("cpu (")
@@ -90,6 +90,6 @@ def test_a_forecast_is_kept_and_shown(tmp_path):
 
 
 def test_a_run_without_a_forecast_has_none(tmp_path):
-    run, _ = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1))
+    run, _ = tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
     assert run.forecast is None
     assert "no forecast" in Page(report_html(run)).text

@@ -15,7 +15,8 @@ from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
 from mlpconv.training.trainer import EpochEnded
 from support import tiny_training
-from support.tiny_training import STEPS, names
+from support.run_contents import contents_without_times
+from support.tiny_training import STEPS, file_names
 
 pytest.importorskip("torch")
 
@@ -68,7 +69,7 @@ def test_it_learns_fashion(tmp_path):
 
 def test_a_run_leaves_everything(whole):
     path, events = whole
-    assert names(path) == [
+    assert file_names(path) == [
         "checkpoint",
         "class_maps.safetensors",
         "config.json",
@@ -80,7 +81,7 @@ def test_a_run_leaves_everything(whole):
         "result.json",
         "weights.safetensors",
     ]
-    assert names(path / "checkpoint") == [
+    assert file_names(path / "checkpoint") == [
         "epoch-0002-step-000000.safetensors",
         "epoch-0003-step-000000.safetensors",
     ]
@@ -110,13 +111,13 @@ def test_a_run_leaves_everything(whole):
 
 
 def test_the_same_job_gives_the_same_run(whole, tmp_path):
-    tiny_training.run(tmp_path / "again")
-    assert tiny_training.timeless(tmp_path / "again") == tiny_training.timeless(whole[0])
+    tiny_training.train(tmp_path / "again")
+    assert contents_without_times(tmp_path / "again") == contents_without_times(whole[0])
 
 
 def test_another_seed_gives_another(whole, tmp_path):
-    tiny_training.run(tmp_path / "again", job=tiny_training.prepared(seed=1))
-    assert tiny_training.timeless(tmp_path / "again")["weights"] != tiny_training.timeless(whole[0])["weights"]
+    tiny_training.train(tmp_path / "again", job=tiny_training.prepared(seed=1))
+    assert contents_without_times(tmp_path / "again")["weights"] != contents_without_times(whole[0])["weights"]
 
 
 def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
@@ -147,7 +148,7 @@ def test_classes_and_channels_are_the_datas(tmp_path):
         ImageDataset(draw.integers(0, 256, (n, 5, 9, 3), dtype=np.uint8), np.arange(n) % 3, classes, f"x/{n}")
         for n in (20, 7)
     ]
-    run, events = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
+    run, events = tiny_training.train(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
     assert run.config.make_network().input_channels == 3
     assert run.weights()["block2.conv.weight"].shape == (4, 8, 3, 3)
     assert run.config.preprocess.mode == "RGB"
@@ -160,7 +161,7 @@ def test_images_of_one_value_train(tmp_path):
     parts = [
         ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny_training.NAMES, "flat") for _ in "ab"
     ]
-    run, _ = tiny_training.run(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
+    run, _ = tiny_training.train(tmp_path / "run", job=tiny_training.prepared(data=Splits(*parts), epochs=1))
     assert run.config.preprocess.std == (1.0,)
     assert np.isfinite(run.result.loss)
 
@@ -196,4 +197,4 @@ def test_an_unknown_data_set_and_device_are_named():
 
 def test_a_network_without_weights_is_refused():
     with pytest.raises(RecipeError, match="no weights, so there is nothing to train"):
-        tiny_training.prepared(model="support.tiny_training:weightless")
+        tiny_training.prepared(model="support.tiny_training:network_without_weights")

@@ -15,31 +15,32 @@ from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.runs import directory
 from mlpconv.runs.run import Run
 from support import tiny_training
-from support.tiny_training import STEPS, names
+from support.run_contents import contents_without_times
+from support.tiny_training import STEPS, file_names
 
 pytest.importorskip("torch")
 
 
 def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
     with pytest.raises(RunError, match="holds a run; continue it with --resume, or choose another --out"):
-        tiny_training.run(whole[0])
+        tiny_training.train(whole[0])
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.tex").write_text("x")
     with pytest.raises(RunError, match="own: is not empty; choose another --out"):
-        tiny_training.run(tmp_path / "own")
+        tiny_training.train(tmp_path / "own")
     with pytest.raises(RunError, match=r"thesis\.tex: is a file; choose another --out"):
-        tiny_training.run(tmp_path / "own" / "thesis.tex")
+        tiny_training.train(tmp_path / "own" / "thesis.tex")
     with pytest.raises(RunError, match="cannot be written: Not a directory; choose another --out"):
-        tiny_training.run(tmp_path / "own" / "thesis.tex" / "run")
-    assert names(tmp_path / "own") == ["thesis.tex"]
+        tiny_training.train(tmp_path / "own" / "thesis.tex" / "run")
+    assert file_names(tmp_path / "own") == ["thesis.tex"]
     with pytest.raises(RunError, match=r"own: not a run directory: it has no config\.json"):
-        tiny_training.run(tmp_path / "own", resume=True)
+        tiny_training.train(tmp_path / "own", resume=True)
     with pytest.raises(RunError, match="there is no such directory"):
-        tiny_training.run(tmp_path / "nowhere", resume=True)
+        tiny_training.train(tmp_path / "nowhere", resume=True)
 
 
 def test_an_empty_directory_is_taken(tmp_path):
-    run, _ = tiny_training.run(tmp_path, stop_after=0)
+    run, _ = tiny_training.train(tmp_path, stop_after=0)
     assert run.path == tmp_path
 
 
@@ -56,7 +57,7 @@ import pathlib, sys
 from mlpconv.errors import RunError
 from support import tiny_training
 try:
-    tiny_training.run(pathlib.Path(sys.argv[1]), resume=True)
+    tiny_training.train(pathlib.Path(sys.argv[1]), resume=True)
 except RunError as error:
     print(error)
 """
@@ -68,7 +69,7 @@ except RunError as error:
     )
     assert f"process {os.getpid()} on " in done.stdout, done.stderr
     list(events)
-    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
+    assert contents_without_times(path) == contents_without_times(whole[0])
     assert not (path / ".lock").exists()
 
 
@@ -82,8 +83,8 @@ def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
         return seen[0] if len(seen) < 3 else seen[-1]
 
     monkeypatch.setattr(directory, "new_path", look)
-    paths = [tiny_training.run(None, stop_after=0)[0].path for _ in range(2)]
-    assert [str(path) for path in paths] == ["runs/custom-tiny-1", "runs/custom-tiny-2"]
+    paths = [tiny_training.train(None, stop_after=0)[0].path for _ in range(2)]
+    assert [str(path) for path in paths] == ["runs/custom-tiny_network-1", "runs/custom-tiny_network-2"]
 
 
 @pytest.fixture
@@ -96,15 +97,15 @@ def small_files():
 
 def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
     path = tmp_path / "run"
-    tiny_training.run(path, stop_after=3)
+    tiny_training.train(path, stop_after=3)
     small_files()
     with pytest.raises(RunError, match=f"cannot be written: File too large; .*mlpconv train --out {path} --resume"):
-        tiny_training.run(path, resume=True)
+        tiny_training.train(path, resume=True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert names(path / "checkpoint") == ["epoch-0000-step-000003.safetensors"]
-    _, events = tiny_training.run(path, resume=True)
+    assert file_names(path / "checkpoint") == ["epoch-0000-step-000003.safetensors"]
+    _, events = tiny_training.train(path, resume=True)
     assert events[0] == Resumed(0, 3)
-    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
+    assert contents_without_times(path) == contents_without_times(whole[0])
 
 
 @pytest.mark.parametrize("what", ["write_history", "write_weights", "write_result"])
@@ -114,27 +115,29 @@ def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, wh
 
     monkeypatch.setattr(Run, what, full)
     with pytest.raises(RunError, match=r"cannot be written: No space left on device; .*--resume"):
-        tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1))
+        tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
     path = tmp_path / "run"
-    tiny_training.run(path, stop_after=STEPS)
+    tiny_training.train(path, stop_after=STEPS)
     newest = (
-        tiny_training.run(path, resume=True, stop_after=2)[0].path / "checkpoint" / "epoch-0001-step-000002.safetensors"
+        tiny_training.train(path, resume=True, stop_after=2)[0].path
+        / "checkpoint"
+        / "epoch-0001-step-000002.safetensors"
     )
     newest.write_bytes(newest.read_bytes()[:-9])
-    _, events = tiny_training.run(path, resume=True)
+    _, events = tiny_training.train(path, resume=True)
     assert events[0] == Resumed(1, 0)
     assert f"{newest}: damaged" in caplog.text
     assert "renamed to epoch-0001-step-000002.safetensors.damaged, resuming from epoch-0001-step-0000" in caplog.text
-    assert tiny_training.timeless(path) == tiny_training.timeless(whole[0])
+    assert contents_without_times(path) == contents_without_times(whole[0])
 
 
 def test_training_that_fails_leaves_what_it_had(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(TrainingFailed, match="not finite") as caught:
-        tiny_training.run(path, job=tiny_training.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))
+        tiny_training.train(path, job=tiny_training.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))
     assert caught.value.exit_code == 3
     assert not (path / "result.json").exists()
     for line in Run(path).history:

@@ -13,7 +13,8 @@ from mlpconv.jobs.prepared import REPORT_SECONDS
 from mlpconv.jobs.request import ExecuteOptions
 from mlpconv.training.forecast import Fit, Forecast
 from support import tiny_training
-from support.tiny_training import STEPS, names
+from support.run_contents import contents_without_times
+from support.tiny_training import STEPS, file_names
 
 pytest.importorskip("torch")
 
@@ -24,10 +25,10 @@ def test_a_forecast_changes_nothing(whole, tmp_path):
     ahead = execution.forecast()
     assert isinstance(ahead, Forecast)
     assert 0 < ahead.seconds < 60
-    assert set(names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
+    assert set(file_names(tmp_path / "run")) == {"checkpoint", "config.json", "environment.json"}
     for _ in execution:
         pass
-    assert tiny_training.timeless(tmp_path / "run") == tiny_training.timeless(whole[0])
+    assert contents_without_times(tmp_path / "run") == contents_without_times(whole[0])
     assert execution.run.forecast == ahead
 
 
@@ -39,7 +40,7 @@ def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_
         return Forecast(float(len(asked)), 1.0)
 
     monkeypatch.setattr("mlpconv.jobs.prepared.forecast", forecast)
-    tiny_training.run(tmp_path / "run", job=(prepared := tiny_training.prepared()), stop_after=0)
+    tiny_training.train(tmp_path / "run", job=(prepared := tiny_training.prepared()), stop_after=0)
     should_stop = iter([False] * (STEPS + 4) + [True]).__next__
     execution = execute(prepared, tmp_path / "run", ExecuteOptions(resume=True), should_stop=should_stop)
     execution.forecast()
@@ -67,8 +68,8 @@ def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch
         execute(tiny_training.prepared(batch_size=64), tmp_path / "run")
     assert told.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
-    tiny_training.run(tmp_path / "fits", job=tiny_training.prepared(batch_size=20, epochs=1))
-    tiny_training.run(tmp_path / "forced", job=tiny_training.prepared(batch_size=64, epochs=1), force=True)
+    tiny_training.train(tmp_path / "fits", job=tiny_training.prepared(batch_size=20, epochs=1))
+    tiny_training.train(tmp_path / "forced", job=tiny_training.prepared(batch_size=64, epochs=1), force=True)
     has_left(monkeypatch, 1000)
     with pytest.raises(MlpconvError, match="not even one image a step fits"):
         execute(tiny_training.prepared(), tmp_path / "none")
@@ -124,11 +125,11 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
     assert "no memory left in training with batch size 64" in failed.stdout
     assert "--batch-size 32" in failed.stdout
     assert f"mlpconv train --out {tmp_path / 'run'} --resume" in failed.stdout
-    assert names(tmp_path / "run" / "checkpoint") == ["epoch-0001-step-000000.safetensors"]
+    assert file_names(tmp_path / "run" / "checkpoint") == ["epoch-0001-step-000000.safetensors"]
     for run, how in (("run", "resume"), ("other", "new")):
         went = train(run, "free", how)
         assert went.returncode == 0, went.stderr
-    assert tiny_training.timeless(tmp_path / "run") == tiny_training.timeless(tmp_path / "other")
+    assert contents_without_times(tmp_path / "run") == contents_without_times(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, large
     monkeypatch.setattr(prepared, "fit", lambda: Fit(1, 1, 10, largest))
     monkeypatch.setattr(prepared, "make_model", ended)
     with pytest.raises(TrainingFailed, match=remedy) as told:
-        tiny_training.run(tmp_path / "run", job=prepared)
+        tiny_training.train(tmp_path / "run", job=prepared)
     assert "--resume" not in str(told.value)  # there is no checkpoint
 
 
@@ -161,4 +162,4 @@ def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
 
     monkeypatch.setattr(prepared, "make_model", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        tiny_training.run(tmp_path / "run", job=prepared)
+        tiny_training.train(tmp_path / "run", job=prepared)

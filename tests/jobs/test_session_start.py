@@ -23,9 +23,9 @@ def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
     assert all(np.array_equal(model.weights()[name], weights[name]) for name in weights)
     again = tiny_training.prepared(request={"start_from": str(start / "weights.safetensors")}, epochs=1)
     assert again.job.start == str(start / "weights.safetensors")
-    tiny_training.run(tmp_path / "run", job=prepared, stop_after=2)
+    tiny_training.train(tmp_path / "run", job=prepared, stop_after=2)
     with pytest.raises(RunError, match=r"start: .*, now None"):
-        tiny_training.run(tmp_path / "run", job=tiny_training.prepared(epochs=1), resume=True)
+        tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1), resume=True)
 
 
 @pytest.mark.parametrize("begun", ["before the first checkpoint", "at a checkpoint"])
@@ -35,7 +35,7 @@ def test_a_run_that_began_with_weights_goes_on_without_where_they_came_from(whol
     recipe = tiny_training.recipe(epochs=1)
     for name, steps in (("straight", None), ("stopped", 2)):
         prepared = tiny_training.prepared(request={"start_from": str(source)}, epochs=1)
-        tiny_training.run(tmp_path / name, job=prepared, stop_after=steps)
+        tiny_training.train(tmp_path / name, job=prepared, stop_after=steps)
     if begun == "before the first checkpoint":
         for file in (tmp_path / "stopped" / "checkpoint").iterdir():
             file.unlink()
@@ -51,8 +51,8 @@ def test_a_pretrained_run_goes_on_without_where_it_began(whole, tmp_path):
     shutil.copytree(whole[0], source)
     recipe = tiny_training.recipe(epochs=1, pretrained=str(source), model="auto")
     prepared = prepare(Request(recipe=recipe, device="cpu"), tiny_training.DATA)
-    assert prepared.recipe.model == "support.tiny_training:tiny"
-    tiny_training.run(tmp_path / "run", job=prepared, stop_after=2)
+    assert prepared.recipe.model == "support.tiny_training:tiny_network"
+    tiny_training.train(tmp_path / "run", job=prepared, stop_after=2)
     shutil.rmtree(source)
     run = mlpconv.train(recipe, data=tiny_training.DATA, device="cpu", out=tmp_path / "run", resume=True)
     assert run.result is not None

@@ -15,6 +15,7 @@ from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.runs.run import Run
 from mlpconv.training.trainer import EpochEnded, Repaired
 from support import tiny_training
+from support.run_contents import contents_without_times
 
 torch = pytest.importorskip("torch")
 DATA = tiny_training.splits(train=600, test=60)
@@ -290,16 +291,16 @@ def wild(tmp_path_factory):
     path = tmp_path_factory.mktemp("wild") / "run"
     run, met = go(path, job(**WILD))
     assert len(met) > 1
-    return tiny_training.timeless(run.path)
+    return contents_without_times(run.path)
 
 
 @pytest.mark.parametrize("stops", [[5], [20, 40], [61, 3, 30], [13, 12, 11], [90], [119]])
 def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, stops):
     path = tmp_path / "run"
     for index, count in enumerate(stops):
-        tiny_training.run(path, job=job(**WILD), stop_after=count, resume=index > 0)
-    tiny_training.run(path, job=job(**WILD), resume=True)
-    assert tiny_training.timeless(path) == wild
+        tiny_training.train(path, job=job(**WILD), stop_after=count, resume=index > 0)
+    tiny_training.train(path, job=job(**WILD), resume=True)
+    assert contents_without_times(path) == wild
 
 
 # Validation images
@@ -333,7 +334,9 @@ def test_a_run_ends_with_the_epoch_that_reaches_the_target(tmp_path):
     assert accuracies[-1] >= 0.8
     assert all(value < 0.8 for value in accuracies[:-1])
     assert run.result.epochs == len(accuracies)
-    _, events = tiny_training.run(tmp_path / "run", job=job(validation=0.1, target_accuracy=0.8, epochs=9), resume=True)
+    _, events = tiny_training.train(
+        tmp_path / "run", job=job(validation=0.1, target_accuracy=0.8, epochs=9), resume=True
+    )
     assert events == []
 
 
@@ -351,12 +354,12 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert f"The weights are those of epoch {best + 1}, the best on the validation images" in page
     assert f"training ended early, after {best + 3} of 40 epochs: no better validation accuracy for 2 epochs." in page
 
-    cut, _ = tiny_training.run(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
+    cut, _ = tiny_training.train(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
     assert cut.result is None
-    cut, _ = tiny_training.run(tmp_path / "cut", job=prepared(), resume=True)
+    cut, _ = tiny_training.train(tmp_path / "cut", job=prepared(), resume=True)
     assert [line["validation_accuracy"] for line in cut.history] == accuracies
     (cut.path / "result.json").unlink()  # as if it had been killed before its last file
-    again, events = tiny_training.run(tmp_path / "cut", job=prepared(), resume=True)
+    again, events = tiny_training.train(tmp_path / "cut", job=prepared(), resume=True)
     assert [type(event).__name__ for event in events] == ["Resumed"]
     assert again.result.epochs == best + 3
 

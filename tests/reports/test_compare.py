@@ -10,14 +10,14 @@ from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import chance_margin, compare, comparison_file, comparison_html
 from mlpconv.training.recipe import Recipe
 from support.html_page import Page
-from support.run_directories import CLOTHES, make_run, set_environment
+from support.run_directories import CLASS_NAMES, change_environment, make_run
 
 
 @pytest.fixture
 def two(tmp_path):
     changed = Recipe(model="nin_28", data="noise", epochs=3, learning_rate=0.02, optimizer=Optimizer(momentum=0.9))
     first, second = make_run(tmp_path / "first"), make_run(tmp_path / "second", recipe=changed, seed=1, right=0.5)
-    set_environment(second, versions={"mlpconv": "9.9", "torch": "3.0"})
+    change_environment(second, versions={"mlpconv": "9.9", "torch": "3.0"})
     return first, second
 
 
@@ -40,7 +40,7 @@ def test_results_are_in_the_order_of_the_runs(two):
     accuracies = [run.result.test_accuracy for run in two[::-1]]
     assert values(found.results, "test_accuracy") == accuracies
     assert accuracies[0] < accuracies[1]
-    assert [row.name for row in found.classes] == list(CLOTHES)
+    assert [row.name for row in found.classes] == list(CLASS_NAMES)
     assert found.names == ["second", "first"]
 
 

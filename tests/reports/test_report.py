@@ -16,7 +16,7 @@ from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
 from support.html_page import Page
-from support.run_directories import CLOTHES, evaluated, make_run, set_environment
+from support.run_directories import CLASS_NAMES, change_environment, make_run, random_evaluation
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -82,7 +82,7 @@ def test_the_confusion_matrix_shows_every_count(clothes):
 
 
 def test_the_most_confident_mistakes_are_stored():
-    dataset, evaluation = evaluated(images=400)
+    dataset, evaluation = random_evaluation(images=400)
     found = mistakes.confident_mistakes(evaluation, dataset)
     wrong = evaluation.predicted != dataset.labels
     assert len(found.indices) == 24
@@ -94,19 +94,19 @@ def test_the_most_confident_mistakes_are_stored():
 
 def test_the_mistakes_are_shown_with_their_images(clothes):
     page = Page(report_html(clothes))
-    dataset, evaluation = evaluated()
+    dataset, evaluation = random_evaluation()
     found = mistakes.confident_mistakes(evaluation, dataset)
     pictures = page.all("img")
     assert len(pictures) == len(found.indices) == 24
     for shown, index, label, predicted in zip(pictures, found.indices, found.labels, found.predicted, strict=True):
-        assert shown["alt"] == f"Test image {index}: {CLOTHES[label]}, classified as {CLOTHES[predicted]}"
+        assert shown["alt"] == f"Test image {index}: {CLASS_NAMES[label]}, classified as {CLASS_NAMES[predicted]}"
         data = base64.b64decode(shown["src"].removeprefix("data:image/png;base64,"))
         assert (np.asarray(Image.open(io.BytesIO(data))) == dataset.images[index, :, :, 0]).all()
 
 
 @pytest.mark.parametrize("side", [97, 300])
 def test_large_images_are_stored_small(tmp_path, side):
-    dataset, evaluation = evaluated(channels=3, side=side, images=100, right=0.2)
+    dataset, evaluation = random_evaluation(channels=3, side=side, images=100, right=0.2)
     dataset.images[:] = 200
     mistakes.save(tmp_path, 1, evaluation, dataset)
     images = mistakes.load(tmp_path, 10).mistakes.images
@@ -120,7 +120,7 @@ def test_hostile_names_stay_text(tmp_path):
     run = make_run(
         tmp_path / "<i>run & 'more' \udcff", HOSTILE, recipe=Recipe(model="nin_28", data="<u>", epochs=3), never=[0]
     )
-    set_environment(run, device="<script>", command=["/x/mlpconv", "train", "--out", "<b>; rm"], platform="</dl>")
+    change_environment(run, device="<script>", command=["/x/mlpconv", "train", "--out", "<b>; rm"], platform="</dl>")
     content = report_html(Run(run.path))
     page = check_alone(content)
     assert not {"script", "u"} & {tag for tag, _ in page.tags}
@@ -151,7 +151,7 @@ def test_missing_images_are_reported(tmp_path):
 
 def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     run = make_run(tmp_path / "run")
-    dataset, evaluation = evaluated()
+    dataset, evaluation = random_evaluation()
     mistakes.save(run.path, 2, evaluation, dataset)
     assert "The images are missing" in Page(report_html(run)).text
 

@@ -10,7 +10,7 @@ from mlpconv.errors import RunError
 from mlpconv.runs.checkpoint import Checkpoint, load, load_newest, save
 from mlpconv.runs.files import write_tensors
 from mlpconv.runs.history import best_checkpoint_epoch
-from support.tiny_training import names
+from support.tiny_training import file_names
 
 STATE = {"weights/a": np.array([1.5, -0.0], np.float32), "metrics": np.array([0.1, 3, 4, 0])}
 LINE = {"epoch": 1, "loss": 0.1 + 0.2, "class_accuracy": {"Ä": None}, "curve": [[0.2, 1.0, 0.5]]}
@@ -47,7 +47,7 @@ def test_the_last_two_are_kept_in_the_order_of_training(tmp_path):
         save(tmp_path, at(epoch, step))
         found = load_newest(tmp_path, refuse)
         assert (found.epoch, found.step) == (epoch, step)
-    assert names(tmp_path) == ["epoch-10000-step-000000.safetensors", "epoch-10000-step-1000000.safetensors"]
+    assert file_names(tmp_path) == ["epoch-10000-step-000000.safetensors", "epoch-10000-step-1000000.safetensors"]
 
 
 def test_the_best_is_kept_too(tmp_path):
@@ -56,10 +56,10 @@ def test_the_best_is_kept_too(tmp_path):
     for epoch in range(1, 8):
         history = [line(number + 1, loss) for number, loss in enumerate(losses[:epoch])]
         save(tmp_path, at(epoch, 0)._replace(history=history))
-        kept.append([int(name[6:10]) for name in names(tmp_path)])
+        kept.append([int(name[6:10]) for name in file_names(tmp_path)])
     assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [5, 6], [6, 7]]
     save(tmp_path, at(7, 3)._replace(history=history))
-    assert [(int(name[6:10]), int(name[16:22])) for name in names(tmp_path)] == [(6, 0), (7, 0), (7, 3)]
+    assert [(int(name[6:10]), int(name[16:22])) for name in file_names(tmp_path)] == [(6, 0), (7, 0), (7, 3)]
     assert best_checkpoint_epoch([]) is None
     assert best_checkpoint_epoch([line(1, 0.5), line(2, 0.5)]) == 1
     held = [line(1, 0.5) | {"validation_accuracy": 0.8}, line(2, 0.1) | {"validation_accuracy": 0.7}]
@@ -70,7 +70,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".epoch-0000-step-000003.safetensors.x7c.part").write_bytes(b"half")
     assert load_newest(tmp_path, refuse) is None
     save(tmp_path, at(1, 0))
-    assert names(tmp_path) == ["epoch-0001-step-000000.safetensors"]
+    assert file_names(tmp_path) == ["epoch-0001-step-000000.safetensors"]
 
 
 def spoil(path, how):
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_skipped(tmp_path):
 def test_if_all_are_damaged_nothing_starts_over_silently(tmp_path):
     for epoch in (1, 2):
         spoil(save(tmp_path, at(epoch, 0)), "cut")
-    before = names(tmp_path)
+    before = file_names(tmp_path)
     with pytest.raises(RunError, match=r"(?s)no checkpoint can be read:.*0002.*0001.*start again with another --out"):
         load_newest(tmp_path, refuse)
-    assert names(tmp_path) == before
+    assert file_names(tmp_path) == before

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from mlpconv.errors import RunError
 from mlpconv.files import write_atomic
 from mlpconv.runs.files import read_tensors, write_tensors
-from support.tiny_training import names
+from support.tiny_training import file_names
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_file_is_written_and_replaced(tmp_path):
     assert path.read_bytes() == "höhe".encode()
     write_atomic(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
-    assert names(tmp_path) == ["a.json"]
+    assert file_names(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, small_disk):
     with pytest.raises(OSError, match="File too large"):
         write_atomic(path, bytes(10_000))
     assert path.read_text() == "old"
-    assert names(tmp_path) == ["a"]
+    assert file_names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -69,7 +69,7 @@ def test_a_failure_at_any_call_leaves_the_old_file_and_nothing_else(tmp_path, mo
         with pytest.raises(type(error)):
             write_atomic(path, "new")
     assert path.read_text() == "old"
-    assert names(tmp_path) == ["a"]
+    assert file_names(tmp_path) == ["a"]
 
 
 def test_a_file_reaches_the_disk_before_its_name(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Result, Run, environment, list_runs, new_path
 from support import tiny_training
-from support.tiny_training import names
+from support.tiny_training import file_names
 
 RESULT = Result(
     loss=0.1 + 0.2,
@@ -227,7 +227,7 @@ def test_a_run_of_any_name_has_its_curves(tmp_path, title):
     path = tmp_path / "curves.png"
     save_curves(lines(1), path, title)
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert names(tmp_path) == ["curves.png"]
+    assert file_names(tmp_path) == ["curves.png"]
 
 
 def test_a_config_depends_on_no_default(run, config):

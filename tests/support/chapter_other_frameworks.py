@@ -1,4 +1,4 @@
-"""The chapter's network as its TensorFlow, MXNet and JAX editions write it: an oracle beside ours."""
+"""The chapter's network as its TensorFlow, MXNet and JAX editions write it."""
 
 
 def keras_nin(classes=10):

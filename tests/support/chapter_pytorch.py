@@ -1,4 +1,4 @@
-"""The chapter's networks, and those it is compared with, as its PyTorch editions write them: an oracle."""
+"""The chapter's networks, and those it is compared with, as its PyTorch editions write them."""
 
 import warnings
 
@@ -132,8 +132,8 @@ class Classifier(nn.Module):
         return self.net(x)
 
 
-def made(build, lazy, side, **options):
-    """The network in evaluation mode; a lazy one has seen a batch and so has its weights."""
+def build_network(build, lazy, side, **options):
+    """The network in evaluation mode; a lazy one has its weights from a first batch."""
     torch.manual_seed(3)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Lazy modules are a new feature")

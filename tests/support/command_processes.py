@@ -1,7 +1,7 @@
-"""Runs of the command line as real processes that can really be killed, without paying for their imports each time.
+"""Commands as real processes that can be killed, without importing everything for each.
 
 A server has imported everything that a training run needs; each run is a process that it forks, which then does what
-``mlpconv ARGUMENTS`` does. Nothing of it but its files is left when it is killed.
+``mlpconv ARGUMENTS`` does. When it is killed, only its files are left.
 """
 
 import json
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 KILLS = int(os.environ.get("MLPCONV_KILLS", "6"))
-"""How many `kill -9`s one run is to survive."""
+"""Number of `kill -9`s that one run survives."""
 INPUTS = int(os.environ.get("MLPCONV_INPUTS", "150"))
-"""How many damaged files each reader is given."""
+"""Number of damaged files for each reader."""
 LONG = "MLPCONV_KILLS" in os.environ
 
 SERVER = r"""
@@ -66,7 +66,7 @@ for line in sys.stdin:
 
 
 class Ended(NamedTuple):
-    """How a process ended, and what it wrote. code: below 0 where a signal killed it."""
+    """The exit code and the output of a process; the code is negative if a signal killed it."""
 
     code: int
     out: str
@@ -74,7 +74,7 @@ class Ended(NamedTuple):
 
 
 class Process:
-    """A run of the command line."""
+    """A process of the command line."""
 
     def __init__(self, world, pid, out, err):
         self._world, self.pid, self._out, self._err = world, pid, out, err
@@ -83,7 +83,7 @@ class Process:
         os.kill(self.pid, number)
 
     def wait_for(self, text, seconds=60):
-        """Until it has written ``text`` on either stream."""
+        """Wait until it has written ``text`` to either stream."""
         until = time.monotonic() + seconds
         while text not in self._out.read_text() + self._err.read_text():
             assert time.monotonic() < until, f"no {text!r} in {self._out.read_text()}{self._err.read_text()}"
@@ -94,8 +94,8 @@ class Process:
         return Ended(code, self._out.read_text(errors="replace"), self._err.read_text(errors="replace"))
 
 
-class World:
-    """The server, and a folder for what its processes write."""
+class CommandProcesses:
+    """The server, and a folder for the files that its processes write."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -122,7 +122,7 @@ class World:
         return int(self._server.stdout.readline())
 
     def start(self, *arguments, program="", folder=None, **environment):
-        """Begin ``mlpconv ARGUMENTS``; program: Python that it carries out first."""
+        """Start ``mlpconv ARGUMENTS``; program: Python code that it executes first."""
         self._count += 1
         out, err = (self.folder / f"{self._count}.{stream}" for stream in ("out", "err"))
         for file in (out, err):
@@ -132,7 +132,7 @@ class World:
         return Process(self, self._ask(order), out, err)
 
     def run(self, *arguments, **options):
-        """``start``, and its end."""
+        """``start``, then wait until it ends."""
         return self.start(*arguments, **options).wait()
 
 
@@ -156,14 +156,14 @@ NETWORK = {
         "flatten": {"kind": "flatten"},
     },
 }
-"""A network with everything that has a state: weights, running statistics, dropout."""
+"""A network with every kind of state: weights, running statistics, dropout."""
 
 STEPS = 8
-"""Of an epoch: 1,437 digits in batches of 180."""
+"""Steps per epoch: 1,437 digits in batches of 180."""
 
 
-def training(folder, **changes):
-    """Arguments of a training run of two epochs, a moment each, with everything that draws random numbers."""
+def training_arguments(folder, **changes):
+    """Arguments of a short training run of two epochs with everything that draws random numbers."""
     model = folder / "small.json"
     model.write_text(json.dumps(NETWORK))
     chosen = {"model": model, "data": "digits", "epochs": 2, "batch-size": 180, "precision": "float32"}
@@ -173,9 +173,8 @@ def training(folder, **changes):
     return ["train", "--json", *options, *(part for setting in settings for part in ("--set", setting))]
 
 
-def at_step(number, action, *, before=None):
-    """A program that does something in the middle of the ``number``-th step of its process, from 1; before: something
-    else in the middle of the step before that."""
+def program_at_step(number, action, *, before=None):
+    """A program that does ``action`` in step ``number`` of its process, from 1, and ``before`` in the step before."""
     return f"""
 import os, signal, sys, time
 from mlpconv.training import guard_runner

@@ -27,7 +27,7 @@ SIZES = {
     "alexnet": 96,
     "vgg11": 32,
 }
-"""Every registered network with the side of the images that it is tried on."""
+"""Every registered network and the side of its images in the tests."""
 
 GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19")]
 """Those whose gradients can be compared. In the deep family, rounding decides so many ReLUs that PyTorch's own
@@ -41,7 +41,7 @@ OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "adamw": Optimizer("adamw", weight_decay=0.5, beta1=0.0, eps=1e-4),
 }
 """Every optimizer, a new one with its defaults; those that need it with settings that do not amplify rounding."""
-RATE = 1024.0
+GRADIENT_LEARNING_RATE = 1024.0
 """The learning rate of a step that shows its gradient: the weights before it minus those after it, divided by this."""
 
 
@@ -63,10 +63,10 @@ def without_dropout(network: Network) -> Network:
 
 
 SEEDS = {"nin": 0, "nin_imagenet": 1, "nin_28": 2, "nin_32": 11, "lenet": 0, "alexnet": 0, "vgg11": 0}
-"""Starts at which rounding decides no ReLU and no maximum: the gradient jumps there, in every framework elsewhere."""
+"""Seeds of weights at which rounding decides no ReLU and no maximum, where gradients jump."""
 
 
-def start(network: Network) -> dict[str, np.ndarray]:
+def initial_weights(network: Network) -> dict[str, np.ndarray]:
     return initialize(network, Initializer("he"), SEEDS.get(network.name, 2))
 
 
@@ -85,7 +85,13 @@ def gradient_case(name: str) -> tuple[Network, np.ndarray, np.ndarray, StepPlan]
     net = without_dropout(network(name))
     side = 28 if name == "nin" else SIZES[name]
     # Smaller maps have fewer values that rounding could decide.
-    plan = StepPlan(np.arange(2), 112 if name in ("nin", "nin_imagenet") else SIZES[name], RATE, 0, label_smoothing=0.1)
+    plan = StepPlan(
+        np.arange(2),
+        112 if name in ("nin", "nin_imagenet") else SIZES[name],
+        GRADIENT_LEARNING_RATE,
+        0,
+        label_smoothing=0.1,
+    )
     return net, images(net, 2, side), np.array([1, 5]), plan
 
 
@@ -122,7 +128,7 @@ def small_plans(count: int = 4) -> list[StepPlan]:
     ]
 
 
-FIFTY = Recipe(
+FIFTY_STEPS = Recipe(
     model="lenet",
     epochs=10,
     batch_size=16,
@@ -133,7 +139,7 @@ FIFTY = Recipe(
     optimizer=Optimizer(momentum=0.9, weight_decay=1e-3),
     augmentation=Augmentation(flip=True, shift=2, erase=4),
 )
-FIFTY_NETWORK = Network(
+FIFTY_STEPS_NETWORK = Network(
     Block(conv=Conv2d(12, 5, padding=2), relu=ReLU(), mlp1=Conv2d(12, 1), relu1=ReLU()),
     MaxPool2d(3, stride=2),
     Block(conv=Conv2d(16, 3, padding=1), norm=BatchNorm2d(), relu=ReLU(), mlp1=Conv2d(10, 1)),
@@ -141,14 +147,14 @@ FIFTY_NETWORK = Network(
     Flatten(),
     input_size=28,
 )
-FIFTY_LABELS = np.arange(80) % 10
-FIFTY_IMAGES = np.clip(images(FIFTY_NETWORK, 80, 28) // 2 + (FIFTY_LABELS * 12)[:, None, None, None], 0, 255).astype(
-    np.uint8
-)
+FIFTY_STEPS_LABELS = np.arange(80) % 10
+FIFTY_STEPS_IMAGES = np.clip(
+    images(FIFTY_STEPS_NETWORK, 80, 28) // 2 + (FIFTY_STEPS_LABELS * 12)[:, None, None, None], 0, 255
+).astype(np.uint8)
 
 
-def fifty_plans() -> list[StepPlan]:
+def fifty_step_plans() -> list[StepPlan]:
     """Fifty steps of a recipe whose learning rate rises and falls."""
-    plans = [plan_step(FIFTY, 80, (28, 28), 28, epoch, step) for epoch in range(10) for step in range(5)]
+    plans = [plan_step(FIFTY_STEPS, 80, (28, 28), 28, epoch, step) for epoch in range(10) for step in range(5)]
     assert len({plan.learning_rate for plan in plans}) > 40
     return plans

@@ -27,7 +27,7 @@ CHANGES = {
 }
 
 
-def fashion() -> Splits:
+def load_part() -> Splits:
     """The first quarter of the training images, and half of the test set."""
     train, test = load_dataset("fashion-mnist", download=False)
     return Splits(train.subset(range(15_000), name=train.name), test.subset(range(5_000), name=test.name))
@@ -37,7 +37,7 @@ def test_accuracy(backend: str, seed: int) -> float:
     """Of a whole run with its directory."""
     recipe = msgspec.structs.replace(change(get_recipe("quick"), CHANGES), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        job = prepare(Request(recipe=recipe, backend=backend, device="cpu"), fashion())
+        job = prepare(Request(recipe=recipe, backend=backend, device="cpu"), load_part())
         execution = execute(job, Path(folder) / "run")
         list(execution)
         assert execution.run.result is not None

@@ -1,4 +1,4 @@
-"""A page as a program reads it, with the HTML parser of the standard library."""
+"""The tags and the text of an HTML page, whose tags must be balanced."""
 
 from html.parser import HTMLParser
 
@@ -6,8 +6,8 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """tags: (name, attributes) in order. text: what stands between them, styles left out. Opening and closing tags have
-    to match."""
+    """tags: (name, attributes) in order. text: the text between them, without styles. Opening and closing tags must
+    match."""
 
     def __init__(self, content):
         super().__init__()

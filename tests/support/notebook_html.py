@@ -1,4 +1,4 @@
-"""Reading the HTML that a notebook shows, and data to show."""
+"""Read the HTML that a notebook shows; data to show."""
 
 import xml.etree.ElementTree as ET
 
@@ -28,10 +28,10 @@ def cells(html, table=0):
     return [["".join(cell.itertext()) for cell in row] for row in found.iter("tr")]
 
 
-def images_of(count, channels=1, side=8):
+def random_images(count, channels=1, side=8):
     return np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
 
 
 def dataset(count, names=(HOSTILE, "b"), **options):
     labels = np.arange(count, dtype=np.int64) % len(names)
-    return ImageDataset(images_of(count, **options), labels, names, HOSTILE)
+    return ImageDataset(random_images(count, **options), labels, names, HOSTILE)

@@ -1,4 +1,4 @@
-"""What a run directory says apart from times: two runs that did the same say the same."""
+"""The contents of a run directory without times: equal for two runs that did the same."""
 
 import json
 
@@ -7,7 +7,7 @@ from mlpconv.runs.files import read_tensors
 TIMES = ("seconds", "evaluation_seconds", "examples_per_second", "peak_resident_bytes")
 
 
-def timeless(path):
+def contents_without_times(path):
     """Weights, history, result, and every tensor of the last checkpoint."""
     history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
     for line in history:

@@ -1,4 +1,4 @@
-"""Run directories written by hand: as training leaves them, in every shape that a report has to bear."""
+"""Run directories as training leaves them, of every form that a report has to support, without a training."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ from mlpconv.training.forecast import Forecast
 from mlpconv.training.metrics import evaluate
 from mlpconv.training.recipe import Recipe
 
-CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASS_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
-def evaluated(names=CLOTHES, *, images=200, channels=1, side=28, right=0.8, never=(), seed=0):
-    """A test set of noise, and what an evaluation of a network said of it.
+def random_evaluation(names=CLASS_NAMES, *, images=200, channels=1, side=28, right=0.8, never=(), seed=0):
+    """A test set of noise, and the evaluation of a network on it.
 
-    right: the share of images that are recognised. never: classes that are never predicted.
+    right: the share of images that are classified correctly. never: classes that are never predicted.
     """
     draw = np.random.default_rng(seed)
     labels = np.arange(images, dtype=np.int64) % len(names)
@@ -35,7 +35,7 @@ def evaluated(names=CLOTHES, *, images=200, channels=1, side=28, right=0.8, neve
 
 def make_run(
     path,
-    names=CLOTHES,
+    names=CLASS_NAMES,
     *,
     epochs=3,
     done=None,
@@ -46,9 +46,9 @@ def make_run(
     recipe=None,
     **more,
 ):
-    """A run directory; ``more`` goes to ``evaluated``. done: epochs that are over, by default all."""
+    """A run directory; ``more`` goes to ``random_evaluation``. done: finished epochs, by default all."""
     done = epochs if done is None else done
-    dataset, evaluation = evaluated(names, **more)
+    dataset, evaluation = random_evaluation(names, **more)
     height, width, channels = dataset.image_shape
     network = create_model("nin_28", len(names), channels)
     grey = channels == 1
@@ -111,7 +111,7 @@ def make_run(
     return run
 
 
-def set_environment(run, **changes):
-    """Change what environment.json says."""
+def change_environment(run, **changes):
+    """Change values in environment.json."""
     path = run.path / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

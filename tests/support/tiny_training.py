@@ -1,4 +1,4 @@
-"""A data set and a network so small that a whole run takes a moment, and what tests of runs share."""
+"""A data set and a network so small that a whole run takes a moment."""
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
-from support.run_contents import timeless as timeless
 
 NAMES = ("across", "down", "plain")
 STEPS = 9  # of an epoch: 70 images in batches of 8
@@ -42,20 +41,20 @@ NETWORK = Network(
 )
 
 
-def tiny(num_classes=3, input_channels=1):
-    """As a user's own function gives it: tiny:tiny."""
+def tiny_network(num_classes=3, input_channels=1):
+    """A user's function that returns a network: ``support.tiny_training:tiny_network``."""
     layers = {**NETWORK.layers, "block2": Block(conv=Conv2d(num_classes, 3, padding=1), relu=ReLU())}
     return Network.named(layers, input_channels=input_channels, input_size=6, name="tiny")
 
 
-def weightless(num_classes=3, input_channels=1):
-    """Three classes from the brightness of three parts: there is nothing to learn."""
+def network_without_weights(num_classes=3, input_channels=1):
+    """Three classes from the brightness of three parts, without weights."""
     return Network(AvgPool2d((2, 6), stride=(2, 6)), Flatten(), input_channels=input_channels, input_size=6)
 
 
 def recipe(**changes):
     base = {
-        "model": "support.tiny_training:tiny",
+        "model": "support.tiny_training:tiny_network",
         "data": "stripes",
         "epochs": 3,
         "batch_size": 8,
@@ -71,11 +70,11 @@ DATA = splits()
 
 
 def prepared(data=DATA, request=None, **changes):
-    """A job that is ready. request: fields of the Request, changes: of the recipe."""
+    """A prepared job. request: fields of the Request; changes: fields of the recipe."""
     return prepare(Request(recipe=recipe(**changes), device="cpu", **(request or {})), data)
 
 
-def run(out, *, job=None, stop_after=None, **options):
+def train(out, *, job=None, stop_after=None, **options):
     """Train into ``out``. job: by default ``prepared()``. stop_after: steps in this process. options: ExecuteOptions.
 
     Returns the run and its events.
@@ -91,6 +90,6 @@ def run(out, *, job=None, stop_after=None, **options):
     return execution.run, list(execution)
 
 
-def names(directory):
-    """What is in a directory."""
+def file_names(directory):
+    """The sorted names of the files in a directory."""
     return sorted(path.name for path in directory.iterdir())

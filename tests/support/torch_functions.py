@@ -1,4 +1,4 @@
-"""PyTorch's functions as the oracle of a network."""
+"""A network computed with PyTorch's functions, to compare with."""
 
 from typing import assert_never
 
@@ -20,7 +20,7 @@ from mlpconv.arch.network import Network
 
 
 def torch_activations(network: Network, weights: dict[str, np.ndarray], x: np.ndarray) -> dict[str, np.ndarray]:
-    """What PyTorch's own functions give for every layer."""
+    """The output of every layer, computed with PyTorch's functions."""
     import torch
     import torch.nn.functional as F
 

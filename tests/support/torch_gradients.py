@@ -48,14 +48,14 @@ def main(path: str) -> None:
     for name in conformance_cases.GRADIENTS:
         network, images, labels, plan = conformance_cases.gradient_case(name)
         x, targets = reference.carry_out(plan, images, labels, conformance_cases.preprocess(network), 7)
-        module = network.build("torch", weights=conformance_cases.start(network))
+        module = network.build("torch", weights=conformance_cases.initial_weights(network))
         loss, _, own = gradients(module, x, targets)
         found |= {f"gradient/{name}/{key}": value for key, value in own.items()} | {f"loss/{name}": loss}
     for name, optimizer in conformance_cases.OPTIMIZERS.items():
         small = conformance_cases.SMALL
         end, losses, hits = trajectory(
             small,
-            conformance_cases.start(small),
+            conformance_cases.initial_weights(small),
             optimizer,
             conformance_cases.small_plans(),
             conformance_cases.SMALL_IMAGES,
@@ -64,16 +64,16 @@ def main(path: str) -> None:
         )
         found |= {f"small/{name}/{key}": value for key, value in end.items()}
         found |= {f"small/{name}/losses": losses, f"small/{name}/hits": hits}
-    net = conformance_cases.FIFTY_NETWORK
-    optimizer = conformance_cases.FIFTY.optimizer
+    net = conformance_cases.FIFTY_STEPS_NETWORK
+    optimizer = conformance_cases.FIFTY_STEPS.optimizer
     assert isinstance(optimizer, Optimizer)
     _, losses, _ = trajectory(
         net,
-        conformance_cases.start(net),
+        conformance_cases.initial_weights(net),
         optimizer,
-        conformance_cases.fifty_plans(),
-        conformance_cases.FIFTY_IMAGES,
-        conformance_cases.FIFTY_LABELS,
+        conformance_cases.fifty_step_plans(),
+        conformance_cases.FIFTY_STEPS_IMAGES,
+        conformance_cases.FIFTY_STEPS_LABELS,
         conformance_cases.preprocess(net),
     )
     found["fifty"] = losses

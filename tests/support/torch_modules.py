@@ -1,4 +1,4 @@
-"""A network as PyTorch modules, and what PyTorch keeps in memory: the oracle of shapes, costs and memory."""
+"""A network as PyTorch modules, and PyTorch's memory use, to compare shapes, costs and memory with."""
 
 import weakref
 from typing import assert_never
@@ -79,7 +79,7 @@ def _module(layer, channels, overwrite):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the values that live, each storage once; ``peak`` since it was last set.
+    """Counts the bytes of the allocated values, each storage once; ``peak`` since it was last set.
 
     A value is a tensor whose first side is the batch, so the batch must be larger than any side of a parameter. The
     batch itself and the model's own tensors are not counted.
@@ -128,7 +128,7 @@ def saved_bytes(model, images):
 
 
 class _Loss(torch.autograd.Function):
-    """A loss that keeps nothing, and whose gradient is one new tensor, free as soon as it is used."""
+    """A loss that saves nothing and whose gradient is one new tensor, freed as soon as it is used."""
 
     @staticmethod
     def forward(ctx, output):
@@ -141,7 +141,7 @@ class _Loss(torch.autograd.Function):
 
 
 def backward_peak(model, images):
-    """The most bytes that live during the backward pass: what was saved and the gradients of values."""
+    """The largest number of bytes in use during the backward pass: saved values and gradients of values."""
     with LiveBytes(model, images) as live:
         loss = _Loss.apply(model(images))
         live.peak = live.now
@@ -150,7 +150,7 @@ def backward_peak(model, images):
 
 
 def prediction_peak(model, images):
-    """The most bytes that live during prediction, the batch excepted."""
+    """The largest number of bytes in use during prediction, without the batch."""
     with torch.no_grad(), LiveBytes(model, images) as live:
         value = images
         for layer in model:

@@ -1,4 +1,4 @@
-"""Networks, plans and optimisers of the tests of PyTorch, and a training step by hand."""
+"""Networks, plans and optimizers for the tests of PyTorch, and training steps computed by the reference."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ backend = get_backend("torch")
 torch.set_num_threads(1)
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-COLOURS = Preprocess(12, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3))
+COLOR_PREPROCESS = Preprocess(12, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3))
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 5
 PLAIN = Network(
@@ -37,7 +37,7 @@ FOLDED = Network(
     input_channels=3,
     input_size=32,
 )
-DROPPING = Network(
+WITH_DROPOUT = Network(
     Block(conv=Conv2d(16, 3, padding=1), norm=BatchNorm2d(), relu=ReLU()),
     Dropout(0.5),
     Block(conv=Conv2d(5, 3)),
@@ -57,7 +57,9 @@ every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=
 every_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def begin(network=PLAIN, optimizer=OPTIMIZERS["momentum"], precision="float32", device="cpu", preprocess=COLOURS):
+def build_model(
+    network=PLAIN, optimizer=OPTIMIZERS["momentum"], precision="float32", device="cpu", preprocess=COLOR_PREPROCESS
+):
     model = backend.build(network, preprocess, optimizer=optimizer, precision=precision, device=device)
     model.load_weights(initialize(network, INITIALIZERS["xavier"], 3))
     model.attach(IMAGES, LABELS)
@@ -85,13 +87,13 @@ def full_plan(step=0, size=12, count=8):
     )
 
 
-def same(one, other):
+def assert_equal_tensors(one, other):
     assert list(one) == list(other)
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-def by_hand(network, optimizer, preprocess, plan_list, weights):
+def reference_steps(network, optimizer, preprocess, plan_list, weights):
     """Weights after some steps, by the reference's formulas and a plain module's gradients; with sums of metrics."""
     state, total, correct = reference.OptimizerState(), 0.0, 0
     for plan in plan_list:

@@ -207,7 +207,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (40, 10, 10, 3), dtype=np.uin
 LABELS = np.arange(40) % 5
 
 
-def begin(backend, network: Network = NETWORK, optimizer: Optimizer | None = None, precision="float32"):
+def build_model(backend, network: Network = NETWORK, optimizer: Optimizer | None = None, precision="float32"):
     shape = (3, 10, 10)
     model = backend.build(network, PREPROCESS, optimizer=optimizer or Optimizer(momentum=0.9), precision=precision)
     model.load_weights(initialize(network, Initializer("he"), 3, input_shape=shape))
@@ -265,7 +265,7 @@ OPTIMIZERS = [
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch's gradients are the oracle")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
 def test_training_steps_are_the_references(backend, optimizer: Optimizer):
-    model = begin(backend, optimizer=optimizer)
+    model = build_model(backend, optimizer=optimizer)
     weights, state = model.weights(), reference.OptimizerState()
     total, correct = 0.0, 0
     for plan in plans():
@@ -304,7 +304,7 @@ def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shap
 
 @needs_keras
 def test_logits_are_the_references(backend):
-    model = begin(backend)
+    model = build_model(backend)
     images = np.concatenate([IMAGES] * 4)
     expected = reference.forward(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
     found = model.logits(images)
@@ -315,7 +315,7 @@ def test_logits_are_the_references(backend):
 
 @needs_keras
 def test_outputs_are_those_of_the_layer(backend):
-    model = begin(backend)
+    model = build_model(backend)
     images = np.concatenate([IMAGES] * 4)
     layers = reference.activations(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
     for name in ("block1.norm", "pool1", "block2.conv"):
@@ -324,7 +324,7 @@ def test_outputs_are_those_of_the_layer(backend):
 
 @needs_keras
 def test_a_dead_class_is_opened(backend):
-    model = begin(backend)
+    model = build_model(backend)
     weights = model.weights()
     weights["block2.conv.bias"][2] = -100
     model.load_weights(weights)
@@ -336,14 +336,14 @@ def test_a_dead_class_is_opened(backend):
     assert dead_classes(model.class_maps(IMAGES)) == []
 
 
-DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)
+WITH_DROPOUT = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)
 
 
 @needs_keras
 def test_dropout_comes_from_the_plans_seed(backend):
     results = []
     for seed in (1, 1, 2):
-        model = begin(backend, DROPPING)
+        model = build_model(backend, WITH_DROPOUT)
         model.train_step(StepPlan(np.arange(8), 10, 0.1, seed))
         results.append(model.weights())
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
@@ -365,7 +365,7 @@ def test_two_dropouts_drop_different_values(backend):
 
 @needs_keras
 def test_a_loss_that_is_not_finite_changes_nothing(backend):
-    model = begin(backend, optimizer=Optimizer("adam"))
+    model = build_model(backend, optimizer=Optimizer("adam"))
     model.train_step(plans()[0])
     # 10³⁸ is a float32 that a sum of a few carries past the largest.
     model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
@@ -381,7 +381,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend):
 @needs_keras
 @pytest.mark.parametrize("optimizer", [Optimizer(momentum=0.9), Optimizer("adamw", weight_decay=0.1)])
 def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
-    whole, first, second = (begin(backend, optimizer=optimizer) for _ in range(3))
+    whole, first, second = (build_model(backend, optimizer=optimizer) for _ in range(3))
     steps = plans()
     for plan in steps:
         whole.train_step(plan)
@@ -397,17 +397,17 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 
 @needs_keras
 def test_a_foreign_training_state_is_refused(backend):
-    state = begin(backend, optimizer=Optimizer("adam")).training_state()
+    state = build_model(backend, optimizer=Optimizer("adam")).training_state()
     with pytest.raises(
         WeightsError, match=r"made by another network, optimizer or back end: optimizer\.block1.* differs"
     ):
-        begin(backend).load_training_state(state)
+        build_model(backend).load_training_state(state)
 
 
 @needs_keras
 def test_a_linear_layer_fixes_the_image_size(backend):
     with pytest.raises(RecipeError, match=r"image size 12: fc1\.weight would need .*trains at 10 only"):
-        begin(backend, DROPPING).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
+        build_model(backend, WITH_DROPOUT).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
 
 
 @needs_keras
@@ -422,7 +422,7 @@ def test_a_network_without_classes_is_refused(backend):
     reason="this processor has no convolutions in bfloat16, or ONEDNN_MAX_CPU_ISA hides them",
 )
 def test_bfloat16_keeps_its_weights_in_float32_and_learns(backend):
-    model = begin(backend, precision="bfloat16")
+    model = build_model(backend, precision="bfloat16")
     exact = reference.forward(NETWORK, model.weights(), reference.preprocess(IMAGES, PREPROCESS))
     np.testing.assert_allclose(model.logits(IMAGES), exact, atol=0.05 * np.abs(exact).max())
     losses = []

@@ -15,16 +15,16 @@ from mlpconv.optimizers import Optimizer
 from support.precision import needs_bfloat16
 from support.strategies import networks
 from support.torch_training_steps import (
-    COLOURS,
+    COLOR_PREPROCESS,
     FOLDED,
     IMAGES,
     LABELS,
     PLAIN,
+    assert_equal_tensors,
     backend,
-    begin,
+    build_model,
     every_device,
     make_plan,
-    same,
     torch,
 )
 
@@ -77,18 +77,18 @@ def test_native_without_weights_begins_as_pytorch_does():
 
 
 def test_weights_go_in_and_out_unchanged_and_as_copies():
-    model = begin()
+    model = build_model()
     given = initialize(PLAIN, INITIALIZERS["he"], 11)
     model.load_weights(given)
     taken = model.weights()
-    same(taken, given)
+    assert_equal_tensors(taken, given)
     taken["block2.conv.weight"][:] = 0
-    same(model.weights(), given)
+    assert_equal_tensors(model.weights(), given)
 
 
 def test_weights_of_another_network_are_refused_with_the_difference():
     with pytest.raises(WeightsError, match=r"missing: block1\.norm\.weight"):
-        begin().load_weights(initialize(FOLDED, INITIALIZERS["he"], 0))
+        build_model().load_weights(initialize(FOLDED, INITIALIZERS["he"], 0))
 
 
 @every_device
@@ -108,9 +108,14 @@ def test_weights_of_another_network_are_refused_with_the_difference():
 @pytest.mark.parametrize("antialias", [True, False])
 def test_logits_are_the_references(network, fit, shape, antialias, device):
     preprocess = Preprocess(
-        network.input_size[0], mode="RGB", fit=fit, antialias=antialias, mean=COLOURS.mean, std=COLOURS.std
+        network.input_size[0],
+        mode="RGB",
+        fit=fit,
+        antialias=antialias,
+        mean=COLOR_PREPROCESS.mean,
+        std=COLOR_PREPROCESS.std,
     )
-    model = begin(network, preprocess=preprocess, device=device)
+    model = build_model(network, preprocess=preprocess, device=device)
     images = np.random.default_rng(2).integers(0, 256, (5, *shape, 3), dtype=np.uint8)
     expected = reference.forward(network, model.weights(), reference.preprocess(images, preprocess))
     found = model.logits(images)
@@ -131,7 +136,7 @@ def test_outputs_are_those_of_the_layer():
 
 
 def test_logits_do_not_depend_on_the_batch():
-    model = begin(create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=12))
+    model = build_model(create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=12))
     images = np.random.default_rng(3).integers(0, 256, (260, 8, 8, 3), dtype=np.uint8)  # more than one batch of 256
     whole = model.logits(images)
     assert whole.shape == (260, 5)
@@ -141,9 +146,9 @@ def test_logits_do_not_depend_on_the_batch():
 
 
 def test_images_that_are_only_read_or_reversed_are_taken():
-    model, images = begin(), IMAGES.copy()
+    model, images = build_model(), IMAGES.copy()
     images.setflags(write=False)
-    expected = begin().logits(np.ascontiguousarray(IMAGES[:, ::-1]))
+    expected = build_model().logits(np.ascontiguousarray(IMAGES[:, ::-1]))
     np.testing.assert_array_equal(model.logits(images[:, ::-1]), expected)
     model.attach(images[::-1], LABELS[::-1])
     model.train_step(make_plan())
@@ -153,8 +158,8 @@ def test_images_that_are_only_read_or_reversed_are_taken():
 @every_device
 def test_bfloat16_stays_near_float32(device):
     network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
-    exact = begin(network, device=device).logits(IMAGES)
-    rounded = begin(network, precision="bfloat16", device=device).logits(IMAGES)
+    exact = build_model(network, device=device).logits(IMAGES)
+    rounded = build_model(network, precision="bfloat16", device=device).logits(IMAGES)
     assert 0 < np.abs(rounded - exact).max() < 0.03 * np.abs(exact).max()
 
 
@@ -207,9 +212,9 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch):
 def test_a_model_in_bfloat16_computes_the_same_without_the_processors_help(monkeypatch):
     """PyTorch's own convolutions step in, slower: nothing that is built directly ends in a RuntimeError."""
     network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
-    here = begin(network, precision="bfloat16").logits(IMAGES)
+    here = build_model(network, precision="bfloat16").logits(IMAGES)
     monkeypatch.setattr("mlpconv.backends.pytorch.convolutions.COMPUTES_BFLOAT16", False)
-    without = begin(network, precision="bfloat16")
+    without = build_model(network, precision="bfloat16")
     np.testing.assert_allclose(without.logits(IMAGES), here, atol=0.02 * np.abs(here).max())
 
 
@@ -219,7 +224,7 @@ def test_a_precision_that_is_none_is_refused():
 
 
 def test_a_model_without_an_optimiser_is_for_use_alone():
-    model = backend.build(PLAIN, COLOURS)
+    model = backend.build(PLAIN, COLOR_PREPROCESS)
     assert model.logits(IMAGES).shape == (40, 5)
     with pytest.raises(AssertionError, match="without an optimizer"):
         model.train_step(make_plan())

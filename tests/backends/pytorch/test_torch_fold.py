@@ -15,7 +15,16 @@ from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.models import create_model
 from mlpconv.optimizers import Optimizer
 from support.random_values import random_weights
-from support.torch_training_steps import COLOURS, IMAGES, OPTIMIZERS, backend, begin, by_hand, make_plan, torch
+from support.torch_training_steps import (
+    COLOR_PREPROCESS,
+    IMAGES,
+    OPTIMIZERS,
+    backend,
+    build_model,
+    make_plan,
+    reference_steps,
+    torch,
+)
 
 BATCH = 3
 WIDTH = 16  # with fewer channels, oneDNN 3.12 writes beyond the weight gradient of a strided 1×1 convolution
@@ -96,7 +105,7 @@ def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, s
         input_channels=3,
         input_size=size,
     )
-    model = backend.build(network, COLOURS, optimizer=Optimizer())
+    model = backend.build(network, COLOR_PREPROCESS, optimizer=Optimizer())
     model.load_weights(initialize(network, INITIALIZERS["xavier"], 1))
     pixels = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (2, 3, *source), dtype=np.uint8))
     results = []
@@ -108,7 +117,7 @@ def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, s
         results.append([logits.detach()] + [p.grad.clone() for p in model.native.parameters()])
     # Gradients are sums of at most 12 / std, from which the mean's share is taken: rounding is relative to those.
     for found, expected in zip(*results, strict=True):
-        scale = max(12 / min(COLOURS.std), expected.abs().max().item())
+        scale = max(12 / min(COLOR_PREPROCESS.std), expected.abs().max().item())
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
 
 
@@ -147,8 +156,12 @@ def test_a_strided_1x1_convolution_of_few_channels_trains():
         input_channels=3,
         input_size=60,
     )
-    model = begin(network, preprocess=Preprocess(60, mode="RGB", mean=COLOURS.mean, std=COLOURS.std))
-    expected, _, _ = by_hand(network, OPTIMIZERS["momentum"], model.preprocess, [make_plan(0, 60)], model.weights())
+    model = build_model(
+        network, preprocess=Preprocess(60, mode="RGB", mean=COLOR_PREPROCESS.mean, std=COLOR_PREPROCESS.std)
+    )
+    expected, _, _ = reference_steps(
+        network, OPTIMIZERS["momentum"], model.preprocess, [make_plan(0, 60)], model.weights()
+    )
     model.train_step(make_plan(0, 60))
     for name, value in model.weights().items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-6)

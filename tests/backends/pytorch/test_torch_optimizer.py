@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlpconv.backends.pytorch.optimizer import FormulaUpdate, create_update
-from support.torch_training_steps import OPTIMIZERS, every_device, every_optimizer, same, torch
+from support.torch_training_steps import OPTIMIZERS, assert_equal_tensors, every_device, every_optimizer, torch
 
 LOSS = {True: 1.0, False: float("nan")}
 
@@ -41,8 +41,8 @@ def test_an_update_that_is_not_finite_changes_nothing(optimizer, device):
     module = a_module(device)
     update = FormulaUpdate(dict(module.named_parameters()), optimizer)
     before, state = updated(module, update, [True, True]), update.state()
-    same(updated(module, update, [False]), before)
-    same(update.state(), state)
+    assert_equal_tensors(updated(module, update, [False]), before)
+    assert_equal_tensors(update.state(), state)
 
 
 def test_the_state_of_an_update_is_loaded_again():
@@ -52,6 +52,6 @@ def test_the_state_of_an_update_is_loaded_again():
     updated(whole, first, [True, True])
     second = FormulaUpdate(dict(other.named_parameters()), OPTIMIZERS["adamw"])
     second.load(first.state())
-    same(second.state(), first.state())
+    assert_equal_tensors(second.state(), first.state())
     assert "optimizer/step" in first.state()
     assert "optimizer/0.weight/mean" in first.state()
