@@ -13,7 +13,7 @@ ARCH = [f"mlpconv.arch.{module.name}" for module in pkgutil.iter_modules(mlpconv
 
 
 @pytest.mark.parametrize("modules", [["mlpconv"], ["mlpconv.models"], ARCH], ids=["mlpconv", "models", "arch"])
-def test_the_light_rooms_import_nothing_heavy(modules):
+def test_commands_without_a_network_import_nothing_heavy(modules):
     assert modules
     code = f"import sys, {', '.join(modules)}; print(*sorted(sys.modules), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

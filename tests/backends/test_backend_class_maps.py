@@ -57,7 +57,7 @@ def test_the_mean_of_a_maps_relu_is_the_logit(network, seed):
 @pytest.mark.parametrize("name", ["torch", "tensorflow"])
 @pytest.mark.parametrize("network", [NETWORK, FOLDED], ids=["plain", "folded"])
 @pytest.mark.parametrize("size", [None, (30, 47)], ids=["own size", "dense"])
-def test_a_back_end_gives_the_references_maps(name, network, size):
+def test_class_maps_agree_with_the_reference(name, network, size):
     pytest.importorskip(name)
     weights = {key: value.astype(np.float32) for key, value in random_weights(network).items()}
     model = get_backend(name).build(network, PREPROCESS)

@@ -21,7 +21,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["old", "new"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_ours_is_the_chapters(name: str, lazy: bool):
+def test_our_networks_agree_with_the_chapter(name: str, lazy: bool):
     build, size, options = NETWORKS[name]
     theirs = chapter.build_network(build, lazy, size, **({} if lazy else options))
     ours = create_model(name).replace(input_size=size)

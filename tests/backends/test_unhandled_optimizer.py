@@ -15,7 +15,7 @@ RULES, PYTORCH = "mlpconv/optimizers.py", "mlpconv/backends/pytorch/optimizer.py
 @pytest.mark.parametrize(
     ("changes", "unhandled"), [({}, set()), (ONLY_NAMED, {RULES, PYTORCH}), (WITH_A_RULE, {PYTORCH})]
 )
-def test_the_type_checker_names_each_place_that_does_not_handle_it(tmp_path, changes, unhandled):
+def test_the_type_checker_reports_each_place_without_the_case(tmp_path, changes, unhandled):
     root = copy_package(tmp_path, RULES, changes)
     assert type_errors(root, [RULES, PYTORCH], ['"Never"', "lion"]) == unhandled
 

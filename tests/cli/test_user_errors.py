@@ -80,7 +80,7 @@ def everything(folder):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_one_message_and_nothing_written(cli, folder, name):
+def test_an_error_is_one_message_and_writes_nothing(cli, folder, name):
     arguments, message = MISTAKES[name]
     before = everything(folder)
     said = cli(*arguments)
@@ -99,14 +99,14 @@ def test_one_message_and_nothing_written(cli, folder, name):
     [["summary", "ninn"], ["data", "get", "fashion"], ["evaluate", "nowhere"], ["train", "--recipe", "quik"]],
     ids=" ".join,
 )
-def test_a_mistake_is_no_json(cli, arguments):
+def test_an_error_is_not_printed_as_json(cli, arguments):
     said = cli(*arguments, "--json")
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("error: ")
 
 
 @pytest.mark.parametrize("image", ["text", "cut", "nothing", "folder"])
-def test_what_is_no_image(cli, digits_run, digit, tmp_path, image):
+def test_a_file_that_is_not_an_image(cli, digits_run, digit, tmp_path, image):
     path, _ = digit
     bad = tmp_path / "bad.png"
     if image == "text":
@@ -121,7 +121,7 @@ def test_what_is_no_image(cli, digits_run, digit, tmp_path, image):
     assert not said.out
 
 
-def test_a_network_file_of_another_kind(cli, tmp_path):
+def test_a_network_file_of_another_format(cli, tmp_path):
     for text, message in (
         ("", "net.json"),
         ("[]", "net.json: expected an object"),
@@ -141,7 +141,7 @@ def test_a_network_for_other_classes(cli, digits_run):
     assert "--split validation" in said.err
 
 
-def test_a_level_that_is_none(cli, monkeypatch):
+def test_an_unknown_level(cli, monkeypatch):
     monkeypatch.setenv("MLPCONV_LOG", "loud")
     said = cli("models")
     assert (said.code, said.out) == (2, "")

@@ -44,7 +44,7 @@ def only(backend_name, *names):
 
 @pytest.mark.parametrize("name", ["nin", "lenet"])
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
-def test_keras(backend, backend_name, tmp_path, name, ending):
+def test_keras_networks_of_the_chapter_agree(backend, backend_name, tmp_path, name, ending):
     only(backend_name, "tensorflow", "jax")
     net, network = getattr(chapter_other_frameworks, f"keras_{name}")(), create_model(name)
     for variable in net.weights:  # biases begin at zero
@@ -58,7 +58,7 @@ def test_keras(backend, backend_name, tmp_path, name, ending):
 
 
 @pytest.mark.parametrize("name", ["nin", "lenet"])
-def test_gluon(backend, backend_name, tmp_path, name):
+def test_gluon_networks_of_the_chapter_agree(backend, backend_name, tmp_path, name):
     only(backend_name, "mxnet")
     import mxnet as mx
 
@@ -69,7 +69,7 @@ def test_gluon(backend, backend_name, tmp_path, name):
     compare(backend, network, weights, x, net(mx.nd.array(x)).asnumpy())
 
 
-def test_flax(backend, backend_name, tmp_path):
+def test_the_flax_network_of_the_chapter_agrees(backend, backend_name, tmp_path):
     only(backend_name, "jax")
     import flax
     import jax
@@ -84,7 +84,7 @@ def test_flax(backend, backend_name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nin_28", "lenet"])
-def test_ours_is_saved_and_loaded_as_the_framework_does(backend, backend_name, tmp_path, name):
+def test_the_framework_saves_and_loads_our_networks(backend, backend_name, tmp_path, name):
     from support.random_values import random_weights
 
     network = create_model(name)
@@ -131,7 +131,7 @@ def test_ours_is_saved_and_loaded_as_the_framework_does(backend, backend_name, t
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_gluons_summary_reads_well(backend, backend_name, capsys):
+def test_gluon_prints_a_summary_of_our_network(backend, backend_name, capsys):
     only(backend_name, "mxnet")
     import mxnet as mx
 

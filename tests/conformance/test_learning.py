@@ -10,7 +10,7 @@ from support import fashion_mnist_training
 SEEDS = range(4)
 
 
-def test_a_run_ends_within_the_spread_of_pytorchs_seeds(backend_name, run_on_torch):
+def test_the_accuracy_is_within_the_spread_of_pytorch_seeds(backend_name, run_on_torch):
     if backend_name == "torch":
         pytest.skip("PyTorch is the measure")
     try:

@@ -12,12 +12,12 @@ from support.random_values import random_input, random_weights
 from support.strategies import networks
 
 
-def test_every_registered_network_is_tried():
+def test_every_registered_network_is_tested():
     assert set(conformance_cases.SIZES) == set(list_models())
 
 
 @pytest.mark.parametrize("name", conformance_cases.SIZES)
-def test_logits_are_the_references(backend, name):
+def test_logits_agree_with_the_reference(backend, name):
     network = conformance_cases.network(name)
     weights = conformance_cases.initial_weights(network)
     model = backend.build(network, conformance_cases.preprocess(network))
@@ -31,7 +31,7 @@ def test_logits_are_the_references(backend, name):
 
 
 @pytest.mark.parametrize("name", conformance_cases.GRADIENTS)
-def test_gradients_are_pytorchs(backend, oracle, name):
+def test_gradients_agree_with_pytorch(backend, oracle, name):
     network, images, labels, plan = conformance_cases.gradient_case(name)
     model = backend.build(network, conformance_cases.preprocess(network), optimizer=Optimizer())
     before = conformance_cases.initial_weights(network)
@@ -49,7 +49,7 @@ def test_gradients_are_pytorchs(backend, oracle, name):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(network=networks())
-def test_any_network_evaluates_and_trains_as_the_reference_says(backend, backend_name, network):
+def test_any_network_agrees_with_the_reference(backend, backend_name, network):
     side = max(network.input_size)
     network = network.replace(input_size=side)
     assume(network.input_channels != 2)  # images have one or three

@@ -25,7 +25,7 @@ def build_model(backend, network=conformance_cases.SMALL, optimizer=None, precis
 
 
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)
-def test_steps_are_the_references(backend, oracle, name):
+def test_steps_agree_with_the_reference(backend, oracle, name):
     model = build_model(backend, optimizer=conformance_cases.OPTIMIZERS[name])
     for plan in conformance_cases.small_plans():
         model.train_step(plan)
@@ -37,7 +37,7 @@ def test_steps_are_the_references(backend, oracle, name):
     assert model.read_metrics() == Metrics()
 
 
-def test_fifty_steps_lose_what_pytorch_loses(backend, oracle):
+def test_the_losses_of_fifty_steps_agree_with_pytorch(backend, oracle):
     network = conformance_cases.FIFTY_STEPS_NETWORK
     model = backend.build(
         network, conformance_cases.preprocess(network), optimizer=conformance_cases.FIFTY_STEPS.optimizer
@@ -52,7 +52,7 @@ def test_fifty_steps_lose_what_pytorch_loses(backend, oracle):
     assert np.abs(losses - oracle["fifty"]).max() <= 1e-2
 
 
-def test_images_larger_than_memory_stay_where_they_are_mapped(backend, tmp_path):
+def test_images_larger_than_memory_stay_memory_mapped(backend, tmp_path):
     shape = (360_000, 1000, 1000, 3)  # A terabyte that no file system has to keep: nothing is written.
     with (tmp_path / "images").open("wb") as file:
         file.truncate(int(np.prod(shape)))
@@ -77,7 +77,7 @@ def test_logits_of_several_chunks_and_of_none(backend):
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("size", [20, 10, 7])
-def test_images_are_made_to_fit_as_the_reference_does(backend, fit, size):
+def test_images_fit_as_in_the_reference(backend, fit, size):
     preprocess = Preprocess(size, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3), fit=fit)
     network = Network(
         Block(conv=Conv2d(4, 3, stride=2), relu=ReLU(), mlp1=Conv2d(3, 1)),
@@ -95,7 +95,7 @@ def test_images_are_made_to_fit_as_the_reference_does(backend, fit, size):
     np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_dropout_comes_from_the_plans_seed(backend):
+def test_dropout_depends_on_the_seed_of_the_plan(backend):
     results = []
     for seed in (1, 1, 2):
         model = build_model(backend, WITH_DROPOUT)
@@ -176,7 +176,7 @@ def test_the_processor_is_named(backend):
 
 
 @pytest.mark.parametrize("size", [None, (14, 11)])
-def test_class_maps_and_what_a_layer_gives_are_the_references(backend, size):
+def test_class_maps_and_layer_outputs_agree_with_the_reference(backend, size):
     network, preprocess = (
         conformance_cases.FIFTY_STEPS_NETWORK,
         conformance_cases.preprocess(conformance_cases.FIFTY_STEPS_NETWORK),

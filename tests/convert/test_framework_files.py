@@ -35,7 +35,7 @@ def test_written_weights_are_read_back(tmp_path, ending):
     same(read_weights(NETWORK, path))
 
 
-def test_gluon_calls_a_normalisations_parts_gamma_and_beta(tmp_path):
+def test_gluon_files_name_normalization_weights_gamma_and_beta(tmp_path):
     write_weights(tmp_path / "net.params", NETWORK, WEIGHTS)
     content = (tmp_path / "net.params").read_bytes()
     assert b"block1.norm.gamma" in content
@@ -52,7 +52,7 @@ def test_a_damaged_gluon_file_is_refused(tmp_path, cut):
         read_weights(NETWORK, path)
 
 
-def test_a_gluon_file_that_promises_more_than_it_holds_is_refused(tmp_path):
+def test_a_gluon_file_that_declares_more_than_it_contains_is_refused(tmp_path):
     path = tmp_path / "net.params"
     write_weights(path, NETWORK, WEIGHTS)
     content = bytearray(path.read_bytes())
@@ -98,7 +98,7 @@ def test_a_flax_tree_is_read_in_the_order_of_its_numbers(tmp_path):
     same(read_weights(NETWORK, tmp_path / "net.msgpack"))
 
 
-def test_another_networks_flax_tree_is_refused(tmp_path):
+def test_a_flax_tree_of_another_network_is_refused(tmp_path):
     flax_file(tmp_path / "net.msgpack", flax_tree(NETWORK, WEIGHTS))
     with pytest.raises(WeightsError, match="belong to another network: expected 12 Conv2d layers, received 2"):
         read_weights(create_model("nin"), tmp_path / "net.msgpack")
@@ -111,7 +111,7 @@ def test_other_files_are_not_read_as_flax(tmp_path, content):
         read_weights(NETWORK, tmp_path / "net.msgpack")
 
 
-def test_a_convolutional_network_needs_no_order_of_a_flatten(tmp_path):
+def test_without_linear_layers_the_order_of_flatten_is_irrelevant(tmp_path):
     network = Network(Conv2d(2, 3), ReLU(), Conv2d(3, 1), GlobalAvgPool2d(), Flatten(), input_size=6)
     weights = random_weights(network, dtype=np.float32)
     tree = {

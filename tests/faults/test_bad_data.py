@@ -107,7 +107,7 @@ def test_23_label_out_of_range(processes, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["html", "other"])
-def test_24_not_the_file(processes, toy, server, tmp_path, how):
+def test_24_download_of_another_file(processes, toy, server, tmp_path, how):
     bad, good = server.put_all("bad", toy), server.put_all("good", toy)
     name = ROLES["test_images"]
     if how == "html":
@@ -137,7 +137,7 @@ def test_25_offline(processes, toy, tmp_path):
     assert not (processes.folder / "runs").exists()
 
 
-def test_26_two_processes_fetch_at_once(processes, toy, server, tmp_path):
+def test_26_two_processes_download_at_once(processes, toy, server, tmp_path):
     source = toy.source(urls=(server.put_all("a", toy),))
     server.gate.clear()
     two = [
@@ -152,7 +152,7 @@ def test_26_two_processes_fetch_at_once(processes, toy, server, tmp_path):
     assert len(server.requests) == 4
 
 
-def test_26_a_fetch_that_is_killed_leaves_nothing_false(processes, toy, server, tmp_path):
+def test_26_a_killed_download_leaves_no_invalid_file(processes, toy, server, tmp_path):
     source = toy.source(urls=(server.put_all("a", toy),))
     server.gate.clear()
     get = ("data", "get", "toy", "--json")
@@ -174,7 +174,7 @@ def test_26_a_fetch_that_is_killed_leaves_nothing_false(processes, toy, server, 
         ({"batch-size": 0}, "batch_size must be at least 1, not 0"),
     ],
 )
-def test_34_an_epoch_or_batch_of_nothing(processes, tmp_path, changes, said):
+def test_34_an_empty_epoch_or_batch(processes, tmp_path, changes, said):
     done = processes.run(*training_arguments(tmp_path, **changes), "--out", tmp_path / "run")
     assert (done.code, done.out) == (2, "")
     assert said in done.err
@@ -182,7 +182,7 @@ def test_34_an_epoch_or_batch_of_nothing(processes, tmp_path, changes, said):
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_34_a_data_set_of_nothing(processes, tmp_path, part):
+def test_34_an_empty_data_set(processes, tmp_path, part):
     toy = Toy(tmp_path / "published")
     for role in ("images", "labels"):
         path = toy.directory / f"{ROLES[f'{part}_{role}']}.gz"

@@ -58,7 +58,7 @@ def test_12_a_pickle_that_runs_code(processes, tmp_path, how):
         assert ran.exists()
 
 
-def test_12_an_older_pytorch_reads_no_pickle(processes, tmp_path):
+def test_12_an_older_pytorch_does_not_read_pickles(processes, tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "weights.pt"
     torch.save({"a": torch.zeros(1)}, path)
@@ -115,7 +115,7 @@ def test_13_hostile_safetensors(processes, digit, tmp_path, name):
 
 
 @pytest.mark.parametrize("where", ["header", "tensor", "tensor of what memory does not hold"])
-def test_13_a_sparse_giant(processes, digit, tmp_path, where):
+def test_13_a_sparse_file_of_many_gigabytes(processes, digit, tmp_path, where):
     path = tmp_path / "giant.safetensors"
     size = 1 << 33 if "memory" in where else 1 << 42
     with path.open("wb") as file:
@@ -159,7 +159,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_14_weights_that_are_not_the_networks_or_not_finite(processes, run, digit, how):
+def test_14_weights_of_another_network_or_not_finite(processes, run, digit, how):
     change, said = WRONG[how]
     path = run / "weights.safetensors"
     weights, texts = read_tensors(path)

@@ -49,7 +49,7 @@ def test_02_full_disk(processes, command, whole, tmp_path, small_disk):
     resume_and_compare(processes, path, whole)
 
 
-def test_02_full_disk_before_it_begins(processes, command, small_disk):
+def test_02_full_disk_before_the_start(processes, command, small_disk):
     place, fill, _ = small_disk
     done = processes.run(*command, "--out", place / "other", program=fill())
     assert done.code == 2
@@ -75,7 +75,7 @@ def test_03_folder_not_writable(processes, command, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_03_what_is_no_folder(processes, command, tmp_path):
+def test_03_path_that_is_not_a_directory(processes, command, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         done = processes.run(*command, "--data", "nothing", "--out", out)

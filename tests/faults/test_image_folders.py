@@ -41,7 +41,7 @@ def refused(processes, *arguments):
     return done.err
 
 
-def test_27_no_image_or_an_empty_file(processes, tmp_path):
+def test_27_files_that_are_not_images_or_empty(processes, tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "notes.txt").write_text("hello")
     (root / "a" / "empty.png").touch()
@@ -56,7 +56,7 @@ def test_27_no_image_or_an_empty_file(processes, tmp_path):
         assert "a/empty.png: an empty file" in error
 
 
-def test_27_a_folder_with_every_oddity_trains(processes, tmp_path):
+def test_27_training_on_a_folder_with_every_kind_of_unusable_file(processes, tmp_path):
     expected = image_folders.create_unusable_files(tmp_path / "odd")
     image_folders.create_images_to_convert(tmp_path / "odd" / "a")
     done = processes.run(
@@ -80,7 +80,7 @@ def test_28_a_bomb_is_refused_before_it_is_decoded(processes, tmp_path):
     assert said["a/bomb.png"].startswith("refused before decoding: Image size (900000000 pixels)")
 
 
-def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path):
+def test_29_every_kind_of_image_gives_the_documented_pixels(tmp_path):
     colours = image_folders.random_pixels(7, 8, 8)
     grey = colours[..., 0]
     cyan = np.full((8, 8, 4), (255, 0, 0, 0), np.uint8)
@@ -112,7 +112,7 @@ def test_29_every_kind_of_image_becomes_the_pixels_that_are_documented(tmp_path)
         np.testing.assert_array_equal(pixels, expected, name)
 
 
-def test_30_an_empty_class_and_a_single_one(processes, tmp_path):
+def test_30_an_empty_class_and_a_single_class(processes, tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "c").mkdir()
     assert checked(processes, root)[0] == {"c": "the folder of a class, without files"}
@@ -120,7 +120,7 @@ def test_30_an_empty_class_and_a_single_one(processes, tmp_path):
     assert "has a single class, only; expected two or more" in refused(processes, "train", "--data", tmp_path / "one")
 
 
-def test_31_circles_links_out_and_what_is_no_file(processes, tmp_path):
+def test_31_circular_links_links_out_of_the_folder_and_special_files(processes, tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
     (root / "a" / "circle").symlink_to("circle")
     (root / "a" / "up").symlink_to(root, target_is_directory=True)
@@ -136,7 +136,7 @@ def test_31_circles_links_out_and_what_is_no_file(processes, tmp_path):
     assert sum(report["images"].values()) == 18
 
 
-def test_32_names_of_every_kind(processes, tmp_path):
+def test_32_names_in_any_script(processes, tmp_path):
     names = ("<script>alert(1)<script>", "кошка", "new\nline", "a,b\"c'&amp;")
     root = image_folders.create_classes(tmp_path / "d", dict.fromkeys(names, 9))
     for name in ("<img src=x>.txt", os.fsdecode(b"\xff.txt")):
@@ -155,7 +155,7 @@ def test_32_names_of_every_kind(processes, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tar up", "tar link", "zip up"])
-def test_33_an_archive_that_leads_out_is_refused(processes, tmp_path, kind):
+def test_33_an_archive_with_paths_outside_is_refused(processes, tmp_path, kind):
     source = dataset_source("cifar10")
     path = tmp_path / source.archive.name
     if kind == "zip up":

@@ -337,7 +337,7 @@ def test_recipe_toml(tmp_path, survive):
     each(damaged(to_toml(Recipe()).encode()), read_recipe, tmp_path / "recipe.toml", survive, few)
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, survive):
+def test_files_that_are_not_regular_are_refused_at_once(tmp_path, survive):
     os.mkfifo(tmp_path / "pipe")
     for read in (read_idx, read_tensors, load, read_classifier):
         with pytest.raises(MlpconvError):

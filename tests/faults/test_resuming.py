@@ -100,7 +100,7 @@ def test_09_other_settings_are_refused_without_their_flag(processes, command, tm
 # 10: finished
 
 
-def test_10_finished(processes, whole, tmp_path):
+def test_10_a_finished_run_is_not_changed(processes, whole, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(whole, path)
     before = {each: each.stat().st_mtime_ns for each in path.rglob("*") if each.is_file()}

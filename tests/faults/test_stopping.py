@@ -69,7 +69,7 @@ def test_01_kill_before_there_is_a_checkpoint(processes, command, whole, tmp_pat
     assert "resuming from" not in done.out
 
 
-def test_01_kill_while_the_run_begins(processes, command, whole, tmp_path):
+def test_01_kill_while_the_run_starts(processes, command, whole, tmp_path):
     path = tmp_path / "run"
     program = killed_at("os.replace", "die()", "'config.json' in str(a[1])", 1)
     assert processes.run(*command, "--out", path, program=program).code == KILLED
@@ -164,7 +164,7 @@ def test_05_a_second_ctrl_c_stops_at_once_and_loses_nothing_older(processes, com
     resume_and_compare(processes, path, whole)
 
 
-def test_05_the_clock_stops_in_good_order(processes, command, whole, tmp_path):
+def test_05_max_time_saves_and_stops(processes, command, whole, tmp_path):
     path = tmp_path / "run"
     done = processes.run(*command, "--out", path, "--max-time", "0.3s", program=program_at_step(4, "time.sleep(0.5)"))
     assert (done.code, done.out) == (0, "")

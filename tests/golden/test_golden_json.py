@@ -17,7 +17,7 @@ def test_every_case_is_recorded():
 
 
 @pytest.mark.parametrize("case", outputs.CASES)
-def test_the_keys_are_what_they_were(case, tmp_path):
+def test_the_keys_are_unchanged(case, tmp_path):
     needed = [NEEDS.get(case), "sklearn" if case in USES_DIGITS else None]
     for package in filter(None, needed):
         if not find_spec(package):

@@ -24,17 +24,17 @@ def test_no_network_is_missing_or_new(rows):
     assert [row["name"] for row in rows] == list(NETWORKS), AGAIN
 
 
-def test_the_command_line_says_the_same(rows):
+def test_the_command_line_prints_the_recorded_networks(rows):
     known = [(each["parameters"], each["macs"], each["input_shape"]) for each in NETWORKS.values()]
     assert [(row["parameters"], row["macs"], row["input_shape"]) for row in rows] == known, AGAIN
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_what_it_was(name):
+def test_a_network_is_unchanged(name):
     assert recorded.network(name) == NETWORKS[name], AGAIN
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_its_json_gives_it_back(name):
+def test_a_network_is_restored_from_its_json(name):
     network = mlpconv.create_model(name)
     assert mlpconv.Network.from_json(network.to_json()) == network

@@ -73,7 +73,7 @@ def test_runs(here):
     }  # fmt: skip
 
 
-def test_a_finished_run_has_nothing_left_to_do(here):
+def test_resuming_a_finished_run_changes_nothing(here):
     before = {path: path.read_bytes() for path in (here / "finished").rglob("*") if path.is_file()}
     result = json.loads(before[here / "finished" / "result.json"])
     value = said(here, "train", "--out", "finished", "--resume")
@@ -83,7 +83,7 @@ def test_a_finished_run_has_nothing_left_to_do(here):
     assert {path: path.read_bytes() for path in (here / "finished").rglob("*") if path.is_file()} == before
 
 
-def test_what_a_run_was_told_is_refused_to_change(here):
+def test_resuming_a_run_with_other_settings_is_refused(here):
     with pytest.raises(RuntimeError, match="with other settings"):
         recorded.command(here, "train", "--out", "stopped", "--resume", "--lr", "0.5")
 

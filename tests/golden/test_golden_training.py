@@ -31,7 +31,7 @@ def compare(case, backend, directory):
 
 @pytest.mark.skipif(not find_spec("torch"), reason="PyTorch is not installed")
 @pytest.mark.parametrize("case", cases.CASES)
-def test_in_pytorch(case, tmp_path):
+def test_weights_after_training_in_pytorch_are_unchanged(case, tmp_path):
     if "going-on" in case and not find_spec("sklearn"):
         pytest.skip("scikit-learn, which has the data set, is not installed")
     compare(case, "torch", tmp_path)

@@ -21,7 +21,7 @@ from support.tiny_training import STEPS, file_names
 pytest.importorskip("torch")
 
 
-def test_it_learns_real_digits(tmp_path):
+def test_training_learns_real_digits(tmp_path):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     recipe = change(
         get_recipe("quick"),
@@ -45,7 +45,7 @@ def test_it_learns_real_digits(tmp_path):
     assert execution.run.result.test_accuracy == events[-1].test.accuracy
 
 
-def test_it_learns_fashion(tmp_path):
+def test_training_learns_fashion_mnist(tmp_path):
     try:
         train, test = load_dataset("fashion-mnist", download=False)
     except DataError as error:
@@ -67,7 +67,7 @@ def test_it_learns_fashion(tmp_path):
     assert execution.run.result.test_accuracy > 0.6
 
 
-def test_a_run_leaves_everything(whole):
+def test_a_run_directory_contains_every_file(whole):
     path, events = whole
     assert file_names(path) == [
         "checkpoint",
@@ -115,12 +115,12 @@ def test_the_same_job_gives_the_same_run(whole, tmp_path):
     assert contents_without_times(tmp_path / "again") == contents_without_times(whole[0])
 
 
-def test_another_seed_gives_another(whole, tmp_path):
+def test_another_seed_gives_another_run(whole, tmp_path):
     tiny_training.train(tmp_path / "again", job=tiny_training.prepared(seed=1))
     assert contents_without_times(tmp_path / "again")["weights"] != contents_without_times(whole[0])["weights"]
 
 
-def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
+def test_the_back_end_switches_deterministic_algorithms_on(monkeypatch):
     import torch
 
     assert not torch.are_deterministic_algorithms_enabled()
@@ -135,13 +135,13 @@ def test_deterministic_algorithms_are_the_back_ends_to_switch_on(monkeypatch):
     assert not tiny_training.prepared().job.deterministic
 
 
-def test_a_recipes_own_precision_comes_first():
+def test_the_precision_of_the_recipe_takes_precedence():
     assert tiny_training.prepared(precision="float32").job.precision == "float32"
     prepared = tiny_training.prepared(request={"precision": "bfloat16"}, precision="float32")
     assert prepared.job.precision == "float32"
 
 
-def test_classes_and_channels_are_the_datas(tmp_path):
+def test_classes_and_channels_come_from_the_data(tmp_path):
     classes = ("é", "b ", "$c", "空")
     draw = np.random.default_rng(1)
     parts = [
@@ -157,7 +157,7 @@ def test_classes_and_channels_are_the_datas(tmp_path):
     assert list(run.result.class_accuracy) == list(classes)
 
 
-def test_images_of_one_value_train(tmp_path):
+def test_training_with_constant_images(tmp_path):
     parts = [
         ImageDataset(np.full((9, 6, 6, 1), 7, np.uint8), np.arange(9) % 3, tiny_training.NAMES, "flat") for _ in "ab"
     ]
@@ -175,17 +175,17 @@ def test_images_of_one_value_train(tmp_path):
         ({"image_sizes": [[0, 1]]}, RecipeError, "image_size 1: "),
     ],
 )
-def test_what_cannot_be_carried_out_is_refused_before_anything_is_written(changes, error, message):
+def test_invalid_jobs_are_refused_before_anything_is_written(changes, error, message):
     with pytest.raises(error, match=message):
         tiny_training.prepared(**changes)
 
 
-def test_a_network_with_linear_layers_is_built_for_the_size_asked_for():
+def test_a_network_with_linear_layers_is_built_for_the_requested_size():
     prepared = tiny_training.prepared(model="lenet", image_size=32)
     assert prepared.make_model().weights()["fc1.weight"].shape == (120, 16 * 6 * 6)
 
 
-def test_an_unknown_data_set_and_device_are_named():
+def test_the_errors_of_an_unknown_data_set_and_device_name_them():
     with pytest.raises(DataError, match="unknown data set 'fashion-mnits'"):
         prepare(Request(recipe=tiny_training.recipe(data="fashion-mnits"), device="cpu"))
     with pytest.raises(MlpconvError, match="unknown device 'gpu'"):

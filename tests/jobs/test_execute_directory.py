@@ -21,7 +21,7 @@ from support.tiny_training import STEPS, file_names
 pytest.importorskip("torch")
 
 
-def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
+def test_an_existing_directory_is_refused(tmp_path, whole):
     with pytest.raises(RunError, match="holds a run; continue it with --resume, or choose another --out"):
         tiny_training.train(whole[0])
     (tmp_path / "own").mkdir()
@@ -39,7 +39,7 @@ def test_a_directory_that_is_taken_is_refused(tmp_path, whole):
         tiny_training.train(tmp_path / "nowhere", resume=True)
 
 
-def test_an_empty_directory_is_taken(tmp_path):
+def test_an_empty_directory_is_accepted(tmp_path):
     run, _ = tiny_training.train(tmp_path, stop_after=0)
     assert run.path == tmp_path
 
@@ -73,7 +73,7 @@ except RunError as error:
     assert not (path / ".lock").exists()
 
 
-def test_without_a_place_each_run_finds_its_own(tmp_path, monkeypatch):
+def test_without_a_path_each_run_gets_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Both look before either has begun, as two processes may.
     real, seen = directory.new_path, []
@@ -95,7 +95,7 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
+def test_a_full_disk_leaves_the_previous_checkpoint(whole, tmp_path, small_files):
     path = tmp_path / "run"
     tiny_training.train(path, stop_after=3)
     small_files()
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(whole, tmp_path, small_files):
 
 
 @pytest.mark.parametrize("what", ["write_history", "write_weights", "write_result"])
-def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, what):
+def test_a_disk_that_is_full_at_the_end_is_reported(tmp_path, monkeypatch, what):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -118,7 +118,7 @@ def test_a_disk_that_fills_at_the_end_is_told_in_words(tmp_path, monkeypatch, wh
         tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_resumed(whole, tmp_path, caplog):
     path = tmp_path / "run"
     tiny_training.train(path, stop_after=STEPS)
     newest = (
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(whole, tmp_pat
     assert contents_without_times(path) == contents_without_times(whole[0])
 
 
-def test_training_that_fails_leaves_what_it_had(tmp_path):
+def test_failed_training_leaves_its_results(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(TrainingFailed, match="not finite") as caught:
         tiny_training.train(path, job=tiny_training.prepared(learning_rate=1e30, optimizer="sgd", schedule="constant"))

@@ -89,7 +89,7 @@ def written(run):
     return [event for line in run.history for event in line["repairs"]]
 
 
-def test_nothing_happens_where_nothing_is_wrong(tmp_path):
+def test_without_problems_the_guard_changes_nothing(tmp_path):
     run, met = go(tmp_path / "run", job())
     assert met == []
     assert run.result.repairs == 0
@@ -97,7 +97,7 @@ def test_nothing_happens_where_nothing_is_wrong(tmp_path):
     assert run.result.test_accuracy > 0.9
 
 
-def test_a_nan_in_one_batch_costs_one_update(tmp_path):
+def test_a_nan_in_one_batch_skips_one_update(tmp_path):
     run, (met,) = go(tmp_path / "run", job(), nan_at(30))
     assert (met.trouble, met.action, met.epoch, met.step) == ("update-left-out", "went on", 1, 36)
     assert "in 1 step the loss or a gradient was not finite" in met.what
@@ -107,7 +107,7 @@ def test_a_nan_in_one_batch_costs_one_update(tmp_path):
     assert all(np.isfinite(value).all() for value in run.weights().values())
 
 
-def test_nan_in_many_batches_goes_back_and_slows_down(tmp_path):
+def test_nan_in_many_batches_causes_a_rollback_and_a_lower_rate(tmp_path):
     """Case 15."""
     run, (met,) = go(tmp_path / "run", job(), nan_at(*range(80, 84)))
     assert (met.trouble, met.action) == ("not-finite", "rolled back")
@@ -161,7 +161,7 @@ def test_a_learning_rate_of_100(tmp_path, optimizer):
     assert len(run.history) == 3
 
 
-def test_two_classes_that_are_shut_are_opened(tmp_path):
+def test_two_dead_classes_are_reopened(tmp_path):
     """Case 17."""
     run, found = go(tmp_path / "run", prepare(Request(recipe=job().recipe, device="cpu"), SQUARES), shut(0, 1, 3))
     met = found[0]  # where one dies once more, it is opened once more
@@ -172,13 +172,13 @@ def test_two_classes_that_are_shut_are_opened(tmp_path):
     assert run.result.test_accuracy > 0.8
 
 
-def test_classes_that_are_shut_after_they_were_learned_cost_a_rollback(tmp_path):
+def test_classes_that_die_after_they_were_learned_cause_a_rollback(tmp_path):
     run, (met,) = go(tmp_path / "run", job(), shut(70, 0, 2))
     assert (met.trouble, met.action, met.rate) == ("loss-spike", "rolled back", 0.5)
     assert run.result.test_accuracy > 0.9
 
 
-def test_a_state_that_was_opened_at_the_end_of_an_epoch_and_fails_its_evaluation_is_not_gone_back_to(tmp_path):
+def test_a_repaired_state_that_fails_its_evaluation_is_never_restored(tmp_path):
     prepared = job()
     Put(prepared, shut(118, 1))
     make = prepared.make_model
@@ -204,7 +204,7 @@ def test_a_state_that_was_opened_at_the_end_of_an_epoch_and_fails_its_evaluation
     assert run.result.test_accuracy > 0.9
 
 
-def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
+def test_one_dead_class_is_reopened_only_in_its_weights(tmp_path):
     prepared = job()
     execution = execute(prepared, tmp_path / "run")
     Put(prepared, shut(62, 1))
@@ -228,7 +228,7 @@ def test_one_class_that_is_shut_is_opened_in_its_own_arrays(tmp_path):
     assert execution.guard.model.class_maps(DATA.train.images)[:, 1].min() > 0
 
 
-def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
+def test_a_constant_network_is_restarted(tmp_path, monkeypatch):
     prepared = job()
 
     def weights(self, seed, initializer=None):
@@ -246,7 +246,7 @@ def test_a_constant_network_begins_anew(tmp_path, monkeypatch):
     assert run.result.test_accuracy > 0.9
 
 
-def test_a_run_that_learns_nothing_begins_anew_with_open_classes(tmp_path, monkeypatch):
+def test_a_run_that_learns_nothing_is_restarted_with_open_classes(tmp_path, monkeypatch):
     """Each class is open, but the layers before say the same of every image."""
 
     def weights(self, seed, initializer=None):
@@ -265,7 +265,7 @@ def test_a_run_that_learns_nothing_begins_anew_with_open_classes(tmp_path, monke
 
 
 @pytest.mark.parametrize("trouble", [nan_at(*range(80, 90)), shut(70, 1)], ids=["nan", "dead"])
-def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
+def test_stop_ends_training_and_ignore_continues(tmp_path, trouble):
     with pytest.raises(TrainingFailed, match="tried: nothing, since on_trouble is stop; next: --on-trouble repair"):
         go(tmp_path / "stop", job(on_trouble="stop"), trouble)
     assert Run(tmp_path / "stop").weights()
@@ -276,7 +276,7 @@ def test_stop_stops_and_ignore_goes_on(tmp_path, trouble):
     assert len(run.history) == 3
 
 
-def test_a_class_that_nobody_opens_is_said(tmp_path):
+def test_a_dead_class_that_is_not_repaired_is_reported(tmp_path):
     run, _ = go(tmp_path / "run", job(on_trouble="ignore"), shut(130, 1))
     assert run.result.dead_classes == ["down"]
     assert "Dead classes: down." in (run.path / "report.html").read_text()
@@ -295,7 +295,7 @@ def wild(tmp_path_factory):
 
 
 @pytest.mark.parametrize("stops", [[5], [20, 40], [61, 3, 30], [13, 12, 11], [90], [119]])
-def test_a_run_with_repairs_ends_as_if_it_had_not_been_stopped(wild, tmp_path, stops):
+def test_a_resumed_run_with_repairs_equals_one_without_interruption(wild, tmp_path, stops):
     path = tmp_path / "run"
     for index, count in enumerate(stops):
         tiny_training.train(path, job=job(**WILD), stop_after=count, resume=index > 0)
@@ -364,7 +364,7 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert again.result.epochs == best + 3
 
 
-def test_few_images_get_more_epochs_unless_epochs_were_asked_for():
+def test_few_images_get_more_epochs_unless_epochs_are_given():
     assert tiny_training.prepared(min_steps=100).recipe.epochs == 12  # of 9 steps
     assert job(min_steps=100).recipe.epochs == 3
     # 3 epochs with a patience of 2 become 12 with a patience of 8.
@@ -373,7 +373,7 @@ def test_few_images_get_more_epochs_unless_epochs_were_asked_for():
     assert tiny_training.recipe(epochs=2).min_steps == 0
 
 
-def test_events_stand_in_the_files_as_json(tmp_path):
+def test_guard_events_are_recorded_as_json(tmp_path):
     run, met = go(tmp_path / "run", job(), nan_at(30))
     line = json.loads((run.path / "history.jsonl").read_text().splitlines()[0])
     assert line["repairs"] == [

@@ -31,7 +31,7 @@ pytest.importorskip("torch")
         [3, 3, 0, 10, 2],
     ],
 )
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stops):
+def test_a_resumed_run_equals_one_without_interruption(whole, tmp_path, stops):
     path = tmp_path / "run"
     done = 0
     for index, count in enumerate(stops):
@@ -57,14 +57,14 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, tmp_path, stop
         {"image_sizes": [[0, 6], [1.5, 12]]},
     ],
 )
-def test_every_kind_of_training_goes_on_exactly(tmp_path, settings):
+def test_every_kind_of_training_resumes_exactly(tmp_path, settings):
     tiny_training.train(tmp_path / "whole", job=tiny_training.prepared(**settings))
     tiny_training.train(tmp_path / "run", job=tiny_training.prepared(**settings), stop_after=13)
     tiny_training.train(tmp_path / "run", job=tiny_training.prepared(**settings), resume=True)
     assert contents_without_times(tmp_path / "run") == contents_without_times(tmp_path / "whole")
 
 
-def test_checkpoints_come_by_the_clock_too(whole, tmp_path):
+def test_checkpoints_can_be_saved_by_time(whole, tmp_path):
     path = tmp_path / "run"
     execution = execute(
         tiny_training.prepared(), path, ExecuteOptions(checkpoints=CheckpointPolicy(0), report_seconds=0)
@@ -103,7 +103,7 @@ def test_an_epochs_last_step_is_saved_once_with_its_evaluation(tmp_path):
         (3, "write_result"),
     ],
 )
-def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_path, monkeypatch, epoch, last):
+def test_a_run_killed_while_it_recorded_an_epoch_is_completed(whole, tmp_path, monkeypatch, epoch, last):
     path = tmp_path / "run"
     real = getattr(Run, last)
 
@@ -128,7 +128,7 @@ def test_a_run_that_died_while_it_wrote_an_epoch_down_is_completed(whole, tmp_pa
     assert (path / "curves.png").exists()
 
 
-def test_a_finished_run_is_left_as_it_is(whole, monkeypatch):
+def test_a_finished_run_is_not_changed(whole, monkeypatch):
     path, _ = whole
     before = {name: (path / name).stat().st_mtime_ns for name in file_names(path)}
     monkeypatch.setattr(PreparedJob, "make_model", lambda *_: pytest.fail("nothing is left to train"))
@@ -172,7 +172,7 @@ OTHER_DATA = tiny_training.splits(seed=1)
         (lambda: tiny_training.prepared(data=OTHER_DATA), r'\n  data\.fingerprint: "\w{64}", now "\w{64}"\n'),
     ],
 )
-def test_going_on_with_something_else_is_refused_with_the_differences(tmp_path, other, message):
+def test_resuming_another_job_is_refused_with_the_differences(tmp_path, other, message):
     tiny_training.train(tmp_path / "run", stop_after=3)
     before = file_names(tmp_path / "run" / "checkpoint")
     with pytest.raises(
@@ -201,7 +201,7 @@ def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch)
 
 
 @needs_bfloat16
-def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
+def test_another_default_device_or_precision_is_refused(tmp_path):
     made = tiny_training.prepared(request={"precision": "bfloat16"}, precision=None)
     run = execute(made, tmp_path / "run").run
     assert run.config.precision == "bfloat16"
@@ -214,7 +214,7 @@ def test_another_device_or_precision_of_the_machine_is_refused(tmp_path):
         execute(other, tmp_path / "run", ExecuteOptions(resume=True))
 
 
-def test_checkpoints_come_by_steps_too(whole, tmp_path):
+def test_checkpoints_can_be_saved_by_steps(whole, tmp_path):
     seen = set()
     for _ in execute(tiny_training.prepared(), tmp_path / "run", ExecuteOptions(checkpoints=CheckpointPolicy(steps=4))):
         seen.update(file_names(tmp_path / "run" / "checkpoint"))
@@ -224,7 +224,7 @@ def test_checkpoints_come_by_steps_too(whole, tmp_path):
     assert contents_without_times(tmp_path / "run") == contents_without_times(whole[0])
 
 
-def test_what_is_meant_may_change_and_is_written_down(tmp_path):
+def test_confirmed_changes_are_allowed_and_recorded(tmp_path):
     path = tmp_path / "run"
     tiny_training.train(path, stop_after=STEPS + 3)
     changed = tiny_training.prepared(learning_rate=0.01, epochs=2, batch_size=4)
@@ -256,7 +256,7 @@ def test_what_is_meant_may_change_and_is_written_down(tmp_path):
     assert run.result.epochs == 4
 
 
-def test_an_optimiser_of_another_kind_cannot_go_on(tmp_path):
+def test_another_optimizer_cannot_resume(tmp_path):
     path = tmp_path / "run"
     tiny_training.train(path, stop_after=3)
     before = (path / "config.json").read_bytes()

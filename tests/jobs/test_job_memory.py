@@ -32,7 +32,7 @@ def test_a_forecast_changes_nothing(whole, tmp_path):
     assert execution.run.forecast == ahead
 
 
-def test_a_resumed_run_forecasts_what_is_left_and_keeps_the_forecast_of_all(tmp_path, monkeypatch):
+def test_a_resumed_run_forecasts_the_rest_and_keeps_the_whole_forecast(tmp_path, monkeypatch):
     asked = []
 
     def forecast(*given, start, **options):
@@ -58,7 +58,7 @@ def has_left(monkeypatch, available):
     monkeypatch.setattr("mlpconv.hardware.available_memory", lambda: available)
 
 
-def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch_that_has(tmp_path, monkeypatch):
+def test_without_enough_memory_a_run_is_refused_with_a_batch_size_that_fits(tmp_path, monkeypatch):
     needed = {batch: tiny_training.prepared(batch_size=batch).fit().needed_bytes for batch in (8, 20, 21, 64)}
     assert needed[8] < needed[20] < needed[21] < needed[64]
     has_left(monkeypatch, needed[20])
@@ -77,7 +77,7 @@ def test_a_run_without_room_is_refused_before_anything_is_written_with_the_batch
     assert tiny_training.prepared().fit().largest_batch is None
 
 
-def test_python_programs_can_force_too(tmp_path, monkeypatch):
+def test_force_skips_the_check_in_python(tmp_path, monkeypatch):
     has_left(monkeypatch, 1000)
     with pytest.raises(MlpconvError, match="force=True"):
         mlpconv.train(tiny_training.recipe(), data=tiny_training.DATA, out=tmp_path / "run", device="cpu", epochs=1)
@@ -113,7 +113,7 @@ except MlpconvError as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_path):
+def test_out_of_memory_in_training_is_reported_and_the_checkpoint_can_be_resumed(tmp_path):
     def train(run, limited, how):
         # Threads take room as they start; there is one, and it has started before the limit.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -141,7 +141,7 @@ def test_memory_that_ends_in_training_is_told_and_the_checkpoint_goes_on(tmp_pat
         (1, 5, "not even one image"),
     ],
 )
-def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, largest, remedy):
+def test_the_proposed_batch_size_after_out_of_memory(tmp_path, monkeypatch, batch, largest, remedy):
     prepared = tiny_training.prepared(batch_size=batch)
 
     def ended(*_):
@@ -154,7 +154,7 @@ def test_the_batch_to_try_where_memory_ended(tmp_path, monkeypatch, batch, large
     assert "--resume" not in str(told.value)  # there is no checkpoint
 
 
-def test_other_errors_are_as_they_were(tmp_path, monkeypatch):
+def test_other_errors_are_raised_unchanged(tmp_path, monkeypatch):
     prepared = tiny_training.prepared()
 
     def broken(*_):

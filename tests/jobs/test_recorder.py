@@ -15,7 +15,7 @@ from support import tiny_training
 from support.html_page import Page
 
 
-def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
+def test_the_stored_evaluation_is_that_of_the_last_epoch(tmp_path):
     run, events = tiny_training.train(tmp_path / "run")
     test = events[-1].test
     kept = evaluation.load(run.path, len(tiny_training.NAMES))
@@ -30,7 +30,7 @@ def test_the_evaluation_that_is_kept_is_that_of_the_last_epoch(tmp_path):
     assert (run.path / "report.html").read_text() == report_html(run)
 
 
-def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tmp_path):
+def test_a_stopped_run_has_a_report_and_the_same_evaluation_after_resuming(tmp_path):
     whole, _ = tiny_training.train(tmp_path / "whole")
     path = tmp_path / "stopped"
     stopped, _ = tiny_training.train(path, stop_after=12)
@@ -43,7 +43,7 @@ def test_a_run_that_was_stopped_is_reported_and_ends_with_the_same_evaluation(tm
     assert "not finished" not in Page((path / "report.html").read_text()).text
 
 
-def test_a_run_that_died_before_its_last_evaluation_was_kept_measures_it_anew(tmp_path, monkeypatch):
+def test_a_run_killed_before_its_last_evaluation_was_stored_repeats_it(tmp_path, monkeypatch):
     whole, _ = tiny_training.train(tmp_path / "whole")
     path = tmp_path / "run"
 
@@ -79,7 +79,7 @@ def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, cap
     assert not (run.path / "report.html").exists()
 
 
-def test_a_forecast_is_kept_and_shown(tmp_path):
+def test_a_forecast_is_stored_and_reported(tmp_path):
     prepared = tiny_training.prepared(epochs=1)
     ahead = prepared.forecast()
     run, _ = tiny_training.train(tmp_path / "run", job=prepared)

@@ -16,7 +16,7 @@ from support import tiny_training
 pytest.importorskip("torch")
 
 
-def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
+def test_a_run_starts_with_the_weights_of_another(whole, tmp_path):
     start, _ = whole
     prepared = tiny_training.prepared(request={"start_from": str(start)}, epochs=1)
     weights, model = Run(start).weights(), prepared.make_model()
@@ -29,7 +29,7 @@ def test_a_run_begins_with_the_weights_of_another(whole, tmp_path):
 
 
 @pytest.mark.parametrize("begun", ["before the first checkpoint", "at a checkpoint"])
-def test_a_run_that_began_with_weights_goes_on_without_where_they_came_from(whole, tmp_path, begun):
+def test_a_run_resumes_after_the_source_of_its_start_weights_is_removed(whole, tmp_path, begun):
     source = tmp_path / "source"
     shutil.copytree(whole[0], source)
     recipe = tiny_training.recipe(epochs=1)
@@ -46,7 +46,7 @@ def test_a_run_that_began_with_weights_goes_on_without_where_they_came_from(whol
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_pretrained_run_goes_on_without_where_it_began(whole, tmp_path):
+def test_a_pretrained_run_resumes_after_its_source_is_removed(whole, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(whole[0], source)
     recipe = tiny_training.recipe(epochs=1, pretrained=str(source), model="auto")
@@ -58,12 +58,12 @@ def test_a_pretrained_run_goes_on_without_where_it_began(whole, tmp_path):
     assert run.result is not None
 
 
-def test_a_run_begins_with_the_weights_of_one_other(whole):
+def test_a_run_has_only_one_source_of_start_weights(whole):
     with pytest.raises(RecipeError, match=r"--start-from .* and --pretrained .*: both choose the start weights"):
         tiny_training.prepared(request={"start_from": str(whole[0])}, pretrained=str(whole[0]))
 
 
-def test_the_weights_of_another_network_are_refused_before_anything_begins(whole):
+def test_start_weights_of_another_network_are_refused_before_any_work(whole):
     start, _ = whole
     with pytest.raises(WeightsError, match=r"--start-from .*belong to another network"):
         tiny_training.prepared(load_dataset("digits"), {"start_from": str(start)}, model="nin_28")

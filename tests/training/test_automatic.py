@@ -40,19 +40,19 @@ def test_balancing_keeps_the_length_and_moves_towards_even(classes, balance, bat
     np.testing.assert_array_equal(seen, epoch_of(recipe, labels.copy(), epoch))
 
 
-def test_no_balance_is_a_permutation():
+def test_without_balancing_an_epoch_is_a_permutation():
     labels = np.array([0] * 9 + [1])
     assert sorted(epoch_of(Recipe(batch_size=4), labels).tolist()) == list(range(10))
 
 
-def test_the_rule_for_a_network():
+def test_the_network_is_chosen_by_the_image_size():
     assert [choose_model(side).model for side in (8, 28, 32, 64, 224, 4000)] == ["nin_28"] * 2 + ["nin_32"] * 4
     assert [choose_model(side).image_size for side in (8, 28, 32, 64, 224, 4000)] == [28, 28, 32, 64, 96, 96]
     for _, choice in RULE:
         assert create_model(choice.model, 3, 3)
 
 
-def test_few_images_take_small_batches_and_what_was_given_stays():
+def test_few_images_get_small_batches_and_given_settings_are_kept():
     recipe, said = resolve(get_recipe("folder"), 40, 640)
     assert (recipe.model, recipe.image_size, recipe.batch_size) == ("nin_32", 32, 16)
     assert "batches of 16, for 640 images" in said
@@ -60,6 +60,6 @@ def test_few_images_take_small_batches_and_what_was_given_stays():
     assert resolve(Recipe(model="nin"), 40, 10) == (Recipe(model="nin"), "")
 
 
-def test_a_rate_that_falls_in_steps():
+def test_a_learning_rate_that_falls_in_steps():
     recipe = Recipe(learning_rate=1.0, schedule="steps")
     assert [learning_rate(recipe, step, 10) for step in range(10)] == [1.0] * 6 + [0.1] * 2 + [0.01] * 2

@@ -56,7 +56,7 @@ def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch)
         get_backend("tensorflow")
 
 
-def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_deterministic_jax_on_a_gpu_needs_an_environment_variable(monkeypatch: pytest.MonkeyPatch):
     jax = KerasBackend("jax")
     monkeypatch.setenv("XLA_FLAGS", "--other")
     jax.set_deterministic("cpu")
@@ -67,7 +67,7 @@ def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: 
 
 
 @needs_keras
-def test_one_engine_a_process(backend):
+def test_a_process_uses_one_engine(backend):
     other = "jax" if ENGINE == "tensorflow" else "tensorflow"
     with pytest.raises(MlpconvError, match=f"already runs on {ENGINE}.*KERAS_BACKEND={other}"):
         get_backend(other)
@@ -110,7 +110,7 @@ def compare(backend, network: Network, batch: int = 2) -> None:
 @needs_keras
 @settings(max_examples=25, deadline=None)
 @given(network=networks())
-def test_every_layer_is_the_references(backend, network: Network):
+def test_every_layer_agrees_with_the_reference(backend, network: Network):
     compare(backend, network)
 
 
@@ -137,7 +137,7 @@ def test_registered_networks(backend, name: str, size: int):
 
 @needs_keras
 @pytest.mark.parametrize("size", [6, 7, 8, 9])
-def test_windows_at_the_edge(backend, size: int):
+def test_windows_that_extend_over_the_edge(backend, size: int):
     pools = [
         MaxPool2d(3, 2, 1, ceil_mode=True),
         AvgPool2d(3, 2, 1, ceil_mode=True),
@@ -150,13 +150,13 @@ def test_windows_at_the_edge(backend, size: int):
 
 @needs_keras
 @pytest.mark.parametrize("width", [3, 4, 5])
-def test_one_column_at_an_uneven_stride(backend, width: int):
+def test_one_column_with_an_uneven_stride(backend, width: int):
     compare(backend, Network(Conv2d(2, (2, 3), stride=(1, 3)), input_size=(6, width)))
 
 
 @needs_keras
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
-def test_native_is_plain_keras(backend, tmp_path):
+def test_native_returns_a_plain_keras_model(backend, tmp_path):
     import keras
 
     network = Network(
@@ -181,14 +181,14 @@ def test_native_is_plain_keras(backend, tmp_path):
 
 
 @needs_keras
-def test_native_without_weights_begins_as_keras_does(backend):
+def test_native_without_weights_is_initialized_by_keras(backend):
     model = backend.native(create_model("lenet"))
     assert not np.asarray(model.get_layer("fc1").bias).any()
     assert np.asarray(model.get_layer("fc1").kernel).any()
 
 
 @needs_keras
-def test_another_networks_weights_are_refused(backend):
+def test_weights_of_another_network_are_refused(backend):
     with pytest.raises(WeightsError, match="these weights belong to another network"):
         backend.native(create_model("lenet"), random_weights(create_model("nin"), dtype=np.float32))
 
@@ -264,7 +264,7 @@ OPTIMIZERS = [
 @needs_keras
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch's gradients are the oracle")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
-def test_training_steps_are_the_references(backend, optimizer: Optimizer):
+def test_training_steps_agree_with_the_reference(backend, optimizer: Optimizer):
     model = build_model(backend, optimizer=optimizer)
     weights, state = model.weights(), reference.OptimizerState()
     total, correct = 0.0, 0
@@ -288,7 +288,7 @@ def test_training_steps_are_the_references(backend, optimizer: Optimizer):
 @needs_keras
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize(("name", "shape"), [("fc1.weight", (4, 3)), ("fc1.bias", (4,))])
-def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
+def test_updates_agree_with_the_reference(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
     from mlpconv.backends.keras import step as keras_step
 
     draw = np.random.default_rng(3)
@@ -303,7 +303,7 @@ def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shap
 
 
 @needs_keras
-def test_logits_are_the_references(backend):
+def test_logits_agree_with_the_reference(backend):
     model = build_model(backend)
     images = np.concatenate([IMAGES] * 4)
     expected = reference.forward(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
@@ -340,7 +340,7 @@ WITH_DROPOUT = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear
 
 
 @needs_keras
-def test_dropout_comes_from_the_plans_seed(backend):
+def test_dropout_depends_on_the_seed_of_the_plan(backend):
     results = []
     for seed in (1, 1, 2):
         model = build_model(backend, WITH_DROPOUT)
@@ -421,7 +421,7 @@ def test_a_network_without_classes_is_refused(backend):
     ENGINE == "tensorflow" and not hardware.has_bfloat16_convolutions(),
     reason="this processor has no convolutions in bfloat16, or ONEDNN_MAX_CPU_ISA hides them",
 )
-def test_bfloat16_keeps_its_weights_in_float32_and_learns(backend):
+def test_bfloat16_trains_with_weights_in_float32(backend):
     model = build_model(backend, precision="bfloat16")
     exact = reference.forward(NETWORK, model.weights(), reference.preprocess(IMAGES, PREPROCESS))
     np.testing.assert_allclose(model.logits(IMAGES), exact, atol=0.05 * np.abs(exact).max())

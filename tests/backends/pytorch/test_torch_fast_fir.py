@@ -24,7 +24,7 @@ def direct_gradients(gradient, x, weight, bias):
 
 @given(kernel_rows=st.integers(2, 9), rows=st.integers(2, 12), padding=st.integers(0, 3), seed=st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
-def test_output_and_gradients_are_the_convolutions(kernel_rows, rows, padding, seed):
+def test_outputs_and_gradients_agree_with_the_convolution(kernel_rows, rows, padding, seed):
     height = rows + kernel_rows - 1 - 2 * padding
     if height < 1:
         return
@@ -58,12 +58,12 @@ def test_row_products(kernel_rows, rows, expected):
         pytest.param((256, 64, 5, 5), (1, 1), 25, False, id="with-few-channels"),
     ],
 )
-def test_it_is_taken_where_it_is_faster(weight, stride, rows, expected):
+def test_it_is_used_where_it_is_faster(weight, stride, rows, expected):
     assert fast_fir.suits(weight, stride, rows) is expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
-def test_it_is_as_exact_in_a_block(dtype, monkeypatch):
+def test_it_is_equally_exact_in_a_block(dtype, monkeypatch):
     torch.manual_seed(0)
     x = torch.rand(2, 96, 26, 27).to(memory_format=torch.channels_last)
     weight, bias = torch.randn(256, 96, 5, 5) * 0.02, torch.randn(256)

@@ -63,7 +63,7 @@ def trained(network, size, side, folds):
     stride=st.sampled_from([1, 2, 3, 4]),
 )
 @settings(max_examples=12)
-def test_training_is_the_same_folded_and_plain(behind, side, factor, kernel, stride):
+def test_training_is_the_same_with_and_without_folding(behind, side, factor, kernel, stride):
     size = side * factor
     ending = [] if any(isinstance(layer, Flatten) for layer in behind) else [GlobalAvgPool2d(), Flatten()]
     network = Network(Conv2d(WIDTH, kernel, stride), *behind, *ending, input_size=size)
@@ -92,7 +92,7 @@ def fold_always(monkeypatch):
     stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     bias=st.booleans(),
 )
-def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, stride, bias):
+def test_a_folded_layer_agrees_with_the_plain_path(fold_always, source, across, down, kernel, stride, bias):
     height, width = source
     size = int(np.lcm(height * down, width * across))
     assume(size <= 200)
@@ -121,7 +121,7 @@ def test_the_fold_is_the_plain_path(fold_always, source, across, down, kernel, s
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale)
 
 
-def test_the_fold_of_the_chapters_network_is_the_plain_path(fold_always):
+def test_the_folded_network_of_the_chapter_agrees_with_the_plain_path(fold_always):
     network = create_model("nin").replace(input_size=112)
     model = backend.build(network, Preprocess(112, mean=(0.3,), std=(0.4,)))
     model.load_weights(initialize(network, INITIALIZERS["open"], 1))
@@ -133,7 +133,7 @@ def test_the_fold_of_the_chapters_network_is_the_plain_path(fold_always):
 
 
 @pytest.mark.parametrize(("source", "size"), [((8, 8), 56), ((28, 28), 56), ((5, 7), 35)])
-def test_the_fold_enlarges_as_8_bit_images_are_enlarged(fold_always, source, size):
+def test_folding_rounds_like_enlarged_8_bit_images(fold_always, source, size):
     # A 1×1 convolution with the weight 1 shows the enlarged image itself.
     network = Network(Block(conv=Conv2d(1, 1, bias=False)), Flatten(), input_size=size)
     model = backend.build(network, Preprocess(size))

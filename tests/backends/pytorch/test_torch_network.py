@@ -16,7 +16,7 @@ from mlpconv.models import create_model
         [Conv2d(2, 1), Sigmoid(), Dropout(0.5), ReLU(), MaxPool2d(2), ReLU(), Flatten(), Linear(3), ReLU()],
     ],
 )
-def test_a_relu_overwrites_nothing_that_is_still_needed(layers):
+def test_a_relu_in_place_overwrites_nothing_that_is_needed(layers):
     model = Network(*layers, input_size=4).build("torch")
     images = torch.randn(3, 1, 4, 4)
     before = images.clone()

@@ -26,7 +26,7 @@ def updated(module, update, finite_steps):
 
 @every_device
 @every_optimizer
-def test_the_formulas_update_as_the_fused_optimizers_do(optimizer, device):
+def test_the_formulas_agree_with_the_fused_optimizers(optimizer, device):
     fused, ours = a_module(device), a_module(device)
     steps = [False, True, True, False, True]
     expected = updated(fused, create_update(fused, optimizer), steps)
@@ -45,7 +45,7 @@ def test_an_update_that_is_not_finite_changes_nothing(optimizer, device):
     assert_equal_tensors(update.state(), state)
 
 
-def test_the_state_of_an_update_is_loaded_again():
+def test_the_state_of_an_update_is_restored():
     whole, other = a_module("cpu"), a_module("cpu")
     first = FormulaUpdate(dict(whole.named_parameters()), OPTIMIZERS["adamw"])
     other.load_state_dict({**other.state_dict(), **dict(whole.named_parameters())})

@@ -64,7 +64,7 @@ def plans(draw):
 
 @settings(max_examples=60)
 @given(plans())
-def test_the_network_sees_what_the_plan_says(plan):
+def test_the_input_of_the_network_follows_the_plan(plan):
     model = build_model()
     expected, targets = reference.carry_out(plan, IMAGES, LABELS, COLOR_PREPROCESS, 5)
     weights = model.weights()
@@ -80,7 +80,7 @@ def test_the_network_sees_what_the_plan_says(plan):
 @every_device
 @every_optimizer
 @pytest.mark.parametrize(("network", "size"), [(PLAIN, 12), (FOLDED, 32)], ids=["plain", "folded"])
-def test_training_steps_are_the_references(network, size, optimizer, device):
+def test_training_steps_agree_with_the_reference(network, size, optimizer, device):
     assert can_fold(network, (8, 8), size) is (network is FOLDED)
     preprocess = Preprocess(size, mode="RGB", mean=COLOR_PREPROCESS.mean, std=COLOR_PREPROCESS.std)
     model = build_model(network, optimizer, preprocess=preprocess, device=device)
@@ -96,7 +96,7 @@ def test_training_steps_are_the_references(network, size, optimizer, device):
     assert model.read_metrics() == Metrics()
 
 
-def test_weight_decay_is_for_kernels_alone():
+def test_weight_decay_applies_only_to_kernels():
     # An image of the mean is a zero to the network, and zero weights let no gradient through: the decay is left.
     optimizer = Optimizer("adamw", weight_decay=0.5)
     model = build_model(optimizer=optimizer)
@@ -124,7 +124,7 @@ def test_an_evaluation_between_steps_changes_nothing():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_dropout_comes_from_the_plans_seed_alone(precision):
+def test_dropout_depends_only_on_the_seed_of_the_plan(precision):
     results = []
     for seed in (1, 1, 2):
         model = build_model(WITH_DROPOUT, precision=precision)
@@ -136,7 +136,7 @@ def test_dropout_comes_from_the_plans_seed_alone(precision):
 
 
 @every_device
-def test_a_step_leaves_the_generators_of_the_program_alone(device):
+def test_a_step_does_not_change_the_random_generators_of_the_program(device):
     model = build_model(WITH_DROPOUT, device=device)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     on_device = torch.cuda.get_rng_state() if device == "cuda" else torch.empty(0)
@@ -170,7 +170,7 @@ def bad_step(model, why, step=1):
 @every_optimizer
 @pytest.mark.parametrize("why", [BAD_IMAGES, BAD_GRADIENT])
 @pytest.mark.parametrize("good", [0, 2], ids=["first", "later"])
-def test_a_step_that_is_not_finite_never_was(optimizer, why, good, device):
+def test_a_step_that_is_not_finite_changes_nothing(optimizer, why, good, device):
     model, spared = build_model(optimizer=optimizer, device=device), build_model(optimizer=optimizer, device=device)
     for step in range(good):
         model.train_step(full_plan(step))
@@ -195,7 +195,7 @@ def test_a_step_that_is_not_finite_never_was(optimizer, why, good, device):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("at", [0, 3])
 @every_optimizer
-def test_a_training_state_goes_on_bit_for_bit(optimizer, precision, at, device):
+def test_a_training_state_resumes_bit_for_bit(optimizer, precision, at, device):
     whole, first, second = (build_model(WITH_DROPOUT, optimizer, precision, device) for _ in range(3))
     for step in range(6):
         whole.train_step(full_plan(step))

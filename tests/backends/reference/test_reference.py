@@ -22,7 +22,7 @@ F = torch.nn.functional
 
 @settings(max_examples=150, deadline=None)
 @given(networks())
-def test_every_layer_is_as_pytorch_defines_it(network: Network):
+def test_every_layer_agrees_with_pytorch(network: Network):
     weights, x = random_weights(network), random_input(network)
     expected = torch_activations(network, weights, x)
     found = reference.activations(network, weights, x)
@@ -42,7 +42,7 @@ EDGES = [
 
 @pytest.mark.parametrize("pool", EDGES)
 @pytest.mark.parametrize("size", [5, 6, 7, 8])
-def test_windows_at_the_edge(pool: MaxPool2d | AvgPool2d, size: int):
+def test_windows_that_extend_over_the_edge(pool: MaxPool2d | AvgPool2d, size: int):
     network = Network(pool, input_channels=2, input_size=size)
     x = random_input(network) - 5  # A padding of zeros would win every maximum.
     np.testing.assert_allclose(
@@ -66,14 +66,14 @@ def test_images_that_do_not_fit_are_refused():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.booleans())
-def test_resize_is_pytorchs_bilinear(height: int, width: int, size: int, antialias: bool):
+def test_resizing_agrees_with_bilinear_interpolation_in_pytorch(height: int, width: int, size: int, antialias: bool):
     x = np.random.default_rng(0).normal(0, 1, (2, 3, height, width))
     expected = F.interpolate(torch.from_numpy(x), (size, size), mode="bilinear", antialias=antialias).numpy()
     np.testing.assert_allclose(reference.resize(x, size, antialias), expected, rtol=1e-6, atol=1e-6)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.booleans())
-def test_a_resize_matrix_averages(n_in: int, n_out: int, antialias: bool):
+def test_the_weights_of_a_resize_matrix_sum_to_one(n_in: int, n_out: int, antialias: bool):
     matrix = reference.resize_matrix(n_in, n_out, antialias)
     assert matrix.shape == (n_out, n_in)
     assert (matrix >= 0).all()
@@ -106,7 +106,7 @@ def test_preprocess_normalises_each_channel():
         ("pad", lambda images: np.pad(images, [(0, 0), (0, 0), (1, 1), (0, 0)])),
     ],
 )
-def test_fits(fit: str, prepared):
+def test_each_fit_selects_its_part_of_the_image(fit: str, prepared):
     images, p = some_images(), Preprocess(5, mode="RGB", fit=fit, mean=RGB.mean, std=RGB.std)
     plain = Preprocess(5, mode="RGB", mean=RGB.mean, std=RGB.std)
     np.testing.assert_array_equal(reference.preprocess(images, p), reference.preprocess(prepared(images), plain))
@@ -129,7 +129,7 @@ def carried_out(a_plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
     return reference.carry_out(a_plan, some_images(height=7), LABELS, RGB, 4)
 
 
-def test_a_bare_plan_takes_its_images():
+def test_a_plan_without_augmentation_selects_its_images():
     x, targets = carried_out(plan())
     np.testing.assert_array_equal(x, reference.preprocess(some_images(height=7)[[4, 0, 2]], RGB))
     np.testing.assert_array_equal(targets, np.eye(4)[[1, 0, 2]])
@@ -170,7 +170,7 @@ def test_another_image_size():
 
 
 @given(st.integers(0, 1000), st.floats(0, 0.9))
-def test_loss_is_pytorchs(seed: int, smoothing: float):
+def test_the_loss_agrees_with_pytorch(seed: int, smoothing: float):
     draw = np.random.default_rng(seed)
     logits, labels = draw.normal(0, 30, (5, 7)), draw.integers(0, 7, 5)
     targets = (1 - smoothing) * np.eye(7)[labels] + smoothing / 7
@@ -193,7 +193,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize(("name", "shape"), [("fc1.weight", (4, 3)), ("fc1.bias", (4,))])
-def test_update_is_pytorchs(kind: str, name: str, shape: tuple[int, ...]):
+def test_updates_agree_with_pytorch(kind: str, name: str, shape: tuple[int, ...]):
     optimizer, theirs, options = OPTIMIZERS[kind]
     draw = np.random.default_rng(3)
     p, state = draw.normal(0, 1, shape), reference.OptimizerState()

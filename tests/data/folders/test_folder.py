@@ -62,7 +62,7 @@ def test_the_pixels_are_those_of_the_files(tmp_path):
     assert not loaded.splits.train.images.flags.writeable
 
 
-def test_the_split_depends_on_files_and_seed_alone(tmp_path):
+def test_the_split_depends_only_on_files_and_seed(tmp_path):
     root = image_folders.create_classes(tmp_path / "a", {"dog": 20, "cat": 20})
     first, again, other = used(load(root)), used(load(root)), used(load(root, seed=1))
     assert first == again
@@ -176,7 +176,7 @@ def test_a_single_class_is_named(tmp_path):
         scan_folder(tmp_path / "d")
 
 
-def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
+def test_a_class_with_only_test_images_is_named(tmp_path):
     image_folders.create_classes(tmp_path / "d" / "train", {"a": 3, "b": 3})
     image_folders.create_classes(tmp_path / "d" / "test", {"a": 2, "new": 2}, 20)
     folder = scan_folder(tmp_path / "d")
@@ -184,7 +184,7 @@ def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
     assert "its 2 files are skipped" in reasons(folder)["new"]
 
 
-def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
+def test_a_class_without_readable_images_is_named(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     whole = image_folders.save_image(root / "x.jpg", image_folders.random_pixels(7, 64, 64)).read_bytes()
     (root / "x.jpg").unlink()
@@ -196,7 +196,7 @@ def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
         folder.load(folder.preprocess(8, "squash"))
 
 
-def test_names_of_every_kind(tmp_path):
+def test_class_names_in_any_script(tmp_path):
     names = ["кошка", "new\nline", "<script>alert(1)<script>", "e\u0301t\u00e9", "\u202egnp", "a,b\"c'"]
     for number, name in enumerate(names):
         image_folders.create_classes(tmp_path / "d", {name: 4}, 10 * number)
@@ -215,7 +215,7 @@ def test_names_of_every_kind(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
-def test_a_file_without_rights_is_named():
+def test_a_file_without_read_permission_is_named():
     code = (
         "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import scan_folder; "
         "PIL.Image.init(); "
@@ -234,7 +234,7 @@ def test_a_file_without_rights_is_named():
 # The cache.
 
 
-def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
+def test_images_are_decoded_once(tmp_path, monkeypatch):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     first = load(root)
     moved = root.rename(tmp_path / "moved")
@@ -254,7 +254,7 @@ def test_a_changed_file_is_read_again(tmp_path):
     np.testing.assert_array_equal(both[row], image_folders.random_pixels(500))
 
 
-def test_other_sizes_and_fits_are_other_entries(tmp_path):
+def test_sizes_and_fits_have_separate_cache_entries(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     image_folders.save_image(root / "a" / "wide.png", image_folders.random_pixels(5, 10, 30))
     places = {load(root, size, fit).place for size, fit in ((8, "squash"), (6, "squash"), (8, "crop"), (8, "pad"))}
@@ -346,7 +346,7 @@ def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     assert [file.error for file in result.scanned] == ["", "", "cannot be decoded: the decoder crashed on it", ""]
 
 
-def test_grey_stays_grey_and_large_becomes_small(tmp_path):
+def test_gray_images_stay_gray_and_large_ones_are_resized(tmp_path):
     for number, name in enumerate("ab"):
         for index in range(4):
             image_folders.save_image(
@@ -361,7 +361,7 @@ def test_grey_stays_grey_and_large_becomes_small(tmp_path):
     assert folder.load(folder.preprocess(40, "squash")).splits.train.image_shape == (20, 30, 1)
 
 
-def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
+def test_a_large_jpeg_is_decoded_at_reduced_size_with_equal_pixels(tmp_path):
     smooth = Image.fromarray(image_folders.random_pixels(3, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC)
     path = image_folders.save_image(tmp_path / "large.jpg", smooth, quality=95)
     found = read_image(path, Preprocess(32, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(32, 32)))

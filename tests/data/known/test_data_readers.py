@@ -66,7 +66,7 @@ def with_md5(source, path):
     return msgspec.structs.replace(source, archive=msgspec.structs.replace(source.archive, md5=digest))
 
 
-def test_cifar100_takes_the_fine_label():
+def test_cifar100_uses_the_fine_label():
     train, test = cifar_images(20), cifar_images(10)
     fine = np.arange(20) + 50
     contents = {
@@ -154,12 +154,12 @@ def test_svhn_that_is_damaged(change, message):
         read_arrays(change(mat_file(cifar_images(5), np.arange(5))), "svhn", 1 << 20)
 
 
-def test_svhn_that_is_a_bomb():
+def test_an_svhn_decompression_bomb():
     with pytest.raises(DataError, match="contains more than"):
         read_arrays(mat_file(np.zeros((100, 32, 32, 3), np.uint8), np.zeros(100)), "svhn", 10_000)
 
 
-def test_emnist_stands_upright(tmp_path):
+def test_emnist_images_are_upright(tmp_path):
     upright = DRAW.integers(0, 256, (30, 28, 28), np.uint8)
     labels = np.arange(30, dtype=np.uint8) % 26
     archive = tmp_path / "gzip.zip"
@@ -188,7 +188,7 @@ def test_emnist_stands_upright(tmp_path):
 
 @pytest.mark.parametrize("what", ["../out.bin", "/etc/out.bin", "link", "hard link"])
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_an_archive_that_leads_out_is_refused(tmp_path, kind, what):
+def test_an_archive_with_paths_outside_is_refused(tmp_path, kind, what):
     source = small("cifar10")
     archive = tmp_path / source.archive.name
     if kind == "zip":

@@ -17,7 +17,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 
 
-def test_known_data_sets_are_complete_and_unknown_ones_named():
+def test_known_data_sets_are_complete_and_unknown_names_refused():
     for name in list_datasets():
         source = dataset_source(name)
         assert source.name == name
@@ -83,7 +83,7 @@ def test_digits_without_scikit_learn(monkeypatch):
         load_dataset("digits")
 
 
-def test_importing_brings_nothing_heavy():
+def test_importing_imports_no_framework():
     heavy = "{'matplotlib', 'sklearn', 'pooch', 'requests', 'PIL', 'filelock', 'torch'}"
     code = f"import sys, mlpconv.data, mlpconv.data.known.registry; print(sorted({heavy} & set(sys.modules)))"
     root = Path(mlpconv.__file__).parents[1]
@@ -116,7 +116,7 @@ def test_unzipped_files_do_as_well(toy):
     check(load_dataset(toy.source(), directory=toy.directory), toy)
 
 
-def test_directory_given_that_lacks_a_file_is_an_error_though_another_place_has_it(toy, monkeypatch, tmp_path):
+def test_an_incomplete_data_directory_is_an_error_even_if_another_is_complete(toy, monkeypatch, tmp_path):
     source = toy.source(debian_directory=str(toy.directory))
     other = tmp_path / "other"
     with pytest.raises(DataError, match=r"other: no such directory \(the given directory\)"):
@@ -137,7 +137,7 @@ def test_directory_given_with_other_contents(toy):
     assert toy.files[3].sha256 in str(caught.value)
 
 
-def test_debian_directory_is_used_where_it_lies(toy, caplog):
+def test_the_debian_directory_is_used_in_place(toy, caplog):
     caplog.set_level("INFO", "mlpconv.data")
     source = toy.source(debian_package="dataset-toy", debian_directory=str(toy.directory))
     assert get_dataset(source, download=False) == Location(toy.directory, "Debian's package dataset-toy")
@@ -145,7 +145,7 @@ def test_debian_directory_is_used_where_it_lies(toy, caplog):
     assert not cache_directory().exists()
 
 
-def test_published_files_that_do_not_fit_each_other(make_toy):
+def test_published_files_with_different_counts(make_toy):
     labels = np.arange(49, dtype=np.uint8) % 3
     toy = make_toy(train_labels=labels)
     with pytest.raises(DataError, match="toy/train: 50 images but 49 labels"):
