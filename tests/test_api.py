@@ -1,4 +1,4 @@
-"""The names of the package and its two functions, as a program of one's own uses them."""
+"""The names of the package, and its two functions as a program uses them."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""The pages of docs/exercises/ say what the numbers beside them say, and the index names them all."""
+"""The pages of docs/exercises/ agree with the numbers stored next to them, and the index names them all."""
 
 import json
 import re

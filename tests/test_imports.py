@@ -1,4 +1,4 @@
-"""The light rooms import nothing heavy: `mlpconv summary` and `--help` must answer at once."""
+"""The packages without a framework import nothing heavy, so that `mlpconv summary` and `--help` answer at once."""
 
 import pkgutil
 import subprocess

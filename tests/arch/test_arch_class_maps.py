@@ -1,4 +1,4 @@
-"""Where the class maps of a network are, and where their positions lie on the image."""
+"""Where the class maps of a network are, and which positions of the image theirs correspond to."""
 
 import numpy as np
 import pytest

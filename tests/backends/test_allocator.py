@@ -1,4 +1,4 @@
-"""The allocator switch, each time in a process of its own: it cannot be taken back."""
+"""The allocator switch, each time in a separate process, since it cannot be reverted."""
 
 import platform
 import subprocess

@@ -131,7 +131,7 @@ LIMITED = {
     "/sys/fs/cgroup/user/memory.stat": "anon 1\ninactive_file 100000\n",
     "/sys/fs/cgroup/user/service/memory.max": "max\n",
 }
-"""Version 2: what files give way for counts as free, and a limit stands on the group above."""
+"""Control groups version 2: the file cache counts as free, and the limit is that of the parent group."""
 OLD = {
     "/proc/meminfo": "MemAvailable: 800 kB\n",
     "/proc/self/cgroup": "4:memory:/of/the/host\n1:cpu:/\n",

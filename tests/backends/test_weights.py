@@ -96,7 +96,7 @@ def test_the_initializer_open_starts_the_last_block_with_positive_maps():
     for name in ("block4.mlp1.weight", "block4.mlp2.weight"):
         rest = weights[name].reshape(10, 10) - np.eye(10)
         assert 0 < np.abs(rest).max() < 0.05
-    # The block's first convolution makes class maps of features and so begins as He's.
+    # The block's first convolution makes class maps of features and is initialized as in He's.
     assert weights["block4.conv.weight"].std() == pytest.approx(sqrt(2 / (384 * 9)), rel=0.03)
     assert not weights["block3.mlp2.bias"].any()
 

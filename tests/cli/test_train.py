@@ -1,4 +1,4 @@
-"""``mlpconv train`` as one uses it: signals, going on, the clock, plans without deeds, what it prints and where."""
+"""``mlpconv train``: signals, resuming, time limits, dry runs, and what it prints on which stream."""
 
 import json
 import os
@@ -41,7 +41,7 @@ DIGITS = [
 LONG = [*DIGITS, "--epochs", "3"]
 QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 
-# A process whose steps take a second each, most of it asleep: signals meet it where it can be told when.
+# A process whose steps take a second each, most of it asleep, so that signals arrive at a known point.
 SLOW = """
 import sys, time
 from mlpconv.training import guard_runner

@@ -1,4 +1,4 @@
-"""What the guard does, as one sees it on the command line."""
+"""What the command line shows of the guard."""
 
 import json
 

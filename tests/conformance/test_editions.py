@@ -1,5 +1,8 @@
-"""The chapter's own code in each framework beside ours: same parameters, and same logits from the weights that it
-saved; and ours in the framework's own files."""
+"""The chapter's code in each framework compared with ours.
+
+It has the same parameters, and the weights that it saves give the same logits. Our networks are saved in files
+of the framework and loaded from them.
+"""
 
 import numpy as np
 import pytest
@@ -47,7 +50,7 @@ def only(backend_name, *names):
 def test_keras_networks_of_the_chapter_agree(backend, backend_name, tmp_path, name, ending):
     only(backend_name, "tensorflow", "jax")
     net, network = getattr(chapter_other_frameworks, f"keras_{name}")(), create_model(name)
-    for variable in net.weights:  # biases begin at zero
+    for variable in net.weights:  # biases are zero at the start
         if variable.path.endswith("bias"):
             variable.assign(np.random.default_rng(1).normal(0, 0.1, variable.shape))
     path = tmp_path / f"net{ending}"

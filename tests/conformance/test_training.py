@@ -114,7 +114,7 @@ def test_two_dropouts_drop_different_values(backend):
     model.attach(np.full((1, 10, 10, 3), 255, np.uint8), np.zeros(1, np.int64))
     model.train_step(StepPlan(np.zeros(1, np.int64), 10, 1.0, 0))
     moved = (model.weights()["fc1.weight"] != weights["fc1.weight"])[0].mean()
-    assert 0.15 < moved < 0.35  # A quarter passes two masks of their own; half would pass one mask twice.
+    assert 0.15 < moved < 0.35  # A quarter passes two separate masks; half would pass the same mask twice.
 
 
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)

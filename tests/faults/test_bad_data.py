@@ -14,7 +14,7 @@ from support.idx_files import write_idx
 from support.toy_data import ROLES, Server, Toy
 
 LIMIT = 48 << 20
-"""Bytes that a process may take beyond what it has when a command begins."""
+"""Bytes that a command may use in addition to those at its start."""
 
 REGISTER = """
 import json, os, resource, mlpconv.data.known.registry as sources, msgspec

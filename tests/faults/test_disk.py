@@ -64,7 +64,7 @@ def test_03_folder_not_writable(processes, command, tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o555)
     nobody = "import os; os.getuid() or (os.setgroups([]), os.setgid(65534), os.setuid(65534))"
-    # Data that are not there would be missed if any work began.
+    # Missing data would be reported if any work started.
     other = ("--data", "fashion-mnist", "--data-dir", tmp_path / "no-data")
     for out in (folder / "run", folder):
         done = processes.run(*command, *other, "--out", out, program=nobody, MLPCONV_CACHE=str(tmp_path / "cache"))

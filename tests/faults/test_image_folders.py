@@ -1,4 +1,4 @@
-"""Cases 27 to 33: whatever lies in a folder of one's own images, or in an archive, is converted, named or refused."""
+"""Cases 27 to 33: any file in a folder of images or in an archive is converted, reported or refused."""
 
 import csv
 import html
@@ -26,7 +26,7 @@ resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINIT
 
 
 def checked(processes, root, **options):
-    """What `data check` says of a folder: the reason for everything skipped, by path."""
+    """The reason for every file that `data check` skips, by path, and the report."""
     done = processes.run("data", "check", root, "--json", "--out", root.parent / "sheet.png", **options)
     assert done.code == 0, done.err
     report = json.loads(done.out)

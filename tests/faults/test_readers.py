@@ -30,7 +30,7 @@ from support.idx_files import write_idx
 
 SECONDS = 10
 FACTOR, ALWAYS = 40, 2 << 20
-"""What a reader may take: so many times the file, and so many bytes."""
+"""The memory that a reader may use: a multiple of the file's size, plus a number of bytes."""
 MUTANTS = 24 if LONG else 4
 """Of each input that Hypothesis draws, more are made by a quicker generator."""
 many = settings(
@@ -45,8 +45,10 @@ SEEDS = st.integers(0, 2**32)
 
 @pytest.fixture(scope="module", autouse=True)
 def bounds(processes):
-    """No more address space than half a gigabyte beyond what there is, for libraries take memory too. world: its server
-    is to have begun before that."""
+    """Limit the address space to half a gigabyte more than is in use, since libraries need memory too.
+
+    ``processes`` is requested so that its server starts before the limit.
+    """
     has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (has + (512 << 20), before[1]))

@@ -1,4 +1,4 @@
-"""Cases 7 to 11 and 18: going on exactly, refused where it would be something else, alone in its folder."""
+"""Cases 7 to 11 and 18: an exact resume, refused with other settings; one process per directory; no memory left."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""Cases 1, 4 and 5: a run that is killed or stopped goes on as if nothing had happened."""
+"""Cases 1, 4 and 5: a run that is killed or stopped resumes and ends as one without interruption."""
 
 import signal
 import time

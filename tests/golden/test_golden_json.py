@@ -1,4 +1,4 @@
-"""What --json prints has the keys, and the types under them, that it had."""
+"""The output of --json has the recorded keys and types."""
 
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ import pytest
 OUTPUTS = recorded.read(recorded.OUTPUTS)
 NEEDS = {"tune": "optuna", "convert-foreign": "torch"}
 USES_DIGITS = {"train", "train-finished", "train-dry-run", "evaluate", "explain", "data-get", "tune"}
-AGAIN = "where this is meant: python tests/golden/record.py outputs"
+AGAIN = "if this change is intended: python tests/golden/record.py outputs"
 
 
 def test_every_case_is_recorded():

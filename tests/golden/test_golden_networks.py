@@ -1,4 +1,4 @@
-"""The registered networks are what they were: their JSON byte for byte, their parameters and multiply-accumulates."""
+"""The registered networks are unchanged: their JSON byte for byte, their parameters and multiply-accumulates."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 import mlpconv
 
 NETWORKS = recorded.read(recorded.NETWORKS)
-AGAIN = "where this is meant: python tests/golden/record.py networks"
+AGAIN = "if this change is intended: python tests/golden/record.py networks"
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """What `mlpconv models --json` says, in a process of its own: tests may have registered networks in this one."""
+    """The output of `mlpconv models --json` in a separate process, since tests may register networks in this one."""
     said = subprocess.run([sys.executable, "-m", "mlpconv", "models", "--json"], capture_output=True, check=True)
     return json.loads(said.stdout)
 

@@ -1,6 +1,6 @@
-"""Run directories that an earlier version wrote are read as that version read them.
+"""Run directories of an earlier version give the same results as with that version.
 
-What goes on from them is compared in test_golden_training.py, in a process with one thread.
+Trainings that start from them are compared in test_golden_training.py, in a process with one thread.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 import mlpconv
 
 READINGS = recorded.read(recorded.READINGS)
-AGAIN = "where this is meant: python tests/golden/record.py readings"
+AGAIN = "if this change is intended: python tests/golden/record.py readings"
 
 pytestmark = [
     pytest.mark.skipif(not find_spec("torch"), reason="PyTorch is not installed"),

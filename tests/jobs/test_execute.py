@@ -1,4 +1,4 @@
-"""A job from request to run directory: it learns, it leaves everything, and what cannot be executed is refused."""
+"""A job from request to run directory: it learns, its directory is complete, invalid requests are refused."""
 
 import os
 
@@ -153,7 +153,7 @@ def test_classes_and_channels_come_from_the_data(tmp_path):
     assert run.weights()["block2.conv.weight"].shape == (4, 8, 3, 3)
     assert run.config.preprocess.mode == "RGB"
     assert events[-1].test.confusion.shape == (4, 4)
-    assert run.result.class_accuracy["空"] is None  # there is no image of it
+    assert run.result.class_accuracy["空"] is None  # it has no images
     assert list(run.result.class_accuracy) == list(classes)
 
 

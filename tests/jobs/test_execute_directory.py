@@ -75,7 +75,7 @@ except RunError as error:
 
 def test_without_a_path_each_run_gets_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # Both look before either has begun, as two processes may.
+    # Both look for a path before either starts, as two processes may.
     real, seen = directory.new_path, []
 
     def look(*arguments):

@@ -22,7 +22,7 @@ DATA = tiny_training.splits(train=600, test=60)
 STEPS = 60
 LABELS = np.arange(660) % 5
 PIXELS = np.random.default_rng(1).integers(0, 120, (660, 6, 6, 1), dtype=np.uint8)
-for k in range(5):  # a class is a bright square of its own size
+for k in range(5):  # each class is a bright square of another size
     PIXELS[k == LABELS, : k + 2, : k + 2] += 120
 SQUARES = Splits(
     ImageDataset(PIXELS[:600], LABELS[:600], tuple("abcde"), "squares/train"),

@@ -193,7 +193,7 @@ def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch)
     )
     with pytest.raises(RunError, match=r"\n  network\.dropout1: Dropout\(p=0\.2\), now Dropout\(p=0\.4\)\n"):
         tiny_training.train(tmp_path / "run", resume=True)
-    # Neither does another change that is meant let it through.
+    # Confirming another change does not allow it either.
     with pytest.raises(RunError, match=r"settings:\n  network\.dropout1: "):
         tiny_training.train(
             tmp_path / "run", job=tiny_training.prepared(epochs=5), resume=True, allowed_changes=["epochs"]
@@ -245,7 +245,7 @@ def test_confirmed_changes_are_allowed_and_recorded(tmp_path):
         "epoch 1, step 3: learning_rate: 0.05, now 0.01",
     )
     assert run.history[0]["learning_rate"] != run.history[1]["learning_rate"]
-    # From here on that is what it was told.
+    # Later resumes use the changed settings.
     tiny_training.train(path, job=changed, resume=True)
     with pytest.raises(
         RecipeError, match="--resume-override model: a resumed run keeps its own; what may change: epochs, "

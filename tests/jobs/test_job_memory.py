@@ -115,7 +115,7 @@ except MlpconvError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_out_of_memory_in_training_is_reported_and_the_checkpoint_can_be_resumed(tmp_path):
     def train(run, limited, how):
-        # Threads take room as they start; there is one, and it has started before the limit.
+        # Starting a thread needs memory; there is only one, started before the limit.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path / run), limited, how]
         return subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -1,4 +1,4 @@
-"""What training leaves for the report, and that a report which cannot be written spoils nothing."""
+"""The files that training writes for the report; a report that cannot be written is only a warning."""
 
 import errno
 import logging
@@ -54,7 +54,7 @@ def test_a_run_killed_before_its_last_evaluation_was_stored_repeats_it(tmp_path,
         patch.setattr(evaluation, "save", die)
         with pytest.raises(KeyboardInterrupt):
             tiny_training.train(path, job=tiny_training.prepared(epochs=3))
-        # Each resume ends one epoch and dies behind its checkpoint.
+        # Each resume completes one epoch and is killed after its checkpoint.
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 tiny_training.train(path, resume=True)

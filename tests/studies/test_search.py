@@ -1,4 +1,4 @@
-"""The search: how a space is written, what judges, that it goes on, and what comes of it."""
+"""The search: how a space is written, how trials are judged, resuming, and the results."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What serves images of one's own: balanced classes, the rule that chooses a network, steps of the rate."""
+"""Settings for your own images: balanced classes, the choice of a network, a learning rate that falls in steps."""
 
 import numpy as np
 from hypothesis import given

@@ -43,7 +43,7 @@ def test_an_evaluation_agrees_with_scikit_learn():
     assert found.loss == pytest.approx(sklearn.log_loss(labels, softmax(logits), labels=range(5)))
     recall = sklearn.recall_score(labels, predicted, labels=range(4), average=None)
     np.testing.assert_allclose(found.class_accuracy[:4], recall)
-    assert np.isnan(found.class_accuracy[4])  # there is no image of it
+    assert np.isnan(found.class_accuracy[4])  # it has no images
 
 
 def test_large_logits_stay_exact():

@@ -44,7 +44,7 @@ def test_folding_is_used_where_it_saves_work_and_is_exact():
     assert not can_fold(nin, (28, 28), 84)  # 3 and the stride 4 share nothing: as many knots as enlarged pixels
     assert not can_fold(nin, (224, 224), 224)  # nothing to enlarge
     assert not can_fold(nin, (448, 448), 224)
-    assert not can_fold(Network(Conv2d(4, 3, padding=1)), (8, 8), 64)  # zeros of its own around the enlarged image
+    assert not can_fold(Network(Conv2d(4, 3, padding=1)), (8, 8), 64)  # its padding surrounds the enlarged image
     assert not can_fold(Network(Conv2d(4, 1)), (8, 8), 64)  # as it reads every pixel once, folding saves nothing
     assert not can_fold(Network(Flatten(), Linear(3)), (8, 8), 64)
     assert can_fold(Network(Block(first=Conv2d(4, 8, stride=4))), (8, 8), 64)

@@ -90,7 +90,7 @@ def test_the_gradient_of_another_operation_is_not_overwritten():
     output = run(torch.randn(2, 3, 5, 5))
     given_gradient = torch.ones_like(output)
     output.backward(given_gradient)
-    assert (output == 0).any()  # where the ReLU is shut, the gradient behind it is 0
+    assert (output == 0).any()  # where the ReLU gives 0, its gradient is 0
     assert torch.equal(given_gradient, torch.ones_like(output))
 
 
