@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 import filelock
 import pytest
-from documentation import DOCS, BuiltPage
 
 import mlpconv
 from mlpconv.arch.layers import AnyLayer
 from mlpconv.models import list_models
 from mlpconv.training.recipes import RECIPES
+from support.documentation import DOCS, BuiltPage
 
 pytest.importorskip("sphinx", reason="sphinx is not installed")
 pytest.importorskip("furo", reason="furo is not installed")

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from documentation import DOCS, code_blocks
 
 import mlpconv
 from mlpconv.data import ImageDataset, Splits, dataset_source
+from support.documentation import DOCS, code_blocks
 
 PAGES = sorted(
     page
@@ -114,9 +114,9 @@ def run_shell(code, patch, capsys):
 
 
 def chapter_network():
-    import chapter_networks
+    from support import chapter_pytorch
 
-    return chapter_networks.nin(lazy=False)
+    return chapter_pytorch.nin(lazy=False)
 
 
 GIVEN = {"given: net, the chapter's network": lambda: {"net": chapter_network()}}

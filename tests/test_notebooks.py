@@ -54,7 +54,7 @@ def test_the_code_is_the_same_in_every_language(name):
     assert kinds[0] == kinds[1]
 
 
-def test_names_that_the_code_depends_on_are_no_language():
+def test_names_that_the_code_uses_are_not_translated():
     # The trees above do not see texts: what is loaded, trained and exchanged must be the same too.
     for word in ('"fashion-mnist"', '"quick"', '"d2l"', '"block4"', '"MLPCONV_NOTEBOOK_BUDGET"', '"nin"', '"vgg11"'):
         counts = {sum(code.count(word) for code in sources(name, "code")) for name in NAMES}
@@ -75,7 +75,7 @@ def test_every_text_is_translated(language):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name):
+def test_links_have_a_target(name):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", "\n".join(sources(name, "markdown"))):
         assert (FOLDER / target).exists(), target
 

@@ -6,10 +6,10 @@ The READMEs agree in their commands, code, networks, recipes and numbers.
 import re
 
 import pytest
-from documentation import DOCS
 from languages import LANGUAGES, TEXTS, TRANSLATIONS, links, original, path, with_links
 
 from mlpconv.training.recipes import RECIPES
+from support.documentation import DOCS
 
 ROOT = DOCS.parent
 

@@ -1,15 +1,15 @@
 """The tables of shapes and costs: every column adds up to its total and is defined in docs/costs.md."""
 
 import pytest
-from documentation import DOCS
 from hypothesis import given, settings
-from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.cost_table import BLOCK_COLUMNS, LAYER_COLUMNS, block_table, layer_table
 from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.models import create_model, list_models
+from support.documentation import DOCS
+from support.strategies import networks
 
 NOT_SUMMED = {"name", "type", "output", "field"}
 """The columns that have no sum over the layers."""

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from changed_package import copy_package, failure, needs_pyright, type_errors
 
-from mlpconv.backends.registry import list_backends
+from mlpconv.backends.registry import BACKENDS
+from support.changed_package import copy_package, last_traceback_line, needs_pyright, type_errors
 
 LAYERS = "mlpconv/arch/layers.py"
 ROOT = Path(__file__).parents[2]
@@ -40,13 +40,13 @@ def test_the_type_checker_reports_each_back_end_that_does_not_handle_a_layer_and
 @pytest.mark.parametrize("use", ["mlpconv.Network(Swish())", "mlpconv.count(mlpconv.Network.named({'a': Swish()}))"])
 def test_a_layer_that_defines_nothing_fails_where_it_is_used(tmp_path, use):
     code = f"import mlpconv; from mlpconv.arch.layers import Swish; {use}"
-    message = failure(copy_package(tmp_path, LAYERS, changes(UNDEFINED)), code)
+    message = last_traceback_line(copy_package(tmp_path, LAYERS, changes(UNDEFINED)), code)
     assert message.startswith("AttributeError: 'Swish' object has no attribute")
 
 
 USES = {
     "reference": "from mlpconv.backends import reference; import numpy; reference.forward(net, {}, numpy.ones(shape))",
-    **{name: f"net.build({name!r})" for name in list_backends()},
+    **{name: f"net.build({name!r})" for name in BACKENDS},
 }
 
 
@@ -56,7 +56,7 @@ def test_a_layer_that_a_back_end_does_not_handle_fails_where_it_is_built(tmp_pat
         "import mlpconv; from mlpconv.arch.layers import Swish;"
         f"shape = (1, 1, 8, 8); net = mlpconv.Network(Swish(), input_size=8); {USES[backend]}"
     )
-    message = failure(copy_package(tmp_path, LAYERS, changes(DEFINED)), code)
+    message = last_traceback_line(copy_package(tmp_path, LAYERS, changes(DEFINED)), code)
     if "MissingDependency" in message:
         pytest.skip(message)
     assert message.startswith("AssertionError")

@@ -13,14 +13,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = doctor.optional_packages()
 
 
-def test_a_whole_machine(cli):
+def test_a_machine_with_everything_installed(cli):
     said = cli("doctor")
     assert said.code == 0
     for word in ("processor", "memory", "fashion-mnist", "scikit-learn", "would use", "mlpconv train"):
         assert word in said.out
 
 
-def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
+def test_without_pytorch_the_exit_code_is_that_of_train(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "mlpconv.backends.pytorch.backend", raising=False)
     said = cli("doctor")
@@ -29,7 +29,7 @@ def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
     assert cli("train", "--data", "digits").code == 2
 
 
-def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
+def test_a_broken_pytorch_is_reported_without_a_traceback(cli, monkeypatch):
     def broken(name):
         raise OSError("libtorch.so: cannot open shared object file")
 
@@ -41,7 +41,7 @@ def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_each_missing_package_has_its_remedy(cli, monkeypatch, name):
+def test_each_missing_package_has_an_install_command(cli, monkeypatch, name):
     monkeypatch.setattr(doctor, "_version", lambda package: None if package == name else "1.0")
     assert f'missing: pip install "mlpconv[{PACKAGES[name]}]"' in cli("doctor").out
 

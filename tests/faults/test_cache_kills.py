@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from world import KILLED, LONG
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.data.folders import cache as folder_cache
+from support.command_processes import KILLED, LONG
 
 CONSTANTS = {"FILES_PER_JOB": 3, "_SYNC_INTERVAL_SECONDS": 0.0}
 """With these, so few images are several jobs, and each writes a line to the journal."""

@@ -22,7 +22,7 @@ DATA = Splits(
 )
 
 
-def test_each_seed_says_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch):
+def test_each_seed_has_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch):
     collapse = STUDIES["collapse"]
     tiny = collapse._replace(
         base={"model": "mlpconv.studies.collapse_test:net", "batch_size": 4, "precision": "float32"}

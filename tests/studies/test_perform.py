@@ -97,7 +97,7 @@ def test_the_result_has_what_every_study_has(whole):
     assert len(value["conclusion"]) >= 3
 
 
-def test_what_was_measured_is_not_measured_again(whole, monkeypatch):
+def test_finished_measurements_are_not_repeated(whole, monkeypatch):
     path, asked, result = whole
 
     def fail(*_):
@@ -108,7 +108,7 @@ def test_what_was_measured_is_not_measured_again(whole, monkeypatch):
     assert again["arms"] == result["arms"]
 
 
-def test_the_page_says_how_it_was_done(whole):
+def test_the_page_states_how_it_was_measured(whole):
     _, _, result = whole
     page = pages.markdown(result, "mlpconv study widths --budget small")
     assert page.startswith("# Widths\n\n*How wide?*\n")
@@ -127,13 +127,13 @@ def test_the_page_says_how_it_was_done(whole):
 
 
 @pytest.mark.parametrize("kind", ["bars", "curves"])
-def test_pictures(whole, kind):
+def test_the_pictures_of_a_study(whole, kind):
     figure = pages.figure({**whole[2], "kind": kind})
     assert len(figure.axes) == 2
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_a_map_shows_how_each_seed_ended(tmp_path):
+def test_a_map_shows_the_result_of_each_seed(tmp_path):
     arms = tuple(
         Arm(f"{start}-{rate:g}", {"initializer": start, "learning_rate": rate, "model": f"{__name__}:narrow"})
         for start in ("he", "open")
@@ -179,7 +179,7 @@ def test_overfitting_and_convergence(tmp_path):
     assert 1 <= row["epochs_to_within_0.01"] <= 3
 
 
-def test_a_study_that_is_stopped_goes_on(whole, tmp_path):
+def test_a_stopped_study_can_be_resumed(whole, tmp_path):
     steps = []
     asked = whole[1]
     first = perform(
@@ -225,7 +225,7 @@ def test_dead_units_are_counted(whole, tmp_path):
     assert found["rank_last"] == pytest.approx(1)
 
 
-def test_resources_are_measured_in_a_process_of_their_own(tmp_path):
+def test_resources_are_measured_in_a_separate_process(tmp_path):
     asked = STUDIES["resources"]
     asked = asked._replace(arms=asked.arms[-1:], base={"batch_size": 4})
     lines = []

@@ -5,7 +5,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from documentation import DOCS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +33,7 @@ from mlpconv.training.problems import (
     reason_to_continue,
 )
 from mlpconv.training.recipe import Recipe
+from support.documentation import DOCS
 
 LABELS = np.arange(1000) % 10
 
@@ -137,7 +137,7 @@ def test_losses(tally, loss, kind):
     assert found.sound == (kind is None)
 
 
-def test_losses_are_of_the_steps_since_the_look_before():
+def test_losses_are_those_since_the_last_check():
     watcher = guard(best=0.5, learned=True)
     check(watcher, 0.5)
     metrics = Metrics(0.5 * 128 + 3.0 * 128, 0, 256, 0)
@@ -146,7 +146,7 @@ def test_losses_are_of_the_steps_since_the_look_before():
     assert found.problem.type == "loss-spike"
 
 
-def test_another_image_size_may_begin_higher():
+def test_another_image_size_may_start_with_a_higher_loss():
     assert check(guard(best=0.2), 1.9, image_size=16).problem is None
 
 
@@ -167,12 +167,12 @@ def test_chance_is_the_entropy_of_the_labels():
         (1, 0, "not-finite"),
     ],
 )
-def test_updates_left_out(skipped, examples, kind):
+def test_skipped_updates(skipped, examples, kind):
     found = check(guard(best=0.5, learned=True), 0.4, skipped=skipped, examples=examples)
     assert (found.problem.type if found.problem else None) == kind
 
 
-def test_a_few_images_are_not_looked_at_before_the_epoch_ends():
+def test_few_images_are_checked_only_at_the_end_of_an_epoch():
     watcher = guard(best=0.1)
     assert check(watcher, 9.0, examples=8, ended=False) == (None, None, False)
     assert watcher.state.tally.examples == 0
@@ -188,7 +188,7 @@ def maps(shut=(), share=0.0, classes=10):
     return values
 
 
-def test_a_dead_class_is_shut_at_999_of_1000_positions():
+def test_a_class_is_dead_if_its_map_is_zero_at_999_of_1000_positions():
     assert dead_classes(maps([2, 7])) == [2, 7]
     assert dead_classes(maps([2], share=0.001)) == [2]
     assert dead_classes(maps([2], share=0.002)) == []
@@ -196,18 +196,18 @@ def test_a_dead_class_is_shut_at_999_of_1000_positions():
 
 
 @given(st.sets(st.integers(0, 9)))
-def test_dead_classes_are_seen_by_number(shut):
+def test_dead_classes_are_reported_by_number(shut):
     found = check(guard(maps=True, best=0.5, learned=True), 0.5, maps=maps(shut))
     assert (found.problem.classes if found.problem else ()) == tuple(sorted(shut))
     assert found.sound == (not shut)
 
 
-def test_a_class_without_images_may_be_shut():
+def test_a_class_without_images_may_be_dead():
     labels = LABELS[LABELS != 3]
     assert check(guard(maps=True, best=0.5, labels=labels), 0.5, maps=maps([3])).problem is None
 
 
-def test_classes_are_looked_at_when_it_costs_little():
+def test_classes_are_checked_when_it_is_cheap():
     watcher = guard(maps=True, best=0.5)
     found = check(watcher, 0.5, ended=False, maps=maps([1]))
     assert (found.problem, found.sound) == (None, False)  # 128 images since: too soon for a sample of 20
@@ -215,7 +215,7 @@ def test_classes_are_looked_at_when_it_costs_little():
     assert found.problem.type == "dead-class"
 
 
-def test_no_class_is_called_dead_in_the_first_steps_unless_they_are_the_last():
+def test_no_class_is_reported_dead_in_the_first_steps_unless_they_are_the_last():
     assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=MIN_STEPS_TO_DIE - 1).problem is None
     assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=MIN_STEPS_TO_DIE).problem.type == "dead-class"
     assert check(guard(maps=True, steps=0), 2.0, maps=maps([1]), step=3, last=True).problem.type == "dead-class"
@@ -244,7 +244,7 @@ def test_repairs():
     assert guard(steps=STEPS_TO_LEARN).decide(Problem("nothing-learned", "x"), 0.5) == ("started again", 0.5)
 
 
-def test_what_did_not_help_is_done_harder():
+def test_a_repair_that_did_not_help_becomes_stronger():
     watcher = guard()
     watcher.state.restarts = 1
     assert watcher.decide(NAN, 0.5) == ("started again", 0.1)
@@ -256,7 +256,7 @@ def test_what_did_not_help_is_done_harder():
     assert watcher.decide(DEAD, 0.0) == ("started again", 0.5)
 
 
-def test_a_class_that_was_opened_before_a_new_start_is_new_to_it():
+def test_a_restart_resets_the_repairs_of_a_class():
     watcher = guard(learned=True)
     watcher.state.events = [event("reopened", "dead-class", (2,)), event("started again")]
     assert watcher.decide(DEAD, 0.5) == ("reopened", 1.0)
@@ -266,14 +266,14 @@ def test_a_class_that_was_opened_before_a_new_start_is_new_to_it():
     ("maps", "start", "rates"),
     [(True, "xavier", [1, 0.5, 0.1, 0.1]), (True, "open", [0.5, 0.1, 0.1]), (False, "xavier", [0.5, 0.1, 0.1])],
 )
-def test_where_nothing_was_learned_the_start_is_to_blame_before_the_rate(maps, start, rates):
+def test_if_nothing_was_learned_the_start_is_replaced_before_the_rate(maps, start, rates):
     watcher = guard(maps=maps, start=start)
     for restarts, rate in enumerate(rates):
         watcher.state.restarts = restarts
         assert watcher.decide(Problem("nothing-learned", "x"), 0.5) == ("started again", rate)
 
 
-def test_classes_that_are_dead_before_anything_was_learned_get_a_better_start_once():
+def test_classes_that_are_dead_before_learning_cause_one_restart():
     watcher = guard(maps=True)
     assert watcher.decide(DEAD, 0.5) == ("started again", 1.0)
     watcher.state.restarts = 1
@@ -294,7 +294,7 @@ def test_a_run_of_a_few_steps_is_not_repaired_at_its_end():
     assert guard(steps=MIN_STEPS_TO_DIE - 1).decide(DEAD, 0.0) == ("went on", 1.0)
 
 
-def test_the_memory_survives_its_file():
+def test_the_state_of_the_guard_is_restored_from_its_file():
     import msgspec
 
     state = GuardState(rate=0.5, restarts=2, good=(1, 5), events=[event("rolled back")])
