@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mlpconv.arch.class_maps import until_class_maps
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Backend, Images
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.errors import NetworkError

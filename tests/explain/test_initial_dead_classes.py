@@ -5,7 +5,7 @@ import pytest
 
 from mlpconv import Network, create_model, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.reference import activations, preprocess
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
