@@ -30,14 +30,12 @@ def dead_classes(
     Example: mlpconv dead-classes nin --initializer xavier
     """
     from mlpconv.arch.shapes import show
-    from mlpconv.backends.registry import get_backend
     from mlpconv.backends.weights import named_initializer
     from mlpconv.data import load_dataset
     from mlpconv.explain.dead_classes import initial_dead_classes
     from mlpconv.models import create_model
 
-    start = named_initializer(initializer)
-    computing = get_backend(backend)
+    named_initializer(initializer)  # before any download
     with Download() as progress:
         test = load_dataset(data, directory=data_dir, progress=progress).test
     network = create_model(model, test.num_classes, test.image_shape[2])
@@ -54,7 +52,7 @@ def dead_classes(
             f"{len(sample)} test images of {data} at {show(network.input_shape)}\n\n  seed  dead classes"
         )
     rows = []
-    for found in initial_dead_classes(network, sample, start, range(seeds), backend=computing, device=device):
+    for found in initial_dead_classes(network, sample, initializer, range(seeds), backend=backend, device=device):
         names = [test.class_names[index] for index in found.classes]
         rows.append({"seed": found.seed, "dead_classes": names})
         if not json:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.base import Backend, Images
-from mlpconv.backends.weights import Initializer, initialize
+from mlpconv.backends.base import Images
+from mlpconv.backends.registry import get_backend
+from mlpconv.backends.weights import initialize, named_initializer
 from mlpconv.errors import NetworkError
 from mlpconv.training.guard import dead_classes
 
@@ -23,10 +24,10 @@ class InitialDeadClasses(NamedTuple):
 def initial_dead_classes(
     network: Network,
     images: Images,
-    initializer: Initializer,
-    seeds: Iterable[int],
+    initializer: str = "xavier",
+    seeds: Iterable[int] = range(12),
     *,
-    backend: Backend,
+    backend: str = "torch",
     device: str | None = None,
 ) -> Iterator[InitialDeadClasses]:
     """Find the classes that are dead before the first training step, for one seed after another.
@@ -38,13 +39,15 @@ def initial_dead_classes(
     Args:
         network: The network; images are resized to its input size.
         images: uint8 (N, H, W, C).
-        initializer: How weights are drawn.
+        initializer: The name of the initializer: "xavier", "he", "torch" or "open".
         seeds: The seeds.
-        backend: The back end that computes the maps.
+        backend: The name of the back end that computes the maps.
         device: The device; None is the back end's choice.
 
     Raises:
         NetworkError: The network has no class maps, or no ReLU after them, so that no class can die.
+        RecipeError: There is no such initializer.
+        MlpconvError: There is no such back end, or it is not installed.
     """
     if not until_class_maps(network)[1]:
         raise NetworkError(f"{network.name}: its class maps are not followed by a ReLU, so no class can die")
@@ -55,7 +58,8 @@ def initial_dead_classes(
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
-    model = backend.build(network, preprocess, precision="float32", device=backend.choose(device, "float32")[0])
+    start, engine = named_initializer(initializer), get_backend(backend)
+    model = engine.build(network, preprocess, precision="float32", device=engine.choose(device, "float32")[0])
     for seed in seeds:
-        model.load_weights(initialize(network, initializer, seed, framework_biases=backend.framework_biases))
+        model.load_weights(initialize(network, start, seed, framework_biases=engine.framework_biases))
         yield InitialDeadClasses(seed, tuple(dead_classes(model.class_maps(images))))

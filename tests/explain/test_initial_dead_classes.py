@@ -7,7 +7,6 @@ from mlpconv import Network, create_model, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.reference import activations, preprocess
-from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.errors import NetworkError
 from mlpconv.explain.dead_classes import initial_dead_classes
@@ -27,7 +26,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (16, 12, 12, 1), dtype=np.uin
 
 def test_they_are_those_whose_map_is_closed_in_the_numpy_reference():
     seeds = range(6)
-    found = list(initial_dead_classes(NETWORK, IMAGES, INITIALIZERS["xavier"], seeds, backend=get_backend("torch")))
+    found = list(initial_dead_classes(NETWORK, IMAGES, "xavier", seeds))
     assert [each.seed for each in found] == list(seeds)
     expected = []
     for seed in seeds:
@@ -40,11 +39,11 @@ def test_they_are_those_whose_map_is_closed_in_the_numpy_reference():
 
 
 def test_the_open_start_keeps_every_class_alive():
-    found = initial_dead_classes(NETWORK, IMAGES, INITIALIZERS["open"], range(6), backend=get_backend("torch"))
+    found = initial_dead_classes(NETWORK, IMAGES, "open", range(6))
     assert [each.classes for each in found] == [()] * 6
 
 
 def test_a_network_in_which_no_class_can_die_is_refused():
     network = create_model("nin_28")
     with pytest.raises(NetworkError, match="nin_28: its class maps are not followed by a ReLU, so no class can die"):
-        next(initial_dead_classes(network, IMAGES, INITIALIZERS["he"], [0], backend=get_backend("torch")))
+        next(initial_dead_classes(network, IMAGES, "he", [0]))
