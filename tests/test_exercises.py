@@ -70,6 +70,40 @@ def test_every_page_is_an_index_or_a_study_that_is_done():
     assert {path.name for path in PLACE.glob("*.md")} == {*INDICES, "method.md", *(f"{name}.md" for name in DONE)}
 
 
+def measured(value):
+    """All numbers in the result of a study, at three decimals."""
+    if isinstance(value, dict):
+        return {number for each in value.values() for number in measured(each)}
+    if isinstance(value, list):
+        return {number for each in value for number in measured(each)}
+    if isinstance(value, float):
+        return {f"{abs(value):.3f}"}
+    return set()
+
+
+def test_the_accuracies_in_the_index_are_those_of_the_studies():
+    """Rounded once, from what was measured."""
+    answers = re.findall(r"^\*\*.+?(?=^\*\*|\Z)", read(INDICES[0]).partition("\n## Answers")[2], re.M | re.S)
+    checked = 0
+    for answer in answers:
+        studies = {name for name in re.findall(r"\]\(([a-z-]+)\.md\)", answer) if name in DONE}
+        known = {number for name in studies for number in measured(json.loads(read(f"{name}.json")))}
+        accuracies = re.findall(r"(?<![\d.,])0\.\d{3}(?!\d)", answer)
+        if studies:
+            assert [number for number in accuracies if number not in known] == []
+            checked += len(accuracies)
+    assert checked > 20
+
+
+def test_the_dead_classes_in_the_index_are_those_of_the_study():
+    arms = {arm["name"]: arm for arm in json.loads(read("collapse.json"))["arms"]}
+    counts = [
+        sum(row["dead_classes"] > 0 for row in arms[name]["seeds"]) for name in ("as-it-is", "lower-rate", "warm-up")
+    ]
+    first, second, third = counts
+    assert f"{first}, {second} and {third} of 20 runs end with dead classes" in read(INDICES[0])
+
+
 @pytest.mark.parametrize("index", INDICES[1:])
 def test_the_answers_agree_in_every_language(index):
     """Answer by answer the same measured numbers and the same studies."""
