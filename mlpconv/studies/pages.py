@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SIGNED_MEASURES = ("gap",)
+"""Measures that can be negative; all others are shares, counts or times."""
 OUTCOME_COLORS = {"learns": "#1a9850", "loses classes": "#fdae61", "stalls": "#9e9e9e", "diverges": "#d73027"}
 """The color of each outcome of a run (mlpconv.studies.measures.outcome) on a map."""
 
@@ -62,10 +64,10 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
         arm["name"],
         arm["about"],
         f"{found['mean']:.4f}" if found else "–",
-        f"{found['low']:.4f} to {found['high']:.4f}" if found and found["runs"] > 1 else "–",
+        "{:.4f} to {:.4f}".format(*interval("test_accuracy", found)) if found and found["runs"] > 1 else "–",
         f"{found['least']:.4f} to {found['most']:.4f}" if found else "–",
         str(len(arm["seeds"])),
-        *(_interval(arm["summary"].get(key)) for key in result["columns"]),
+        *(_mean_and_interval(key, arm["summary"].get(key)) for key in result["columns"]),
         *([] if all_learn(result) else [", ".join(kinds)]),
         f"{arm['parameters']:,}" if arm["parameters"] else "–",
         format_count(arm["flops"]) if arm["flops"] else "–",
@@ -74,11 +76,22 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _interval(found: Mapping[str, float] | None) -> str:
+def interval(measure: str, found: Mapping[str, float]) -> tuple[float, float]:
+    """The confidence interval of a mean, within the values that the measure can have.
+
+    Student's interval does not know them: that of an accuracy can end above 1, that of a count below 0.
+    """
+    low, high = found["low"], found["high"]
+    if measure in SIGNED_MEASURES:
+        return low, high
+    return max(low, 0.0), min(high, 1.0) if "accuracy" in measure else high
+
+
+def _mean_and_interval(measure: str, found: Mapping[str, float] | None) -> str:
     if found is None:
         return "–"
     mean = f"{found['mean']:.4g}"
-    return f"{mean} ({found['low']:.4g} to {found['high']:.4g})" if found["runs"] > 1 else mean
+    return f"{mean} ({{:.4g}} to {{:.4g}})".format(*interval(measure, found)) if found["runs"] > 1 else mean
 
 
 def _resources(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
@@ -263,7 +276,8 @@ def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int, key: str = 
     axes.plot([x] * len(values), values, ".", color=color, alpha=0.45)
     found = arm["summary"].get(key)
     if found:
-        error = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
+        low, high = interval(key, found)
+        error = [[found["mean"] - low], [high - found["mean"]]]
         axes.errorbar([x], [found["mean"]], error, fmt="o", color=color, capsize=5, label=arm["name"])
 
 
