@@ -20,7 +20,8 @@ from mlpconv.version import __version__ as __version__
 if TYPE_CHECKING:
     from mlpconv.api import TrainOptions, load, train
     from mlpconv.arch.cost import count
-    from mlpconv.arch.network import Block, Network, Preprocess
+    from mlpconv.arch.network import Block, Network
+    from mlpconv.arch.preprocess import Preprocess
     from mlpconv.arch.shapes import block_shapes, layer_shapes
     from mlpconv.backends.allocator import keep_memory
     from mlpconv.data import ImageDataset, Splits, load_dataset
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "api": ("TrainOptions", "load", "train"),
     "arch.cost": ("count",),
-    "arch.network": ("Block", "Network", "Preprocess"),
+    "arch.network": ("Block", "Network"),
+    "arch.preprocess": ("Preprocess",),
     "arch.shapes": ("block_shapes", "layer_shapes"),
     "backends.allocator": ("keep_memory",),
     "data": ("ImageDataset", "Splits", "load_dataset"),

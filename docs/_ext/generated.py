@@ -15,7 +15,8 @@ import typer
 
 from mlpconv import errors
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import AnyLayer, Layer, fields
+from mlpconv.arch.layer_json import fields
+from mlpconv.arch.layers import AnyLayer, Layer
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.cli import app as typer_app

@@ -8,61 +8,16 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Literal, Self
-
-import msgspec
+from typing import Any, Self
 
 from mlpconv.arch import building
 from mlpconv.arch.layer_definition import Layer, Size
-from mlpconv.arch.layers import SIZE_LIMIT, AnyLayer, fields, from_plain, to_plain
+from mlpconv.arch.layer_json import fields, from_plain, to_plain
+from mlpconv.arch.layers import SIZE_LIMIT, AnyLayer
 from mlpconv.errors import NetworkError
 
 FORMAT = 1
 """The version of the JSON format."""
-
-
-class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How an image becomes the network's input. It is part of the model and is stored in its file.
-
-    Example:
-        >>> import mlpconv
-        >>> preprocess = mlpconv.Preprocess(size=32, mode="RGB", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-        >>> preprocess.channels
-        3
-    """
-
-    size: int
-    """The side in pixels of the square that the network receives."""
-    mode: Literal["L", "RGB"] = "L"
-    """"L" is gray."""
-    fit: Literal["squash", "crop", "pad"] = "squash"
-    """How an image with other proportions becomes a square: "squash" ignores the proportions, "crop" keeps the middle,
-    "pad" adds borders."""
-    antialias: bool = True
-    """Whether a low-pass filter is applied before an image is made smaller."""
-    mean: tuple[float, ...] = (0.0,)
-    """Subtracted from pixel values in 0..1, per channel; the chapter uses 0."""
-    std: tuple[float, ...] = (1.0,)
-    """Divides the values, per channel; the chapter uses 1."""
-    source_size: tuple[int, int] | None = None
-    """(height, width) of the training images. Images of other sizes are first resized to it, in 8 bits, so that the
-    network sees no detail that was not there in training."""
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise NetworkError(f"preprocess: size must be at least 1, not {self.size}")
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise NetworkError(
-                f"preprocess: mode {self.mode} has {self.channels} channels, "
-                f"but mean has {len(self.mean)} and std has {len(self.std)}"
-            )
-        if not all(s > 0 for s in self.std):
-            raise NetworkError(f"preprocess: std must be above 0, not {self.std}")
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the mode."""
-        return len(self.mode)
 
 
 class Block:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpconv.arch.cost import Precision as Precision
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.optimizers import Optimizer
 
 Images = npt.NDArray[np.uint8]

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from mlpconv import hardware
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Precision, StepPlan
 from mlpconv.backends.registry import get_backend

@@ -113,7 +113,7 @@ def _read(
     source: Path, model: str, data: str | None, class_names: str | None, image_size: int | None
 ) -> "StoredClassifier":
     """Weights of another program, with the network and classes from the options."""
-    from mlpconv.arch.network import Preprocess
+    from mlpconv.arch.preprocess import Preprocess
     from mlpconv.arch.shapes import num_classes
     from mlpconv.convert import read_weights
     from mlpconv.data import dataset_source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
 from mlpconv.errors import DataError

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpconv.arch.class_maps import Grid, class_map_grid, until_class_maps
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Model
 from mlpconv.errors import DataError
 

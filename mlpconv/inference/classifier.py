@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from mlpconv.arch.class_maps import until_class_maps
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Model
 from mlpconv.backends.registry import get_backend
 from mlpconv.data.dataset import ImageDataset

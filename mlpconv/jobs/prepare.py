@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends.base import Precision
 from mlpconv.backends.registry import get_backend

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import check_weights

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Precision
 from mlpconv.training.recipe import Recipe
 

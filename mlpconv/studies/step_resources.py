@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Model, StepPlan
 from mlpconv.backends.registry import get_backend
 from mlpconv.models import create_model

@@ -3,6 +3,7 @@ import math
 import msgspec
 import pytest
 
+from mlpconv.arch.layer_json import fields
 from mlpconv.arch.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -11,7 +12,6 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     by,
-    fields,
     pair,
 )
 from mlpconv.errors import NetworkError

@@ -13,7 +13,7 @@ BACK_ENDS = {
     "mlpconv/backends/reference/layers.py",
     *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("mlpconv/backends/*/network.py")),
 }
-IN_UNION = {"AnyLayer = ": "_Known = ", "_LAYER_TYPES: ": "AnyLayer = _Known | Swish\n_LAYER_TYPES: "}
+IN_UNION = {"AnyLayer = ": "_Known = ", "def definition(": "AnyLayer = _Known | Swish\n\n\ndef definition("}
 LAST = "class Linear(Layer"
 UNDEFINED = 'class Swish(Layer, tag="swish", frozen=True):\n    """x · sigmoid(x)."""\n'
 TRAITS = '    traits = _activation("swish", output="new", saves="input", can_die=False, pools_first=False)\n'

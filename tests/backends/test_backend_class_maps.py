@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.registry import get_backend
 from mlpconv.errors import NetworkError

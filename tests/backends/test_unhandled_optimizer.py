@@ -31,7 +31,7 @@ def test_a_rule_that_pytorch_does_not_handle_fails_where_it_is_built(tmp_path):
     pytest.importorskip("torch")
     code = (
         "from mlpconv.optimizers import Optimizer; from mlpconv.backends.registry import get_backend;"
-        "from mlpconv.arch.network import Preprocess; from mlpconv.models import create_model;"
+        "from mlpconv.arch.preprocess import Preprocess; from mlpconv.models import create_model;"
         "get_backend('torch').build(create_model('nin_28'), Preprocess(28), optimizer=Optimizer('lion'))"
     )
     message = last_traceback_line(copy_package(tmp_path, RULES, WITH_A_RULE), code)

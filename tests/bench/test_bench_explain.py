@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError

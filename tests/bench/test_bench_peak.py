@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.pytorch.model import TorchModel
 from mlpconv.bench import peak

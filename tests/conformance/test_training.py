@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, StepPlan
 from mlpconv.backends.weights import Initializer, initialize

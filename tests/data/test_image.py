@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data import ImageDataset
 from mlpconv.data.image import background, fitting_preprocess, looks_inverted, read_image
 from mlpconv.errors import DataError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import cache as folder_cache
 from support.command_processes import KILLED, LONG
 
@@ -23,7 +23,7 @@ PROGRAM = """
 import hashlib, os, signal, sys
 from pathlib import Path
 import numpy as np
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import cache, workers
 
 for name, value in {constants}.items():

@@ -3,7 +3,8 @@
 import numpy as np
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.models import create_model

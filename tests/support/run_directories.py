@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data import ImageDataset
 from mlpconv.models import create_model
 from mlpconv.runs import evaluation as mistakes

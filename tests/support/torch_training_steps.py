@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends import reference
 from mlpconv.backends.base import StepPlan

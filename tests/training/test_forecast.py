@@ -137,7 +137,7 @@ def test_if_the_memory_is_unknown_everything_fits():
 
 def test_a_forecast_leaves_the_model_unchanged():
     pytest.importorskip("torch")
-    from mlpconv.arch.network import Preprocess
+    from mlpconv.arch.preprocess import Preprocess
     from mlpconv.backends.registry import get_backend
     from mlpconv.backends.weights import INITIALIZERS, initialize
     from mlpconv.models import create_model

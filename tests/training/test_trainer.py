@@ -194,7 +194,8 @@ def test_weights_that_grow_without_bounds_end_training():
 def test_a_real_network_with_a_huge_learning_rate_fails_with_a_message():
     pytest.importorskip("torch")
     from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, ReLU
-    from mlpconv.arch.network import Block, Network, Preprocess
+    from mlpconv.arch.network import Block, Network
+    from mlpconv.arch.preprocess import Preprocess
     from mlpconv.backends.registry import get_backend
     from mlpconv.optimizers import Optimizer
 

@@ -17,7 +17,8 @@ from mlpconv import hardware
 from mlpconv.arch import cost
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import Conv2d
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends import reference
 from mlpconv.backends.base import Floats, Images, Labels, Precision, State, StepPlan

@@ -7,7 +7,8 @@ import numpy as np
 from keras import device as on  # pyright: ignore[reportAttributeAccessIssue]
 from keras import ops  # pyright: ignore[reportAttributeAccessIssue]
 
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common import compiled

@@ -12,7 +12,8 @@ import numpy as np
 from keras import config, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.common import compiled as common
 from mlpconv.backends.keras import network as keras_network

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlpconv import hardware
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Model, Precision, Weights
 from mlpconv.backends.common import compiled
 from mlpconv.backends.weights import check_weights

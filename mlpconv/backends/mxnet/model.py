@@ -7,7 +7,8 @@ import numpy as np
 from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d, Dropout
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import layer_shapes, num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, State, StepPlan, Weights
 from mlpconv.backends.common import compiled

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mlpconv import hardware
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Precision, Weights
 from mlpconv.backends.pytorch import memory
 from mlpconv.backends.pytorch import network as torch_network

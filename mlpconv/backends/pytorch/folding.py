@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpconv.arch.layers import Conv2d
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.common.resize_folding import fold_axes
 
 

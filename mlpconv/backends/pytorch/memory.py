@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from mlpconv import hardware
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Images, Precision, StepPlan
 from mlpconv.backends.pytorch import private_api
 from mlpconv.backends.pytorch.model import EVALUATION_BATCH, TorchModel

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import Conv2d
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common.required_outputs import required_outputs

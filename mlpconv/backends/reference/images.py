@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpconv.arch.layers import Size, pair
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, StepPlan
 from mlpconv.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Labels, StepPlan
 from mlpconv.backends.reference.images import augment
 from mlpconv.backends.reference.images import preprocess as _preprocess

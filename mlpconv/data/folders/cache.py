@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.cache_directory import cache_directory, cache_lock
 from mlpconv.data.folders.scan import Progress
 from mlpconv.data.folders.workers import FILES_PER_JOB, DecodeJob, run_jobs

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.folder import Loaded
 from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION

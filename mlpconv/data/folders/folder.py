@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset, Splits, held_out
 from mlpconv.data.folders.cache import decode_files, folders_directory
 from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION, Listing, Problem, list_folder

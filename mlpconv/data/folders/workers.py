@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.image import Header, decode, read_header
 from mlpconv.errors import DataError
 from mlpconv.hardware import cpu_count

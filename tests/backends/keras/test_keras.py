@@ -23,7 +23,8 @@ from mlpconv.arch.layers import (
     MaxPool2d,
     ReLU,
 )
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.keras.backend import KerasBackend

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from mlpconv import hardware
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.registry import BACKENDS, get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid
-from mlpconv.arch.network import Block, Network, Preprocess
+from mlpconv.arch.network import Block, Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.pytorch import model as torch_model

@@ -11,7 +11,8 @@ from hypothesis import strategies as st  # noqa: E402
 
 from mlpconv.arch.cost import count  # noqa: E402
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU  # noqa: E402
-from mlpconv.arch.network import Network, Preprocess  # noqa: E402
+from mlpconv.arch.network import Network  # noqa: E402
+from mlpconv.arch.preprocess import Preprocess  # noqa: E402
 from mlpconv.arch.shapes import num_classes  # noqa: E402
 from mlpconv.backends.base import StepPlan  # noqa: E402
 from mlpconv.backends.common.resize_folding import can_fold  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, StepPlan
 from mlpconv.backends.common.resize_folding import can_fold

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpconv.arch.layers import AvgPool2d, MaxPool2d
-from mlpconv.arch.network import Network, Preprocess
+from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import StepPlan
 from mlpconv.errors import DataError, NetworkError

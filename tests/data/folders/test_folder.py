@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpconv.arch.network import Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import workers
 from mlpconv.data.folders.cache import clean, entries
 from mlpconv.data.folders.folder import scan_folder
