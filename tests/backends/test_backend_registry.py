@@ -57,6 +57,6 @@ def test_the_readmes_name_every_back_end(language):
 
 def test_doctor_names_the_packages_of_every_back_end():
     assert {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "jax": "jax"}.items() <= (
-        doctor.EXTRAS.items()
+        doctor.optional_packages().items()
     )
-    assert "tensorflow-cpu" not in doctor.EXTRAS  # reported as tensorflow
+    assert "tensorflow-cpu" not in doctor.optional_packages()  # reported as tensorflow

@@ -83,15 +83,15 @@ def make_images(folder, shade):
 class Cache:
     """A cache, and the two folders whose images it holds."""
 
-    def __init__(self, world, path):
-        self.world, self.path = world, path
+    def __init__(self, processes, path):
+        self.processes, self.path = processes, path
         self.places = {"root": str(path / "images"), "other": str(path / "other"), "cache": str(path / "cache")}
         make_images(path / "images", 50)
         make_images(path / "other", 150)
 
     def run(self, action, number=10**9):
         program = PROGRAM.format(constants=CONSTANTS, **self.places)
-        return self.world.run(program=program + KILL.format(number=number, action=action.format(**self.places)))
+        return self.processes.run(program=program + KILL.format(number=number, action=action.format(**self.places)))
 
     def save(self):
         """Remember the state of the cache, to which ``restore`` returns."""
@@ -129,10 +129,10 @@ def check(cache, name, shade):
     ],
     ids=["decoding", "continuing", "replacing a damaged entry", "clean", "clean of half an entry", "making room"],
 )
-def test_a_kill_leaves_no_mixed_entry(world, tmp_path, monkeypatch, faults, before, action, every):
+def test_a_kill_leaves_no_mixed_entry(processes, tmp_path, monkeypatch, faults, before, action, every):
     for name, value in CONSTANTS.items():
         monkeypatch.setattr(folder_cache, name, value)
-    cache = Cache(world, tmp_path)
+    cache = Cache(processes, tmp_path)
     for each in before:
         assert cache.run(each).code == 0
     cache.save()
