@@ -40,7 +40,8 @@ test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 # The tests in which a network is computed; the others never see the processor.
 test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on one with AVX2 only
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" \
-		tests/backends tests/bench tests/cli tests/explain tests/faults/test_going_on.py tests/notebook tests/runs \
+		tests/backends tests/bench tests/cli tests/explain tests/faults/test_resuming.py tests/golden/test_golden_runs.py \
+		tests/golden/test_golden_training.py tests/notebook tests/runs \
 		tests/studies tests/training tests/test_api.py tests/test_docs_code.py --ignore tests/cli/test_process.py $(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes

@@ -19,10 +19,15 @@ source_suffix = {".md": "markdown"}
 
 myst_heading_anchors = 3
 
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
+napoleon_numpy_docstring = False
+napoleon_attr_annotations = False  # the signature has the types
+# "Returns: shape: text" is one paragraph.
+napoleon_use_rtype = False
 # In docstrings `name` is code, as in Markdown.
 default_role = "code"
 # Text about commands needs straight quotes and plain hyphens.

@@ -1,8 +1,8 @@
 """The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`;
 and those of docs/your-own-images.md, of a run that was trained on a folder: `python docs/pictures.py own RUN`.
 
-The notebook is carried out in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
-Jupyter itself makes of a notebook, beside what `make dev` installs.
+The notebook is executed in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
+Jupyter itself makes of a notebook, in addition to what `make dev` installs.
 """
 
 import os
@@ -53,7 +53,7 @@ def notebook() -> None:
     with TemporaryDirectory() as folder:
         NotebookClient(book, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
         book.cells = [book.cells[index] for index in CELLS]
-        # MathJax and the like come from foreign hosts; nothing here needs them.
+        # MathJax and similar scripts come from other hosts; nothing here needs them.
         exporter = HTMLExporter(mathjax_url="", require_js_url="", mermaid_js_url="")
         page = Path(folder, "chapter.html")
         page.write_text(exporter.from_notebook_node(book)[0], encoding="utf-8")
@@ -72,7 +72,7 @@ def own(run: str) -> None:
             ("explain", run, "--figure", "--out", maps),
         ):
             subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True, cwd=data.parent)
-        # Where the folder lies on this machine is nobody's business.
+        # The page must not show where the folder is on this machine.
         page, shown = Path(folder, "report.html"), Path(run, "report.html").read_text(encoding="utf-8")
         page.write_text(shown.replace(f"{data.parent}/", ""), encoding="utf-8")
         take(page.as_uri(), Path(folder, "report.png"), 900)

@@ -18,7 +18,7 @@ from mlpconv.arch.building import register_builder
 from mlpconv.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mlpconv.api import load, train
+    from mlpconv.api import TrainOptions, load, train
     from mlpconv.arch.cost import count
     from mlpconv.arch.network import Block, Network, Preprocess
     from mlpconv.arch.shapes import block_shapes, layer_shapes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlpconv.training.recipes import get_recipe
 
 _PLACES = {
-    "api": ("load", "train"),
+    "api": ("TrainOptions", "load", "train"),
     "arch.cost": ("count",),
     "arch.network": ("Block", "Network", "Preprocess"),
     "arch.shapes": ("block_shapes", "layer_shapes"),
@@ -57,6 +57,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Splits",
+    "TrainOptions",
     "block_shapes",
     "count",
     "create_model",

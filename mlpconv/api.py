@@ -5,7 +5,7 @@ import signal
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlpconv.data import Splits
 from mlpconv.inference.classifier import Classifier
@@ -23,8 +23,43 @@ from mlpconv.training.trainer import EpochEnded
 
 _log = logging.getLogger(__name__)
 
-RENAMED = {"resume_with": "resume_override", "weights": "start_from"}
-"""Old keywords of ``train``, which are accepted for one version, and their new names."""
+DEPRECATED = {
+    "resume_with": "resume={...}",
+    "resume_override": "resume={...}",
+    "weights": "options=TrainOptions(start_from=...)",
+    "start_from": "options=TrainOptions(start_from=...)",
+    "deterministic": "options=TrainOptions(deterministic=...)",
+    "live": "options=TrainOptions(live=...)",
+    "force": "options=TrainOptions(force=...)",
+}
+"""Old keywords of ``train``, which are accepted for one version, and what replaces them."""
+
+
+class TrainOptions(NamedTuple):
+    """Options of ``train`` that are rarely needed.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> short = {"data": digits, "epochs": 1, "image_size": 16}
+        >>> run = mlpconv.train("fast", **short, out="first")
+        >>> options = mlpconv.TrainOptions(start_from="first", live=False)
+        >>> mlpconv.train("fast", **short, out="second", options=options).result.loss < run.result.loss
+        True
+    """
+
+    start_from: str | Path | None = None
+    """A run or classifier file, of any back end, from whose weights to start: all of them, so network and classes must
+    be the same. For other classes, change the recipe's field ``pretrained`` instead."""
+    deterministic: bool = False
+    """Whether to use only deterministic algorithms, in the whole process."""
+    live: bool = True
+    """Whether to show growing curves, and then the result, in a notebook. Nothing is shown elsewhere."""
+    force: bool = False
+    """Whether to start even if the available memory is not enough."""
+
+
+DEFAULT_OPTIONS = TrainOptions()
 
 
 def train(
@@ -32,14 +67,10 @@ def train(
     *,
     data: Splits | None = None,
     out: str | Path | None = None,
-    resume: bool = False,
-    resume_override: Mapping[str, Any] | None = None,
-    start_from: str | Path | None = None,
+    resume: bool | Mapping[str, Any] = False,
     backend: str | None = None,
     device: str | None = None,
-    deterministic: bool = False,
-    live: bool = True,
-    force: bool = False,
+    options: TrainOptions = DEFAULT_OPTIONS,
     **changes: Any,
 ) -> Run:
     """Train a network and return its run.
@@ -50,16 +81,11 @@ def train(
         recipe: A recipe, its name, or its TOML file.
         data: Your own images; by default the data set that the recipe names.
         out: The run directory; by default a new one under ./runs.
-        resume: Whether to continue the run in ``out``.
-        resume_override: Fields of the recipe, and "device", that are to change in the run that is continued:
-            ``{"epochs": 20}``.
-        start_from: A run or classifier file, of any back end, from whose weights to start: all of them, so network and
-            classes must be the same. For other classes, change the recipe's field ``pretrained`` instead.
-        backend: "torch", "tensorflow", "jax" or "mxnet"; by default that of the run that is continued, else "torch".
+        resume: Whether to continue the run in ``out``. A mapping continues it and contains the fields of the recipe,
+            and "device", that are to change: ``{"epochs": 20}``.
+        backend: The name of a back end, such as "jax"; by default that of the run that is continued, else "torch".
         device: "cpu", "cuda", "cuda:1" and so on; by default a GPU if there is one.
-        deterministic: Whether to use only deterministic algorithms, in the whole process.
-        live: Whether to show growing curves, and then the result, in a notebook. Nothing is shown elsewhere.
-        force: Whether to start even if the available memory is not enough.
+        options: Start weights, determinism, curves in a notebook, and whether to start with too little memory.
         **changes: Fields of the recipe to change: ``epochs=1, optimizer={"momentum": 0.9}``.
 
     Returns:
@@ -70,30 +96,38 @@ def train(
         TrainingFailed: Training failed, for example because it diverged past its retries.
         KeyboardInterrupt: After Ctrl-C or a notebook's stop button, once the run is saved; a second one does not wait
             for that.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> run = mlpconv.train("fast", data=digits, epochs=2, image_size=16, out="digits")
+        >>> run.result.test_accuracy > 0.5
+        True
     """
-    given = {"resume_override": resume_override, "start_from": start_from}
-    for old, new in RENAMED.items():
-        if old in changes:
-            warnings.warn(f"{old}= is now {new}=; the old name will be removed", DeprecationWarning, stacklevel=2)
-            given[new] = changes.pop(old)
-    overrides, start = dict(given["resume_override"] or {}), given["start_from"]
+    for old in DEPRECATED.keys() & changes.keys():
+        warnings.warn(
+            f"{old}= is now {DEPRECATED[old]}; the old name will be removed", DeprecationWarning, stacklevel=2
+        )
+        resume, options = _replace_deprecated(old, changes.pop(old), resume, options)
+    overrides = dict(resume) if isinstance(resume, Mapping) else {}
+    resume = isinstance(resume, Mapping) or resume
     request = Request(
         recipe=change(get_recipe(recipe) if isinstance(recipe, str) else recipe, changes),
         recipe_name=recipe if isinstance(recipe, str) else None,
         resume_from=str(out) if resume and out is not None else None,
         resume_override=overrides,
-        start_from=str(start) if start is not None else None,
+        start_from=str(options.start_from) if options.start_from is not None else None,
         backend=backend,
         device=device,
-        deterministic=deterministic,
+        deterministic=options.deterministic,
     )
     check_directory(Path(out) if out is not None else None, resume=resume)
     prepared = prepare(request, data)
-    options = ExecuteOptions(resume=resume, allowed_changes=tuple(overrides), report_seconds=2.0, force=force)
+    how = ExecuteOptions(resume=resume, allowed_changes=tuple(overrides), report_seconds=2.0, force=options.force)
     # Only SIGINT: what to do on another signal is up to the calling program.
     with Stop(signals=[signal.SIGINT]) as stop:
-        execution = execute(prepared, out, options, should_stop=stop.wanted)
-        for event in watch(execution) if live and in_notebook() else execution:
+        execution = execute(prepared, out, how, should_stop=stop.wanted)
+        for event in watch(execution) if options.live and in_notebook() else execution:
             if isinstance(event, EpochEnded):
                 _log.info(
                     "epoch %d of %d: loss %.3f, train acc %.3f, test acc %.3f, %.1f examples/sec",
@@ -118,6 +152,15 @@ def train(
     return run
 
 
+def _replace_deprecated(
+    old: str, value: Any, resume: bool | Mapping[str, Any], options: TrainOptions
+) -> tuple[bool | Mapping[str, Any], TrainOptions]:
+    """The arguments ``resume`` and ``options`` of ``train`` with the value of a deprecated keyword."""
+    if old in ("resume_with", "resume_override"):
+        return (value if resume and value else resume), options
+    return resume, options._replace(**{"start_from" if old == "weights" else old: value})
+
+
 def load(run: str | Path | Run, *, backend: str | None = None, device: str | None = None) -> Classifier:
     """Load a trained network, ready to predict.
 
@@ -128,5 +171,16 @@ def load(run: str | Path | Run, *, backend: str | None = None, device: str | Non
 
     Raises:
         RunError: There is no trained network.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> mlpconv.train("fast", data=digits, epochs=1, image_size=16, out="digits")
+        Run('digits')
+        >>> classifier = mlpconv.load("digits")
+        >>> predictions = classifier.predict(digits.test.images[:5], top=2)
+        >>> [len(prediction.top) for prediction in predictions]
+        [2, 2, 2, 2, 2]
+        >>> best = predictions[0].top[0]  # best.label and best.probability
     """
     return Classifier(run, backend=backend, device=device)

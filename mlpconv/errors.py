@@ -5,7 +5,16 @@ from difflib import get_close_matches
 
 
 class MlpconvError(Exception):
-    """An error that the user can fix. The message names where it occurred, what was received and what to do."""
+    """An error that the user can fix. The message names where it occurred, what was received and what to do.
+
+    Example:
+        >>> import mlpconv
+        >>> try:
+        ...     mlpconv.Recipe(epochs=0)
+        ... except mlpconv.MlpconvError as error:
+        ...     print(error)
+        epochs must be at least 1, not 0
+    """
 
     exit_code = 2
 

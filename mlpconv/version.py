@@ -1,3 +1,3 @@
-"""The version, in a place that every room may read."""
+"""The version, in a module that every package may import."""
 
 __version__ = "0.1.0"

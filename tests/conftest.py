@@ -1,4 +1,4 @@
-"""Settings that all tests share. Its place puts `strategies` and `torch_reference` on the import path."""
+"""Settings that all tests share."""
 
 import signal
 

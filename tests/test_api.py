@@ -1,4 +1,4 @@
-"""The names of the package and its two functions, as a program of one's own uses them."""
+"""The names of the package, and its two functions as a program uses them."""
 
 import logging
 import subprocess
@@ -30,7 +30,7 @@ OWN = mlpconv.Recipe(
 
 
 @pytest.mark.parametrize("name", mlpconv.__all__)
-def test_every_public_name_is_there_and_says_what_it_is(name):
+def test_every_public_name_exists_and_has_a_docstring(name):
     assert getattr(mlpconv, name).__doc__
     assert name in dir(mlpconv)
 
@@ -85,7 +85,7 @@ def test_progress_goes_to_the_logger_and_nothing_is_printed(tmp_path, caplog, ca
     assert run.config.recipe.epochs == 1
 
 
-def test_a_run_is_resumed_by_its_place(trained, tmp_path):
+def test_a_run_is_resumed_by_its_path(trained, tmp_path):
     with pytest.raises(RunError, match="holds a run; continue it with --resume"):
         mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu")
     again = mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu", resume=True)
@@ -94,7 +94,7 @@ def test_a_run_is_resumed_by_its_place(trained, tmp_path):
         mlpconv.train(OWN, data=SPLITS, out=trained.path, device="cpu", resume=True, epochs=3)
 
 
-def test_recipes_are_named_by_word_file_or_value(tmp_path, monkeypatch):
+def test_recipes_are_given_by_name_file_or_value(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text('base = "quick"\nmodel = "nin_28"\nepochs = 1\nimage_size = 5\n')
@@ -110,39 +110,50 @@ def test_recipes_are_named_by_word_file_or_value(tmp_path, monkeypatch):
     assert run.config.data.name == "mine"
 
 
-def test_a_misspelt_field_names_the_nearest():
+def test_the_error_of_a_misspelled_field_names_similar_ones():
     with pytest.raises(RecipeError, match="unknown key 'epoch'; did you mean 'epochs'"):
         mlpconv.train(OWN, data=SPLITS, epoch=1)
 
 
-def test_load_of_nothing_says_so(tmp_path):
+def test_the_error_of_load_names_a_missing_path(tmp_path):
     with pytest.raises(RunError, match="there is no such directory"):
         mlpconv.load(tmp_path / "none")
 
 
-def test_a_run_goes_on_otherwise_where_that_is_said(tmp_path):
+def test_a_run_resumes_with_confirmed_changes(tmp_path):
     pytest.importorskip("torch")
     path = tmp_path / "run"
     mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", epochs=1)
     with pytest.raises(RunError, match="epochs: 1, now 2"):
         mlpconv.train(OWN, data=SPLITS, out=path, device="cpu", resume=True)
     more = {"epochs": 2, "device": "cpu"}
-    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=True, resume_override=more)
+    run = mlpconv.train(OWN, data=SPLITS, out=path, epochs=1, resume=more)
     assert run.result.epochs == 2
     assert run.config.resumed_with == ("epoch 1, step 0: epochs: 1, now 2",)
 
 
-def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
+def test_an_existing_directory_is_refused_before_any_work(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="is not empty"):
         mlpconv.train(OWN, data=None, out=tmp_path)
 
 
 def test_old_keywords_work_with_a_warning(trained, tmp_path):
-    with pytest.warns(DeprecationWarning, match="weights= is now start_from="):
+    with pytest.warns(DeprecationWarning, match=r"weights= is now options=TrainOptions\(start_from=...\)"):
         run = mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", device="cpu", epochs=1, weights=trained.path)
     assert run.config.start == str(trained.path)
     options = {"data": SPLITS, "out": tmp_path / "run", "device": "cpu", "epochs": 1, "resume": True}
-    with pytest.warns(DeprecationWarning, match="resume_with= is now resume_override="):
-        run = mlpconv.train(OWN, **options, resume_with={"epochs": 2})
-    assert run.result.epochs == 2
+    for epochs, old in ((2, "resume_with"), (3, "resume_override")):
+        with pytest.warns(DeprecationWarning, match=rf"{old}= is now resume=\{{...\}}"):
+            run = mlpconv.train(OWN, **options, **{old: {"epochs": epochs}})
+        assert run.result.epochs == epochs
+        options["epochs"] = epochs
+
+
+@pytest.mark.parametrize(("old", "value"), [("start_from", "runs/one"), ("deterministic", True)])
+def test_an_old_keyword_sets_its_option(old, value, tmp_path, monkeypatch):
+    requests = []
+    monkeypatch.setattr("mlpconv.api.prepare", lambda request, data: requests.append(request) or sys.exit())
+    with pytest.warns(DeprecationWarning, match=f"{old}= is now options="), pytest.raises(SystemExit):
+        mlpconv.train(OWN, data=SPLITS, out=tmp_path / "run", **{old: value})
+    assert getattr(requests[0], old) == value

@@ -1,5 +1,6 @@
-"""The code of tutorial, guides and explanations runs: every block of every page, on a few images."""
+"""The code of tutorial, guides and explanations runs, and so do the examples in the docstrings of the public names."""
 
+import doctest
 import importlib.util
 import re
 import shlex
@@ -7,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from documentation import DOCS, code_blocks
 
+import mlpconv
 from mlpconv.data import ImageDataset, Splits, dataset_source
+from support.documentation import DOCS, code_blocks
 
 PAGES = sorted(
     page
@@ -112,9 +114,9 @@ def run_shell(code, patch, capsys):
 
 
 def chapter_network():
-    import chapter_networks
+    from support import chapter_pytorch
 
-    return chapter_networks.nin(lazy=False)
+    return chapter_pytorch.nin(lazy=False)
 
 
 GIVEN = {"given: net, the chapter's network": lambda: {"net": chapter_network()}}
@@ -141,6 +143,53 @@ def test_the_code_of_a_page_runs(page, working_directory, few_images, monkeypatc
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
         else:
             assert block.language == "text", where
+
+
+NEEDED = {
+    "Classifier": ("sklearn", "torch"),
+    "Run": ("sklearn", "torch"),
+    "Splits": ("sklearn",),
+    "TrainOptions": ("sklearn", "torch"),
+    "create_model": ("torch",),
+    "load": ("sklearn", "torch"),
+    "load_dataset": ("sklearn",),
+    "train": ("sklearn", "torch"),
+}
+"""The optional dependencies of the examples in docstrings."""
+
+
+def run_example(thing, name):
+    """Run the example in the docstring of a public name as a session of Python; its output must be as shown."""
+    (session,) = doctest.DocTestFinder(recurse=False).find(thing, name, globs={})
+    assert session.examples, f"the docstring of {name} has no example (>>>)"
+    report = []
+    results = doctest.DocTestRunner().run(session, out=report.append)
+    assert not results.failed, "".join(report)
+
+
+@pytest.mark.parametrize("name", mlpconv.__all__)
+def test_the_example_of_a_public_name_runs(name, working_directory):
+    for package in NEEDED.get(name, ()):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    run_example(getattr(mlpconv, name), name)
+
+
+def test_a_docstring_without_an_example_or_with_another_output_is_reported():
+    def without_example():
+        """Adds numbers."""
+
+    def other_output():
+        """Adds numbers.
+
+        Example:
+            >>> 1 + 1
+            3
+        """
+
+    with pytest.raises(AssertionError, match="without_example has no example"):
+        run_example(without_example, "without_example")
+    with pytest.raises(AssertionError, match=r"Expected:\s+3\s+Got:\s+2"):
+        run_example(other_output, "other_output")
 
 
 def test_a_block_is_found_with_its_note_and_name(tmp_path):

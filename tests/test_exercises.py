@@ -1,4 +1,4 @@
-"""The pages of docs/exercises/ say what the numbers beside them say, and the index names them all."""
+"""The pages of docs/exercises/ agree with the numbers stored next to them, and the index names them all."""
 
 import json
 import re
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from languages import LANGUAGES, path
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
 from mlpconv.formatting import format_bytes
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "exercises"
 SCHEMA = json.loads((ROOT / "docs" / "json" / "study.schema.json").read_text())
 DONE = sorted(path.stem for path in PLACE.glob("*.json"))
-INDICES = ("index.md", "index.zh.md", "index.ja.md")
+INDICES = tuple(path("index.md", language) for language in LANGUAGES)
 in_every_language = pytest.mark.parametrize("index", INDICES)
 
 
@@ -27,7 +28,7 @@ def read(index):
 
 
 @pytest.mark.parametrize("name", DONE)
-def test_a_page_says_what_its_numbers_say(name):
+def test_a_page_agrees_with_its_numbers(name):
     text = (PLACE / f"{name}.json").read_text(encoding="utf-8")
     assert not re.search(r"(?<![\w.])/\w+/", text)  # where the runs were is nobody's concern
     result = json.loads(text)
@@ -70,7 +71,7 @@ def test_every_page_is_an_index_or_a_study_that_is_done():
 
 
 @pytest.mark.parametrize("index", INDICES[1:])
-def test_the_answers_say_the_same_in_every_language(index):
+def test_the_answers_agree_in_every_language(index):
     """Answer by answer the same measured numbers and the same studies."""
 
     def answers(text):
@@ -91,7 +92,7 @@ def test_the_answers_say_the_same_in_every_language(index):
 
 
 @in_every_language
-def test_the_index_counts_as_the_ledger_does(index):
+def test_the_counts_in_the_index_agree_with_the_cost_table(index):
     text = read(index)
     net = create_model("nin")
     costs = count(net)

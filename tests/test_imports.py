@@ -1,4 +1,4 @@
-"""The light rooms import nothing heavy: `mlpconv summary` and `--help` must answer at once."""
+"""The packages without a framework import nothing heavy, so that `mlpconv summary` and `--help` answer at once."""
 
 import pkgutil
 import subprocess
@@ -7,13 +7,13 @@ import sys
 import pytest
 
 import mlpconv.arch
+from support.heavy_modules import HEAVY
 
-HEAVY = ["torch", "keras", "tensorflow", "jax", "mxnet", "matplotlib", "PIL", "sklearn", "scipy", "pandas"]
 ARCH = [f"mlpconv.arch.{module.name}" for module in pkgutil.iter_modules(mlpconv.arch.__path__)]
 
 
 @pytest.mark.parametrize("modules", [["mlpconv"], ["mlpconv.models"], ARCH], ids=["mlpconv", "models", "arch"])
-def test_the_light_rooms_import_nothing_heavy(modules):
+def test_commands_without_a_network_import_nothing_heavy(modules):
     assert modules
     code = f"import sys, {', '.join(modules)}; print(*sorted(sys.modules), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

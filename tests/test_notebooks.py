@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from languages import LANGUAGES, TRANSLATIONS, path
 
 from mlpconv.data import get_dataset
 from mlpconv.errors import DataError
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-NAMES = ["chapter.ipynb", "chapter.zh.ipynb", "chapter.ja.ipynb"]
+NAMES = [path("chapter.ipynb", language) for language in LANGUAGES]
 
 
 def read(name):
@@ -53,7 +54,7 @@ def test_the_code_is_the_same_in_every_language(name):
     assert kinds[0] == kinds[1]
 
 
-def test_names_that_the_code_depends_on_are_no_language():
+def test_names_that_the_code_uses_are_not_translated():
     # The trees above do not see texts: what is loaded, trained and exchanged must be the same too.
     for word in ('"fashion-mnist"', '"quick"', '"d2l"', '"block4"', '"MLPCONV_NOTEBOOK_BUDGET"', '"nin"', '"vgg11"'):
         counts = {sum(code.count(word) for code in sources(name, "code")) for name in NAMES}
@@ -61,11 +62,12 @@ def test_names_that_the_code_depends_on_are_no_language():
         assert counts.pop() >= 1
 
 
-@pytest.mark.parametrize(("name", "script"), [(NAMES[1], "[\u4e00-\u9fff]"), (NAMES[2], "[\u3040-\u30ff]")])
-def test_every_text_is_translated(name, script):
+@pytest.mark.parametrize("language", TRANSLATIONS, ids=lambda language: language.code)
+def test_every_text_is_translated(language):
+    name = path(NAMES[0], language)
     for ours, theirs in zip(sources(NAMES[0], "markdown"), sources(name, "markdown"), strict=True):
         assert ours != theirs
-        assert re.search(script, theirs)
+        assert re.search(language.recognized_by, theirs)
         # Commands and code named in the text are those of the English one.
         code = [set(re.findall(r"`(mlpconv[^`]*)`", text)) for text in (ours, theirs)]
         assert code[0] == code[1]
@@ -73,7 +75,7 @@ def test_every_text_is_translated(name, script):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name):
+def test_links_have_a_target(name):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", "\n".join(sources(name, "markdown"))):
         assert (FOLDER / target).exists(), target
 
@@ -103,16 +105,3 @@ def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     # The network, the data, the live curves, the run, the costs, two memories, two comparisons, images, predictions.
     assert len(pages) == 11
     assert pages[2].count('class="dot test"') == 1
-
-
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "README.ja.md"])
-def test_the_readmes_name_each_other_and_the_commands(name):
-    text = (FOLDER.parent / name).read_text(encoding="utf-8")
-    others = {"README.md", "README.zh.md", "README.ja.md"} - {name}
-    assert all(f"]({other})" in text.partition("```")[0] for other in others)
-    assert text.index("make train") < text.index("make test") < text.index("![")
-    for target in re.findall(r"(?<!!)\[[^]]*\]\((?!https?://)([^)#]+)", text):
-        assert (FOLDER.parent / target).exists(), target
-    for heading in re.findall(r"\]\(README\.md#([a-z-]+)\)", text):
-        titles = re.findall(r"^## (.*)$", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-        assert heading in {title.lower().replace(",", "").replace(" ", "-") for title in titles}

@@ -2,13 +2,12 @@
 
 import re
 
-from documentation import DOCS
-
 from mlpconv.arch.cost import count
 from mlpconv.arch.shapes import show
 from mlpconv.models import create_model, list_models, model_entry
 from mlpconv.training.recipe import describe
 from mlpconv.training.recipes import RECIPES
+from support.documentation import DOCS
 
 README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 

@@ -1,11 +1,15 @@
-"""The Chinese and Japanese READMEs agree with the English one: commands, code, networks, recipes, numbers."""
+"""Every language has its texts, which link to each other.
+
+The READMEs agree in their commands, code, networks, recipes and numbers.
+"""
 
 import re
 
 import pytest
-from documentation import DOCS
+from languages import LANGUAGES, TEXTS, TRANSLATIONS, links, original, path, with_links
 
 from mlpconv.training.recipes import RECIPES
+from support.documentation import DOCS
 
 ROOT = DOCS.parent
 
@@ -25,13 +29,76 @@ def networks(text):
 
 
 def decimals(text):
-    """Decimal numbers outside of code; most of them are measurements."""
-    return set(re.findall(r"(?<![\w./])\d+\.\d+(?![\w/]|\.\d)", re.sub(r"`[^`]*`|\([^)]*\)|（[^）]*）", "", text)))
+    """Decimal numbers outside of code, but not those of sections, which differ between the editions."""
+    text = re.sub(r"`[^`]*`|\([^)]*\)|（[^）]*）|\d+\.\d+ [节節]|section \d+\.\d+", "", text)
+    return set(re.findall(r"(?<![\w./])\d+\.\d+(?![\w/]|\.\d)", text))
 
 
-@pytest.fixture(params=["README.zh.md", "README.ja.md"])
+def paragraphs(text):
+    """The paragraphs and list items of a page, without headings, code, tables, images and links."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.split(r"\n\s*\n|\n(?=- |\d+\. )", text)
+    return [
+        block for block in blocks if block.strip() and not re.match(r"\s*(#|\||!\[|\[.*\) · |\*\*.*\*\* · )", block)
+    ]
+
+
+in_every_language = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+
+
+@pytest.fixture(params=TRANSLATIONS, ids=lambda language: language.code)
 def translated(request):
-    return read(request.param)
+    return read(path("README.md", request.param))
+
+
+@in_every_language
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_text_exists_and_links_to_its_translations(text, language):
+    content = read(path(text, language))
+    assert content == with_links(content, text, language), "run: python tools/languages.py"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_translated_text_is_in_the_list_of_languages(text):
+    stem, _, suffix = text.rpartition(".")
+    assert {file.relative_to(ROOT).as_posix() for file in ROOT.glob(f"{stem}*.{suffix}")} == {
+        path(text, language) for language in LANGUAGES
+    }
+
+
+@in_every_language
+@pytest.mark.parametrize("text", [text for text in TEXTS if text.endswith(".md")])
+def test_every_paragraph_is_in_its_language(text, language):
+    found = paragraphs(read(path(text, language)))
+    assert len(found) > 5
+    long = [paragraph for paragraph in found if len(paragraph) > 30]
+    assert [paragraph for paragraph in long if not re.search(language.recognized_by, paragraph)] == []
+
+
+def test_the_links_are_written_in_place_of_those_of_another_language_or_after_the_heading():
+    first, second = LANGUAGES[:2]
+    line = links("README.md", second)
+    assert line.startswith(f"[{first.name}](README.md) · **{second.name}**")
+    copied = f"# mlpconv\n\n{links('README.md', first)}\n\ntext\n"
+    without = "# mlpconv\n\ntext\n"
+    for page in (copied, without):
+        assert with_links(page, "README.md", second) == f"# mlpconv\n\n{line}\n\ntext\n"
+
+
+def test_the_columns_of_the_glossary_are_languages():
+    header = next(line for line in read("docs/glossary.md").splitlines() if line.startswith("| term"))
+    assert set(header.strip("| ").split(" | ")[2:]) <= {language.name for language in TRANSLATIONS}
+
+
+@in_every_language
+def test_the_commands_are_introduced_first_and_links_are_valid(language):
+    text = read(path("README.md", language))
+    assert text.index("make train") < text.index("make test") < text.index("![")
+    for target in re.findall(r"(?<!!)\[[^]]*\]\((?!https?://)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+    titles = re.findall(r"^## (.*)$", read("README.md"), re.MULTILINE)
+    for heading in re.findall(r"\]\(README\.md#([a-z-]+)\)", text):
+        assert heading in {title.lower().replace(",", "").replace(" ", "-") for title in titles}
 
 
 def test_commands_and_code_are_the_same(translated):
@@ -48,8 +115,7 @@ def test_every_recipe_is_listed(translated):
 
 
 def test_measured_numbers_are_the_same(translated):
-    """The translations contain no outdated number."""
-    assert decimals(translated) - decimals(read("README.md")) == set()
+    assert decimals(translated) == decimals(read("README.md"))
     table = re.compile(r"\| ([\d.]+ \| [\d.]+) \|$", re.MULTILINE)
     assert table.findall(translated) == table.findall(read("README.md")) != []
 
@@ -57,9 +123,23 @@ def test_measured_numbers_are_the_same(translated):
 def test_pictures_and_pages_are_the_same(translated):
     def targets(text):
         found = re.findall(r"\]\(((?:docs|notebooks|benchmarks)/[^)#]*)\)", text)
-        return {re.sub(r"\.(zh|ja)\.md$", ".md", target) for target in found}  # a page may have its own translation
+        return {original(target) for target in found}  # a page may have its own translation
 
-    # Some pages are linked from the English README only.
-    missing = targets(read("README.md")) - targets(translated)
-    assert missing <= {"docs/index.md"}
-    assert targets(translated) <= targets(read("README.md")) | {"docs/costs.md"}
+    assert targets(translated) == targets(read("README.md"))
+
+
+def test_tables_and_sections_have_the_same_size(translated):
+    """A row, a column or a section that a translation lacks is reported."""
+
+    def sizes(text):
+        sections = re.split(
+            r"^## ", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), flags=re.MULTILINE
+        )
+        return [[line.count("|") for line in section.splitlines() if line.startswith("|")] for section in sections]
+
+    assert sizes(translated) == sizes(read("README.md"))
+
+
+def test_one_chinese_term_for_pooling():
+    for name in ("README.zh.md", "docs/exercises/index.zh.md", "notebooks/chapter.zh.ipynb"):
+        assert "池化" not in read(name)

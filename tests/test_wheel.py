@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from languages import LANGUAGES, path
 
 import mlpconv
 
@@ -74,7 +75,8 @@ def test_the_source_archive_holds_what_a_packager_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "tests/test_wheel.py"} <= names
+    assert {path("README.md", language) for language in LANGUAGES} <= names
+    assert {"LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "tests/test_wheel.py"} <= names
 
 
 def test_the_package_comes_from_the_wheel_and_torch_is_absent(installed):

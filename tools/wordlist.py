@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from languages import TRANSLATIONS
+
 ROOT = Path(__file__).parents[1]
 WORDS = Path(__file__).with_name("words.txt")
 SCANNED = ("mlpconv", "tests", "docs", "tools", "notebooks", "*.md", "Makefile")
-SKIPPED = ("CHANGELOG.md", "*.zh.md", "*.ja.md", "tools/words.txt")
+SKIPPED = ("CHANGELOG.md", *(f"*.{language.code}.*" for language in TRANSLATIONS), "tools/words.txt")
 SUFFIXES = (".py", ".md", ".ipynb", ".j2", ".toml")
 CODE = re.compile(r"^(```|~~~).*?^\1|``[^`]+``|`[^`\n]+`|<!--.*?-->", re.DOTALL | re.MULTILINE)
 
@@ -39,18 +41,16 @@ class Passage(NamedTuple):
     text: str
 
 
-def read_words(text: str, *, everything: bool) -> list[Word]:
+def read_words(text: str) -> list[Word]:
     """The entries of a word list.
 
     Args:
         text: One entry per line, ``words → suggestion`` or ``/regular expression/ → suggestion``. Either matches whole
-            words in any letter case; a space matches any white space. Lines that start with ``#~`` are entries not yet
-            enabled; other lines that start with ``#`` are comments.
-        everything: Whether to include the entries not yet enabled.
+            words in any letter case; a space matches any white space. Lines that start with ``#`` are comments.
     """
     words = []
     for line in text.splitlines():
-        entry = line.removeprefix("#~").strip() if everything else line.strip()
+        entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
         found, _, suggestion = entry.partition(" → ")
@@ -123,9 +123,8 @@ def main() -> int:
     """Print each finding as FILE:LINE: and return the exit code."""
     parser = argparse.ArgumentParser(description="Report words of tools/words.txt, with what to write instead.")
     parser.add_argument("paths", nargs="*", help="Files and directories to scan; by default the whole project.")
-    parser.add_argument("--all", action="store_true", help="Include the entries not yet enabled (#~).")
     options = parser.parse_args()
-    words = read_words(WORDS.read_text(encoding="utf-8"), everything=options.all)
+    words = read_words(WORDS.read_text(encoding="utf-8"))
     findings = set()
     for path in files(options.paths):
         for passage in passages(path):

@@ -4,7 +4,6 @@ A page contains ``<!-- generated: NAME -->``, which is replaced by Markdown gene
 registries, the errors and the schemas.
 """
 
-import importlib
 import inspect
 import json
 import re
@@ -14,7 +13,6 @@ from typing import Any, get_args
 
 import typer
 
-import mlpconv
 from mlpconv import errors
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import AnyLayer, Layer, fields
@@ -28,56 +26,6 @@ from mlpconv.training.recipes import RECIPES
 
 SCHEMAS = Path(__file__).parents[1] / "json"
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
-
-# In the order in which a reader needs them. `python_api` refuses a public name that is missing here.
-PARTS: dict[str, tuple[str, ...]] = {
-    "Train, load, predict": (
-        "mlpconv.train",
-        "mlpconv.load",
-        "mlpconv.Classifier",
-        "mlpconv.explain.class_maps.ClassMaps",
-        "mlpconv.Run",
-        "mlpconv.runs.run.Result",
-        "mlpconv.keep_memory",
-    ),
-    "Networks": (
-        "mlpconv.create_model",
-        "mlpconv.list_models",
-        "mlpconv.register_model",
-        "mlpconv.nin_block",
-        "mlpconv.Block",
-        "mlpconv.Network",
-        "mlpconv.Preprocess",
-    ),
-    "Layers": tuple(f"mlpconv.arch.layers.{layer.__name__}" for layer in get_args(AnyLayer)),
-    "Shapes and costs": (
-        "mlpconv.block_shapes",
-        "mlpconv.layer_shapes",
-        "mlpconv.count",
-        "mlpconv.arch.cost.Costs",
-        "mlpconv.arch.cost.LayerCost",
-        "mlpconv.arch.cost.prediction_memory",
-        "mlpconv.arch.cost.training_memory",
-        "mlpconv.arch.cost.Memory",
-    ),
-    "Recipes": (
-        "mlpconv.get_recipe",
-        "mlpconv.Recipe",
-        "mlpconv.optimizers.Optimizer",
-        "mlpconv.training.recipe.Augmentation",
-        "mlpconv.backends.weights.Initializer",
-        "mlpconv.training.recipe.change",
-        "mlpconv.training.recipe.to_toml",
-    ),
-    "Data": ("mlpconv.load_dataset", "mlpconv.ImageDataset", "mlpconv.Splits", "mlpconv.data.dataset.hold_out"),
-    "Weights from elsewhere": (
-        "mlpconv.convert.read_weights",
-        "mlpconv.convert.write_weights",
-        "mlpconv.convert.read_torch_file",
-        "mlpconv.convert.from_state_dict",
-    ),
-    "Errors": ("mlpconv.MlpconvError",),
-}
 
 
 def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -242,25 +190,10 @@ def _type(schema: dict[str, Any], root: dict[str, Any]) -> str:
     return named + (f" of {_type(_resolved(schema['items'], root), root)}" if "items" in schema else "")
 
 
-def python_api() -> str:
-    """Every public name, from its docstring."""
-    named = {entry.rpartition(".")[2] for entries in PARTS.values() for entry in entries}
-    lost = sorted(set(mlpconv.__all__) - named)
-    assert not lost, f"docs/_ext/generated.py: add these public names to PARTS: {', '.join(lost)}"
-    return "\n\n".join(
-        f"## {title}\n\n```{{eval-rst}}\n" + "\n".join(_directive(entry) for entry in entries) + "```"
-        for title, entries in PARTS.items()
-    )
-
-
-def _directive(entry: str) -> str:
-    module, _, name = entry.rpartition(".")
-    thing = getattr(importlib.import_module(module), name)
-    if issubclass(type(thing), type) and issubclass(thing, BaseException):
-        return f".. autoexception:: {entry}\n"
-    if inspect.isclass(thing):
-        return f".. autoclass:: {entry}\n   :members:\n"
-    return f".. autofunction:: {entry}\n"
+def layers() -> str:
+    """Every layer, from its docstring."""
+    directives = "".join(f".. autoclass:: {layer.__module__}.{layer.__name__}\n" for layer in get_args(AnyLayer))
+    return f"```{{eval-rst}}\n{directives}```"
 
 
 GENERATED: dict[str, Callable[[], str]] = {
@@ -270,7 +203,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "datasets": datasets,
     "exit-codes": exit_codes,
     "json": json_output,
-    "python": python_api,
+    "layers": layers,
 }
 
 
@@ -278,31 +211,17 @@ def _replace(app: Any, name: str, content: list[str]) -> None:
     content[0] = MARK.sub(lambda found: GENERATED[found[1]](), content[0])
 
 
-def _docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Show the names of arguments and fields as code where a docstring describes them: "seed: of …"."""
-    text = "\n".join(lines).replace("*", r"\*").replace("|", r"\|")
-    if names := "|".join(_names(thing)):
-        text = re.sub(rf"(?:^|(?<=[.;] ))({names})(?=(?:, (?:{names}))*:\s)", r"``\1``", text, flags=re.MULTILINE)
-        text = re.sub(rf"(?<=``, )({names})(?=:\s)", r"``\1``", text)
-    lines[:] = text.split("\n")
+def _keep_colon(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keep a colon in the first line of the docstring of a field or property.
 
-
-def _names(thing: Any) -> list[str]:
-    fields = getattr(thing, "__struct_fields__", None) or getattr(thing, "_fields", ())
-    try:
-        arguments = list(inspect.signature(thing).parameters) if callable(thing) else []
-    except (TypeError, ValueError):  # implemented in C, without a signature
-        arguments = []
-    return [*fields, *arguments]
-
-
-def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
-    """Omit the docstrings that Python generates for fields of a NamedTuple; the class describes them."""
-    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
+    napoleon takes the text before it for the type; here, annotations state the types. In reStructuredText, a backslash
+    at the end of a line joins the line with the next one: the line inserted here has no text, but it is not empty.
+    """
+    if what in ("attribute", "property"):
+        lines.insert(0, "\\")
 
 
 def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _replace)
-    app.connect("autodoc-process-docstring", _docstring)
-    app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon, which has 500
     return {"parallel_read_safe": True}

@@ -6,6 +6,7 @@ pooling and normalization have separate columns and are in neither MACs nor FLOP
 including memory.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Literal, NamedTuple, assert_never
 
@@ -38,31 +39,46 @@ class LayerCost(Operations, frozen=True):
     """The cost of one layer for one image, including its ``Operations``. All counts are exact integers."""
 
     name: str
+    """The full name: "block1.conv"."""
     kind: str
     """The name of the layer's class; empty for a total."""
     input_shape: Shape
+    """The shape that the layer receives."""
     output_shape: Shape
+    """The shape that the layer returns."""
     weights: int = 0
     """All parameters but biases."""
     biases: int = 0
+    """Parameters that are added."""
     backward_macs: int = 0
     """MACs of the backward pass."""
+    receptive_field: tuple[int, int] | None = None
+    """The input pixels that one output depends on, (height, width), not clipped; None for a total."""
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self.weights + self.biases
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self.multiplications
 
     @property
     def flops(self) -> int:
+        """FLOPs of the forward pass, 2 × MACs."""
         return 2 * self.macs
 
 
-COUNTS = (*Operations.__struct_fields__, "weights", "biases", "backward_macs")
+COUNTS = tuple(field.name for field in msgspec.structs.fields(LayerCost) if field.type is int)
 """The counts of a ``LayerCost``: what a total sums."""
+
+
+def add_up(name: str, kind: str, layers: Sequence[LayerCost]) -> LayerCost:
+    """The sums over consecutive layers as one row."""
+    sums = {field: sum(getattr(layer, field) for layer in layers) for field in COUNTS}
+    return LayerCost(name, kind, layers[0].input_shape, layers[-1].output_shape, receptive_field=None, **sums)
 
 
 class Memory(NamedTuple):
@@ -83,6 +99,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """The sum of all."""
         return sum(self)
 
 
@@ -101,17 +118,21 @@ class Costs(NamedTuple):
     """The cost table of a network for one image of ``input_shape``."""
 
     input_shape: Shape
+    """(C, H, W) of the image."""
     layers: list[LayerCost]
+    """The cost of each layer, in order."""
 
     def _sum(self, field: str) -> int:
         return sum(getattr(layer, field) for layer in self.layers)
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return self._sum("parameters")
 
     @property
     def macs(self) -> int:
+        """MACs of the forward pass."""
         return self._sum("macs")
 
     @property
@@ -135,9 +156,7 @@ class Costs(NamedTuple):
 
     def total(self) -> LayerCost:
         """The sums over all layers as one row."""
-        first, last = self.layers[0], self.layers[-1]
-        sums = {field: self._sum(field) for field in COUNTS}
-        return LayerCost("total", "", first.input_shape, last.output_shape, **sums)
+        return add_up("total", "", self.layers)
 
 
 def count(network: Network, input_shape: Shape | None = None) -> Costs:
@@ -149,11 +168,19 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
 
     Raises:
         NetworkError: The shapes do not fit together.
+
+    Example:
+        >>> import mlpconv
+        >>> costs = mlpconv.count(mlpconv.create_model("nin"))
+        >>> f"{costs.parameters:,} parameters, {costs.macs:,} MACs"
+        '1,992,166 parameters, 762,297,352 MACs'
+        >>> costs.layers[0].macs  # of the first convolution
+        33872256
     """
     rows = layer_shapes(network, input_shape)
     costs = []
     weights_before = False
-    for row in rows:
+    for row, field in zip(rows, _receptive_fields(rows), strict=True):
         operations = row.layer.operations(row.input_shape, row.output_shape)
         parameters = {part: prod(shape) for part, shape in row.layer.parameter_shapes(row.input_shape).items()}
         biases = parameters.pop("bias", 0)
@@ -165,6 +192,7 @@ def count(network: Network, input_shape: Shape | None = None) -> Costs:
             weights=sum(parameters.values()),
             biases=biases,
             backward_macs=operations.multiplications * (1 + weights_before),
+            receptive_field=field.size,
             **msgspec.structs.asdict(operations),
         )
         weights_before = weights_before or cost.weights > 0
@@ -254,7 +282,10 @@ def receptive_fields(network: Network, input_shape: Shape | None = None) -> list
     Raises:
         NetworkError: The shapes do not fit together.
     """
-    rows = layer_shapes(network, input_shape)
+    return _receptive_fields(layer_shapes(network, input_shape))
+
+
+def _receptive_fields(rows: Sequence[LayerShape]) -> list[ReceptiveField]:
     size, stride = (1, 1), (1, 1)
     image = (rows[0].input_shape[1], rows[0].input_shape[2])
     fields = []

@@ -1,13 +1,13 @@
 """The tables of a network's shapes and costs, which ``mlpconv summary`` and the notebook show.
 
-A new column of the table by layer is one line in ``LAYER_COLUMNS``.
+A new column is one line in ``LAYER_COLUMNS`` (the table by layer) or ``BLOCK_COLUMNS`` (the table by block).
 """
 
 from collections.abc import Callable
 from itertools import compress
 from typing import NamedTuple
 
-from mlpconv.arch.cost import Costs, LayerCost
+from mlpconv.arch.cost import Costs, LayerCost, add_up
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import block_shapes, show
 
@@ -28,6 +28,11 @@ def _number(count: int) -> str:
     return f"{count:,}" if count else ""
 
 
+def _side(size: tuple[int, int] | None) -> str:
+    """A receptive field: one number if it is square."""
+    return "" if size is None else str(size[0]) if size[0] == size[1] else show(size)
+
+
 LAYER_COLUMNS = (
     CostColumn("name", lambda cost: cost.name, right=False),
     CostColumn("type", lambda cost: cost.kind, right=False, leave_out=7),
@@ -40,6 +45,7 @@ LAYER_COLUMNS = (
     CostColumn("activation", lambda cost: _number(cost.activation_ops), leave_out=8),
     CostColumn("pooling", lambda cost: _number(cost.pooling_ops), leave_out=9),
     CostColumn("normalization", lambda cost: _number(cost.normalization_ops), leave_out=10),
+    CostColumn("field", lambda cost: _side(cost.receptive_field), leave_out=4),
 )
 """The columns of the table by layer, each a function of a ``LayerCost``."""
 
@@ -62,18 +68,8 @@ def layer_table(costs: Costs) -> tuple[list[CostColumn], list[list[str]]]:
 
 def block_table(network: Network, costs: Costs) -> tuple[list[CostColumn], list[list[str]]]:
     """The columns and rows of the table by block: the input, each block and loose layer, and the total."""
-    rows = [["input", "", show(costs.input_shape), "", ""]]
-    for name, kind, shape in block_shapes(network):
-        layers = [cost for cost in costs.layers if cost.name.partition(".")[0] == name]
-        summed = LayerCost(
-            name,
-            kind,
-            layers[0].input_shape,
-            shape,
-            weights=sum(cost.weights for cost in layers),
-            biases=sum(cost.biases for cost in layers),
-            multiplications=sum(cost.multiplications for cost in layers),
-        )
-        rows.append([column.cell(summed) for column in BLOCK_COLUMNS])
-    rows.append([column.cell(costs.total()) for column in BLOCK_COLUMNS])
-    return list(BLOCK_COLUMNS), rows
+    rows = [LayerCost("input", "", costs.input_shape, costs.input_shape)]
+    for name, kind, _ in block_shapes(network):
+        rows.append(add_up(name, kind, [cost for cost in costs.layers if cost.name.partition(".")[0] == name]))
+    rows.append(costs.total())
+    return list(BLOCK_COLUMNS), [[column.cell(row) for column in BLOCK_COLUMNS] for row in rows]

@@ -90,9 +90,13 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
     additions: int = 0
     """Sums of such products, without the bias."""
     bias_additions: int = 0
+    """Additions of a bias."""
     activation_ops: int = 0
+    """Values computed by activation functions."""
     pooling_ops: int = 0
+    """Comparisons of max pooling; sums and divisions of average pooling."""
     normalization_ops: int = 0
+    """Multiplications and additions of normalization."""
 
 
 Saves = Literal["input", "output", "nothing"]

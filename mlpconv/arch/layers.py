@@ -89,7 +89,15 @@ class _Pool(_WithoutWeights, frozen=True):
 
 
 class Conv2d(Layer, tag="conv2d", frozen=True):
-    """A convolution (cross-correlation) over (C, H, W), with one bias for each output channel."""
+    """A convolution (cross-correlation) over (C, H, W), with one bias for each output channel.
+
+    Args:
+        out_channels: Number of output channels.
+        kernel_size: Height and width of the window; one integer for squares.
+        stride: Distance between two windows.
+        padding: Zeros on both sides of each axis.
+        bias: Whether a bias is added.
+    """
 
     out_channels: int
     kernel_size: Size
@@ -129,7 +137,9 @@ class Conv2d(Layer, tag="conv2d", frozen=True):
 class BatchNorm2d(Layer, tag="batch_norm2d", frozen=True):
     """Batch normalization of each channel: scale and shift are learned, mean and variance are running statistics.
 
-    ``momentum`` is the weight of the newest batch: running ← (1 − momentum)·running + momentum·batch.
+    Args:
+        eps: Added to the variance, above 0.
+        momentum: The weight of the newest batch: running ← (1 − momentum)·running + momentum·batch.
     """
 
     eps: float = 1e-5
@@ -176,7 +186,14 @@ class Sigmoid(_Activation, tag="sigmoid", frozen=True):
 
 
 class MaxPool2d(_Pool, tag="max_pool2d", frozen=True):
-    """The largest value of each window; padding never wins. ``ceil_mode`` keeps a last window cut by the edge."""
+    """The largest value of each window; padding is never the largest.
+
+    Args:
+        kernel_size: Height and width of the window; one integer for squares.
+        stride: Distance between two windows.
+        padding: Padding on both sides of each axis, at most half of the window.
+        ceil_mode: Whether to keep a last window that is cut by the edge.
+    """
 
     # An int64 for each output: the position of the largest value.
     traits = Traits(
@@ -192,7 +209,15 @@ class MaxPool2d(_Pool, tag="max_pool2d", frozen=True):
 
 
 class AvgPool2d(_Pool, tag="avg_pool2d", frozen=True):
-    """The mean of each window. ``count_include_pad``: whether padding counts as zeros in the mean."""
+    """The mean of each window.
+
+    Args:
+        kernel_size: Height and width of the window; one integer for squares.
+        stride: Distance between two windows.
+        padding: Padding on both sides of each axis, at most half of the window.
+        ceil_mode: Whether to keep a last window that is cut by the edge.
+        count_include_pad: Whether padding counts as zeros in the mean.
+    """
 
     count_include_pad: bool = True
 
@@ -207,7 +232,11 @@ class AvgPool2d(_Pool, tag="avg_pool2d", frozen=True):
 
 
 class Dropout(_WithoutWeights, tag="dropout", frozen=True):
-    """In training, zero each value with probability ``p`` and scale the others by 1 / (1 − p); else the identity."""
+    """In training, zero each value with probability ``p`` and scale the others by 1 / (1 − p); else the identity.
+
+    Args:
+        p: The probability, at least 0 and below 1.
+    """
 
     p: float = 0.5
 
@@ -279,7 +308,12 @@ class Flatten(_WithoutWeights, tag="flatten", frozen=True):
 
 
 class Linear(Layer, tag="linear", frozen=True):
-    """A fully connected layer."""
+    """A fully connected layer.
+
+    Args:
+        out_features: Number of outputs.
+        bias: Whether a bias is added.
+    """
 
     out_features: int
     bias: bool = True
@@ -312,7 +346,6 @@ class Linear(Layer, tag="linear", frozen=True):
 
 AnyLayer = Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
 """Every layer. The back ends match over it; the type checker reports a match that leaves one out."""
-Pool2d = MaxPool2d | AvgPool2d
 _LAYER_TYPES: dict[str, Any] = {layer.__struct_config__.tag: layer for layer in get_args(AnyLayer)}
 
 

@@ -22,7 +22,14 @@ FORMAT = 1
 
 
 class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How an image becomes the network's input. It is part of the model and is stored in its file."""
+    """How an image becomes the network's input. It is part of the model and is stored in its file.
+
+    Example:
+        >>> import mlpconv
+        >>> preprocess = mlpconv.Preprocess(size=32, mode="RGB", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        >>> preprocess.channels
+        3
+    """
 
     size: int
     """The side in pixels of the square that the network receives."""
@@ -59,7 +66,15 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 
 class Block:
-    """A run of layers with given names: ``Block(conv=Conv2d(96, 11, stride=4), relu=ReLU())``."""
+    """A run of layers with given names: ``Block(conv=Conv2d(96, 11, stride=4), relu=ReLU())``.
+
+    Example:
+        >>> from mlpconv import Block, Network
+        >>> from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, ReLU
+        >>> block = Block(conv=Conv2d(96, 11, stride=4), relu=ReLU())
+        >>> [name for name, _ in Network(block, GlobalAvgPool2d(), Flatten()).walk()]
+        ['block1.conv', 'block1.relu', 'gap', 'flatten']
+    """
 
     __slots__ = ("layers",)
     layers: Mapping[str, AnyLayer]
@@ -108,15 +123,35 @@ class Network:
 
     Raises:
         NetworkError: There are no layers, or a name or size is not valid.
+
+    Example:
+        >>> from mlpconv import Network, nin_block
+        >>> from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
+        >>> net = Network(
+        ...     nin_block(32, kernel_size=5, padding=2),
+        ...     MaxPool2d(2, stride=2),
+        ...     nin_block(10, kernel_size=3, padding=1),
+        ...     GlobalAvgPool2d(),
+        ...     Flatten(),
+        ...     input_size=28,
+        ... )
+        >>> list(net.layers)
+        ['block1', 'pool1', 'block2', 'gap', 'flatten']
+        >>> net.input_shape
+        (1, 28, 28)
+        >>> Network.from_json(net.to_json()) == net
+        True
     """
 
     __slots__ = ("input_channels", "input_size", "layers", "name")
     layers: Mapping[str, AnyLayer | Block]
     """The layers and blocks by name, in order."""
     input_channels: int
+    """Channels of the images."""
     input_size: tuple[int, int]
-    """(height, width)."""
+    """(height, width) of the images."""
     name: str
+    """The name of the network; may be empty."""
 
     def __init__(
         self, *layers: AnyLayer | Block, input_channels: int = 1, input_size: Size = 224, name: str = ""
@@ -205,8 +240,8 @@ class Network:
         """The network in a framework.
 
         Args:
-            backend: "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``, "mxnet" a
-                ``gluon.HybridBlock``.
+            backend: The name of a back end. "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``,
+                "mxnet" a ``gluon.HybridBlock``; others return the network in their framework.
             options: ``weights``: canonical weights to load; by default the framework initializes its own.
 
         Raises:

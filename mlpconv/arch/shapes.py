@@ -14,8 +14,11 @@ class LayerShape(NamedTuple):
     name: str
     """The full name: "block1.conv"."""
     layer: AnyLayer
+    """The layer."""
     input_shape: Shape
+    """The shape that it receives."""
     output_shape: Shape
+    """The shape that it returns."""
 
 
 def layer_shapes(network: Network, input_shape: Shape | None = None) -> list[LayerShape]:
@@ -27,6 +30,14 @@ def layer_shapes(network: Network, input_shape: Shape | None = None) -> list[Lay
 
     Raises:
         NetworkError: A layer cannot be computed; the message names it.
+
+    Example:
+        >>> import mlpconv
+        >>> for row in mlpconv.layer_shapes(mlpconv.create_model("nin"))[:3]:
+        ...     print(row.name, row.input_shape, row.output_shape)
+        block1.conv (1, 224, 224) (96, 54, 54)
+        block1.relu (96, 54, 54) (96, 54, 54)
+        block1.mlp1 (96, 54, 54) (96, 54, 54)
     """
     shape = image = input_shape or network.input_shape
     if len(image) != 3 or min(image) < 1:
@@ -56,6 +67,11 @@ def block_shapes(network: Network, input_shape: Shape | None = None) -> list[tup
 
     Raises:
         NetworkError: A layer cannot be computed; the message names it.
+
+    Example:
+        >>> import mlpconv
+        >>> mlpconv.block_shapes(mlpconv.create_model("nin"))[:2]
+        [('block1', 'Block', (96, 54, 54)), ('pool1', 'MaxPool2d', (96, 26, 26))]
     """
     last = {row.name.partition(".")[0]: row.output_shape for row in layer_shapes(network, input_shape)}
     return [

@@ -1,4 +1,4 @@
-"""Back ends: networks in PyTorch, TensorFlow, JAX and MXNet, and step plans executed there.
+"""Back ends: networks in the frameworks of the registry, and step plans executed there.
 
 Frameworks load on demand.
 """

@@ -23,6 +23,10 @@ def keep_memory() -> bool:
 
     Returns:
         Whether they are in effect: not outside glibc, and not with MLPCONV_ALLOCATOR=system.
+
+    Example:
+        >>> import mlpconv
+        >>> kept = mlpconv.keep_memory()  # call it before the first tensor is allocated
     """
     if _state["kept"] or not is_available():
         return _state["kept"]

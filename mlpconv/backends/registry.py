@@ -46,11 +46,14 @@ class BackendEntry:
     title: str
     """The framework's own name."""
     packages: tuple[str, ...]
-    """The distributions that make it up, under all names that they are published under."""
+    """The distributions that make it up, under all names that they are published under.
+
+    ``mlpconv doctor`` and environment.json report their versions.
+    """
     load: "Callable[[], Backend]"
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
     environment: str = ""
-    """Why it needs a Python environment of its own; empty where it does not."""
+    """Why it needs a separate Python environment; empty where it does not."""
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -70,11 +73,6 @@ BACKENDS: dict[str, BackendEntry] = {
 }
 
 
-def list_backends() -> list[str]:
-    """The names that ``get_backend`` accepts."""
-    return list(BACKENDS)
-
-
 def backend_help() -> str:
     """The names for help texts: "torch, tensorflow, jax or mxnet"."""
     *names, last = BACKENDS
@@ -84,6 +82,11 @@ def backend_help() -> str:
 def framework_packages() -> list[str]:
     """The distributions of all back ends, each once."""
     return list(dict.fromkeys(package for entry in BACKENDS.values() for package in entry.packages))
+
+
+def package_name(package: str) -> str:
+    """The name under which the version of a distribution is reported: TensorFlow is published under two names."""
+    return package.removesuffix("-cpu")
 
 
 def get_backend(name: str) -> "Backend":
@@ -102,5 +105,5 @@ def get_backend(name: str) -> "Backend":
         if error.name and error.name.startswith("mlpconv"):
             raise
         install = f'pip install "mlpconv[{name}]"'
-        install += f" in an environment of its own: {entry.environment}" if entry.environment else ""
+        install += f" in a separate environment: {entry.environment}" if entry.environment else ""
         raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {install}") from error

@@ -104,4 +104,4 @@ def run_contender(
 
 def _last_lines(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    return "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", without a word"
+    return "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", without output"

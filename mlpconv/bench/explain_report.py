@@ -38,7 +38,7 @@ def words(result: dict[str, Any]) -> list[str]:
         for key, better in (("deletion", 1), ("insertion", -1)):
             found = each[key]
             low, high = found["difference_low"], found["difference_high"]
-            verdict = "not told apart" if low <= 0 <= high else "better" if better * low > 0 else "worse"
+            verdict = "not distinguishable" if low <= 0 <= high else "better" if better * low > 0 else "worse"
             parts.append(f"{verdict} by {key} ({found['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})")
         said.append(f"Against {each['name']} class maps are {' and '.join(parts)}.")
     return said

@@ -139,7 +139,7 @@ def make_images(root: Path, count: int, progress: Callable[[str], None]) -> None
                 image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)
                 image.save(root / str(label) / name, quality=85)
                 made += 1
-    progress(f"generated {made:,} images, {count - made:,} are there already")
+    progress(f"generated {made:,} images, {count - made:,} existed already")
 
 
 def _first(path: Path, cache: Path, progress: Callable[[str], None]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     if all_["peak_bytes"] is not None:
         said.append(
             f"training has {all_['peak_bytes'] / 1e9:.2f} GB resident at the peak, mapped pages counted "
-            f"({few['peak_bytes'] / 1e9:.2f} on few images); of its own it may have {result['memory_gb']:g} GB, a "
+            f"({few['peak_bytes'] / 1e9:.2f} on few images); it may allocate {result['memory_gb']:g} GB, a "
             "limit that the system holds (RLIMIT_DATA)"
         )
     return said

@@ -35,7 +35,7 @@ def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
     gates = [
         {"name": name, "value": value, "bound": MAX_SHARE, "below": True, "passed": value < MAX_SHARE}
         for name, value in (
-            ("a run beside its bare steps", overhead),
+            ("a run compared with its bare steps", overhead),
             ("plan and progress within a run", outside),
             ("plan and the notebook's curves within a run", median(found["notebook"])),
             ("report / the recipe quick", report),

@@ -46,7 +46,7 @@ def convert(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Convert weights between runs, classifiers, and files of PyTorch, Keras, Gluon and Flax.
+    """Convert weights between runs, classifiers, and files of other programs, such as PyTorch and Keras.
 
     Unless SOURCE specifies otherwise, the network receives pixel values from 0 to 1, as in the chapter. No code in
     SOURCE is executed.

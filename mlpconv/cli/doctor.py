@@ -2,29 +2,22 @@
 
 import os
 import platform
+import re
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from mlpconv.backends.registry import BACKENDS
 from mlpconv.cli.output import Json, next_steps, paragraph, print_json, say
 from mlpconv.errors import MlpconvError
 from mlpconv.formatting import format_bytes
 from mlpconv.version import __version__
 
-EXTRAS = {
-    "torch": "torch",
-    "keras": "tensorflow",
-    "tensorflow": "tensorflow",
-    "jax": "jax",
-    "mxnet": "mxnet",
-    "ipykernel": "notebook",
-    "scikit-learn": "digits",
-    "optuna": "tune",
-}
-"""Optional packages, each with the extra that installs it."""
+REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^;]*(;.*\bextra\s*==\s*[\"'](?P<extra>[\w.-]+)[\"'])?")
+"""A requirement in the package's metadata: ``keras<4,>=3.10; extra == "tensorflow"``."""
 
 
 def doctor(json: Json = False) -> None:
@@ -83,7 +76,7 @@ def _examine() -> dict[str, Any]:
         "gpus": gpus,
         "working_directory": here,
         "cache": cache,
-        "packages": {name: _version(name) for name in EXTRAS},
+        "packages": {name: _version(name) for name in optional_packages()},
         "data": _data(),
         "training": training,
         "problems": problems,
@@ -104,6 +97,23 @@ def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
     gpus = [{"device": name, "name": title, "memory_bytes": memory} for name, title, memory in backend.list_gpus()]
     described = backend.describe_device(device)
     return {"backend": "torch", "device": device, "description": described, "precision": precision}, gpus
+
+
+def optional_packages() -> dict[str, str]:
+    """The packages that only extras of mlpconv install, each with the first extra that does.
+
+    Without an installed mlpconv there is no list of them.
+    """
+    try:
+        required = [match for text in requires("mlpconv") or () if (match := REQUIREMENT.match(text))]
+    except PackageNotFoundError:
+        return {}
+    always = {match["package"] for match in required if match["extra"] is None}
+    extras: dict[str, str] = {}
+    for match in required:
+        if match["package"] not in always:
+            extras.setdefault(match["package"], match["extra"])
+    return extras
 
 
 def _version(package: str) -> str | None:
@@ -164,9 +174,11 @@ def _print(report: dict[str, Any]) -> None:
     line("here", describe(report["working_directory"]))
     line("cache", describe(report["cache"]))
     say("\nOptional packages")
+    extras = optional_packages()
     for name, installed in report["packages"].items():
-        where = ", in a separate environment" if name == "mxnet" else ""
-        line(name, installed or f'missing: pip install "mlpconv[{EXTRAS[name]}]"{where}')
+        backend = BACKENDS.get(extras[name])
+        where = ", in a separate environment" if backend and backend.environment else ""
+        line(name, installed or f'missing: pip install "mlpconv[{extras[name]}]"{where}')
     say("\nData sets")
     for row in report["data"]:
         line(row["name"], f"{row['path']} ({row['origin']})" if row["path"] else f"not here: {row['remedy']}")

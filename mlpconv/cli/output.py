@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -41,6 +41,11 @@ def say(text: str = "", *, style: str | None = None) -> None:
 def warn(text: str) -> None:
     """Print a warning on standard error."""
     err().print(text, style="yellow", markup=False)
+
+
+def print_progress(line: str) -> None:
+    """Print a line of progress on standard error."""
+    err().print(line, markup=False)
 
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:
@@ -203,6 +208,31 @@ def make_directory(path: Path, option: str) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise MlpconvError(f"{option} {path}: cannot be created: {reason}; choose another path") from None
+
+
+def write_results(out: Path, name: str, result: Mapping[str, Any], page: str, figure: bytes | None = None) -> list[str]:
+    """Write the result of a study or benchmark as JSON and as Markdown.
+
+    Args:
+        out: The directory, which exists.
+        name: What the files are called.
+        result: The result, written to NAME.json.
+        page: The result as a page, written to NAME.md.
+        figure: The result as a PNG file, written to NAME.png.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        MlpconvError: A file cannot be written.
+    """
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    files: dict[Path, str | bytes] = {out / f"{name}.json": text, out / f"{name}.md": page}
+    if figure is not None:
+        files[out / f"{name}.png"] = figure
+    for path, content in files.items():
+        write_file(path, content, "--out")
+    return [str(path) for path in files]
 
 
 IMAGES = ("reading", "decoding", "predicting")

@@ -36,13 +36,13 @@ def predict(
     from mlpconv.data.folders.listing import Problem
     from mlpconv.formatting import printable
     from mlpconv.inference.classifier import Classifier
-    from mlpconv.inference.predictions import PredictionWriter, as_json, find_files, predict_files
+    from mlpconv.inference.predictions import as_json, find_files, open_predictions, predict_files
 
     classifier = Classifier(run, backend=backend, device=device, precision=precision)
     files = find_files(images)
     top = min(top, len(classifier.class_names))
     listed, inverted, problems, predicted = [], [], [], 0
-    with Download() as progress, PredictionWriter(out, top) if out else nullcontext() as writer:
+    with Download() as progress, open_predictions(out, top) if out else nullcontext() as writer:
         for item in predict_files(classifier, files, top=top, invert=invert, progress=progress if out else None):
             if isinstance(item, Problem):
                 problems.append(item)

@@ -1,7 +1,6 @@
 """``mlpconv study``: the exercises of the chapter as experiments."""
 
 import shlex
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +12,14 @@ from mlpconv.cli.output import (
     Column,
     Download,
     Json,
-    err,
     make_directory,
     paragraph,
     print_json,
+    print_progress,
     say,
     table,
     warn,
-    write_file,
+    write_results,
 )
 from mlpconv.errors import MlpconvError, unknown
 
@@ -54,7 +53,8 @@ def study(
     from mlpconv.drawing.plots import png
     from mlpconv.jobs.stop import Stop
     from mlpconv.studies import pages
-    from mlpconv.studies.perform import find, perform
+    from mlpconv.studies.perform import StudyData, find, perform
+    from mlpconv.studies.runner import StudyOptions
 
     if name is None:
         _list(json)
@@ -69,30 +69,21 @@ def study(
     if out is not None:
         make_directory(out, "--out")
 
-    def progress(line: str) -> None:
-        err().print(line, markup=False)
-
     stop = Stop(None)
     with stop, Download() as download:
         result = perform(
             chosen_study,
             size,
             directory,
-            data_name=data,
-            data_directory=data_dir,
-            download=download,
-            backend=backend,
-            device=device,
-            progress=lambda line: None if json else progress(line),
-            should_stop=stop.wanted,
+            StudyData(data, data_dir, download),
+            StudyOptions(backend, device, (lambda line: None) if json else print_progress, stop.wanted),
         )
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
+    written = []
     if out is not None and result["complete"]:
-        write_file(out / f"{name}.md", pages.markdown(result, result["command"]), "--out")
-        write_file(out / f"{name}.png", png(pages.figure(result)), "--out")
-        write_file(out / f"{name}.json", dumps(result, indent=1, ensure_ascii=False) + "\n", "--out")
+        written = write_results(out, name, result, pages.markdown(result, result["command"]), png(pages.figure(result)))
     if json:
         print_json(result, indent=None)
     else:
@@ -102,8 +93,8 @@ def study(
         say()
         for sentence in result["conclusion"]:
             paragraph(sentence)
-        if out is not None and result["complete"]:
-            say(f"\nwritten: {out / name}.md, .png and .json")
+        if written:
+            say(f"\nwritten: {', '.join(written)}")
     if stop.seen:
         warn(f"stopped and saved in {directory}; run the same command to continue")
         raise typer.Exit(stop.exit_code)

@@ -142,5 +142,6 @@ def _to_json(summary: Summary, setting: Setting) -> dict[str, Any]:
 def _layer_json(layer: "LayerCost") -> dict[str, Any]:
     import msgspec
 
-    fields = {key: value for key, value in msgspec.structs.asdict(layer).items() if key != "backward_macs"}
+    hidden = ("backward_macs", "receptive_field")
+    fields = {key: value for key, value in msgspec.structs.asdict(layer).items() if key not in hidden}
     return fields | {"parameters": layer.parameters, "macs": layer.macs, "flops": layer.flops}

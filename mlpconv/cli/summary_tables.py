@@ -31,16 +31,13 @@ class Setting(NamedTuple):
 
 def print_network(summary: Summary, setting: Setting, depth: str) -> None:
     """Print one network: a row per block or per layer, totals, receptive field and memory."""
-    from mlpconv.arch.cost_table import block_table
+    from mlpconv.arch.cost_table import block_table, layer_table
     from mlpconv.arch.shapes import show
 
     network, costs = summary.network, summary.costs
     say(f"{network.name}: one image of {show(costs.input_shape)}, {summary.classes} classes\n")
-    if depth == "layer":
-        _print_layers(summary)
-    else:
-        columns, rows = block_table(network, costs)
-        table([Column(column.title, column.right, column.leave_out) for column in columns], rows, total=True)
+    columns, rows = layer_table(costs) if depth == "layer" else block_table(network, costs)
+    table([Column(column.title, column.right, column.leave_out) for column in columns], rows, total=True)
     _print_totals(costs)
     if seen := summary.last_map:
         outside = " (partly outside the image)" if max(seen.size) > max(costs.input_shape[1:]) else ""
@@ -51,21 +48,6 @@ def print_network(summary: Summary, setting: Setting, depth: str) -> None:
             indent=16,
         )
     _print_memory(summary, setting)
-
-
-def _print_layers(summary: Summary) -> None:
-    from mlpconv.arch.cost import receptive_fields
-    from mlpconv.arch.cost_table import layer_table
-    from mlpconv.arch.shapes import show
-
-    columns, rows = layer_table(summary.costs)
-    fields = receptive_fields(summary.network)
-    sizes = [show(field.size) if field.size[0] != field.size[1] else str(field.size[0]) for field in fields]
-    table(
-        [*(Column(column.title, column.right, column.leave_out) for column in columns), Column("field", True, 4)],
-        [[*row, size] for row, size in zip(rows, [*sizes, ""], strict=True)],
-        total=True,
-    )
 
 
 def _print_totals(costs: "Costs") -> None:

@@ -10,9 +10,20 @@ from typer import Option
 
 from mlpconv.cli.deprecated import renamed_options
 from mlpconv.cli.options import BACKENDS, DataDir, Device
-from mlpconv.cli.output import Download, Json, err, next_steps, paragraph, print_json, say, warn, write_file
+from mlpconv.cli.output import (
+    Download,
+    Json,
+    make_directory,
+    next_steps,
+    paragraph,
+    print_json,
+    print_progress,
+    say,
+    warn,
+    write_file,
+)
 from mlpconv.cli.recipe_options import DATA_HELP, RECIPE_HELP_TAIL
-from mlpconv.errors import DataError, MlpconvError
+from mlpconv.errors import DataError
 
 
 @renamed_options({"--held-out": "--validation"})
@@ -84,14 +95,7 @@ def tune(
         if images >= len(splits.train):
             raise DataError(f"--images {images}: {splits.train.name} has {len(splits.train):,}; leave it out for all")
         splits = splits._replace(train=hold_out(splits.train, images, seed=0)[1])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpconvError(f"--out {out}: cannot be created: {error.strerror or error}; give another path") from None
-
-    def progress(line: str) -> None:
-        if not json:
-            err().print(line, markup=False)
+    make_directory(out, "--out")
 
     settings = search.SearchSettings(
         directory=out,
@@ -103,6 +107,7 @@ def tune(
         backend=backend,
         device=device,
     )
+    progress = (lambda line: None) if json else print_progress
     stop = Stop()
     with stop:
         found = search.search(base, fields, splits, settings, progress=progress, should_stop=stop.wanted)

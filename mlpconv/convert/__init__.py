@@ -74,8 +74,7 @@ def write_weights(path: str | Path, network: "Network", weights: "Weights") -> N
     """Write canonical weights to a file in one of the `FORMATS`, chosen by the suffix of its name.
 
     Args:
-        path: The file, with one of the `WRITTEN_SUFFIXES`: `.pt` for a PyTorch ``state_dict``, `.keras` for a Keras
-            model, `.params` for the parameters of a Gluon block.
+        path: The file, with one of the `WRITTEN_SUFFIXES`.
         network: The network that the weights belong to.
         weights: Its canonical weights.
 

@@ -29,6 +29,17 @@ class ImageDataset:
     Raises:
         DataError: An array has another dtype or number of dimensions, the images or class names are empty, the numbers
             of images and labels differ, or a label is out of range (the message gives the first one).
+
+    Example:
+        >>> import numpy as np
+        >>> from mlpconv import ImageDataset
+        >>> images = np.zeros((4, 28, 28, 1), dtype=np.uint8)
+        >>> images[2:] = 255
+        >>> dataset = ImageDataset(images, np.array([0, 0, 1, 1]), ("dark", "light"), "mine/train")
+        >>> dataset
+        ImageDataset('mine/train', 4 images of 28×28×1, 2 classes)
+        >>> dataset.mean
+        (0.5,)
     """
 
     images: np.ndarray
@@ -86,6 +97,7 @@ class ImageDataset:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @property
@@ -155,10 +167,19 @@ class Splits(NamedTuple):
     """A data set as published.
 
     Never use the test set for choices; split a validation set off `train` (see `hold_out`).
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> few = mlpconv.Splits(digits.train.subset(range(500)), digits.test)
+        >>> len(few.train), len(few.test)
+        (500, 360)
     """
 
     train: ImageDataset
+    """The training images."""
     test: ImageDataset
+    """The test images."""
 
 
 def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, ImageDataset]:

@@ -72,19 +72,27 @@ class Classifier:
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
 
-    Attributes:
-        stored: The network, preprocessing, class names and weights.
-        model: The network in its back end.
-        device: The device that computes.
-
     Raises:
         RunError: There is no such run or classifier.
         WeightsError: The weights do not fit the network.
+
+    Example:
+        >>> import mlpconv
+        >>> digits = mlpconv.load_dataset("digits")
+        >>> classifier = mlpconv.Classifier(mlpconv.train("fast", data=digits, epochs=1, image_size=16))
+        >>> classifier.logits(digits.test.images[:5]).shape  # (images, classes)
+        (5, 10)
+        >>> classifier.class_maps(digits.test.images[:5]).after.shape  # (images, classes, height, width)
+        (5, 10, 2, 2)
+        >>> accuracy = classifier.evaluate(digits.test).accuracy
     """
 
     stored: StoredClassifier
+    """The network, preprocessing, class names and weights."""
     model: Model
+    """The network in its back end."""
     device: str
+    """The device that computes."""
 
     def __init__(
         self,

@@ -2,18 +2,20 @@
 
 import csv
 import glob
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from mlpconv.data.folders.listing import Problem
 from mlpconv.data.image import read_image
 from mlpconv.errors import DataError
+from mlpconv.files import atomic_file
 from mlpconv.formatting import printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
@@ -107,47 +109,49 @@ def predict_files(
             progress("predicting", min(start + BATCH_SIZE, len(files)), len(files))
 
 
-class PredictionWriter:
-    """Writes predictions as CSV or JSON lines, depending on the suffix of the file; a context manager.
-
-    The file appears when the context ends without an exception. A CSV file has the columns file, label, probability,
-    label_2, probability_2, …, and error for files that could not be read.
+@contextmanager
+def open_predictions(path: Path, top: int) -> Iterator["PredictionWriter"]:
+    """Open a file of predictions, which appears when the block ends without an exception.
 
     Args:
-        path: The file to write, with the suffix .csv or .jsonl.
+        path: The file to write: CSV or JSON lines, by its suffix .csv or .jsonl.
         top: The number of classes for each file.
 
     Raises:
         DataError: The file has another suffix or cannot be written.
     """
-
-    def __init__(self, path: Path, top: int) -> None:
-        if path.suffix not in SUFFIXES:
-            raise DataError(f"--out {printable(path)}: expected a name that ends in .csv or .jsonl")
-        self.path, self.top = path, top
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._is_csv = path.suffix == ".csv"
-
-    def __enter__(self) -> Self:
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"--out {printable(path)}: expected a name that ends in .csv or .jsonl")
+    if path.is_dir():
+        raise DataError(f"--out {printable(path)}: is a directory; expected the name of a file")
+    with ExitStack() as stack:
         try:
-            self._file = self._part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            file = stack.enter_context(atomic_file(path))
         except OSError as error:
             raise DataError(
-                f"--out {printable(self.path)}: cannot be written: {error.strerror}; choose another path"
+                f"--out {printable(path)}: cannot be written: {error.strerror}; choose another path"
             ) from None
-        if self._is_csv:
-            more = [name for k in range(2, self.top + 1) for name in (f"label_{k}", f"probability_{k}")]
-            self._write_row(["file", "label", "probability", *more, "error"])
-        return self
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        yield PredictionWriter(text, top, is_csv=path.suffix == ".csv")
+        text.detach()  # flushes; atomic_file closes the file
 
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if error_type is None:
-            self._part.replace(self.path)
-        else:
-            self._part.unlink(missing_ok=True)
+
+class PredictionWriter:
+    """Writes predictions as CSV or as JSON lines.
+
+    CSV has the columns file, label, probability, label_2, probability_2, …, and error for files that could not be read.
+
+    Args:
+        file: The file to write.
+        top: The number of classes for each file.
+        is_csv: Whether to write CSV.
+    """
+
+    def __init__(self, file: TextIO, top: int, *, is_csv: bool) -> None:
+        self._file, self.top, self._is_csv = file, top, is_csv
+        if is_csv:
+            more = [name for k in range(2, top + 1) for name in (f"label_{k}", f"probability_{k}")]
+            self._write_row(["file", "label", "probability", *more, "error"])
 
     def write(self, prediction: Prediction | Problem) -> None:
         """Write one line."""

@@ -164,8 +164,8 @@ class PreparedJob:
             raise MlpconvError(
                 f"batch size {self.recipe.batch_size}: {self.network.name} needs about "
                 f"{format_bytes(memory.needed_bytes)} of memory in training, and {self.job.device} has "
-                f"{format_bytes(memory.available_bytes)} left; {smaller(memory.largest_batch)}; --force (force=True) "
-                "starts anyway"
+                f"{format_bytes(memory.available_bytes)} left; {smaller(memory.largest_batch)}; --force "
+                "(TrainOptions(force=True)) starts anyway"
             )
         return memory
 

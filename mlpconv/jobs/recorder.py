@@ -20,10 +20,10 @@ from mlpconv.runs.checkpoint import GOOD
 from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.run import WEIGHTS, Failure, Result, Run
 from mlpconv.training.ending import ending
-from mlpconv.training.guard import GuardState
 from mlpconv.training.guard_runner import GuardMemory, GuardRunner
 from mlpconv.training.metrics import Evaluation, evaluate
 from mlpconv.training.plan import steps_per_epoch
+from mlpconv.training.problems import GuardState
 from mlpconv.training.trainer import EpochEnded, Progress
 from mlpconv.training.training_data import Position
 

@@ -39,6 +39,14 @@ def nin_block(
 
     Raises:
         NetworkError: The number of channels given is neither 1 nor 1 + ``mlp``.
+
+    Example:
+        >>> import mlpconv
+        >>> block = mlpconv.nin_block(96, kernel_size=11, stride=4)
+        >>> list(block.layers)
+        ['conv', 'relu', 'mlp1', 'relu1', 'mlp2', 'relu2']
+        >>> block.layers["conv"]
+        Conv2d(out_channels=96, kernel_size=11, stride=4, padding=0, bias=True)
     """
     widths = (channels,) * (1 + mlp) if isinstance(channels, int) else tuple(channels)
     if len(widths) != 1 + mlp:

@@ -38,6 +38,17 @@ def register_model(*, source: str, name: str | None = None) -> Callable[[Builder
 
     Raises:
         NetworkError: Another network has this name.
+
+    Example:
+        >>> import mlpconv
+        >>> from mlpconv.arch.layers import Flatten, GlobalAvgPool2d
+        >>> @mlpconv.register_model(source="my course, exercise 3")
+        ... def two_blocks(num_classes=10, input_channels=1):
+        ...     first, last = (mlpconv.nin_block(channels, 3, padding=1) for channels in (32, num_classes))
+        ...     layers = (first, last, GlobalAvgPool2d(), Flatten())
+        ...     return mlpconv.Network(*layers, input_channels=input_channels, input_size=28)
+        >>> mlpconv.count(mlpconv.create_model("two_blocks", num_classes=5)).parameters
+        3937
     """
 
     def register(build: Builder) -> Builder:
@@ -51,7 +62,13 @@ def register_model(*, source: str, name: str | None = None) -> Callable[[Builder
 
 
 def list_models() -> list[str]:
-    """The names of all registered networks."""
+    """The names of all registered networks.
+
+    Example:
+        >>> import mlpconv
+        >>> mlpconv.list_models()[:3]
+        ['nin', 'nin_imagenet', 'nin_cifar10']
+    """
     return list(_ENTRIES)
 
 
@@ -80,6 +97,13 @@ def create_model(name: str, num_classes: int | None = None, input_channels: int 
     Raises:
         NetworkError: The network cannot be found, its shapes do not fit together, or it has another number of classes
             or channels than requested.
+
+    Example:
+        >>> import mlpconv
+        >>> net = mlpconv.create_model("nin", num_classes=100, input_channels=3)
+        >>> net.input_shape
+        (3, 224, 224)
+        >>> module = net.build("torch")  # an nn.Module for your own training loop
     """
     requested = {"num_classes": num_classes, "input_channels": input_channels}
     options = {key: value for key, value in requested.items() if value is not None}

@@ -31,7 +31,7 @@ import msgspec
 from mlpconv import hardware
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Floats
-from mlpconv.backends.registry import framework_packages
+from mlpconv.backends.registry import framework_packages, package_name
 from mlpconv.backends.weights import check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
 from mlpconv.files import sync_directory, write_atomic
@@ -62,12 +62,15 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_accuracy: float
     """Training accuracy of the last epoch."""
     test_accuracy: float
+    """Test accuracy."""
     test_loss: float
+    """Mean test loss."""
     examples_per_second: float
     """Speed of training alone, over all epochs."""
     seconds: float
     """Time of everything, evaluation included."""
     epochs: int
+    """The number of epochs trained."""
     class_accuracy: dict[str, float | None]
     """Test accuracy by class; None for a class without test images."""
     confusion: list[list[int]]
@@ -109,7 +112,17 @@ class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run:
-    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none."""
+    """An existing run directory; the path "latest" is the newest in ./runs. Raises RunError if there is none.
+
+    Example:
+        >>> import mlpconv
+        >>> run = mlpconv.train("fast", data=mlpconv.load_dataset("digits"), epochs=1, image_size=16)
+        >>> run = mlpconv.Run("latest")
+        >>> run.config.recipe.batch_size, run.result.epochs, len(run.history)
+        (128, 1, 1)
+        >>> run.weights()["block1.conv.weight"].shape  # (output channels, input channels, height, width)
+        (64, 1, 5, 5)
+    """
 
     path: Path
     config: Job
@@ -165,6 +178,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the directory."""
         return self.path.resolve().name
 
     def __repr__(self) -> str:
@@ -200,7 +214,7 @@ class Run:
         old, new = self.environment, environment()
         pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
         versions = old.get("versions", {})
-        packages = dict.fromkeys(map(_package_name, ("numpy", *framework_packages())))
+        packages = dict.fromkeys(map(package_name, ("numpy", *framework_packages())))
         pairs += [(name, versions.get(name), new["versions"].get(name)) for name in packages]
         return [f"{name}: {before}, now {now}" for name, before, now in pairs if old and before != now]
 
@@ -326,11 +340,6 @@ def new_path(recipe_name: str, model: str, directory: Path = Path("runs")) -> Pa
     return directory / f"{stem}-{max(taken, default=0) + 1}"
 
 
-def _package_name(package: str) -> str:
-    """The name in environment.json: TensorFlow is published under two names."""
-    return package.removesuffix("-cpu")
-
-
 def environment(device_name: str | None = None) -> dict[str, Any]:
     """The environment of this process: versions, hardware, command, date.
 
@@ -340,7 +349,7 @@ def environment(device_name: str | None = None) -> dict[str, Any]:
     versions: dict[str, str] = {"mlpconv": __version__, "python": platform.python_version()}
     for package in ("numpy", *framework_packages()):
         try:
-            versions[_package_name(package)] = version(package)
+            versions[package_name(package)] = version(package)
         except PackageNotFoundError:
             continue
     return {

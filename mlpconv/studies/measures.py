@@ -17,7 +17,7 @@ from mlpconv.runs import outcome as runs_outcome
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Run
 from mlpconv.studies import runner
-from mlpconv.training.guard import is_repair
+from mlpconv.training.problems import is_repair
 
 MEASURED = "measured.json"
 """The file in a run directory that has the measures of ``Extra``."""

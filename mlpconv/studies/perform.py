@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlpconv.data import ImageDataset, Splits, load_dataset
 from mlpconv.data.dataset import hold_out
@@ -10,7 +10,7 @@ from mlpconv.errors import MlpconvError, unknown
 from mlpconv.runs.run import Run
 from mlpconv.studies import answers, measures, resources, runner
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
-from mlpconv.studies.runner import Arm
+from mlpconv.studies.runner import DEFAULT_OPTIONS, Arm, StudyOptions
 from mlpconv.training.recipe import Recipe, change
 from mlpconv.training.recipes import get_recipe
 
@@ -29,19 +29,26 @@ def find(name: str) -> Study:
     return STUDIES[name]
 
 
+class StudyData(NamedTuple):
+    """The data set of a study."""
+
+    name: str | None = None
+    """Its name; None is that of the study's recipe."""
+    directory: Path | None = None
+    """The directory with its files; None is where it is installed or cached."""
+    download: Callable[[str, int, int], None] | None = None
+    """Called with the progress of a download."""
+
+
+DEFAULT_DATA = StudyData()
+
+
 def perform(
     study: Study,
     budget: Budget,
     directory: Path,
-    *,
-    data: Splits | None = None,
-    data_name: str | None = None,
-    data_directory: Path | None = None,
-    download: Callable[[str, int, int], None] | None = None,
-    backend: str = "torch",
-    device: str | None = None,
-    progress: Callable[[str], None] = lambda line: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    data: Splits | StudyData = DEFAULT_DATA,
+    options: StudyOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Run a study.
 
@@ -49,14 +56,8 @@ def perform(
         study: The study.
         budget: Its size.
         directory: The directory for the runs; finished runs there are reused.
-        data: The images, instead of the recipe's data set; the budget uses a part of them.
-        data_name: The name of another data set.
-        data_directory: The directory of the data set.
-        download: Called with the progress of a download.
-        backend: The name of the back end.
-        device: The device; None is the back end's choice.
-        progress: Called with a line for each run.
-        should_stop: Called between steps; where it returns True, the current run is saved and the study stops.
+        data: The images, or where to find them; the budget uses a part of them.
+        options: Back end and device, what to call with the progress, and when to stop.
 
     Returns:
         Plain values: the runner's result, the ``mean``, ``low`` and ``high`` of each arm's test accuracy, its costs,
@@ -66,27 +67,24 @@ def perform(
         MlpconvError: The study cannot be run.
     """
     recipe = base(study, budget)
-    recipe = change(recipe, {"data": data_name}) if data_name else recipe
+    if isinstance(data, StudyData) and data.name:
+        recipe = change(recipe, {"data": data.name})
     seeds = range(budget.seeds)
     if study.kind == "resources":
-        result = resources.study(
-            study, recipe, seeds, directory, device=device, progress=progress, should_stop=should_stop
-        )
+        result = resources.study(study, recipe, seeds, directory, options)
     else:
-        whole = data or load_dataset(recipe.data, directory=data_directory, progress=download)
-        images = part(whole, budget)
+        if isinstance(data, StudyData):
+            data = load_dataset(recipe.data, directory=data.directory, progress=data.download)
+        images = part(data, budget)
         result = runner.study(
             study.name,
             recipe,
             arms(study, budget),
             seeds,
             directory,
+            images,
+            options,
             measure=lambda run: measures.measure(run, images, study.extra),
-            progress=progress,
-            data=images,
-            backend=backend,
-            device=device,
-            should_stop=should_stop,
         )
         for arm in result["arms"]:
             arm |= _totals(arm, directory)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,7 @@ def study(
     recipe: Recipe,
     seeds: Sequence[int],
     directory: Path,
-    *,
-    device: str | None = None,
-    progress: Callable[[str], None] = lambda line: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    options: runner.StudyOptions = runner.DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Run the study of resources.
 
@@ -43,9 +40,8 @@ def study(
         recipe: The recipe, with the batch size and the optimizer.
         seeds: Numbers of the repetitions.
         directory: The directory for the measurements; those that it has already are reused.
-        device: The device; None is the back end's choice.
-        progress: Called with a line for each measurement.
-        should_stop: Called between measurements; where it returns True, the study stops.
+        options: The device, what to call with the progress, and when to stop: between measurements. Everything is
+            measured in PyTorch.
 
     Returns:
         A result like the runner's; its arms have ``predicted`` costs, and its seeds are repetitions.
@@ -58,12 +54,12 @@ def study(
         network = create_model(arm.changes["model"])
         rows = []
         for seed in seeds:
-            if should_stop():
+            if options.should_stop():
                 break
-            found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, device)
+            found = _measured(directory / arm.name / f"seed-{seed}", arm.changes["model"], recipe, options.device)
             about = found.pop("environment")
             rows.append({"seed": seed, **found, "failed": None})
-            progress(f"{arm.name}, seed {seed}: {format_bytes(found['training_bytes'] or 0)} in training")
+            options.progress(f"{arm.name}, seed {seed}: {format_bytes(found['training_bytes'] or 0)} in training")
         side = _side(network, recipe)
         shape = (network.input_channels, side, side)
         precision = rows[0]["precision"] if rows else "float32"

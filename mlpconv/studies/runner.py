@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
-from mlpconv.data import Splits, load_dataset
+from mlpconv.data import Splits
 from mlpconv.errors import RecipeError, TrainingFailed
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
@@ -14,7 +14,7 @@ from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import Run
-from mlpconv.training.guard import is_repair
+from mlpconv.training.problems import is_repair
 from mlpconv.training.recipe import Recipe, change
 
 # 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).
@@ -93,17 +93,29 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(len(values), mean, mean - half, mean + half, median(values), min(values), max(values))
 
 
+class StudyOptions(NamedTuple):
+    """How to execute the runs of a study."""
+
+    backend: str = "torch"
+    """The name of the back end."""
+    device: str | None = None
+    """The device; None is the back end's choice."""
+    progress: Callable[[str], None] = lambda line: None
+    """Called with a line for each finished run."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Called between steps; where it returns True, the current run is saved and the study stops."""
+
+
+DEFAULT_OPTIONS = StudyOptions()
+
+
 def carry_out(
     base: Recipe,
     arms: Sequence[Arm],
     seeds: Sequence[int],
     directory: Path,
-    *,
-    data: Splits | None = None,
-    data_directory: str | Path | None = None,
-    backend: str = "torch",
-    device: str | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    data: Splits,
+    options: StudyOptions = DEFAULT_OPTIONS,
 ) -> Iterator[tuple[Arm, int, Run]]:
     """Train each arm with each seed into ``directory/ARM/seed-N``; finished runs there are reused.
 
@@ -112,28 +124,23 @@ def carry_out(
         arms: The arms.
         seeds: The seeds.
         directory: The directory of the study.
-        data: The images, instead of the data set that the recipe names.
-        data_directory: The directory of that data set.
-        backend: The name of the back end.
-        device: The device; None is the back end's choice.
-        should_stop: Called between steps; where it returns True, the current run is saved and the study stops.
+        data: The images.
+        options: Back end and device, and when to stop.
 
     Yields:
         (arm, seed, run) once the run is finished, even if it failed. All arms are finished with a seed before the next
         seed starts, so that a study that is stopped has about as many runs of each arm.
 
     Raises:
-        RecipeError: A change of an arm cannot be made.
+        RecipeError: A change of an arm is not valid.
         RunError: The directory has runs with other settings.
     """
-    loaded: dict[str, Splits] = {}
     for arm, seed, recipe in study_recipes(base, arms, seeds):
-        if data is None and recipe.data not in loaded:
-            loaded[recipe.data] = load_dataset(recipe.data, directory=data_directory)
-        request = Request(recipe=recipe, recipe_name=arm.name, backend=backend, device=device)
-        job = prepare(request, data or loaded[recipe.data])
+        request = Request(recipe=recipe, recipe_name=arm.name, backend=options.backend, device=options.device)
+        job = prepare(request, data)
         path = directory / arm.name / f"seed-{seed}"
-        execution = execute(job, path, ExecuteOptions(resume=(path / CONFIG).exists()), should_stop=should_stop)
+        resume = ExecuteOptions(resume=(path / CONFIG).exists())
+        execution = execute(job, path, resume, should_stop=options.should_stop)
         run = execution.run
         if run.result is None and run.failure is None:
             try:
@@ -150,7 +157,7 @@ def study_recipes(base: Recipe, arms: Sequence[Arm], seeds: Sequence[int]) -> li
     """The runs of a study, in the order in which they are executed: each arm has a seed before the next seed starts.
 
     Raises:
-        RecipeError: A change of an arm cannot be made.
+        RecipeError: A change of an arm is not valid.
     """
     recipes = {arm.name: _recipe(base, arm) for arm in arms}
     assert len(recipes) == len(arms), "arms need different names"
@@ -192,10 +199,10 @@ def study(
     arms: Sequence[Arm],
     seeds: Sequence[int],
     directory: Path,
+    data: Splits,
+    options: StudyOptions = DEFAULT_OPTIONS,
     *,
     measure: Measure = measure,
-    progress: Callable[[str], None] = lambda line: None,
-    **options: Any,
 ) -> dict[str, Any]:
     """Run a study and summarize it.
 
@@ -205,9 +212,9 @@ def study(
         arms: The arms.
         seeds: The seeds.
         directory: The directory of the study.
+        data: The images.
+        options: Back end and device, what to call with the progress, and when to stop.
         measure: Returns the measures of a run.
-        progress: Called with a line for each run.
-        **options: Other arguments of ``carry_out``.
 
     Returns:
         Plain values, ready to be written as JSON. ``arms`` is a list in the order given, each with ``name``,
@@ -216,10 +223,10 @@ def study(
     """
     rows: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     newest: Run | None = None
-    for arm, seed, run in carry_out(base, arms, seeds, directory, **options):
+    for arm, seed, run in carry_out(base, arms, seeds, directory, data, options):
         newest = run
         rows[arm.name].append({"seed": seed, **measure(run)})
-        progress(f"{arm.name}, seed {seed}: {_describe(rows[arm.name][-1])}")
+        options.progress(f"{arm.name}, seed {seed}: {_describe(rows[arm.name][-1])}")
     done = sum(map(len, rows.values()))
     trained_in = newest.environment if newest else {}
     return {

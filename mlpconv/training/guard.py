@@ -1,19 +1,16 @@
-"""What the guard checks, which problems it recognizes, and how it decides to repair them. Nothing here touches a model.
+"""How the guard finds problems, and how it decides to repair them. Nothing here touches a model.
 
 The guard checks at fixed steps, five times an epoch, so its actions are a function of the run alone, and a resumed run
 acts in the same way. All that it remembers is a ``GuardState``, which is stored in the checkpoint.
-
-To add a problem type, add its name to ``ProblemType``, at the position of its precedence, and a case to each ``match``
-over it. The type checker lists the cases that are missing; all of them are in this file.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, assert_never, get_args
+from typing import NamedTuple, assert_never
 
-import msgspec
 import numpy as np
 
 from mlpconv.backends.base import Floats, Labels, Metrics
+from mlpconv.training.problems import PRECEDENCE, Decision, GuardState, Problem, ProblemType, is_minor
 from mlpconv.training.recipe import Recipe, TroublePolicy
 
 DEAD_CLASS_OPEN_SHARE = 0.001
@@ -33,29 +30,10 @@ MIN_REMAINING_TO_REOPEN = 0.05
 """The share of a run's steps that a reopened class needs to be learned."""
 MAX_REPAIRS = 8
 """Repairs after which the guard gives a run up."""
-HOPELESS_UPDATES = 20
-"""Updates skipped in an epoch after which a run ends if it is not to be repaired."""
 CHANCE_LEVEL = 0.98
 """A loss above this multiple of the loss of guessing is no better than guessing."""
 LEARNED_LEVEL = 0.9
 """A network has learned something once its loss is below this multiple of the loss of guessing."""
-
-ProblemType = Literal["not-finite", "loss-spike", "dead-class", "nothing-learned", "update-left-out"]
-"""The problems that the guard recognizes; the names are stored in histories and checkpoints."""
-PRECEDENCE: tuple[ProblemType, ...] = get_args(ProblemType)
-"""The order in which the guard looks for problems; it acts on the first one that it finds."""
-Action = Literal["went on", "rolled back", "reopened", "started again", "ignored"]
-"""What the guard does about a problem; the names are stored in histories and checkpoints."""
-
-
-class Problem(NamedTuple):
-    """A problem that the guard found."""
-
-    type: ProblemType
-    text: str
-    """A description for people."""
-    classes: tuple[int, ...] = ()
-    """The classes concerned, if any."""
 
 
 class Check(NamedTuple):
@@ -66,86 +44,6 @@ class Check(NamedTuple):
     """The mean training loss since the last check; None if nothing was trained."""
     sound: bool
     """Whether nothing is wrong. If classes of the network can die, they were checked too."""
-
-
-class Decision(NamedTuple):
-    """What to do about a problem."""
-
-    action: Action
-    rate: float = 1.0
-    """The factor by which the learning rate changes from here on."""
-
-
-class Tally(msgspec.Struct, kw_only=True):
-    """What the guard has seen so far."""
-
-    loss: float = 0.0
-    """The epoch's summed loss at the last check."""
-    examples: int = 0
-    """The epoch's training images at the last check."""
-    skipped: int = 0
-    """The epoch's skipped updates at the last check."""
-    best: float | None = None
-    """The lowest mean loss between two checks, at this image size."""
-    learned: bool = False
-    """Whether the network has learned something."""
-    image_size: int = 0
-    """The side in pixels of the training images at the last check."""
-    step: int = 0
-    """The steps of the epoch that were done at the last check."""
-    steps: int = 0
-    """The steps since training started, or last started again."""
-    unchecked: int = 0
-    """The training images since the class maps were last checked."""
-    dead: list[int] | None = None
-    """The classes that were dead at that check; None if there was none."""
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem and what was done about it, as histories and checkpoints store it."""
-
-    epoch: int
-    """The epoch in which the problem was found, from 1."""
-    step: int
-    """The steps of that epoch that were done."""
-    place: float
-    """The same position in epochs."""
-    trouble: ProblemType
-    """The type of the problem."""
-    what: str
-    """The problem for people."""
-    classes: tuple[int, ...] = ()
-    """The classes concerned, if any."""
-    action: Action
-    """What was done."""
-    done: str
-    """The same for people."""
-    back_to: float
-    """The position in epochs from which training continued."""
-    rate: float
-    """The factor on the recipe's learning rate from there on."""
-    loss: float | None = None
-    """The mean training loss since the check before; None if no update was made."""
-
-
-class GuardState(msgspec.Struct, kw_only=True):
-    """All that the guard remembers."""
-
-    rate: float = 1.0
-    """The factor on the recipe's learning rate."""
-    restarts: int = 0
-    """How often training started again from new weights."""
-    tally: Tally = msgspec.field(default_factory=Tally)
-    good: tuple[int, int] | None = None
-    """(epoch, step) of the state that is kept to roll back to."""
-    good_tally: Tally = msgspec.field(default_factory=Tally)
-    """The tally at that state."""
-    events: list[Event] = []
-
-    @property
-    def repairs(self) -> int:
-        """How often the guard changed the run."""
-        return sum(is_repair(event.action) for event in self.events)
 
 
 class Interval(NamedTuple):
@@ -376,55 +274,6 @@ class Guard:
         """Call this when an epoch starts, as its sums start at 0."""
         tally = self.state.tally
         tally.loss, tally.examples, tally.skipped, tally.step = 0.0, 0, 0, 0
-
-
-def is_minor(problem_type: ProblemType) -> bool:
-    """Whether training continues without a repair, under every policy."""
-    match problem_type:
-        case "update-left-out":
-            return True
-        case "not-finite" | "loss-spike" | "dead-class" | "nothing-learned":
-            return False
-        case _:
-            assert_never(problem_type)
-
-
-def is_hopeless(problem_type: ProblemType, metrics: Metrics) -> bool:
-    """Whether a run with this problem must end if it is not to be repaired.
-
-    Args:
-        problem_type: The type of the problem.
-        metrics: The epoch's sums so far.
-    """
-    match problem_type:
-        case "not-finite":
-            return metrics.skipped >= HOPELESS_UPDATES or not metrics.examples
-        case "loss-spike" | "dead-class" | "nothing-learned" | "update-left-out":
-            return False
-        case _:
-            assert_never(problem_type)
-
-
-def reason_to_continue(problem_type: ProblemType) -> str:
-    """Why the guard continued without a repair, for people."""
-    match problem_type:
-        case "update-left-out":
-            return "the update was left out"
-        case "not-finite" | "loss-spike" | "dead-class" | "nothing-learned":
-            return "too few steps for a repair"
-        case _:
-            assert_never(problem_type)
-
-
-def is_repair(action: Action) -> bool:
-    """Whether an action changes the run."""
-    match action:
-        case "rolled back" | "reopened" | "started again":
-            return True
-        case "went on" | "ignored":
-            return False
-        case _:
-            assert_never(action)
 
 
 def dead_classes(class_maps: Floats) -> list[int]:

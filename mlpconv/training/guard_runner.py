@@ -14,20 +14,19 @@ from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State,
 from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import NetworkError, TrainingFailed
-from mlpconv.training.guard import (
+from mlpconv.training.guard import Guard, restart_seed
+from mlpconv.training.plan import plan_step, step_indices
+from mlpconv.training.problems import (
     HOPELESS_UPDATES,
     Decision,
     Event,
-    Guard,
     GuardState,
     Problem,
     Tally,
     is_hopeless,
     is_repair,
     reason_to_continue,
-    restart_seed,
 )
-from mlpconv.training.plan import plan_step, step_indices
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.reopen import can_reopen, reopen
 
@@ -172,7 +171,7 @@ class GuardRunner:
         Raises:
             TrainingFailed: The run is given up.
         """
-        what = "the loss of the evaluation is not finite, the weights have grown without bounds"
+        what = "the loss of the evaluation is not finite; the weights have diverged"
         return self._act(Problem("not-finite", what), None, epoch, steps, steps, Metrics(skipped=HOPELESS_UPDATES))
 
     def end_epoch(self, epoch: int) -> None:

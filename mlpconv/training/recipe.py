@@ -37,6 +37,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """What to train, on which data, and how.
 
     Every field has a default; ``change`` returns a recipe with other values. The test set is not used for any choice.
+
+    Example:
+        >>> import mlpconv
+        >>> recipe = mlpconv.Recipe(model="nin_28", epochs=5, batch_size=64, learning_rate=0.05, normalize="data")
+        >>> recipe.optimizer.name, recipe.schedule
+        ('sgd', 'constant')
     """
 
     model: str = "nin"

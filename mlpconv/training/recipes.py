@@ -171,6 +171,12 @@ def get_recipe(name: str) -> Recipe:
 
     Raises:
         RecipeError: There is no such recipe; the message names the nearest. Or the file cannot be read.
+
+    Example:
+        >>> import mlpconv
+        >>> recipe = mlpconv.get_recipe("quick")
+        >>> recipe.epochs, recipe.image_size, recipe.optimizer.name
+        (3, 70, 'adamw')
     """
     if name.endswith(".toml"):
         return read_recipe(Path(name))

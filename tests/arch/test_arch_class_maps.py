@@ -1,4 +1,4 @@
-"""Where the class maps of a network are, and where their positions lie on the image."""
+"""Where the class maps of a network are, and which positions of the image theirs correspond to."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_nothing_before_the_pooling():
         until_class_maps(Network(GlobalAvgPool2d(), Flatten()))
 
 
-def test_dropout_behind_the_last_relu_is_passed_over():
+def test_dropout_after_the_last_relu_is_skipped():
     network = Network(Conv2d(4, 3), Block(conv=Conv2d(3, 1), relu=ReLU()), Dropout(0.5), GlobalAvgPool2d(), Flatten())
     until, rectified = until_class_maps(network)
     assert [name for name, _ in until.walk()] == ["conv1", "block1.conv"]
@@ -72,7 +72,7 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize(("network", "first", "stride"), NETWORKS)
-def test_a_position_lies_where_what_it_sees_is_centred(network, first, stride):
+def test_the_position_of_a_map_is_the_center_of_its_receptive_field(network, first, stride):
     grid = class_map_grid(network)
     assert (grid.first, grid.stride) == (first, stride)
     # With equal weights, a position's value is the sum of what it sees: the centre of those pixels is its place.

@@ -2,16 +2,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import networks
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torch_reference import backward_peak, prediction_peak, saved_bytes, torch_layers
 
-from mlpconv.arch.cost import COUNTS, count, prediction_memory, receptive_fields, training_memory
+from mlpconv.arch.cost import count, prediction_memory, receptive_fields, training_memory
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sigmoid, pair
 from mlpconv.arch.network import Network
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import networks
+from support.torch_modules import backward_peak, prediction_peak, saved_bytes, torch_layers
 
 MEASURED = ["nin", "lenet", "alexnet", "vgg11", "nin_cifar10", "nin_28"]
 BATCH = 101  # a prime above every size of a random network: the first side of nothing else
@@ -32,7 +32,7 @@ def torch_flops(network, training):
 
 @given(networks())
 @settings(max_examples=60)
-def test_parameters_and_flops_are_those_that_pytorch_counts(network):
+def test_parameters_and_flops_agree_with_pytorch(network):
     costs = count(network)
     assert costs.parameters == sum(p.numel() for p in module(network).parameters())
     assert costs.flops == torch_flops(network, training=False)
@@ -40,10 +40,12 @@ def test_parameters_and_flops_are_those_that_pytorch_counts(network):
 
 
 @given(networks())
-def test_the_columns_add_up(network):
+def test_the_columns_sum_to_the_totals(network):
     costs = count(network)
     total = costs.total()
-    for name in COUNTS:
+    counts = [name for name in total.__struct_fields__ if isinstance(getattr(total, name), int)]
+    assert {"weights", "multiplications", "backward_macs"} < set(counts)
+    for name in counts:
         assert getattr(total, name) == sum(getattr(layer, name) for layer in costs.layers)
     assert total.parameters == total.weights + total.biases == costs.parameters
     assert total.macs == costs.macs
@@ -59,7 +61,7 @@ def test_the_columns_add_up(network):
 
 @given(networks(most_layers=7))
 @settings(max_examples=60)
-def test_memory_is_what_pytorch_keeps(network):
+def test_memory_agrees_with_pytorch(network):
     images = torch.rand(BATCH, *network.input_shape)
     memory = training_memory(network, batch=BATCH)
     model = module(network)
@@ -74,7 +76,7 @@ def test_memory_is_what_pytorch_keeps(network):
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_memory_of_the_known_networks_is_what_pytorch_keeps(name):
+def test_memory_of_the_registered_networks_agrees_with_pytorch(name):
     network = create_model(name)
     with torch.device("meta"):  # shapes and storages without their contents
         images = torch.zeros(3, *network.input_shape)
@@ -88,7 +90,7 @@ def test_memory_of_the_known_networks_is_what_pytorch_keeps(name):
     assert prediction_memory(network, batch=3).activations == predicted
 
 
-def test_memory_stands_in_columns():
+def test_memory_is_shown_in_columns():
     network = create_model("nin_28")
     parameters = count(network).parameters
     channels = sum(cost.weights for cost in count(network).layers if cost.kind == "BatchNorm2d")
@@ -163,7 +165,7 @@ def test_the_cost_table_of_nin():
 
 
 @pytest.mark.parametrize("name", ["nin", "lenet", "alexnet", "vgg11", "nin_imagenet", "nin_cifar100", "nin_32"])
-def test_flops_of_the_known_networks_are_those_that_pytorch_counts(name):
+def test_flops_of_the_registered_networks_agree_with_pytorch(name):
     network = create_model(name)
     costs = count(network)
     with torch.device("meta"):
@@ -171,14 +173,14 @@ def test_flops_of_the_known_networks_are_those_that_pytorch_counts(name):
         assert costs.training_flops == torch_flops(network, training=True)
 
 
-def test_a_layer_that_learns_before_the_first_convolution_makes_it_pay_for_both_gradients():
+def test_after_a_layer_with_weights_the_first_convolution_computes_both_gradients():
     plain, normed = Network(Conv2d(4, 3), input_size=8), Network(BatchNorm2d(), Conv2d(4, 3), input_size=8)
     macs = 4 * 6 * 6 * 9
     assert count(plain).training_flops == 2 * 2 * macs
     assert count(normed).training_flops == 2 * 3 * macs
 
 
-def test_costs_follow_the_image():
+def test_costs_depend_on_the_image_size():
     network = create_model("nin")
     small, large = count(network, (1, 112, 112)), count(network)
     assert small.parameters == large.parameters
@@ -205,6 +207,9 @@ def test_receptive_fields_of_nin():
         name: ((size, size), (stride, stride)) for name, (size, stride) in expected.items()
     }
     assert fields["gap"][0] == fields["flatten"][0] == (224, 224)
+    assert {cost.name: cost.receptive_field for cost in count(create_model("nin")).layers} == {
+        name: size for name, (size, _) in fields.items()
+    }
 
 
 def test_a_flatten_or_a_linear_layer_sees_the_whole_image():
@@ -227,7 +232,7 @@ def test_a_flatten_or_a_linear_layer_sees_the_whole_image():
     )
 )
 @settings(max_examples=50)
-def test_the_receptive_field_is_where_the_gradient_reaches(layers):
+def test_the_receptive_field_is_the_region_with_a_gradient(layers):
     size, step = [1, 1], [1, 1]
     for layer in layers:
         for axis in (0, 1):

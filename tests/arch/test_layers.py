@@ -23,13 +23,13 @@ def test_a_window_is_one_number_or_two():
     assert by((1, 11)) == "1×11"
 
 
-def test_fields_are_those_that_were_chosen():
+def test_fields_have_the_given_values():
     assert fields(Conv2d(96, 11, stride=4)) == {"out_channels": 96, "kernel_size": 11, "stride": 4}
     assert fields(BatchNorm2d()) == {}
     assert fields(AvgPool2d(3, count_include_pad=False)) == {"kernel_size": 3, "count_include_pad": False}
 
 
-def test_layers_are_values():
+def test_layers_compare_by_value():
     layer = Conv2d(4, 3)
     assert layer == Conv2d(4, kernel_size=3)
     assert hash(layer) == hash(Conv2d(4, 3))
@@ -65,12 +65,12 @@ def test_layers_are_values():
         (lambda: Linear(0), ["Linear", "out_features", "at least 1", "not 0"]),
     ],
 )
-def test_a_layer_that_cannot_exist_is_refused_in_words(make, words):
+def test_an_invalid_layer_is_refused_with_a_message(make, words):
     with pytest.raises(NetworkError) as caught:
         make()
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_padding_of_half_a_window_is_the_most_that_pooling_takes():
+def test_pooling_allows_padding_up_to_half_the_window():
     assert MaxPool2d(2, padding=1).padding == 1
     assert MaxPool2d(4, padding=2).padding == 2

@@ -5,12 +5,12 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import LAYER_NAMES, networks
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network, Preprocess
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import LAYER_NAMES, networks
 
 NIN_DIGEST = "d649737dde1ca5d0de4c0b5e4cfd58e6d29dc9daf6fbb43ffe7e8db3f796320a"
 
@@ -36,7 +36,7 @@ def test_a_network_can_be_copied_and_sent_to_another_process(network):
 
 @given(networks(), LAYER_NAMES)
 @settings(max_examples=30)
-def test_the_digest_is_of_what_the_network_computes(network, name):
+def test_the_digest_depends_only_on_what_the_network_computes(network, name):
     assert network.replace(name="another").digest == network.digest
     assert network.replace(input_size=99).digest == network.digest
     assert network.replace(input_channels=network.input_channels + 1).digest != network.digest
@@ -46,7 +46,7 @@ def test_the_digest_is_of_what_the_network_computes(network, name):
         assert Network.named(renamed, input_channels=network.input_channels).digest != network.digest
 
 
-def test_the_digest_of_nin_stays():
+def test_the_digest_of_nin_is_unchanged():
     # Stored runs and weights carry it: if this fails, files written before no longer match.
     assert create_model("nin").digest == NIN_DIGEST
 
@@ -111,7 +111,7 @@ def test_networks_and_blocks_are_frozen():
         network.layers["block1"] = block  # type: ignore[index]
 
 
-def test_a_network_shows_itself():
+def test_a_network_has_a_readable_repr():
     text = repr(create_model("nin"))
     assert text.startswith("Network nin (input 1×224×224)\n  block1: Block(conv=Conv2d(out_channels=96, kernel_size=11")
     assert "pool1: MaxPool2d(kernel_size=3, stride=2)" in text
@@ -140,7 +140,7 @@ def test_a_network_shows_itself():
         (lambda: Preprocess(8, std=(0.0,)), ["preprocess: std", "above 0", "(0.0,)"]),
     ],
 )
-def test_what_cannot_exist_is_refused_in_words(make, words):
+def test_invalid_networks_are_refused_with_a_message(make, words):
     with pytest.raises(NetworkError) as caught:
         make()
     assert [word for word in words if word not in str(caught.value)] == []
@@ -190,7 +190,7 @@ def test_what_cannot_exist_is_refused_in_words(make, words):
         ('{"format":' + "1" * 5000 + "}", ["not JSON"]),
     ],
 )
-def test_a_broken_file_is_refused_with_its_place_and_what_to_do(text, words):
+def test_the_error_of_a_broken_file_states_the_place_and_a_remedy(text, words):
     with pytest.raises(NetworkError) as caught:
         Network.from_json(text.replace("<relu>", '{"kind": "relu"}'), where="net.json")
     message = str(caught.value)
@@ -199,7 +199,7 @@ def test_a_broken_file_is_refused_with_its_place_and_what_to_do(text, words):
     assert len(message) < 500
 
 
-def test_bytes_that_are_no_text_are_refused():
+def test_bytes_that_are_not_text_are_refused():
     with pytest.raises(NetworkError, match=r"net.json: not JSON: 'utf-8' codec"):
         Network.from_json(b"\xff\xff", where="net.json")
 
@@ -222,19 +222,19 @@ JSON_VALUES = st.recursive(
 
 
 @given(st.text() | st.binary())
-def test_no_text_breaks_the_reader(text):
+def test_any_text_is_read_or_refused(text):
     with pytest.raises(NetworkError):
         Network.from_json(text)
 
 
 @given(JSON_VALUES)
-def test_no_json_breaks_the_reader(value):
+def test_any_json_is_read_or_refused(value):
     with pytest.raises(NetworkError):
         Network.from_json(json.dumps(value))
 
 
 @given(networks(most_layers=3), st.data())
-def test_one_wrong_value_in_a_good_file_is_refused_or_understood(network, data):
+def test_one_changed_value_in_a_valid_file_is_read_or_refused(network, data):
     value = network.to_dict()
     place = value
     while True:
@@ -254,7 +254,7 @@ def test_one_wrong_value_in_a_good_file_is_refused_or_understood(network, data):
     assert message.startswith("net.json: ")
 
 
-def test_equal_networks_have_one_digest_however_their_numbers_came_about():
+def test_equal_networks_have_equal_digests_whatever_the_type_of_their_numbers():
     layers = (
         Network(BatchNorm2d(), Dropout(0.5), Conv2d(3, 1)),
         Network(

@@ -1,19 +1,19 @@
 import pytest
 import torch
 from hypothesis import given, settings
-from strategies import networks
-from torch_reference import torch_layers
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import block_shapes, layer_shapes, num_classes, output_shape, show
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.strategies import networks
+from support.torch_modules import torch_layers
 
 
 @given(networks())
 @settings(max_examples=80)
-def test_every_shape_is_the_one_that_pytorch_computes(network):
+def test_shapes_agree_with_pytorch(network):
     rows = layer_shapes(network)
     value = torch.zeros(2, *network.input_shape)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def test_pooling_rounds_up_as_pytorch_does(kernel, stride, padding, size):
     assert output_shape(network) == tuple(module(torch.zeros(1, 1, size, size)).shape[1:])
 
 
-def test_nin_gives_the_chapters_table():
+def test_nin_has_the_shapes_of_the_chapter():
     assert block_shapes(create_model("nin")) == [
         ("block1", "Block", (96, 54, 54)),
         ("pool1", "MaxPool2d", (96, 26, 26)),
@@ -52,7 +52,7 @@ def test_nin_gives_the_chapters_table():
     ]
 
 
-def test_another_image_size_gives_other_maps_and_the_same_answer():
+def test_another_image_size_changes_the_maps_but_not_the_output():
     network = create_model("nin")
     assert {name: shape for name, _, shape in block_shapes(network, (1, 80, 96))}["pool1"] == (96, 8, 10)
     assert output_shape(network, (1, 80, 96)) == (10,)
@@ -72,7 +72,7 @@ def test_another_image_size_gives_other_maps_and_the_same_answer():
         (Network(Flatten(), GlobalAvgPool2d(), input_size=2), "gap", "4 flat values", "needs a map"),
     ],
 )
-def test_a_layer_that_does_not_fit_is_named_with_what_it_got_and_what_to_do(network, place, received, remedy):
+def test_the_error_of_a_layer_that_does_not_fit_names_it_its_input_and_a_remedy(network, place, received, remedy):
     with pytest.raises(NetworkError) as caught:
         layer_shapes(network)
     message = str(caught.value)
@@ -93,12 +93,12 @@ def test_the_padding_that_the_message_proposes_is_the_least_that_works(padding):
 
 
 @pytest.mark.parametrize("shape", [(3, 224, 224), (1, 224), (1, 0, 5), (1, 2, 3, 4)])
-def test_an_input_that_is_no_image_of_the_network_is_refused(shape):
+def test_an_input_of_another_shape_is_refused(shape):
     with pytest.raises(NetworkError) as caught:
         layer_shapes(create_model("nin"), shape)
     assert show(shape) in str(caught.value)
 
 
-def test_a_network_that_ends_in_a_map_tells_no_classes_apart():
+def test_a_network_that_ends_in_a_map_does_not_classify():
     with pytest.raises(NetworkError, match=r"ends in a map of 4×2×2.*Flatten"):
         num_classes(Network(Conv2d(4, 3), input_size=4, name="stump"))

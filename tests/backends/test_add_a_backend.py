@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from documentation import DOCS, code_blocks
+
+from support.documentation import DOCS, code_blocks
 
 ROOT = Path(__file__).parents[2]
 PAGE = DOCS / "how-to" / "add-a-backend.md"

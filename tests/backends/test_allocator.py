@@ -1,4 +1,4 @@
-"""The allocator switch, each time in a process of its own: it cannot be taken back."""
+"""The allocator switch, each time in a separate process, since it cannot be reverted."""
 
 import platform
 import subprocess
@@ -36,7 +36,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch
 
 
 @glibc
-def test_memory_that_is_kept_is_not_fetched_again():
+def test_freed_memory_is_reused():
     plain_kept, plain = faults("")
     kept, switched = faults("assert keep_memory() and keep_memory()")
     assert (plain_kept, kept) == (False, True)

@@ -1,6 +1,5 @@
 """Our networks are the chapter's: its PyTorch code, old edition and new, against ours with its weights."""
 
-import chapter_networks as chapter
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from mlpconv.arch.shapes import block_shapes
 from mlpconv.backends import reference
 from mlpconv.convert import from_state_dict
 from mlpconv.models import create_model
+from support import chapter_pytorch as chapter
 
 NETWORKS = {
     "nin": (chapter.nin, 224, {}),
@@ -21,9 +21,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["old", "new"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_ours_is_the_chapters(name: str, lazy: bool):
+def test_our_networks_agree_with_the_chapter(name: str, lazy: bool):
     build, size, options = NETWORKS[name]
-    theirs = chapter.made(build, lazy, size, **({} if lazy else options))
+    theirs = chapter.build_network(build, lazy, size, **({} if lazy else options))
     ours = create_model(name).replace(input_size=size)
 
     assert count(ours).parameters == sum(parameter.numel() for parameter in theirs.parameters())

@@ -68,7 +68,7 @@ def test_bfloat16_is_read_from_the_processors_flags(cpuinfo, text, bfloat16):
         ("", True),
     ],
 )
-def test_a_limit_on_onednns_instructions_counts(cpuinfo, monkeypatch, limit, bfloat16):
+def test_a_limit_on_the_instructions_of_onednn_is_respected(cpuinfo, monkeypatch, limit, bfloat16):
     cpuinfo(X86.format(extra="avx512_bf16"))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert hardware.has_bfloat16() is bfloat16
@@ -90,12 +90,12 @@ def test_convolutions_in_bfloat16_need_wide_vectors_or_conversions(cpuinfo, monk
     assert hardware.has_bfloat16_convolutions() is expected
 
 
-def test_the_first_processor_gives_its_name(cpuinfo):
+def test_the_name_is_that_of_the_first_processor(cpuinfo):
     cpuinfo(X86.format(extra=""))
     assert hardware.processor() == "Maker CPU @ 2 GHz"
 
 
-def test_a_machine_without_a_list_of_processors_still_has_a_name(cpuinfo):
+def test_a_machine_without_cpuinfo_has_a_name(cpuinfo):
     cpuinfo(None)
     assert hardware.processor()
 
@@ -112,7 +112,7 @@ def test_processors_are_those_that_this_process_may_use():
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1048576", 1048576), ("max", None), (None, None), ("9" * 19, None)])
-def test_a_containers_limit_counts_where_it_is_lower(monkeypatch, limit, expected):
+def test_the_lower_limit_of_a_container_is_used(monkeypatch, limit, expected):
     def read(path: Path, **_: object) -> str:
         if limit is None or path.name != "memory.max":
             raise FileNotFoundError(path)
@@ -131,7 +131,7 @@ LIMITED = {
     "/sys/fs/cgroup/user/memory.stat": "anon 1\ninactive_file 100000\n",
     "/sys/fs/cgroup/user/service/memory.max": "max\n",
 }
-"""Version 2: what files give way for counts as free, and a limit stands on the group above."""
+"""Control groups version 2: the file cache counts as free, and the limit is that of the parent group."""
 OLD = {
     "/proc/meminfo": "MemAvailable: 800 kB\n",
     "/proc/self/cgroup": "4:memory:/of/the/host\n1:cpu:/\n",
@@ -153,7 +153,7 @@ FULL = LIMITED | {"/sys/fs/cgroup/user/memory.current": "700000\n"}
         ({}, None, None),
     ],
 )
-def test_what_a_container_has_left(monkeypatch, files, limit, left):
+def test_the_memory_left_in_a_container(monkeypatch, files, limit, left):
     def read(path: Path, **_: object) -> str:
         try:
             return files[str(path)]
@@ -171,7 +171,7 @@ MEASURE = "from mlpconv.hardware import available_memory; print(available_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the files are Linux's")
-def test_ulimit_counts():
+def test_ulimit_is_respected():
     free = int(subprocess.check_output([sys.executable, "-c", MEASURE]))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29)); "
     limited = int(subprocess.check_output([sys.executable, "-c", limit + MEASURE]))
@@ -193,7 +193,7 @@ def control_group():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
-def test_a_real_control_group_counts(control_group):
+def test_a_real_control_group_is_respected(control_group):
     enter = f"open('{control_group}/cgroup.procs', 'w').write('0'); "
     left = int(subprocess.check_output([sys.executable, "-c", enter + MEASURE]))
     assert 2**27 < left <= 2**28

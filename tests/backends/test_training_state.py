@@ -17,7 +17,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("stored", NAMES)
-def test_a_stored_name_says_what_the_array_holds(stored):
+def test_a_stored_name_describes_its_array(stored):
     assert parse_key(stored) == NAMES[stored]
 
 

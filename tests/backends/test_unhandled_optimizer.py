@@ -1,7 +1,8 @@
 """An optimizer that is added in one place only: the type checker and the first use report each other place."""
 
 import pytest
-from changed_package import copy_package, failure, needs_pyright, type_errors
+
+from support.changed_package import copy_package, last_traceback_line, needs_pyright, type_errors
 
 NAMES = 'OptimizerName = Literal["sgd", "adam", "adamw"]'
 RULE = '        case "adamw":\n            return ADAMW\n'
@@ -14,14 +15,14 @@ RULES, PYTORCH = "mlpconv/optimizers.py", "mlpconv/backends/pytorch/optimizer.py
 @pytest.mark.parametrize(
     ("changes", "unhandled"), [({}, set()), (ONLY_NAMED, {RULES, PYTORCH}), (WITH_A_RULE, {PYTORCH})]
 )
-def test_the_type_checker_names_each_place_that_does_not_handle_it(tmp_path, changes, unhandled):
+def test_the_type_checker_reports_each_place_without_the_case(tmp_path, changes, unhandled):
     root = copy_package(tmp_path, RULES, changes)
     assert type_errors(root, [RULES, PYTORCH], ['"Never"', "lion"]) == unhandled
 
 
 def test_a_name_without_a_rule_fails_at_its_first_use(tmp_path):
     root = copy_package(tmp_path, RULES, ONLY_NAMED)
-    message = failure(root, "from mlpconv.optimizers import Optimizer; Optimizer('lion')")
+    message = last_traceback_line(root, "from mlpconv.optimizers import Optimizer; Optimizer('lion')")
     assert message.startswith("AssertionError")
     assert "'lion'" in message
 
@@ -33,6 +34,6 @@ def test_a_rule_that_pytorch_does_not_handle_fails_where_it_is_built(tmp_path):
         "from mlpconv.arch.network import Preprocess; from mlpconv.models import create_model;"
         "get_backend('torch').build(create_model('nin_28'), Preprocess(28), optimizer=Optimizer('lion'))"
     )
-    message = failure(copy_package(tmp_path, RULES, WITH_A_RULE), code)
+    message = last_traceback_line(copy_package(tmp_path, RULES, WITH_A_RULE), code)
     assert message.startswith("AssertionError")
     assert "'lion'" in message

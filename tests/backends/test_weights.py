@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_values import random_weights
-from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
@@ -24,6 +22,8 @@ from mlpconv.backends.weights import (
 from mlpconv.errors import RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import has_weight_decay
+from support.random_values import random_weights
+from support.strategies import networks
 
 WIDE = Network(Conv2d(64, 5), Flatten(), Linear(50), input_channels=16, input_size=9)
 
@@ -32,7 +32,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return prod(shape[1:]), shape[0] * prod(shape[2:])
 
 
-def test_names_and_shapes_of_the_chapters_network():
+def test_names_and_shapes_of_the_weights_of_the_chapters_network():
     shapes = weight_shapes(create_model("nin"))
     assert list(shapes)[:4] == ["block1.conv.weight", "block1.conv.bias", "block1.mlp1.weight", "block1.mlp1.bias"]
     assert shapes["block1.conv.weight"] == (96, 1, 11, 11)
@@ -41,7 +41,7 @@ def test_names_and_shapes_of_the_chapters_network():
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_parameters_agree_with_the_ledger(name: str):
+def test_the_number_of_parameters_agrees_with_the_cost_table(name: str):
     network = create_model(name)
     shapes = weight_shapes(network)
     assert sum(prod(shape) for key, shape in shapes.items() if not is_statistic(key)) == count(network).parameters
@@ -49,7 +49,7 @@ def test_parameters_agree_with_the_ledger(name: str):
 
 @settings(max_examples=30, deadline=None)
 @given(networks(), st.sampled_from(list(INITIALIZERS)), st.integers(0, 2**63))
-def test_initialisers_fill_every_weight_reproducibly(network: Network, kind: str, seed: int):
+def test_initializers_set_every_weight_reproducibly(network: Network, kind: str, seed: int):
     first, again = (initialize(network, INITIALIZERS[kind], seed) for _ in range(2))
     check_weights(network, first, "initialise")
     assert all(np.array_equal(first[name], again[name]) for name in first)
@@ -58,7 +58,7 @@ def test_initialisers_fill_every_weight_reproducibly(network: Network, kind: str
             assert (value == name.endswith("running_var")).all()
 
 
-def test_another_seed_gives_other_weights_and_no_two_layers_are_alike():
+def test_weights_differ_between_seeds_and_layers():
     one, two = (initialize(create_model("nin_28"), Initializer("he"), seed) for seed in (1, 2))
     assert not np.array_equal(one["block2.mlp1.weight"], two["block2.mlp1.weight"])
     assert not np.array_equal(one["block2.mlp1.weight"], one["block2.mlp2.weight"])
@@ -66,7 +66,7 @@ def test_another_seed_gives_other_weights_and_no_two_layers_are_alike():
 
 @pytest.mark.parametrize("kind", ["xavier", "torch"])
 @pytest.mark.parametrize("name", ["conv1.weight", "fc1.weight"])
-def test_uniform_laws_fill_their_bounds(kind: str, name: str):
+def test_uniform_distributions_reach_their_bounds(kind: str, name: str):
     value = initialize(WIDE, INITIALIZERS[kind], 7)[name]
     fan_in, fan_out = fans(value.shape)
     bound = sqrt(6 / (fan_in + fan_out)) if kind == "xavier" else sqrt(1 / fan_in)
@@ -81,7 +81,7 @@ def test_he_keeps_the_variance(name: str):
     assert value.std() == pytest.approx(sqrt(2 / fans(value.shape)[0]), rel=0.03)
 
 
-def test_biases_begin_as_in_the_framework():
+def test_biases_are_initialized_as_in_the_framework():
     bias = initialize(WIDE, INITIALIZERS["xavier"], 1)["conv1.bias"]
     bound = sqrt(1 / (16 * 25))
     assert 0.8 * bound < np.abs(bias).max() <= np.float32(bound)
@@ -89,20 +89,20 @@ def test_biases_begin_as_in_the_framework():
     assert not initialize(WIDE, INITIALIZERS["he"], 1)["conv1.bias"].any()
 
 
-def test_open_begins_the_last_block_on_the_open_side():
+def test_the_initializer_open_starts_the_last_block_with_positive_maps():
     weights = initialize(create_model("nin"), INITIALIZERS["open"], 3)
     for name in ("block4.conv.bias", "block4.mlp1.bias", "block4.mlp2.bias"):
         np.testing.assert_array_equal(weights[name], np.float32(0.1))
     for name in ("block4.mlp1.weight", "block4.mlp2.weight"):
         rest = weights[name].reshape(10, 10) - np.eye(10)
         assert 0 < np.abs(rest).max() < 0.05
-    # The block's first convolution makes class maps of features and so begins as He's.
+    # The block's first convolution makes class maps of features and is initialized as in He's.
     assert weights["block4.conv.weight"].std() == pytest.approx(sqrt(2 / (384 * 9)), rel=0.03)
     assert not weights["block3.mlp2.bias"].any()
 
 
 @pytest.mark.parametrize(("kernel", "middle"), [(3, (1, 1)), ((1, 5), (0, 2)), (2, (1, 1))])
-def test_open_passes_class_maps_on_through_any_window(kernel, middle):
+def test_the_initializer_open_passes_class_maps_through_any_window(kernel, middle):
     block = Block(conv=Conv2d(4, 3), relu=ReLU(), mlp1=Conv2d(4, kernel), relu1=ReLU(), mlp2=Conv2d(4, 1), relu2=ReLU())
     layers = (Block(wide=Conv2d(4, 3), same=Conv2d(4, 3)), block, GlobalAvgPool2d(), Flatten())
     net = Network(*layers, input_channels=3, input_size=16)
@@ -114,22 +114,22 @@ def test_open_passes_class_maps_on_through_any_window(kernel, middle):
     np.testing.assert_array_equal(weights["block1.same.weight"], plain["block1.same.weight"])
 
 
-def test_open_leaves_windows_of_features_to_he():
+def test_the_initializer_open_uses_he_for_windows_of_features():
     weights, plain = (initialize(create_model("nin_cifar10"), INITIALIZERS[kind], 3) for kind in ("open", "he"))
     np.testing.assert_array_equal(weights["block3.conv.weight"], plain["block3.conv.weight"])
 
 
-def test_open_without_a_block_is_plain_he():
+def test_the_initializer_open_is_he_without_a_block():
     weights, plain = (initialize(WIDE, INITIALIZERS[kind], 3) for kind in ("open", "he"))
     assert all(np.array_equal(weights[name], plain[name]) for name in plain)
 
 
-def test_an_unknown_initialiser_names_the_nearest():
+def test_the_error_of_an_unknown_initializer_names_similar_ones():
     with pytest.raises(RecipeError, match="did you mean 'xavier'"):
         named_initializer("xaver")
 
 
-def test_kernels_decay_and_biases_and_normalisation_do_not():
+def test_weight_decay_excludes_biases_and_normalization():
     shapes = weight_shapes(create_model("nin_28"))
     decaying = {name for name, shape in shapes.items() if has_weight_decay(shape)}
     assert decaying == {name for name in shapes if name.endswith("weight") and "norm" not in name}

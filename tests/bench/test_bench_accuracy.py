@@ -48,7 +48,7 @@ def test_accuracy_is_measured_by_recipe_and_seed(recipe, tmp_path):
     assert "## tiny.toml" in page
 
 
-def test_the_guards_time_is_taken_within_the_run(recipe):
+def test_the_time_of_the_guard_is_measured_in_the_run(recipe):
     result = guard.measure(recipe, 1)
     check("bench-guard", result)
     assert 0 < result["guard_seconds"] < result["training_seconds"]

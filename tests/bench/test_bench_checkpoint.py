@@ -60,7 +60,7 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     assert result["command"] in page
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "mlpconv", "bench", "checkpoint", "--folder", tmp_path / "no"],
         capture_output=True,

@@ -23,7 +23,7 @@ def contender(tmp_path, monkeypatch):
     return write
 
 
-def test_a_contender_is_told_its_job_and_answers_from_a_process_of_its_own(contender):
+def test_a_contender_receives_its_job_in_a_separate_process(contender):
     name = contender(
         "import os\n"
         "def measure(job):\n"
@@ -61,12 +61,12 @@ def test_a_contender_that_crashes_is_named_with_its_last_lines(contender):
             "import os, signal\ndef measure(job): os.kill(os.getpid(), signal.SIGKILL)",
             "was killed by signal 9, without",
         ),
-        ("import time\ndef measure(job): time.sleep(60)", "was stopped: not done after 1 s, without a word"),
-        ("import os\ndef measure(job): os._exit(0)", "ended with exit code 0, without a word"),
+        ("import time\ndef measure(job): time.sleep(60)", "was stopped: not done after 1 s, without output"),
+        ("import os\ndef measure(job): os._exit(0)", "ended with exit code 0, without output"),
     ],
     ids=["killed", "stuck", "silent"],
 )
-def test_a_contender_that_says_nothing(contender, body, expected):
+def test_a_contender_without_output(contender, body, expected):
     with pytest.raises(BenchmarkFailed, match=expected):
         run_contender(contender(body), JOB, name="it", timeout=1 if "sleep" in body else 60)
 

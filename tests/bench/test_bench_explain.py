@@ -103,7 +103,7 @@ class Corner:
         return np.repeat(images[:, 4:, 4:].mean((1, 2)), 3, axis=1).astype(np.float32)
 
 
-def test_occlusion_finds_what_counts():
+def test_occlusion_finds_the_relevant_region():
     images = np.full((2, 8, 8, 1), 100, np.uint8)
     found = saliency.occlusion(Corner(), images, np.array([0, 2]), np.zeros(1, np.uint8))
     assert found.shape == (2, 8, 8)
@@ -123,7 +123,7 @@ def test_blur_keeps_the_mean_of_a_plain_image_and_smooths():
     assert found.max() < 60
 
 
-def test_curves_begin_and_end_where_they_must(classifier):
+def test_curves_have_the_correct_end_points(classifier):
     images, labels = DATA.images[:9], DATA.labels[:9]
     order = saliency.chance(images)
     deletion, insertion = explain.faithfulness(classifier, images, labels, order, np.zeros(1, np.uint8), 4)
@@ -140,7 +140,7 @@ def test_curves_begin_and_end_where_they_must(classifier):
     np.testing.assert_allclose(insertion[:, 0], chances(explain.blur(images)), atol=1e-5)
 
 
-def test_the_most_telling_pixels_go_first(classifier):
+def test_the_most_informative_pixels_are_removed_first(classifier):
     images, labels = DATA.images[1:2], DATA.labels[1:2]
     telling = np.zeros((1, 8, 8), np.float32)
     telling[0, :3, 5:] = 1
@@ -173,9 +173,13 @@ def test_the_result(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0.1, 0.3, "better by deletion"), (-0.3, -0.1, "worse by deletion"), (-0.1, 0.1, "not told apart by deletion")],
+    [
+        (0.1, 0.3, "better by deletion"),
+        (-0.3, -0.1, "worse by deletion"),
+        (-0.1, 0.1, "not distinguishable by deletion"),
+    ],
 )
-def test_words_say_no_more_than_the_intervals(low, high, said):
+def test_the_text_claims_no_more_than_the_intervals(low, high, said):
     found = {
         "mean": 0,
         "low": 0,
@@ -187,4 +191,4 @@ def test_words_say_no_more_than_the_intervals(low, high, said):
     other = {"name": "chance", "deletion": found, "insertion": {**found, "difference_low": -1, "difference_high": 1}}
     (sentence,) = explain_report.words({"methods": [{"name": "class map"}, other]})
     assert said in sentence
-    assert "not told apart by insertion" in sentence
+    assert "not distinguishable by insertion" in sentence

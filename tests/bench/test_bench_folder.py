@@ -27,7 +27,7 @@ def told(monkeypatch, tmp_path):
     return seen
 
 
-def test_the_result_is_as_its_schema_says(told):
+def test_the_result_matches_its_schema(told):
     lines = []
     result = folder.measure(None, generate=40, steps=7, rounds=3, memory_gb=1.5, progress=lines.append)
     jsonschema.validate(result, SCHEMA)
@@ -55,12 +55,12 @@ def test_the_result_is_as_its_schema_says(told):
     assert folder_report.gates({"gates": [slow]})[0].startswith("FAIL  training on all images")
 
 
-def test_generated_images_are_kept_and_nothing_is_made_beside_others(told, tmp_path):
+def test_generated_images_are_reused_and_other_folders_left_unchanged(told, tmp_path):
     lines = []
     folder.make_images(tmp_path / "made", 30, lines.append)
     before = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
     folder.make_images(tmp_path / "made", 40, lines.append)
-    assert lines == ["generated 30 images, 0 are there already", "generated 10 images, 30 are there already"]
+    assert lines == ["generated 30 images, 0 existed already", "generated 10 images, 30 existed already"]
     after = {path: path.read_bytes() for path in (tmp_path / "made").glob("*/*.jpg")}
     assert len(after) == 40
     assert before.items() <= after.items()

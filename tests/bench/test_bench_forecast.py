@@ -59,7 +59,7 @@ def test_overhead(tmp_path):
     assert "a notebook draws the curves" in page
 
 
-def test_an_unknown_network_is_found_before_any_work():
+def test_an_unknown_network_is_refused_before_any_work():
     with pytest.raises(NetworkError, match="unknown model 'nim'"):
         forecast.measure(["nim"], threads=1)
 
@@ -78,14 +78,14 @@ def pair(predicted, measured=100):
         (100, 116, [True, False, True]),
     ],
 )
-def test_a_gate_holds_within_its_bound_on_both_sides(seconds, training, passed):
+def test_a_gate_checks_both_bounds(seconds, training, passed):
     times = [{"seconds": pair(100)}, {"seconds": pair(seconds)}]
     memory = [{"training": pair(training), "prediction": pair(100)}]
     result = forecast.summarize(times, memory, {})
     assert [gate["passed"] for gate in result["gates"]] == passed
 
 
-def test_shares_are_taken_within_each_round():
+def test_ratios_are_computed_within_each_round():
     found = {
         "bare": [10.0, 20.0, 10.0],
         "whole": [10.1, 20.1, 13.0],

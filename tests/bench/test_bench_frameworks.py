@@ -57,7 +57,7 @@ def test_medians_ratios_and_gates(monkeypatch):
     assert "mxnet 1.0" in frameworks.markdown(result)
 
 
-def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
+def test_a_missing_framework_is_skipped_and_reported(monkeypatch):
     run, told = contenders(SPEEDS, missing={"mxnet"})
     monkeypatch.setattr(frameworks, "run_contender", run)
     lines = []
@@ -70,13 +70,13 @@ def test_what_is_not_installed_is_left_out_and_said(monkeypatch):
 
 
 @pytest.mark.parametrize("asked", [{"pythons": {"mxnet": "p"}}, {"pythons": {}, "only": ["mxnet"]}])
-def test_what_was_asked_for_must_run(monkeypatch, asked):
+def test_a_requested_framework_must_run(monkeypatch, asked):
     monkeypatch.setattr(frameworks, "run_contender", contenders(SPEEDS, missing={"mxnet"})[0])
     with pytest.raises(BenchmarkFailed, match="no such module"):
         frameworks.measure(JOB, 1, **asked)
 
 
-def test_names_that_are_none():
+def test_unknown_names_are_refused():
     with pytest.raises(MlpconvError, match=r"--python mxnet: expected NAME=PATH"):
         frameworks.interpreters(["mxnet"])
     with pytest.raises(MlpconvError, match=r"did you mean 'mxnet'"):
@@ -108,6 +108,6 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     assert result["command"] in (tmp_path / "frameworks.md").read_text()
 
 
-def test_an_interpreter_that_is_not_there_is_said():
+def test_a_missing_interpreter_is_reported():
     with pytest.raises(BenchmarkFailed, match="could not be started: /no/python: No such file"):
         frameworks.run_contender("mlpconv.bench.images", JOB, name="data", python="/no/python")

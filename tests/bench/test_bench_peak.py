@@ -36,7 +36,7 @@ def executed_in_a_step(source, size):
         pytest.param((28, 28), 80, id="not-folded"),
     ],
 )
-def test_executed_flops_are_those_that_pytorch_counts(source, size):
+def test_executed_flops_agree_with_pytorch(source, size):
     network = create_model("nin")
     counted = executed_in_a_step(source, size)
     images_alone = BATCH * peak.executed_flops(network, source, size)
@@ -70,7 +70,7 @@ def test_share_of_peak():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_peak_is_measured_in_what_the_device_computes_in(monkeypatch, precision):
+def test_the_peak_is_measured_in_the_precision_of_the_device(monkeypatch, precision):
     from mlpconv.backends import allocator
     from mlpconv.backends.pytorch.backend import TorchBackend
 

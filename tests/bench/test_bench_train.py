@@ -78,7 +78,7 @@ def test_the_command_measures_every_contender_and_writes_what_it_prints(tmp_path
 
 
 @pytest.mark.slow
-def test_keras_takes_part(tmp_path):
+def test_keras_is_measured_too(tmp_path):
     pytest.importorskip("tensorflow")
     ran = command("train", *TINY, "--json")
     assert ran.returncode == 0, ran.stderr
@@ -112,7 +112,7 @@ def test_medians_ratios_within_rounds_and_gates():
     assert result["versions"]["pillow"] == "1.0"
 
 
-def test_a_gate_that_is_missed_and_one_that_was_not_measured():
+def test_a_gate_fails_if_it_is_missed_or_not_measured():
     rounds = [measured(ours=149.0, float32=60.0)]
     result = train.summarize(rounds, JOB, {"keras": 'not installed: pip install "mlpconv[tensorflow]"'})
     check(result)
@@ -125,7 +125,7 @@ def test_a_gate_that_is_missed_and_one_that_was_not_measured():
     assert report.rows(result)[3] == ("keras: the chapter in TensorFlow", "–", "–", "–")
 
 
-def test_a_processor_without_bfloat16_is_held_to_its_float32_peak():
+def test_a_processor_without_bfloat16_is_compared_with_its_float32_peak():
     result = train.summarize([measured(90.0, 90.0, 30.0, bfloat16=None)], JOB, {"keras": "left out: --no-keras"})
     check(result)
     assert result["ours_precision"] == "float32"
@@ -134,7 +134,7 @@ def test_a_processor_without_bfloat16_is_held_to_its_float32_peak():
     assert "0.400 in float32" in report.markdown(result)
 
 
-def test_keras_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):
+def test_the_error_of_a_missing_keras_has_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(train, "find_spec", lambda name: None)
     monkeypatch.setattr(
         train,
@@ -150,7 +150,7 @@ def test_keras_that_is_not_installed_is_said_with_what_brings_it(monkeypatch):
     assert len(told) == 8
 
 
-def test_contenders_take_turns(monkeypatch):
+def test_contenders_alternate(monkeypatch):
     order = []
 
     def run(module, job, *, name):

@@ -107,10 +107,11 @@ def digit(tmp_path):
 @pytest.fixture(scope="session")
 def chapter_file(tmp_path_factory):
     """What the chapter's LeNet leaves when its state_dict is saved."""
-    import chapter_networks
     import torch
+
+    from support import chapter_pytorch
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("chapter") / "lenet.pt"
-    torch.save(chapter_networks.lenet(lazy=False).state_dict(), path)
+    torch.save(chapter_pytorch.lenet(lazy=False).state_dict(), path)
     return path

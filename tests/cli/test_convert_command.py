@@ -20,12 +20,13 @@ def test_the_chapters_weights_become_a_classifier(cli, chapter_file, digit):
     assert not guess["looks_inverted"]
 
 
-def test_what_is_converted_computes_the_same(cli, chapter_file, tmp_path):
-    import chapter_networks
+def test_a_converted_network_computes_the_same(cli, chapter_file, tmp_path):
     import numpy as np
 
+    from support import chapter_pytorch
+
     cli("convert", chapter_file, "--model", "lenet", "--out", "own.safetensors")
-    net = chapter_networks.lenet(lazy=False)
+    net = chapter_pytorch.lenet(lazy=False)
     net.load_state_dict(torch.load(chapter_file, weights_only=True))
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
     with torch.no_grad():
@@ -34,7 +35,7 @@ def test_what_is_converted_computes_the_same(cli, chapter_file, tmp_path):
     np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_names_and_size_are_ones_own(cli, chapter_file, tmp_path, digit):
+def test_class_names_and_image_size_can_be_chosen(cli, chapter_file, tmp_path, digit):
     names = ",".join(f"class {letter}" for letter in "abcdefghij")
     said = cli("convert", chapter_file, "--model", "lenet", "--class-names", names, "--out", "own.safetensors")
     assert said.code == 0, said.err
@@ -51,7 +52,7 @@ def test_image_size_decides_the_shapes(cli, chapter_file):
     assert "fc1.weight" in said.err or "(120, 576)" in said.err
 
 
-def test_a_runs_weights_are_such_a_file(cli, digits_run, digit, tmp_path):
+def test_the_weights_file_of_a_run_is_a_classifier(cli, digits_run, digit, tmp_path):
     path, label = digit
     weights = digits_run / "weights.safetensors"
     whole, alone = (cli("predict", source, path, "--json").json() for source in (digits_run, weights))
@@ -61,7 +62,7 @@ def test_a_runs_weights_are_such_a_file(cli, digits_run, digit, tmp_path):
     assert mlpconv.load(weights).predict([path])[0].top[0].label == label
 
 
-def test_an_inverted_image_is_noticed_from_the_file_alone(cli, digits_run, digit):
+def test_an_inverted_image_is_detected_with_only_the_file(cli, digits_run, digit):
     from PIL import Image, ImageOps
 
     path, label = digit
@@ -73,7 +74,7 @@ def test_an_inverted_image_is_noticed_from_the_file_alone(cli, digits_run, digit
     assert turned[0]["top"][0]["label"] == label
 
 
-def test_nothing_is_executed(cli, tmp_path):
+def test_a_file_with_code_is_not_executed(cli, tmp_path):
     class Program:
         def __reduce__(self):
             return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
@@ -98,7 +99,7 @@ def test_nothing_is_executed(cli, tmp_path):
     ],
     ids=lambda value: " ".join(value[3:]) if isinstance(value, list) else "",
 )
-def test_a_refusal_leaves_nothing(cli, chapter_file, tmp_path, arguments, message):
+def test_a_refused_conversion_leaves_no_file(cli, chapter_file, tmp_path, arguments, message):
     (tmp_path / "there.safetensors").write_bytes(b"mine")
     said = cli("convert", chapter_file, *arguments)
     assert said.code == 2
@@ -108,7 +109,7 @@ def test_a_refusal_leaves_nothing(cli, chapter_file, tmp_path, arguments, messag
     assert (tmp_path / "there.safetensors").read_bytes() == b"mine"
 
 
-def test_a_newer_file_says_so(cli, digits_run, digit, tmp_path):
+def test_a_file_of_a_newer_version_is_refused(cli, digits_run, digit, tmp_path):
     from mlpconv.runs.files import read_tensors, write_tensors
 
     weights, texts = read_tensors(digits_run / "weights.safetensors")
@@ -125,7 +126,7 @@ def test_a_newer_file_says_so(cli, digits_run, digit, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".params", ".pt"])
-def test_a_run_leaves_for_another_program_and_comes_back(cli, digits_run, tmp_path, ending):
+def test_a_run_is_exported_and_read_back(cli, digits_run, tmp_path, ending):
     assert cli("convert", digits_run, "--out", f"net{ending}").code == 0
     model = mlpconv.Run(digits_run).config.recipe.model
     said = cli(
@@ -136,13 +137,13 @@ def test_a_run_leaves_for_another_program_and_comes_back(cli, digits_run, tmp_pa
     assert all((old[name] == new[name]).all() for name in old)
 
 
-def test_weights_alone_do_not_say_of_what_network(cli, chapter_file):
+def test_a_file_with_only_weights_needs_a_network(cli, chapter_file):
     said = cli("convert", chapter_file, "--out", "own.safetensors")
     assert said.code == 2
     assert "--model nin" in said.err
 
 
-def test_what_a_run_says_itself_is_not_said_again(cli, digits_run):
+def test_options_that_repeat_the_run_are_refused(cli, digits_run):
     said = cli("convert", digits_run, "--data", "digits", "--out", "own.safetensors")
     assert said.code == 2
     assert "omit --data" in said.err

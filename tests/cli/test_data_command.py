@@ -5,11 +5,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from idx_files import write_idx
 from PIL import Image
 
 import mlpconv.data.known.registry as sources
 from mlpconv.data import Source, SourceFile
+from support.idx_files import write_idx
 
 
 @pytest.fixture
@@ -44,19 +44,19 @@ def toy(tmp_path, monkeypatch):
     return stored
 
 
-def test_list_says_where_each_is(cli, toy):
+def test_list_states_the_path_of_each_data_set(cli, toy):
     said = cli("data", "list")
     assert said.code == 0
     assert str(toy) in next(line for line in said.out.splitlines() if line.startswith("toy"))
 
 
-def test_list_says_how_to_get_what_is_not_here(cli, toy):
+def test_list_states_how_to_get_missing_data_sets(cli, toy):
     next(toy.glob("t10k-labels*")).unlink()
     said = cli("data", "list")
     assert "not here: mlpconv data get toy" in said.out
 
 
-def test_list_reads_and_mends_nothing(cli, toy, tmp_path, monkeypatch):
+def test_list_reads_and_repairs_nothing(cli, toy, tmp_path, monkeypatch):
     monkeypatch.setenv("MLPCONV_CACHE", str(tmp_path / "cache"))
     own = tmp_path / "cache" / "data" / "toy"
     own.mkdir(parents=True)
@@ -66,13 +66,13 @@ def test_list_reads_and_mends_nothing(cli, toy, tmp_path, monkeypatch):
     assert {path.read_bytes() for path in own.iterdir()} == {b"damaged"}
 
 
-def test_get_says_where_it_is(cli, toy):
+def test_get_prints_the_path(cli, toy):
     said = cli("data", "get", "toy")
     assert said.code == 0
     assert f"complete and verified in {toy}" in said.out
 
 
-def test_get_brings_the_files_into_a_directory(cli, toy, tmp_path):
+def test_get_copies_the_files_into_a_directory(cli, toy, tmp_path):
     there = tmp_path / "there"
     value = cli("data", "get", "toy", "--directory", there, "--json").json()
     assert value == {"name": "toy", "path": str(there / "toy"), "origin": str(toy)}
@@ -86,7 +86,7 @@ def test_get_brings_the_files_into_a_directory(cli, toy, tmp_path):
     assert cli("data", "show", "toy", "--data-dir", there).code == 0
 
 
-def test_get_does_not_take_damaged_files(cli, toy, tmp_path):
+def test_get_refuses_damaged_files(cli, toy, tmp_path):
     there = tmp_path / "there"
     next(toy.glob("t10k-labels*")).write_bytes(gzip.compress(b"something else"))
     said = cli("data", "get", "toy", "--directory", there)

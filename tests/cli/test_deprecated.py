@@ -21,7 +21,7 @@ NAMES = {"--old": "--new", "--pretrained": "--new-head --start-from"}
         (["--older"], ["--older"]),
     ],
 )
-def test_old_options_become_new_ones(arguments, expected):
+def test_deprecated_options_are_replaced(arguments, expected):
     assert replace_old_options(arguments, NAMES, quiet=True) == expected
 
 

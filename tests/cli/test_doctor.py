@@ -10,16 +10,17 @@ import pytest
 from mlpconv.cli import doctor
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = doctor.optional_packages()
 
 
-def test_a_whole_machine(cli):
+def test_a_machine_with_everything_installed(cli):
     said = cli("doctor")
     assert said.code == 0
     for word in ("processor", "memory", "fashion-mnist", "scikit-learn", "would use", "mlpconv train"):
         assert word in said.out
 
 
-def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
+def test_without_pytorch_the_exit_code_is_that_of_train(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "mlpconv.backends.pytorch.backend", raising=False)
     said = cli("doctor")
@@ -28,7 +29,7 @@ def test_without_pytorch_it_ends_as_train_would(cli, monkeypatch):
     assert cli("train", "--data", "digits").code == 2
 
 
-def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
+def test_a_broken_pytorch_is_reported_without_a_traceback(cli, monkeypatch):
     def broken(name):
         raise OSError("libtorch.so: cannot open shared object file")
 
@@ -39,18 +40,18 @@ def test_a_broken_pytorch_is_no_traceback(cli, monkeypatch):
     assert "next:" not in said.out
 
 
-@pytest.mark.parametrize("name", doctor.EXTRAS)
-def test_each_missing_package_has_its_remedy(cli, monkeypatch, name):
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_missing_package_has_an_install_command(cli, monkeypatch, name):
     monkeypatch.setattr(doctor, "_version", lambda package: None if package == name else "1.0")
-    assert f'missing: pip install "mlpconv[{doctor.EXTRAS[name]}]"' in cli("doctor").out
+    assert f'missing: pip install "mlpconv[{PACKAGES[name]}]"' in cli("doctor").out
 
 
 def test_the_extras_are_those_of_the_package():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for package, extra in doctor.EXTRAS.items():
+    for package, extra in PACKAGES.items():
         assert any(line.startswith(package) for line in extras[extra])
     brought = {re.split("[<>=]", line)[0] for lines in extras.values() for line in lines}
-    assert brought - {"numpy"} == set(doctor.EXTRAS)  # the extra mxnet only says which NumPy
+    assert brought - {"numpy"} == set(PACKAGES)  # the extra mxnet only says which NumPy
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from mlpconv.data import load_dataset
 
 
-def test_it_says_what_speaks_for_a_class(cli, digits_run, digit):
+def test_the_evidence_for_each_class_is_printed(cli, digits_run, digit):
     path, label = digit
     said = cli("explain", digits_run, path, "--out", "seen")
     assert said.code == 0
@@ -20,7 +20,7 @@ def test_it_says_what_speaks_for_a_class(cli, digits_run, digit):
         assert picture.width > 500
 
 
-def test_images_of_one_name_keep_apart(cli, digits_run, digit):
+def test_images_of_the_same_name_have_separate_files(cli, digits_run, digit):
     path, _ = digit
     Path("other").mkdir()
     Path("other/digit.png").write_bytes(path.read_bytes())
@@ -28,7 +28,7 @@ def test_images_of_one_name_keep_apart(cli, digits_run, digit):
     assert [row["picture"] for row in value["images"]] == ["class-maps/digit.png", "class-maps/digit-2.png"]
 
 
-def test_a_large_picture_is_searched(cli, digits_run):
+def test_classes_are_located_in_a_large_image(cli, digits_run):
     test = load_dataset("digits").test
     picture = np.zeros((24, 32), np.uint8)
     digit = next(k for k in range(len(test)) if test.labels[k] == 6)
@@ -51,13 +51,13 @@ def test_a_large_picture_is_searched(cli, digits_run):
         (("--figure", "--class", "four"), "unknown class 'four'"),
     ],
 )
-def test_what_cannot_be_explained_is_said(cli, digits_run, arguments, message):
+def test_a_network_that_cannot_be_explained_is_reported(cli, digits_run, arguments, message):
     said = cli("explain", digits_run, *arguments)
     assert said.code == 2
     assert message in said.err
 
 
-def test_maps_of_one_position_are_named(cli, digit):
+def test_maps_with_one_position_are_reported(cli, digit):
     trained = cli(
         "train",
         "--data",

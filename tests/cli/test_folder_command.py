@@ -99,7 +99,7 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
 
 
-def test_a_recipe_is_searched_for_a_folder(cli, photos, tmp_path):
+def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")
     few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
@@ -116,13 +116,13 @@ def test_a_recipe_is_searched_for_a_folder(cli, photos, tmp_path):
 
 
 @pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
-def test_strict_refuses(cli, photos, command):
+def test_strict_refuses_a_folder_with_unusable_files(cli, photos, command):
     said = cli(*command, "photos", "--strict")
     assert said.code == 2
     assert "across/notes.txt: not an image" in said.err
 
 
-def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, monkeypatch):
+def test_ctrl_c_while_a_folder_is_read_reports_that_nothing_is_lost(cli, photos, monkeypatch):
     def stop(self, name, done, total):
         update(self, name, done, total)
         raise KeyboardInterrupt
@@ -134,7 +134,7 @@ def test_ctrl_c_while_a_folder_is_read_says_that_nothing_is_lost(cli, photos, mo
     assert said.err == "stopped; the images read and decoded so far are kept: run the same command to continue\n"
 
 
-def test_check_warns(cli, tmp_path):
+def test_check_warns_about_a_folder(cli, tmp_path):
     root = stripes(tmp_path / "d" / "train", {"a": 40, "b": 10})
     stripes(tmp_path / "d" / "test", {"a": 2, "b": 2}, 1)
     for there in ("train/b/again.png", "test/a/again.png"):
@@ -172,6 +172,6 @@ def test_mistakes(cli, photos, digits_run, tmp_path, arguments, message):
     assert message in said.err
 
 
-def test_the_schema_refuses_what_is_no_report():
+def test_the_schema_refuses_other_output():
     with pytest.raises(jsonschema.ValidationError):
         check("data-check", {"format": 1})

@@ -38,13 +38,13 @@ def check(name, value):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_schema_is_one(name):
+def test_every_schema_is_valid(name):
     schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_every_schema_here_stands_in_docs():
+def test_every_schema_is_in_the_documentation():
     assert set(NAMES) >= CHECKED
 
 
@@ -54,7 +54,7 @@ def test_models(cli):
     assert (nin["parameters"], nin["macs"], nin["input_shape"]) == (1_992_166, 762_297_352, [1, 224, 224])
 
 
-def test_summary_has_the_known_numbers(cli):
+def test_summary_has_the_published_numbers(cli):
     value = check("summary", cli("summary", "nin", "--json").json())
     assert value["format"] == 1
     assert value["flops"] == 1_524_594_704
@@ -77,7 +77,7 @@ def test_summary_has_the_known_numbers(cli):
         ("--compare", "alexnet", "--batch-size", "8", "vgg11", "lenet"),
     ],
 )
-def test_summary_beside_others(cli, names):
+def test_summary_of_several_networks(cli, names):
     value = check("summary", cli("summary", "nin", *names, "--json").json())
     assert value["name"] == "nin"
     assert [each["name"] for each in value["compare"]] == ["alexnet", "vgg11", "lenet"]
@@ -131,7 +131,7 @@ def test_train(digits_run):
     assert value["test_accuracy"] > 0.8
 
 
-def test_evaluate_finds_what_training_found(cli, digits_run):
+def test_evaluate_agrees_with_training(cli, digits_run):
     value = check("evaluate", cli("evaluate", digits_run, "--json", "--precision", "float32").json())
     trained = json.loads((digits_run.parent / "said.json").read_text())
     assert value["accuracy"] == pytest.approx(trained["test_accuracy"])

@@ -23,7 +23,7 @@ def printed(columns, show):
 
 
 @given(st.data(), st.integers(1, 5), st.integers(1, 4), st.none() | st.integers(20, 120))
-def test_a_table_stands_in_line(data, count, height, room):
+def test_the_columns_of_a_table_are_aligned(data, count, height, room):
     rows = data.draw(st.lists(st.lists(words, min_size=count, max_size=count), min_size=height, max_size=height))
     columns = [
         Column(data.draw(words), right=data.draw(st.booleans()), leave_out=data.draw(st.integers(0, 3)))
@@ -46,12 +46,12 @@ def test_a_table_stands_in_line(data, count, height, room):
 
 
 @given(st.lists(words, min_size=1, max_size=30), st.integers(40, 120), st.integers(0, 10))
-def test_a_paragraph_loses_nothing_and_fits(text, room, indent):
+def test_a_wrapped_paragraph_fits_and_is_complete(text, room, indent):
     lines = printed(room, lambda: output.paragraph(" ".join(text), indent=indent))
     assert " ".join(lines).split() == text
     assert all(line.startswith(" " * indent) and len(line) <= room for line in lines)
 
 
 @given(st.lists(words, min_size=1, max_size=30))
-def test_a_file_is_not_broken_into_lines(text):
+def test_output_to_a_file_is_not_wrapped(text):
     assert printed(None, lambda: output.paragraph(" ".join(text))) == [" ".join(text)]

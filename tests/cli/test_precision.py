@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from precision import needs_bfloat16
 
 from mlpconv.runs.run import Run
+from support.precision import needs_bfloat16
 
 REFUSED = "precision bfloat16: PyTorch has no fast convolutions in bfloat16 for this processor"
 TRAIN = (
@@ -73,7 +73,7 @@ def test_training_in_bfloat16_is_refused_before_anything_is_written(cli, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewhere, tmp_path):
+def test_a_bfloat16_run_of_another_machine_is_used_reported_and_fine_tuned(cli, elsewhere, tmp_path):
     image = tmp_path / "image.png"
     Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(image)
     for command in (
@@ -93,7 +93,7 @@ def test_a_run_from_elsewhere_is_used_reported_and_trained_further(cli, elsewher
         refused(cli(*command, "--precision", "bfloat16"))
 
 
-def test_an_exact_resume_is_refused_and_the_other_way_is_named(cli, elsewhere):
+def test_an_exact_resume_is_refused_with_the_alternative(cli, elsewhere):
     said = refused(cli("train", "--out", "part", "--resume"))
     assert "part: the run computes in bfloat16" in said.err.replace("\n", " ")
     assert "--resume-override precision=float32" in said.err
@@ -107,13 +107,13 @@ def test_an_exact_resume_is_refused_and_the_other_way_is_named(cli, elsewhere):
 
 @needs_bfloat16
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_where_the_processor_has_it_every_command_takes_it(cli, precision):
+def test_every_command_accepts_bfloat16_on_a_processor_with_it(cli, precision):
     assert cli(*TRAIN, "--precision", precision, "--epochs", "1", "--out", "run").code == 0
     assert Run("run").config.precision == precision
     assert cli("evaluate", "run", "--precision", precision).code == 0
 
 
-def test_a_resume_on_another_processor_says_that_rounding_differs(cli, tmp_path, caplog):
+def test_a_resume_on_another_processor_reports_that_rounding_differs(cli, tmp_path, caplog):
     arguments = ("--precision", "float32", "--out", "run")
     assert cli(*TRAIN, *arguments, "--epochs", "1").code == 0
     path = tmp_path / "run" / "environment.json"

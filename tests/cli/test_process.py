@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from support.heavy_modules import HEAVY
+
 LIGHT = [["--help"], ["models"], ["summary", "nin"], ["data", "list"], ["recipes"], ["train", "--help"], ["--version"]]
 WITH_NUMPY = [["data", "list"], ["recipes"]]
 MAX_OWN_MODULES, MAX_MODULES = 40, 600
-HEAVY = {"torch", "keras", "tensorflow", "jax", "mxnet", "matplotlib", "PIL", "requests", "sklearn", "scipy"}
 
 
 def run(*arguments, **options):
@@ -20,7 +21,7 @@ def run(*arguments, **options):
 
 
 @pytest.mark.parametrize("command", LIGHT, ids=" ".join)
-def test_a_light_command_imports_little(command):
+def test_commands_without_a_network_import_no_framework(command):
     """What keeps these commands fast; `mlpconv bench` measures time, tests do not."""
     code = (
         f"import sys; sys.argv = ['mlpconv', *{command!r}]; import mlpconv.__main__ as program\n"
@@ -32,7 +33,7 @@ def test_a_light_command_imports_little(command):
     assert done.stdout
     modules = done.stderr.split()
     packages = {name.partition(".")[0] for name in modules}
-    assert packages.isdisjoint(HEAVY)
+    assert packages.isdisjoint(HEAVY | {"requests"})
     if command not in WITH_NUMPY:
         assert "numpy" not in packages
     own = [name for name in modules if name.startswith("mlpconv.") and not name.startswith("mlpconv.cli")]
@@ -48,7 +49,7 @@ def test_no_control_codes_reach_a_pipe(command):
 
 
 @pytest.mark.parametrize("command", [["models"], ["summary", "nin"], ["train", "--help"]], ids=" ".join)
-def test_no_colour_where_it_is_not_wanted(command):
+def test_no_color_codes_if_color_is_off(command):
     shown = in_terminal(*command, environment={"NO_COLOR": "1", "TERM": "xterm-256color"})
     assert shown
     # Bold and dim are no colours.
@@ -78,7 +79,7 @@ def in_terminal(*arguments, environment):
 
 
 @pytest.mark.parametrize("command", [["models"], ["models", "--json"], ["summary", "nin", "--json"]], ids=" ".join)
-def test_a_reader_that_goes_away_is_no_mishap(command):
+def test_a_closed_pipe_is_not_an_error(command):
     process = subprocess.Popen(
         [sys.executable, "-m", "mlpconv", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -124,7 +125,7 @@ def test_every_command_shows_an_example():
             assert f"Example: {name}" in command.help, name
 
 
-def test_every_help_text_stands_alone():
+def test_every_help_text_is_understood_without_context():
     """Imperatives or noun phrases; not the fragments that completed the name of an option."""
     fragments = re.compile(r"(Of|Also|Where|In how|How many|Times that)\b")
     for name, command in commands().items():
@@ -144,7 +145,7 @@ def test_examples_work(cli, example):
     assert cli(*example.split()).code == 0
 
 
-def test_the_program_ends_with_the_code():
+def test_the_exit_code_is_returned():
     assert run("summary", "ninn").returncode == 2
     assert run("summary", "--nonsense").returncode == 2
     assert re.fullmatch(r"mlpconv \d+\.\d+\.\d+\n", run("--version", check=True).stdout)

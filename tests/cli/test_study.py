@@ -33,7 +33,7 @@ def check(name, value):
     return value
 
 
-def test_the_list(cli):
+def test_the_studies_are_listed(cli):
     rows = check("study-list", cli("study", "--json").json())
     assert {"one-by-one", "classics", "resources"} <= {row["name"] for row in rows}
     said = cli("study")
@@ -41,7 +41,7 @@ def test_the_list(cli):
     assert "one-by-one" in said.out
 
 
-def test_a_study_leaves_its_page_and_its_runs(cli):
+def test_a_study_writes_its_page_and_its_runs(cli):
     value = check("study", cli(*FAMILY, "--json").json())
     assert value["complete"]
     assert [arm["name"] for arm in value["arms"]] == ["nin11", "nin16", "nin19"]
@@ -60,7 +60,7 @@ def test_a_study_leaves_its_page_and_its_runs(cli):
     said = cli(*FAMILY)
     assert said.code == 0
     assert "nothing can be said about differences" in said.out
-    assert "written: pages/family.md" in said.out
+    assert "written: pages/family.json, pages/family.md, pages/family.png" in said.out
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_study_leaves_its_page_and_its_runs(cli):
         (("head", "--data", "nothing"), "nothing"),
     ],
 )
-def test_what_there_is_not_is_said(cli, arguments, message):
+def test_unknown_studies_and_arms_are_refused(cli, arguments, message):
     said = cli("study", *arguments)
     assert said.code == 2
     assert message in said.err

@@ -12,7 +12,7 @@ def numbers(text):
     return set(re.findall(r"\d[\d,]*", text))
 
 
-def test_the_chapters_table(cli):
+def test_the_table_of_the_chapter(cli):
     said = cli("summary", "nin")
     assert said.code == 0
     rows = {line.split()[0]: line.split() for line in said.out.splitlines() if line.strip()}
@@ -36,7 +36,7 @@ def test_the_chapters_table(cli):
     assert "training with sgd" in said.out
 
 
-def test_every_layer(cli):
+def test_the_table_with_every_layer(cli):
     said = cli("summary", "nin", "--depth", "layer")
     line = next(line for line in said.out.splitlines() if line.startswith("block1.conv"))
     assert numbers(line) >= {"11,712", "33,872,256", "33,592,320", "279,936", "67,744,512", "11"}
@@ -73,7 +73,7 @@ def test_columns_that_do_not_fit_are_named(cli, monkeypatch):
     assert "no space" not in cli("summary", "nin", "--depth", "layer").out
 
 
-def test_options_reach_the_numbers(cli):
+def test_options_change_the_numbers(cli):
     small = cli("summary", "nin", "--batch-size", "1", "--optimizer", "adam", "--precision", "bfloat16").out
     assert "batch 1, bfloat16" in small
     # Two float32 values for each parameter, at every precision.
@@ -83,7 +83,7 @@ def test_options_reach_the_numbers(cli):
     assert "one image of 1×40×48, 7 classes" in other
 
 
-def test_side_by_side(cli):
+def test_networks_side_by_side(cli):
     said = cli("summary", "nin", "--compare", "alexnet", "vgg11", "lenet")
     assert said.out.splitlines()[0].split() == ["nin", "alexnet", "vgg11", "lenet"]
     share = next(line for line in said.out.splitlines() if "fully connected" in line)
@@ -100,7 +100,7 @@ def test_diagrams(cli, tmp_path):
         assert words <= {text.strip() for text in root.itertext()}
 
 
-def test_ones_own_network(cli, tmp_path):
+def test_a_network_of_your_own(cli, tmp_path):
     (tmp_path / "own_network.py").write_text(
         "from mlpconv import create_model\ndef build(num_classes=3):\n    return create_model('nin_28', num_classes)\n"
     )

@@ -1,4 +1,4 @@
-"""``mlpconv train`` as one uses it: signals, going on, the clock, plans without deeds, what it prints and where."""
+"""``mlpconv train``: signals, resuming, time limits, dry runs, and what it prints on which stream."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from precision import needs_bfloat16
 
 from mlpconv.jobs.request import CheckpointPolicy
 from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.run import Run
+from support.precision import needs_bfloat16
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -41,7 +41,7 @@ DIGITS = [
 LONG = [*DIGITS, "--epochs", "3"]
 QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 
-# A process whose steps take a second each, most of it asleep: signals meet it where it can be told when.
+# A process whose steps take a second each, most of it asleep, so that signals arrive at a known point.
 SLOW = """
 import sys, time
 from mlpconv.training import guard_runner
@@ -87,7 +87,7 @@ def same_run(one, other):
     assert timeless[0] == timeless[1]
 
 
-def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(tmp_path):
+def test_a_run_resumed_after_ctrl_c_equals_one_without_interruption(tmp_path):
     whole = start(*LONG, "--out", tmp_path / "whole", "--json")
     stopped = start(*LONG, "--out", tmp_path / "run")
     wait_for(stopped.stdout, "epoch 1/3")
@@ -117,7 +117,7 @@ def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(tmp_path):
     assert environment["allocator_keeps_memory"] is (platform.libc_ver()[0] == "glibc")
 
 
-def test_sigterm_saves_too_and_json_says_nothing_of_a_run_that_has_not_ended(tmp_path):
+def test_sigterm_saves_and_an_unfinished_run_prints_no_json(tmp_path):
     process = start(*DIGITS, "--out", tmp_path / "run", "--json", program=SLOW)
     wait_for(process.stderr, "step")
     wait_for(process.stderr, "step")
@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert not list((tmp_path / "run" / "checkpoint").iterdir())
 
 
-def test_a_signal_asks_and_a_second_one_does_not():
+def test_the_first_signal_requests_a_stop_and_the_second_stops():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Stop(None) as stop:
         assert not stop.wanted()
@@ -163,7 +163,7 @@ def test_a_signal_asks_and_a_second_one_does_not():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_the_clock_stops_in_good_order(cli):
+def test_max_time_saves_and_stops(cli):
     said = cli(*QUICK, "--out", "run", "--max-time", "0s")
     assert said.code == 0
     assert "stopped and saved; to continue: mlpconv train --out run --resume" in said.err
@@ -173,13 +173,13 @@ def test_the_clock_stops_in_good_order(cli):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("90", 90), ("1.5m", 90), ("2min", 120), ("2 h", 7200)])
-def test_times_are_read(text, seconds):
+def test_durations_are_parsed(text, seconds):
     from mlpconv.cli.train import _seconds
 
     assert _seconds(text, "--max-time") == seconds
 
 
-def test_what_it_prints(cli):
+def test_the_output_of_train(cli):
     said = cli(*QUICK, "--out", "run")
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
@@ -196,7 +196,7 @@ def test_what_it_prints(cli):
     assert cli(*following[1].split()[1:]).code == 0
 
 
-def test_a_dry_run_says_everything_and_does_nothing(cli, tmp_path):
+def test_a_dry_run_prints_the_job_and_does_nothing(cli, tmp_path):
     said = cli(*QUICK, "--dry-run")
     assert (said.code, said.err) == (0, "")
     assert list(tmp_path.iterdir()) == []
@@ -209,7 +209,7 @@ def test_a_dry_run_says_everything_and_does_nothing(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
-def test_another_model_takes_its_own_image_size(cli):
+def test_another_model_uses_its_own_image_size(cli):
     def size(*arguments):
         return cli("train", "--data", "digits", "--dry-run", "--json", *arguments).json()["preprocess"]["size"]
 
@@ -245,7 +245,7 @@ def test_a_finished_run_is_not_trained_again(cli):
 
 
 @needs_bfloat16
-def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
+def test_a_precision_of_the_recipe_is_kept(cli, monkeypatch):
     arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
     for has in (True, False):
         monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: has)
@@ -274,7 +274,7 @@ def test_a_precision_chosen_elsewhere_is_kept(cli, monkeypatch):
         (["--model", "nim"], "unknown model 'nim'; did you mean 'nin'"),
     ],
 )
-def test_mistakes_are_told_in_one_message_before_any_work(cli, tmp_path, arguments, message):
+def test_errors_are_one_message_before_any_work(cli, tmp_path, arguments, message):
     said = cli("train", "--data", "digits", *arguments)
     assert said.code == 2
     assert said.out == ""
@@ -282,7 +282,7 @@ def test_mistakes_are_told_in_one_message_before_any_work(cli, tmp_path, argumen
     assert list(tmp_path.iterdir()) == []
 
 
-def test_going_on_with_other_settings_is_refused(cli):
+def test_resuming_with_other_settings_is_refused(cli):
     cli(*QUICK, "--out", "run", "--max-time", "0")
     said = cli("train", "--out", "run", "--resume", "--lr", "0.5")
     assert said.code == 2
@@ -291,7 +291,7 @@ def test_going_on_with_other_settings_is_refused(cli):
     assert (said.code, said.err) == (2, "error: run: holds a run; continue it with --resume, or choose another --out\n")
 
 
-def test_training_that_fails_has_an_exit_code_of_its_own(cli):
+def test_failed_training_has_a_separate_exit_code(cli):
     said = cli(
         *QUICK, "--out", "run", "--lr", "1e30", "--optimizer", "sgd", "--set", "schedule=constant", "--epochs", "9"
     )
@@ -308,13 +308,13 @@ def test_training_that_fails_has_an_exit_code_of_its_own(cli):
         ("1 step", CheckpointPolicy(300, 1)),
     ],
 )
-def test_how_often_to_save_is_read(text, policy):
+def test_the_checkpoint_interval_is_parsed(text, policy):
     from mlpconv.cli.train import _checkpoint_policy
 
     assert _checkpoint_policy(text) == policy
 
 
-def test_without_a_word_it_is_the_chapters_network_on_the_chapters_data(cli, monkeypatch):
+def test_the_defaults_are_the_network_and_the_data_of_the_chapter(cli, monkeypatch):
     from mlpconv.data import ImageDataset, Splits, dataset_source
     from mlpconv.jobs import run_data
 
@@ -347,7 +347,7 @@ def test_each_recipe_option_sets_a_field_of_the_recipe():
         assert (option.flag or "--" + option.field.rpartition(".")[2].replace("_", "-")) in flags
 
 
-def test_an_option_for_a_field_of_a_table_needs_one_line(cli, monkeypatch):
+def test_an_option_sets_a_field_of_a_table(cli, monkeypatch):
     import typer
 
     from mlpconv.cli import recipe_options

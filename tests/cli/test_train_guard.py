@@ -1,4 +1,4 @@
-"""What the guard does, as one sees it on the command line."""
+"""What the command line shows of the guard."""
 
 import json
 
@@ -29,14 +29,14 @@ DIGITS = (
 WILD = (*DIGITS, "--lr", "1e30", "--optimizer", "sgd", "--epochs", "2")
 
 
-def test_stop_ends_with_3_and_says_what_to_do(cli):
+def test_stop_exits_with_3_and_a_remedy(cli):
     said = cli(*WILD, "--on-trouble", "stop", "--out", "run")
     assert said.code == 3
     assert "tried: nothing, since on_trouble is stop; next: --on-trouble repair" in said.err
     assert Run("run").failure is not None
 
 
-def test_a_run_that_cannot_be_repaired_ends_with_3(cli):
+def test_a_run_that_cannot_be_repaired_exits_with_3(cli):
     said = cli(*WILD, "--out", "run", "--json")
     assert said.code == 3
     assert said.out == ""
@@ -44,7 +44,7 @@ def test_a_run_that_cannot_be_repaired_ends_with_3(cli):
     assert len(Run("run").failure.repairs) == 8
 
 
-def test_repairs_are_printed_and_stand_in_the_json(cli):
+def test_repairs_are_printed_and_in_the_json(cli):
     arguments = (*DIGITS, "--lr", "1000", "--optimizer", "sgd", "--set", "augmentation.flip=false", "--epochs", "2")
     said = cli(*arguments, "--out", "run")
     assert said.code == 0, said.err
@@ -69,7 +69,7 @@ def test_a_target_holds_out_images(cli):
     assert "target_accuracy needs validation images" in said.err
 
 
-def test_patience_holds_out_images_and_is_told(cli):
+def test_patience_holds_out_images_and_is_reported(cli):
     # At this rate nothing is learnt: the first epoch stays the best.
     said = cli(*DIGITS, "--epochs", "9", "--lr", "1e-9", "--patience", "2", "--on-trouble", "ignore", "--out", "run")
     assert said.code == 0, said.err

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpconv.backends.registry import get_backend, list_backends
+from mlpconv.backends.registry import BACKENDS, get_backend
 
-PROGRAMS = Path(__file__).parents[1] / "support"
+TESTS = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", choices=list_backends(), help="the back end to try; torch by default")
+    parser.addoption("--backend", choices=list(BACKENDS), help="the back end to try; torch by default")
     parser.addoption("--torch-python", default=sys.executable, help="an interpreter that has PyTorch and mlpconv")
 
 
@@ -35,13 +35,13 @@ def backend(backend_name):
 
 @pytest.fixture(scope="session")
 def run_on_torch(pytestconfig):
-    """Runs a program of tests/support where PyTorch is; gives what it prints."""
-    paths = os.pathsep.join([str(PROGRAMS), str(PROGRAMS.parents[1]), os.environ.get("PYTHONPATH", "")])
+    """Run a module of tests/support in an environment with PyTorch and return what it prints."""
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     python = pytestconfig.getoption("--torch-python", sys.executable)
 
-    def run(program: str, *arguments: str) -> str:
+    def run(module: str, *arguments: str) -> str:
         ran = subprocess.run(
-            [python, str(PROGRAMS / program), *arguments],
+            [python, "-m", f"support.{module}", *arguments],
             env=os.environ | {"PYTHONPATH": paths},
             capture_output=True,
             text=True,
@@ -55,6 +55,6 @@ def run_on_torch(pytestconfig):
 @pytest.fixture(scope="session")
 def oracle(run_on_torch, tmp_path_factory) -> dict[str, np.ndarray]:
     path = tmp_path_factory.mktemp("oracle") / "oracle.npz"
-    run_on_torch("torch_oracle.py", str(path))
+    run_on_torch("torch_gradients", str(path))
     with np.load(path) as file:
         return dict(file)

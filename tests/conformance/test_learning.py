@@ -2,24 +2,24 @@
 
 import json
 
-import learning
 import pytest
 
 from mlpconv.errors import DataError
+from support import fashion_mnist_training
 
 SEEDS = range(4)
 
 
-def test_a_run_ends_within_the_spread_of_pytorchs_seeds(backend_name, run_on_torch):
+def test_the_accuracy_is_within_the_spread_of_pytorch_seeds(backend_name, run_on_torch):
     if backend_name == "torch":
         pytest.skip("PyTorch is the measure")
     try:
-        learning.fashion()
+        fashion_mnist_training.load_part()
     except DataError as error:
         pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
-    theirs = json.loads(run_on_torch("learning.py", "torch", *map(str, SEEDS)))
+    theirs = json.loads(run_on_torch("fashion_mnist_training", "torch", *map(str, SEEDS)))
     spread = max(theirs) - min(theirs)
     assert min(theirs) > 0.7
     assert spread < 0.05
     for seed in SEEDS[:2]:
-        assert min(theirs) - spread <= learning.test_accuracy(backend_name, seed) <= max(theirs) + spread
+        assert min(theirs) - spread <= fashion_mnist_training.test_accuracy(backend_name, seed) <= max(theirs) + spread

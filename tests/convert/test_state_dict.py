@@ -8,7 +8,6 @@ import warnings
 from collections import OrderedDict
 from pathlib import Path
 
-import chapter_networks as chapter
 import numpy as np
 import pytest
 import torch
@@ -23,18 +22,19 @@ from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.convert import from_state_dict, read_torch_file
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
+from support import chapter_pytorch as chapter
 
 LENET = create_model("lenet")
 
 
 def lenet_state() -> dict[str, torch.Tensor]:
-    return chapter.made(chapter.lenet, False, 28).state_dict()
+    return chapter.build_network(chapter.lenet, False, 28).state_dict()
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
 def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
     # Its names, sorted as text as safetensors sorts them, put 12 before 6.
-    theirs = chapter.made(chapter.vgg11, False, 32, size=32).state_dict()
+    theirs = chapter.build_network(chapter.vgg11, False, 32, size=32).state_dict()
     path = tmp_path / f"vgg{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(theirs, path)
     network = create_model("vgg11").replace(input_size=32)
@@ -51,7 +51,7 @@ def test_a_file_of_the_chapters_network(suffix: str, tmp_path: Path):
 
 
 def test_layers_of_one_shape_keep_their_order():
-    theirs = chapter.made(chapter.nin, True, 224).state_dict()
+    theirs = chapter.build_network(chapter.nin, True, 224).state_dict()
     weights = from_state_dict(create_model("nin"), theirs)
     for block, place in enumerate((0, 2, 4, 7), start=1):
         for name, index in (("conv", 0), ("mlp1", 2), ("mlp2", 4)):
@@ -77,7 +77,7 @@ def test_canonical_names_are_used_unchanged():
         assert all(np.array_equal(again[name], weights[name]) for name in weights)
 
 
-def test_normalisation_comes_with_its_statistics():
+def test_normalization_includes_its_statistics():
     network = Network(
         Block(conv=Conv2d(3, 3, bias=False), norm=BatchNorm2d()), GlobalAvgPool2d(), Flatten(), input_size=8
     )
@@ -174,7 +174,7 @@ def write_with_pickle(value: object, path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_with_torch, write_with_old_torch, write_with_pickle])
-def test_a_file_that_would_run_a_program_is_refused_and_nothing_runs(write, tmp_path: Path):
+def test_a_file_with_code_is_refused_and_not_executed(write, tmp_path: Path):
     marker, path = tmp_path / "it ran", tmp_path / "weights.pt"
     write({**lenet_state(), "extra": Program(marker)}, path)
     with pytest.raises(WeightsError) as refusal:
@@ -187,7 +187,7 @@ def test_a_file_that_would_run_a_program_is_refused_and_nothing_runs(write, tmp_
     assert marker.exists(), "the file was harmless, so the test has shown nothing"
 
 
-def test_the_refusal_names_the_object_it_found(tmp_path: Path):
+def test_the_error_names_the_object_that_was_found(tmp_path: Path):
     torch.save({"extra": Program(tmp_path / "it ran")}, tmp_path / "weights.pt")
     with pytest.raises(WeightsError, match=r"refused, nothing in it was executed: it contains posix\.mkdir"):
         read_torch_file(tmp_path / "weights.pt")
@@ -207,7 +207,7 @@ def test_the_refusal_names_the_object_it_found(tmp_path: Path):
         ([1, 2], "expected a state_dict .*, received list"),
     ],
 )
-def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Path):
+def test_a_file_with_more_than_weights_is_refused(value: object, message: str, tmp_path: Path):
     torch.save(value, tmp_path / "net.pt")
     with pytest.raises(WeightsError, match=message):
         read_torch_file(tmp_path / "net.pt")
@@ -215,7 +215,7 @@ def test_more_than_weights_is_refused(value: object, message: str, tmp_path: Pat
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>", b"PK\x03\x04" + bytes(40)])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_something_else_is_refused(content: bytes, suffix: str, tmp_path: Path):
+def test_other_objects_are_refused(content: bytes, suffix: str, tmp_path: Path):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, nothing in it was executed)"):
@@ -230,7 +230,7 @@ def test_a_missing_file_and_a_directory(tmp_path: Path):
 
 @settings(max_examples=150)
 @given(st.sampled_from([".pt", ".safetensors"]), st.data())
-def test_a_damaged_file_gives_arrays_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, suffix: str, data):
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, suffix: str, data):
     path = tmp_path_factory.mktemp("damaged") / f"net{suffix}"
     state = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
@@ -250,7 +250,7 @@ def test_a_damaged_file_gives_arrays_or_a_refusal(tmp_path_factory: pytest.TempP
     assert all(isinstance(value, np.ndarray) for value in found.values())
 
 
-def test_an_old_pytorch_reads_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_old_pytorch_does_not_read_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.save(lenet_state(), tmp_path / "net.pt")
     save_file(lenet_state(), tmp_path / "net.safetensors")
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")

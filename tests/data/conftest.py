@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from toy_data import Server, Toy
+
+from support.toy_data import Server, Toy
 
 
 @pytest.fixture(autouse=True)

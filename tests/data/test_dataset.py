@@ -15,7 +15,7 @@ def make(labels, shape=(4, 5, 1), classes=None, seed=0):
     return ImageDataset(images, labels, names, "set/train")
 
 
-def test_describes_itself():
+def test_a_data_set_has_a_readable_repr():
     data = make([0, 1, 2, 1], (4, 5, 3))
     assert len(data) == 4
     assert data.image_shape == (4, 5, 3)
@@ -85,7 +85,7 @@ def test_subset():
             data.subset(none)
 
 
-def test_fingerprint_sees_every_part_but_the_name():
+def test_the_fingerprint_covers_everything_except_the_name():
     data = make([0, 1, 2, 1])
     parts = {"images": data.images, "labels": data.labels, "class_names": data.class_names}
     assert ImageDataset(**parts, name="other").fingerprint() == data.fingerprint()
@@ -101,7 +101,7 @@ def test_fingerprint_sees_every_part_but_the_name():
 
 
 @given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=60), seed=st.integers(0, 2**40), data=st.data())
-def test_hold_out_is_exact_stratified_and_whole(labels, seed, data):
+def test_hold_out_is_exact_stratified_and_complete(labels, seed, data):
     count = data.draw(st.integers(1, len(labels) - 1))
     whole = make(labels, (1, 1, 1), classes=5)
     # Each image says its own index.
@@ -121,7 +121,7 @@ def test_hold_out_is_exact_stratified_and_whole(labels, seed, data):
     assert (again[0].fingerprint(), again[1].fingerprint()) == (rest.fingerprint(), held.fingerprint())
 
 
-def test_hold_out_is_pinned_for_every_numpy():
+def test_hold_out_is_the_same_with_every_numpy():
     data = make(np.arange(12) % 3)
     assert [members.tolist() for members in shuffled_by_class(data, 0)] == [[0, 9, 3, 6], [1, 4, 10, 7], [2, 11, 8, 5]]
     _, held = hold_out(data, 5, seed=0)
@@ -129,7 +129,7 @@ def test_hold_out_is_pinned_for_every_numpy():
     assert hold_out(data, 5, 1)[1].fingerprint() != held.fingerprint()
 
 
-def test_hold_out_keeps_a_class_in_the_rest_where_it_can():
+def test_hold_out_keeps_every_class_in_the_rest_if_possible():
     rest, _ = hold_out(make([0] + [1] * 7), 7 // 2 + 2, seed=0)
     assert 0 in rest.labels
 

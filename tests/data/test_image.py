@@ -53,7 +53,7 @@ def test_a_palette(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1 of RGB"])
-def test_what_is_transparent_stands_on_white(tmp_path, mode):
+def test_transparent_pixels_become_white(tmp_path, mode):
     seen = np.zeros((6, 8), np.uint8)
     seen[2:4] = 255
     path = tmp_path / "image.png"
@@ -144,12 +144,12 @@ def test_an_animation_gives_its_first_frame(tmp_path):
         ("pad", np.pad(RAMP, [(1, 1), (0, 0)])),
     ],
 )
-def test_an_image_is_made_square_as_its_network_says(tmp_path, fit, expected):
+def test_an_image_is_made_square_by_the_fit_of_its_network(tmp_path, fit, expected):
     path = write(tmp_path / "a.png", RAMP)
     np.testing.assert_array_equal(read_image(path, Preprocess(8, fit=fit))[..., 0], expected)
 
 
-def test_an_image_is_brought_to_the_size_that_the_network_learnt_from(tmp_path):
+def test_an_image_is_resized_to_the_size_of_the_training_images(tmp_path):
     path = write(tmp_path / "a.png", np.indices((60, 80)).sum(0).astype(np.uint8) % 2 * 255)
     found = read_image(path, Preprocess(8, source_size=(6, 10)))
     assert found.shape == (6, 10, 1)
@@ -230,14 +230,14 @@ def test_whatever_a_decoder_raises_is_a_damaged_file(tmp_path, monkeypatch, erro
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"<svg/>"])
-def test_what_is_no_image_is_refused(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"text\.png: (not an image in a supported format|cannot be decoded)"):
         read_image(path, GREY)
 
 
-def test_what_is_not_there_or_no_file_is_refused(tmp_path):
+def test_missing_files_and_directories_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         read_image(tmp_path / "none.png", GREY)
     with pytest.raises(DataError, match=r"cannot be read: .*[Dd]irectory"):
@@ -253,7 +253,7 @@ def test_the_background_is_the_mean_of_the_outermost_pixels():
     assert background(np.full((1, 1, 1, 3), 51, np.uint8)) == pytest.approx(0.2)
 
 
-def test_what_looks_inverted():
+def test_which_images_look_inverted():
     white, black = np.full((6, 6, 1), 255, np.uint8), np.zeros((6, 6, 1), np.uint8)
     assert looks_inverted(white, 0.05)
     assert looks_inverted(black, 0.95)
@@ -261,7 +261,7 @@ def test_what_looks_inverted():
     assert not looks_inverted(np.full((6, 6, 1), 120, np.uint8), 0.05)
 
 
-def test_a_preprocess_fits_its_data_set():
+def test_a_preprocess_is_derived_from_its_data_set():
     def dataset(channels):
         return ImageDataset(np.zeros((1, 5, 7, channels), np.uint8), np.zeros(1, np.int64), ("a",), "mine")
 

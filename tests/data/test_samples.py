@@ -22,7 +22,7 @@ def drawn(figure):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_row_for_each_class(channels):
+def test_the_sheet_has_a_row_for_each_class(channels):
     figure = sample_sheet(make([0, 1, 2] * 4, (6, 8, channels), "abc"), columns=3)
     sheet = drawn(figure)
     assert sheet.shape == (3 * 8 - 2, 3 * 10 - 2, 3)
@@ -34,7 +34,7 @@ def test_a_row_for_each_class(channels):
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_a_class_with_few_images_leaves_blanks_and_rows_can_be_fewer():
+def test_a_class_with_few_images_has_blanks_and_rows_can_be_limited():
     sheet = drawn(sample_sheet(make([0, 0, 0, 1, 2], (6, 6, 1), "abc"), rows=2))
     assert sheet.shape == (2 * 8 - 2, 3 * 8 - 2, 3)
     assert (sheet[8:14, :6] == 50).all()
@@ -45,7 +45,7 @@ def test_large_images_are_drawn_small():
     assert max(drawn(sample_sheet(make([0, 1], (1000, 300, 3), "ab"))).shape[:2]) < 300
 
 
-def test_names_of_any_script_are_drawn_as_they_are():
+def test_names_in_any_script_are_drawn_unchanged():
     from matplotlib import font_manager
 
     if not any("CJK" in name for name in font_manager.fontManager.get_font_names()):
@@ -56,14 +56,14 @@ def test_names_of_any_script_are_drawn_as_they_are():
     assert file.getvalue().startswith(b"\x89PNG")
 
 
-def test_the_seed_chooses():
+def test_the_seed_selects_the_samples():
     rng = np.random.default_rng(3)
     data = ImageDataset(rng.integers(0, 256, (50, 4, 4, 1), np.uint8), np.zeros(50, np.int64), ("a",), "s")
     assert (drawn(sample_sheet(data)) == drawn(sample_sheet(data))).all()
     assert (drawn(sample_sheet(data)) != drawn(sample_sheet(data, seed=1))).any()
 
 
-def test_what_cannot_be_drawn():
+def test_invalid_sheets_are_refused():
     with pytest.raises(DataError, match="expected images of 1 or 3 channels, received 2"):
         sample_sheet(make([0], (4, 4, 2), "a"))
     with pytest.raises(DataError, match="received 0 and None"):

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import networks
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import (
@@ -25,6 +24,7 @@ from mlpconv.drawing.diagram import compare_svg, to_svg, to_text
 from mlpconv.drawing.svg import escape, shorten, text_width
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model, list_models
+from support.strategies import networks
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert(\'1\')</script>" onload="x" & ]]> {}'
@@ -89,7 +89,7 @@ def test_every_known_network_is_drawn_with_all_its_layers_shapes_and_counts(name
         assert show(shape) in texts or kind in ("Conv2d", "Linear")
 
 
-def test_the_picture_of_nin_reads_as_the_chapter_does():
+def test_the_diagram_of_nin_is_that_of_the_chapter():
     _, texts = drawn(to_svg(create_model("nin")))
     first = texts.index("1×224×224")
     assert texts[first : first + 11] == [
@@ -134,7 +134,7 @@ def test_any_network_is_drawn(network):
     "name",
     [HOSTILE, "网络中的网络", "ネットワーク・イン・ネットワーク", "a" * 400, "网" * 200, "\u202e\u200b\ufffe&#0;"],
 )
-def test_a_name_of_any_kind_is_text_and_nothing_else(name):
+def test_any_name_is_only_text(name):
     network = create_model("nin_28").replace(name=name)
     for svg in (to_svg(network), compare_svg([network])):
         assert_well_made(svg)
@@ -147,7 +147,7 @@ def test_a_name_of_any_kind_is_text_and_nothing_else(name):
     assert to_text(network).startswith(name)
 
 
-def test_long_names_are_cut_to_the_picture_and_told_whole_under_the_pointer():
+def test_long_names_are_cut_and_complete_in_the_tooltip():
     network = Network.named({"a" * 300: Conv2d(2, 3), "b" * 300: Block(c=Conv2d(2, 1), r=ReLU())}, input_size=8)
     for svg in (to_svg(network), compare_svg([network])):
         root = ElementTree.fromstring(svg)
@@ -185,7 +185,7 @@ def test_the_chapters_figure_has_both_networks_and_both_blocks():
 @pytest.mark.parametrize(
     "names", [["lenet"], ["lenet", "alexnet", "vgg11"], ["nin", "nin_28", "nin_imagenet", "vgg11"]]
 )
-def test_one_to_four_networks_stand_side_by_side(names):
+def test_one_to_four_networks_are_drawn_side_by_side(names):
     texts = assert_well_made(compare_svg([create_model(name) for name in names]))
     assert [text for text in texts if text in names] == names
 
@@ -196,7 +196,7 @@ def test_no_network_or_too_many_are_refused(number):
         compare_svg([create_model("lenet")] * number)
 
 
-def test_blocks_are_called_what_they_are():
+def test_blocks_have_their_names_from_the_literature():
     network = Network(
         Block(a=Conv2d(8, 3, padding=1), n=BatchNorm2d(), r=ReLU(), b=Conv2d(6, 1), c=Conv2d(4, 1)),
         Block(a=Conv2d(8, 3, padding=1), r=ReLU(), p=MaxPool2d(2)),
@@ -228,7 +228,7 @@ def test_blocks_are_called_what_they_are():
         (Sigmoid(), "sigmoid"),
     ],
 )
-def test_a_layer_is_called_as_one_says_it(layer, label):
+def test_a_layer_has_a_short_description(layer, label):
     assert layer.label == label
 
 
@@ -258,7 +258,7 @@ def test_the_text_of_a_small_network():
 
 
 @given(st.text())
-def test_any_text_is_escaped_so_that_xml_can_hold_it(text):
+def test_any_text_is_escaped_for_xml(text):
     root = ElementTree.fromstring(f'<a b="{escape(text)}">{escape(text)}</a>'.encode())
     expected = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
     assert (root.text or "") == expected.replace("\r\n", "\n").replace("\r", "\n")
@@ -266,7 +266,7 @@ def test_any_text_is_escaped_so_that_xml_can_hold_it(text):
 
 
 @given(st.text(), st.floats(20, 300))
-def test_a_shortened_text_fits_and_begins_the_text(text, most):
+def test_a_shortened_text_fits_and_is_the_start_of_the_text(text, most):
     cut = shorten(text, most)
     assert text_width(cut) <= most
     assert cut == text or (cut.endswith("…") and text.startswith(cut[:-1]))

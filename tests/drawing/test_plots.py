@@ -1,10 +1,10 @@
 """Charts as PNG: any name is drawn unchanged, in any script."""
 
 import pytest
-from made_runs import make_run
 
 from mlpconv.drawing.fonts import font_families, has_kana
 from mlpconv.drawing.plots import comparison_figure, curves_figure
+from support.run_directories import make_run
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def history(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["$\\frac", "a_b $x$", "_hidden"])
-def test_a_name_is_no_formula_and_is_not_left_out(history, name):
+def test_a_name_is_drawn_as_text_and_never_as_a_formula(history, name):
     figure = curves_figure(history, name)
     figure.draw_without_rendering()
     assert figure.axes[0].get_title() == name

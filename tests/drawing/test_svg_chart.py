@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import Page
 
 from mlpconv.drawing.charts import RUN_STYLES, STYLES, Chart, Line
 from mlpconv.drawing.svg_chart import BOTTOM, LEFT, MAX_TOOLTIPS, RIGHT, TOP, _ticks, chart_svg, key_svg, line_css
+from support.html_page import Page
 
 WIDTH, HEIGHT = 400, 300
 numbers = st.floats(0, 1e4) | st.sampled_from([math.nan, math.inf, -math.inf])

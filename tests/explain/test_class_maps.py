@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
 
 from mlpconv.arch.class_maps import Grid
@@ -14,6 +13,7 @@ from mlpconv.explain.overlay import overlay
 from mlpconv.inference.classifier import Classifier
 from mlpconv.reports.report import report_html
 from mlpconv.runs.run import Run
+from support import tiny_training
 
 pytest.importorskip("torch")
 
@@ -22,7 +22,7 @@ pytest.importorskip("torch")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("maps") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
-    tiny.run(path, job=tiny.prepared(epochs=20, learning_rate=0.02, **quiet))
+    tiny_training.train(path, job=tiny_training.prepared(epochs=20, learning_rate=0.02, **quiet))
     return Run(path)
 
 
@@ -31,19 +31,19 @@ def classifier(run):
     return Classifier(run, device="cpu", precision="float32")
 
 
-def test_the_sum_rule(classifier):
-    images = tiny.DATA.test.images
+def test_the_mean_of_a_map_is_the_logit(classifier):
+    images = tiny_training.DATA.test.images
     maps = classifier.class_maps(images)
     assert maps.before.shape == (30, 3, 3, 3)
     assert maps.before.dtype == np.float32
     np.testing.assert_allclose(maps.logits, classifier.logits(images), atol=1e-5)
     assert (maps.after >= 0).all()
     assert (maps.before < 0).any()
-    assert maps.class_names == tiny.NAMES
+    assert maps.class_names == tiny_training.NAMES
 
 
 def test_files_and_arrays_agree(classifier, tmp_path):
-    image = tiny.DATA.test.images[0]
+    image = tiny_training.DATA.test.images[0]
     Image.fromarray(image[..., 0]).save(tmp_path / "a.png")
     by_file, by_array = classifier.class_maps(tmp_path / "a.png"), classifier.class_maps(image[None])
     np.testing.assert_array_equal(by_file.before, by_array.before)
@@ -52,8 +52,8 @@ def test_files_and_arrays_agree(classifier, tmp_path):
     np.testing.assert_array_equal(turned.before, by_array.before)
 
 
-def test_a_large_picture_gives_a_large_map_that_finds(classifier, tmp_path):
-    across, down = (tiny.DATA.test.images[label] for label in (0, 1))
+def test_a_large_image_gives_a_large_map_that_locates_classes(classifier, tmp_path):
+    across, down = (tiny_training.DATA.test.images[label] for label in (0, 1))
     large = np.full((24, 36, 1), 60, np.uint8)
     large[:12, :12] = np.tile(across, (2, 2, 1))
     large[12:, 24:] = np.tile(down, (2, 2, 1))
@@ -92,12 +92,12 @@ def fully_connected(num_classes=3, input_channels=1):
 
 
 def test_a_network_without_class_maps(tmp_path):
-    job = tiny.prepared(epochs=1, model=f"{__name__}:fully_connected")
-    tiny.run(tmp_path / "run", job=job)
+    job = tiny_training.prepared(epochs=1, model=f"{__name__}:fully_connected")
+    tiny_training.train(tmp_path / "run", job=job)
     assert not (tmp_path / "run" / stored_class_maps.FILE_NAME).exists()
     assert "Class maps" not in report_html(Run(tmp_path / "run"))
     with pytest.raises(NetworkError, match="flat has no class maps"):
-        Classifier(Run(tmp_path / "run")).class_maps(tiny.DATA.test.images)
+        Classifier(Run(tmp_path / "run")).class_maps(tiny_training.DATA.test.images)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_positions_on_an_image(fit, image_size, expected):
         np.testing.assert_allclose(along_axis, wanted)
 
 
-def test_interpolation_shares_each_pixel_out():
+def test_interpolation_weights_sum_to_one():
     matrix = interpolation(np.array([1.0, 3.0]), 5)
     np.testing.assert_allclose(matrix.sum(1), 1)
     np.testing.assert_allclose(matrix[:, 1], [0, 0.25, 0.75, 1, 1])
@@ -131,7 +131,7 @@ def test_interpolation_shares_each_pixel_out():
     np.testing.assert_allclose(maps.over_images()[0, 0], [[0, 2, 6, 8, 8]] * 2)
 
 
-def test_the_overlay_is_red_for_blue_against_and_the_picture_elsewhere():
+def test_the_overlay_is_red_for_and_blue_against_a_class():
     image = np.full((1, 4, 1), 100, np.uint8)
     shown = overlay(image, np.float32([[0, 2, -2, 9]]), 2.0)
     assert shown[0, 0].tolist() == [100, 100, 100]
@@ -142,11 +142,11 @@ def test_the_overlay_is_red_for_blue_against_and_the_picture_elsewhere():
 
 
 def test_a_run_stores_maps_for_its_report(run, classifier):
-    stored = stored_class_maps.load(run.path, tiny.NAMES)
+    stored = stored_class_maps.load(run.path, tiny_training.NAMES)
     assert stored is not None
     assert stored.labels.tolist() == [0, 1, 2]
     chosen = [int(name) for name in stored.maps.names]
-    expected = classifier.class_maps(tiny.DATA.test.images[chosen])
+    expected = classifier.class_maps(tiny_training.DATA.test.images[chosen])
     np.testing.assert_allclose(stored.maps.before, expected.before, atol=1e-5)
     np.testing.assert_array_equal(stored.predicted, expected.logits.argmax(1))
     page = report_html(run)
@@ -162,7 +162,7 @@ def test_stored_maps_of_other_classes_are_refused(run, wrong):
 
 
 def test_damaged_stored_maps_are_refused(tmp_path):
-    assert stored_class_maps.load(tmp_path, tiny.NAMES) is None
+    assert stored_class_maps.load(tmp_path, tiny_training.NAMES) is None
     (tmp_path / stored_class_maps.FILE_NAME).write_bytes(b"no")
     with pytest.raises(RunError, match="damaged"):
-        stored_class_maps.load(tmp_path, tiny.NAMES)
+        stored_class_maps.load(tmp_path, tiny_training.NAMES)

@@ -34,7 +34,7 @@ def test_an_overlay_for_each_class_on_one_scale(rectified, channels):
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_evidence_against_is_seen_before_the_relu_alone():
+def test_evidence_against_is_shown_only_before_the_relu():
     found = maps(channels=1)
     found.images[:] = 128
     figure = overlay_figure(found, 0, [1])
@@ -44,7 +44,7 @@ def test_evidence_against_is_seen_before_the_relu_alone():
     assert blue[1] == 0
 
 
-def test_the_papers_figure_has_a_line_for_each_image_and_frames_the_true_class():
+def test_the_papers_figure_has_a_row_for_each_image_and_frames_the_true_class():
     figure = paper_figure(maps(), np.array([1, 3]), range(4))
     panels = figure.axes[:10]
     assert [axes.get_title() for axes in panels[1:5]] == list(NAMES)

@@ -1,30 +1,31 @@
 """What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`)."""
 
 import pytest
-from world import World, training
+
+from support.command_processes import CommandProcesses, training_arguments
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
+def processes(tmp_path_factory):
     """Real processes of the command line."""
     pytest.importorskip("torch")
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    world = World(tmp_path_factory.mktemp("world"))
-    yield world
-    world.close()
+    processes = CommandProcesses(tmp_path_factory.mktemp("world"))
+    yield processes
+    processes.close()
 
 
 @pytest.fixture(scope="session")
-def command(world):
-    """Arguments of a training run, but for where it goes."""
-    return training(world.folder)
+def command(processes):
+    """Arguments of a training run, without ``--out``."""
+    return training_arguments(processes.folder)
 
 
 @pytest.fixture(scope="session")
-def whole(world, command):
-    """The directory of that run, which nothing has interrupted."""
-    path = world.folder / "whole"
-    done = world.run(*command, "--out", path)
+def whole(processes, command):
+    """The directory of that run, not interrupted."""
+    path = processes.folder / "whole"
+    done = processes.run(*command, "--out", path)
     assert (done.code, done.err) == (0, "")
     return path
 

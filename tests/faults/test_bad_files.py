@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from world import STEPS
 
 from mlpconv.runs.files import read_tensors, write_tensors
+from support.command_processes import STEPS
 
 LIMITED = """
 import os, resource
@@ -20,9 +20,9 @@ resource.setrlimit(resource.RLIMIT_AS, (has + (256 << 20), resource.RLIM_INFINIT
 """
 
 
-def refuse(world, *arguments, **options):
+def refuse(processes, *arguments, **options):
     """The message of a command that refuses, without much memory."""
-    done = world.run(*arguments, program=LIMITED, **options)
+    done = processes.run(*arguments, program=LIMITED, **options)
     assert done.code == 2, done
     assert done.out == ""
     assert done.err.startswith("error: ")
@@ -41,14 +41,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy", "plain"])
-def test_12_a_pickle_that_runs_code(world, tmp_path, how):
+def test_12_a_pickle_that_runs_code(processes, tmp_path, how):
     torch = pytest.importorskip("torch")
     path, ran = tmp_path / "evil.pt", tmp_path / "ran"
     if how == "plain":
         path.write_bytes(pickle.dumps({"block1.conv.weight": Bomb(ran)}))
     else:
         torch.save({"fc1.weight": Bomb(ran)}, path, _use_new_zipfile_serialization=how == "zip")
-    said = refuse(world, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
+    said = refuse(processes, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
     assert f"{path}: refused, nothing in it was executed" in said
     assert not ran.exists()
     assert not (tmp_path / "out.safetensors").exists()
@@ -58,12 +58,12 @@ def test_12_a_pickle_that_runs_code(world, tmp_path, how):
         assert ran.exists()
 
 
-def test_12_an_older_pytorch_reads_no_pickle(world, tmp_path):
+def test_12_an_older_pytorch_does_not_read_pickles(processes, tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "weights.pt"
     torch.save({"a": torch.zeros(1)}, path)
     older = "import torch; torch.__version__ = '2.9.1'"
-    done = world.run("convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors", program=older)
+    done = processes.run("convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors", program=older)
     assert done.code == 2
     assert "a file of weights can make PyTorch 2.9.1 run programs" in done.err
 
@@ -102,20 +102,20 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_13_hostile_safetensors(world, digit, tmp_path, name):
+def test_13_hostile_safetensors(processes, digit, tmp_path, name):
     path = tmp_path / "hostile.safetensors"
     path.write_bytes(HOSTILE[name])
-    said = refuse(world, "predict", path, digit)
+    said = refuse(processes, "predict", path, digit)
     reason = (
         "with a data type that NumPy does not have" if name == "a type that NumPy lacks" else "not a safetensors file"
     )
     assert said.startswith(f"error: {path}: damaged, or {reason}")
-    said = refuse(world, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
+    said = refuse(processes, "convert", path, "--model", "lenet", "--out", tmp_path / "out.safetensors")
     assert f"{path}: " in said
 
 
 @pytest.mark.parametrize("where", ["header", "tensor", "tensor of what memory does not hold"])
-def test_13_a_sparse_giant(world, digit, tmp_path, where):
+def test_13_a_sparse_file_of_many_gigabytes(processes, digit, tmp_path, where):
     path = tmp_path / "giant.safetensors"
     size = 1 << 33 if "memory" in where else 1 << 42
     with path.open("wb") as file:
@@ -123,7 +123,7 @@ def test_13_a_sparse_giant(world, digit, tmp_path, where):
             packed(b"{}", announced=1 << 40) if where == "header" else packed({"a": entry([size], 0, size, "U8")})
         )
         file.truncate(file.tell() + size)
-    said = refuse(world, "predict", path, digit)
+    said = refuse(processes, "predict", path, digit)
     expected = {
         "header": "its header announces 1,099,511,627,776 bytes",
         "tensor": "more than",
@@ -133,10 +133,10 @@ def test_13_a_sparse_giant(world, digit, tmp_path, where):
 
 
 @pytest.fixture
-def digit(world):
+def digit(processes):
     from PIL import Image
 
-    path = world.folder / "digit.png"
+    path = processes.folder / "digit.png"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     return path
 
@@ -159,42 +159,42 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_14_weights_that_are_not_the_networks_or_not_finite(world, run, digit, how):
+def test_14_weights_of_another_network_or_not_finite(processes, run, digit, how):
     change, said = WRONG[how]
     path = run / "weights.safetensors"
     weights, texts = read_tensors(path)
     write_tensors(path, change(weights), texts)
     for place in (run, path):
-        assert said in refuse(world, "predict", place, digit)
+        assert said in refuse(processes, "predict", place, digit)
     plain = run / "plain.safetensors"
     plain.write_bytes(safetensors.numpy.save(change(weights)))
     out = run / "out.safetensors"
     model = json.loads((run / "config.json").read_text())["recipe"]["model"]
     if how != "type":  # convert makes float32 of any float
-        message = refuse(world, "convert", plain, "--model", model, "--out", out)
+        message = refuse(processes, "convert", plain, "--model", model, "--out", out)
         assert said.partition(" ")[0].partition(":")[0] in message
         assert not out.exists()
 
 
-def test_14_a_flipped_bit_of_the_weights(world, run, digit):
+def test_14_a_flipped_bit_of_the_weights(processes, run, digit):
     path = run / "weights.safetensors"
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    said = refuse(world, "predict", run, digit)
+    said = refuse(processes, "predict", run, digit)
     assert f"{path}: damaged: its content has changed since it was written" in said
 
 
-def test_14_a_checkpoint_that_is_not_finite(world, command, whole, tmp_path):
-    from stopped import begin
+def test_14_a_checkpoint_that_is_not_finite(processes, command, whole, tmp_path):
+    from support.interrupted_runs import start_and_stop
 
-    path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
+    path = start_and_stop(processes, command, tmp_path / "run", stop_at=STEPS + 4)
     older, newest = sorted((path / "checkpoint").iterdir())
     state, texts = read_tensors(newest)
     name = next(name for name in state if name.startswith("optimizer/"))
     state[name] = np.full_like(state[name], np.nan)
     write_tensors(newest, state, texts)
-    done = world.run("train", "--resume", "--out", path)
+    done = processes.run("train", "--resume", "--out", path)
     assert done.code == 0
     assert f"{newest}: {name} holds NaN or infinite values; renamed to" in done.err
     assert f"resuming from {older.name}" in done.err

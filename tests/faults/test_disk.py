@@ -5,10 +5,10 @@ import shutil
 import subprocess
 
 import pytest
-from stopped import begin, checkpoints, goes_on
-from world import STEPS
 
 from mlpconv.runs.checkpoint import load
+from support.command_processes import STEPS
+from support.interrupted_runs import checkpoints, resume_and_compare, start_and_stop
 
 # 2: a full disk
 
@@ -33,12 +33,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_02_full_disk(world, command, whole, tmp_path, small_disk):
+def test_02_full_disk(processes, command, whole, tmp_path, small_disk):
     place, fill, clear = small_disk
-    path = begin(world, command, place / "run")
+    path = start_and_stop(processes, command, place / "run")
     before = checkpoints(path)
     full = fill()
-    done = world.run("train", "--resume", "--out", path, "--json", program=full)
+    done = processes.run("train", "--resume", "--out", path, "--json", program=full)
     assert done.code == 2
     assert done.err.startswith(f"error: {path}: cannot be written: ")
     assert done.err.endswith(f"free some space, then mlpconv train --out {path} --resume\n")
@@ -46,12 +46,12 @@ def test_02_full_disk(world, command, whole, tmp_path, small_disk):
     assert checkpoints(path) == before
     assert load(path / "checkpoint" / before[-1]).step == 5
     clear()
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
-def test_02_full_disk_before_it_begins(world, command, small_disk):
+def test_02_full_disk_before_the_start(processes, command, small_disk):
     place, fill, _ = small_disk
-    done = world.run(*command, "--out", place / "other", program=fill())
+    done = processes.run(*command, "--out", place / "other", program=fill())
     assert done.code == 2
     assert done.err.startswith(f"error: {place / 'other'}: cannot be written: ")
     assert "Traceback" not in done.err
@@ -60,14 +60,14 @@ def test_02_full_disk_before_it_begins(world, command, small_disk):
 # 3: no right to write
 
 
-def test_03_folder_not_writable(world, command, tmp_path):
+def test_03_folder_not_writable(processes, command, tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o555)
     nobody = "import os; os.getuid() or (os.setgroups([]), os.setgid(65534), os.setuid(65534))"
-    # Data that are not there would be missed if any work began.
+    # Missing data would be reported if any work started.
     other = ("--data", "fashion-mnist", "--data-dir", tmp_path / "no-data")
     for out in (folder / "run", folder):
-        done = world.run(*command, *other, "--out", out, program=nobody, MLPCONV_CACHE=str(tmp_path / "cache"))
+        done = processes.run(*command, *other, "--out", out, program=nobody, MLPCONV_CACHE=str(tmp_path / "cache"))
         assert done.code == 2
         assert done.err.startswith(f"error: {out}: cannot be written: ")
         assert "Permission denied" in done.err
@@ -75,10 +75,10 @@ def test_03_folder_not_writable(world, command, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_03_what_is_no_folder(world, command, tmp_path):
+def test_03_path_that_is_not_a_directory(processes, command, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        done = world.run(*command, "--data", "nothing", "--out", out)
+        done = processes.run(*command, "--data", "nothing", "--out", out)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert done.err.startswith(f"error: {out}: ")
     assert (tmp_path / "file").read_text() == "mine"
@@ -88,8 +88,8 @@ def test_03_what_is_no_folder(world, command, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "emptied", "swapped"])
-def test_06_damaged_checkpoint(world, command, whole, tmp_path, how):
-    path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
+def test_06_damaged_checkpoint(processes, command, whole, tmp_path, how):
+    path = start_and_stop(processes, command, tmp_path / "run", stop_at=STEPS + 4)
     older, newest = (path / "checkpoint" / name for name in checkpoints(path))
     content = bytearray(newest.read_bytes())
     if how == "cut":
@@ -101,18 +101,22 @@ def test_06_damaged_checkpoint(world, command, whole, tmp_path, how):
         newest.write_bytes(b"")
     else:
         shutil.copy(path / "weights.safetensors", newest)
-    done = goes_on(world, path, whole) if how != "swapped" else world.run("train", "--resume", "--out", path)
+    done = (
+        resume_and_compare(processes, path, whole)
+        if how != "swapped"
+        else processes.run("train", "--resume", "--out", path)
+    )
     assert done.code == 0
     assert done.err.startswith(f"{newest}: ")
     assert f"renamed to {newest.name}.damaged, resuming from {older.name}\n" in done.err
     assert "resuming from epoch 1, step 0\n" in done.out
 
 
-def test_06_no_silent_restart_where_all_are_damaged(world, command, tmp_path):
-    path = begin(world, command, tmp_path / "run", stop_at=STEPS + 4)
+def test_06_no_silent_restart_where_all_are_damaged(processes, command, tmp_path):
+    path = start_and_stop(processes, command, tmp_path / "run", stop_at=STEPS + 4)
     for each in (path / "checkpoint").iterdir():
         each.write_bytes(each.read_bytes()[:-1])
-    done = world.run("train", "--resume", "--out", path)
+    done = processes.run("train", "--resume", "--out", path)
     assert done.code == 2
     for name in checkpoints(path):
         assert name in done.err

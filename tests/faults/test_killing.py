@@ -4,15 +4,15 @@ import random
 import signal
 import time
 
-from timeless import timeless
-from world import KILLED, KILLS, training
+from support.command_processes import KILLED, KILLS, training_arguments
+from support.run_contents import contents_without_times
 
 
-def test_01_kills_at_random_moments(world, tmp_path, faults):
+def test_01_kills_at_random_moments(processes, tmp_path, faults):
     # Enough steps that a kill falls into training more often than into its beginning; saved after each.
-    command = training(tmp_path, epochs=3, **{"batch-size": 40, "checkpoint-every": "1steps"})
-    assert world.run(*command, "--out", tmp_path / "whole").code == 0
-    expected = timeless(tmp_path / "whole")
+    command = training_arguments(tmp_path, epochs=3, **{"batch-size": 40, "checkpoint-every": "1steps"})
+    assert processes.run(*command, "--out", tmp_path / "whole").code == 0
+    expected = contents_without_times(tmp_path / "whole")
     draw = random.Random(KILLS)
     runs = 0
     while faults.put_in < KILLS:
@@ -21,7 +21,7 @@ def test_01_kills_at_random_moments(world, tmp_path, faults):
         while not (path / "result.json").exists():
             begun = (path / "config.json").exists()
             more = ["train", "--json", "--resume", "--checkpoint-every", "1steps"] if begun else command
-            process = world.start(*more, "--out", path)
+            process = processes.start(*more, "--out", path)
             if faults.put_in >= KILLS:
                 assert process.wait().code == 0
                 break
@@ -33,6 +33,6 @@ def test_01_kills_at_random_moments(world, tmp_path, faults):
                     assert "Traceback" not in ended.err
             else:  # it was done before
                 assert ended.code == 0, ended.err
-        done = world.run("train", "--json", "--resume", "--out", path)
+        done = processes.run("train", "--json", "--resume", "--out", path)
         assert done.code == 0, done.err
-        assert timeless(path) == expected
+        assert contents_without_times(path) == expected

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from idx_files import write_idx
-from world import INPUTS, LONG, NETWORK
 
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.data.known.idx import read_idx
@@ -27,10 +25,12 @@ from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe, to_toml
 from mlpconv.training.recipes import read_recipe
+from support.command_processes import INPUTS, LONG, NETWORK
+from support.idx_files import write_idx
 
 SECONDS = 10
 FACTOR, ALWAYS = 40, 2 << 20
-"""What a reader may take: so many times the file, and so many bytes."""
+"""The memory that a reader may use: a multiple of the file's size, plus a number of bytes."""
 MUTANTS = 24 if LONG else 4
 """Of each input that Hypothesis draws, more are made by a quicker generator."""
 many = settings(
@@ -44,9 +44,11 @@ SEEDS = st.integers(0, 2**32)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounds(world):
-    """No more address space than half a gigabyte beyond what there is, for libraries take memory too. world: its server
-    is to have begun before that."""
+def bounds(processes):
+    """Limit the address space to half a gigabyte more than is in use, since libraries need memory too.
+
+    ``processes`` is requested so that its server starts before the limit.
+    """
     has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (has + (512 << 20), before[1]))
@@ -337,7 +339,7 @@ def test_recipe_toml(tmp_path, survive):
     each(damaged(to_toml(Recipe()).encode()), read_recipe, tmp_path / "recipe.toml", survive, few)
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, survive):
+def test_files_that_are_not_regular_are_refused_at_once(tmp_path, survive):
     os.mkfifo(tmp_path / "pipe")
     for read in (read_idx, read_tensors, load, read_classifier):
         with pytest.raises(MlpconvError):

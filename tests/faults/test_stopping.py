@@ -1,12 +1,13 @@
-"""Cases 1, 4 and 5: a run that is killed or stopped goes on as if nothing had happened."""
+"""Cases 1, 4 and 5: a run that is killed or stopped resumes and ends as one without interruption."""
 
 import signal
 import time
 
 import pytest
-from stopped import SLEEP, begin, checkpoints, goes_on
-from timeless import timeless
-from world import INTERRUPTED, KILL_SELF, KILLED, LONG, STEPS, TERMINATED, at_step
+
+from support.command_processes import INTERRUPTED, KILL_SELF, KILLED, LONG, STEPS, TERMINATED, program_at_step
+from support.interrupted_runs import SLEEP, checkpoints, resume_and_compare, start_and_stop
+from support.run_contents import contents_without_times
 
 # 1: killed during a save. What is patched only says when; the kill is a real one.
 
@@ -45,14 +46,14 @@ def replaced(*a, **k):
 
 
 @pytest.mark.parametrize("what", KILLS)
-def test_01_kill_during_a_save(world, command, whole, tmp_path, what):
+def test_01_kill_during_a_save(processes, command, whole, tmp_path, what):
     path = tmp_path / "run"
     once = what in ("the result", "the report")
     program = killed_at(*KILLS[what], count=1 if once else 2)
-    done = world.run(*command, "--out", path, "--checkpoint-every", "3steps", program=program)
+    done = processes.run(*command, "--out", path, "--checkpoint-every", "3steps", program=program)
     assert done.code == KILLED
     last = max(each for each in checkpoints(path) if each.startswith("epoch-"))
-    done = goes_on(world, path, whole)
+    done = resume_and_compare(processes, path, whole)
     if what == "the report":
         assert "finished" in done.out
         return
@@ -61,21 +62,21 @@ def test_01_kill_during_a_save(world, command, whole, tmp_path, what):
         assert last == "epoch-0000-step-000003.safetensors"
 
 
-def test_01_kill_before_there_is_a_checkpoint(world, command, whole, tmp_path):
-    path = begin(world, command, tmp_path / "run", stop_at=3, how=KILL_SELF)
+def test_01_kill_before_there_is_a_checkpoint(processes, command, whole, tmp_path):
+    path = start_and_stop(processes, command, tmp_path / "run", stop_at=3, how=KILL_SELF)
     assert checkpoints(path) == []
-    done = goes_on(world, path, whole)
+    done = resume_and_compare(processes, path, whole)
     assert "resuming from" not in done.out
 
 
-def test_01_kill_while_the_run_begins(world, command, whole, tmp_path):
+def test_01_kill_while_the_run_starts(processes, command, whole, tmp_path):
     path = tmp_path / "run"
     program = killed_at("os.replace", "die()", "'config.json' in str(a[1])", 1)
-    assert world.run(*command, "--out", path, program=program).code == KILLED
-    done = world.run("train", "--resume", "--out", path)
+    assert processes.run(*command, "--out", path, program=program).code == KILLED
+    done = processes.run("train", "--resume", "--out", path)
     assert (done.code, done.err.split("; ")[0]) == (2, f"error: {path}: not a run directory: it has no config.json")
-    assert world.run(*command, "--out", path).code == 0
-    assert timeless(path) == timeless(whole)
+    assert processes.run(*command, "--out", path).code == 0
+    assert contents_without_times(path) == contents_without_times(whole)
 
 
 # 4, 5: signals
@@ -87,10 +88,10 @@ def impatient():
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
-def test_04_sigterm_and_ctrl_c_save(world, command, whole, tmp_path, number, code):
+def test_04_sigterm_and_ctrl_c_save(processes, command, whole, tmp_path, number, code):
     path = tmp_path / "run"
-    slow = at_step(5, "print('slow', file=sys.stderr, flush=True); time.sleep(0.5)")
-    process = world.start(*command, "--out", path, program=slow)
+    slow = program_at_step(5, "print('slow', file=sys.stderr, flush=True); time.sleep(0.5)")
+    process = processes.start(*command, "--out", path, program=slow)
     process.wait_for("slow")
     process.send(number)
     done = process.wait()
@@ -98,18 +99,18 @@ def test_04_sigterm_and_ctrl_c_save(world, command, whole, tmp_path, number, cod
     assert done.err == f"slow\nstopped and saved; to continue: mlpconv train --out {path} --resume\n"
     # The step during which the signal came is done.
     assert checkpoints(path) == ["epoch-0000-step-000005.safetensors"]
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
-def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path):
+def test_04_sigterm_in_a_step_that_does_not_end(processes, command, whole, tmp_path):
     from mlpconv.jobs.stop import GRACE_SECONDS
 
     assert GRACE_SECONDS < 30 - 5
     path = tmp_path / "run"
     slow = "import mlpconv.jobs.execute; mlpconv.jobs.execute.SLOW_STEP = 0.2\n" + impatient()
     # A step that takes a while is saved, so that of one that takes for ever only itself is lost.
-    slow += at_step(6, SLEEP, before="time.sleep(0.3)")
-    process = world.start(*command, "--out", path, program=slow)
+    slow += program_at_step(6, SLEEP, before="time.sleep(0.3)")
+    process = processes.start(*command, "--out", path, program=slow)
     process.wait_for("slow")
     process.send(signal.SIGTERM)
     began = time.monotonic()
@@ -118,10 +119,10 @@ def test_04_sigterm_in_a_step_that_does_not_end(world, command, whole, tmp_path)
     assert done.code == TERMINATED
     assert done.err == "slow\nstopped in the middle of a step; what was saved before is complete\n"
     assert checkpoints(path) == ["epoch-0000-step-000005.safetensors"]
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
-def test_04_sigterm_while_it_evaluates(world, command, whole, tmp_path):
+def test_04_sigterm_while_it_evaluates(processes, command, whole, tmp_path):
     path = tmp_path / "run"
     slow = """
 import sys, time
@@ -133,20 +134,22 @@ def logits(self, images):
     return real(self, images)
 TorchModel.logits = logits
 """
-    process = world.start(*command, "--out", path, program=slow)
+    process = processes.start(*command, "--out", path, program=slow)
     process.wait_for("evaluating 256")
     process.send(signal.SIGTERM)
     done = process.wait()
     assert done.code == TERMINATED
     assert "evaluating 104" not in done.err
     assert checkpoints(path) == [f"epoch-0000-step-{STEPS:06d}.safetensors"]
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
 @pytest.mark.parametrize("pause", [0.05, 0.3])
-def test_05_a_second_ctrl_c_stops_at_once_and_loses_nothing_older(world, command, whole, tmp_path, pause):
+def test_05_a_second_ctrl_c_stops_at_once_and_loses_nothing_older(processes, command, whole, tmp_path, pause):
     path = tmp_path / "run"
-    process = world.start(*command, "--out", path, "--checkpoint-every", "2steps", program=at_step(6, SLEEP))
+    process = processes.start(
+        *command, "--out", path, "--checkpoint-every", "2steps", program=program_at_step(6, SLEEP)
+    )
     process.wait_for("slow")
     process.send(signal.SIGINT)
     time.sleep(pause)
@@ -158,12 +161,12 @@ def test_05_a_second_ctrl_c_stops_at_once_and_loses_nothing_older(world, command
     assert "stopped and saved" not in done.err
     assert "Traceback" not in done.err
     assert checkpoints(path) == ["epoch-0000-step-000002.safetensors", "epoch-0000-step-000004.safetensors"]
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)
 
 
-def test_05_the_clock_stops_in_good_order(world, command, whole, tmp_path):
+def test_05_max_time_saves_and_stops(processes, command, whole, tmp_path):
     path = tmp_path / "run"
-    done = world.run(*command, "--out", path, "--max-time", "0.3s", program=at_step(4, "time.sleep(0.5)"))
+    done = processes.run(*command, "--out", path, "--max-time", "0.3s", program=program_at_step(4, "time.sleep(0.5)"))
     assert (done.code, done.out) == (0, "")
     assert done.err == f"stopped and saved; to continue: mlpconv train --out {path} --resume\n"
-    goes_on(world, path, whole)
+    resume_and_compare(processes, path, whole)

@@ -1,8 +1,8 @@
-"""The trainings whose weights are kept: `python golden_cases.py NAME DIRECTORY [BACKEND]` carries one out.
+"""The trainings whose weights are recorded: `python golden_cases.py NAME DIRECTORY [BACKEND]` executes one.
 
-Each leaves one run directory or several in DIRECTORY. The recipes are whole (optimiser, schedule, augmentation, start,
-smoothing, guard); only images and steps are few: 50 steps of small batches. The images are made here from integers, so
-that no data set has to be on the machine.
+Each writes one or more run directories into DIRECTORY. The recipes are complete (optimizer, schedule, augmentation,
+initializer, smoothing, guard) with few images and steps: 50 steps of small batches. The images are generated from
+integers, so that no data set is needed.
 """
 
 import shutil
@@ -19,7 +19,7 @@ Case = Callable[[Path, str], None]
 
 
 def drawn(count: int, *, classes: int, side: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (count, side, side, channels) of patterns, one a class, moved about and under noise; and their labels."""
+    """uint8 (count, side, side, channels) of shifted patterns, one per class, with noise; and their labels."""
     patterns = np.random.default_rng(0).integers(0, 160, (classes, side // 4, side // 4, channels))
     draw = np.random.default_rng(seed)
     labels = draw.permutation(np.arange(count) % classes)
@@ -39,7 +39,7 @@ def grey(count: int) -> mlpconv.Splits:
 
 
 def photos(root: Path, counts: dict[str, int], *, side: int, channels: int) -> None:
-    """``root/CLASS/000.png``: as many as ``counts`` says of each class."""
+    """``root/CLASS/000.png``: ``counts`` gives the number of images of each class."""
     from PIL import Image
 
     total = max(counts.values()) * len(counts)
@@ -56,7 +56,7 @@ def steps(recipe: str, batch_size: int, count: int, epochs: int, **changes: obje
     def case(directory: Path, backend: str) -> None:
         fields = {"batch_size": batch_size, "epochs": 1, "min_steps": epochs * count, "seed": 7, "precision": "float32"}
         mlpconv.train(
-            recipe, data=grey(count * batch_size), out=directory / "run", backend=backend, device="cpu", live=False,
+            recipe, data=grey(count * batch_size), out=directory / "run", backend=backend, device="cpu",
             **{**fields, **changes},
         )  # fmt: skip
 
@@ -64,7 +64,7 @@ def steps(recipe: str, batch_size: int, count: int, epochs: int, **changes: obje
 
 
 def own(epochs: int) -> Case:
-    """A folder of one's own through the command line, with the recipe and the network that follow from it."""
+    """A folder of images on the command line, with the recipe and the network chosen for it."""
 
     def case(directory: Path, backend: str) -> None:
         photos(directory / "photos", {"ant": 52, "bee": 39, "crab": 20}, side=28, channels=3)
@@ -77,7 +77,7 @@ def own(epochs: int) -> Case:
 
 
 def going_on(directory: Path, backend: str) -> None:
-    """What begins with the run directories of this folder: each gives a run directory of its own."""
+    """Commands that start from the recorded run directories; each writes a separate run directory."""
     shutil.copytree(recorded.RUNS, directory, dirs_exist_ok=True)
     photos(directory / "photos", {"ant": 30, "bee": 20, "crab": 20}, side=8, channels=1)
     shutil.copytree(directory / "finished", directory / "longer")
@@ -114,13 +114,17 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "fast": (steps("fast", 32, 25, 2), steps("fast", 32, 5, 1)),
     "d2l": (steps("d2l", 8, 25, 2, image_size=96), steps("d2l", 8, 5, 1, image_size=96)),
+    "d2l-148": (steps("d2l", 4, 4, 1, image_size=148),),
     "own": (own(5), own(1)),
     "going-on": (going_on,),
 }
-"""A recipe for 50 steps, and for a few, where rounding has not grown yet; and what goes on from the recorded runs."""
+"""Each recipe for 50 steps, and for a few, after which rounding errors are small; trainings from recorded runs.
+
+At 148 pixels, the convolutions of the second block are tall enough for the fast FIR algorithm in PyTorch."""
 
 RUNS = dict.fromkeys(CASES, ("0/run", "1/run")) | {
     "quick-bfloat16": ("0/run", "1/run", "2/bfloat16"),
+    "d2l-148": ("0/run",),
     "going-on": tuple(f"0/{name}" for name in ("stopped", "longer", "again", "weights", "pretrained")),
 }
 """Where their run directories are."""

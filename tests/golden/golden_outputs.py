@@ -1,4 +1,4 @@
-"""What each command prints for --json, made in a directory that ``prepare`` fills, and the keys and types of it."""
+"""The keys and types of what each command prints with --json in a directory that ``prepare`` fills."""
 
 import json
 import shutil
@@ -17,6 +17,10 @@ CASES: dict[str, tuple[tuple[object, ...], ...]] = {
     "models": (("models",),),
     "recipes": (("recipes",),),
     "train": (("train", "--recipe", "own", *TINY, "--out", "made"),),
+    "train-repaired": (
+        ("train", "--recipe", "own", *TINY, "--epochs", "2", "--lr", "1000", "--optimizer", "sgd", "--seed", "1",
+         "--precision", "float32", "--out", "made"),
+    ),
     "train-finished": (("train", "--out", "finished", "--resume"),),
     "train-dry-run": (("train", *TINY, "--dry-run"),),
     "evaluate": (("evaluate", "finished"),),
@@ -38,13 +42,17 @@ CASES: dict[str, tuple[tuple[object, ...], ...]] = {
     "data-clean-dry-run": (("data", "check", "photos"), ("data", "clean", "--dry-run")),
     "doctor": (("doctor",),),
     "study": (("study",),),
+    "study-performed": (
+        ("study", "family", "--budget", "small", "--data", "digits", "--images", "20", "--seeds", "1",
+         "--image-size", "32", "--device", "cpu"),
+    ),
     "tune": (
         ("tune", "--data", "digits", "--trials", "2", "--images", "64", "--device", "cpu", "--out", "tuned",
          "--set", "model=tiny.json", "--set", "epochs=1", "--set", "min_steps=0",
          "--space", "learning_rate=1e-3..1e-2 log"),
     ),
 }  # fmt: skip
-"""The commands of each case; what the last one prints is looked at."""
+"""The commands of each case; the output of the last one is recorded."""
 
 MACHINE = {
     "data-list": ("[].path", "[].origin"),
@@ -53,12 +61,13 @@ MACHINE = {
         "training.",
     ),
     "train": ("forecast.", "peak_resident_bytes"),
+    "train-repaired": ("forecast.", "peak_resident_bytes", "repairs[].loss"),
 }  # fmt: skip
-"""Where the type depends on the machine, as that of what may be absent: only the key counts."""
+"""Values whose type depends on the machine, such as those that may be absent: only the key is compared."""
 
 
 def prepare(directory: Path) -> None:
-    """The recorded runs, and a folder of images in which something cannot be used."""
+    """The recorded runs, and a folder of images with unusable files."""
     shutil.copytree(recorded.RUNS, directory)
     cases.photos(directory / "photos", {"ant": 12, "bee": 12}, side=8, channels=1)
     shutil.copy(directory / "photos" / "ant" / "000.png", directory / "photos" / "ant" / "twice.png")
@@ -66,7 +75,7 @@ def prepare(directory: Path) -> None:
 
 
 def shape_of(case: str, directory: Path) -> dict[str, str]:
-    """The keys of what a case prints, each as a path with the types of its values."""
+    """The keys of the output of a case, each as a path with the types of its values."""
     for words in CASES[case]:
         said = recorded.command(directory, *words, "--json")
     found: dict[str, set[str]] = {}
@@ -83,7 +92,7 @@ READ = ("finished", "stopped", "bfloat16")
 
 
 def reading(run: str, directory: Path) -> dict[str, Any]:
-    """What a run says of its test images and of three images, in float32."""
+    """The results of a run for its test images and for three others, in float32."""
 
     def said(*words: object) -> Any:
         return json.loads(recorded.command(directory, *words, "--device", "cpu", "--precision", "float32", "--json"))
@@ -102,7 +111,7 @@ def reading(run: str, directory: Path) -> dict[str, Any]:
 
 
 def _walk(values: list[Any], path: str, found: dict[str, set[str]]) -> None:
-    """All values that stand at a path of the output."""
+    """Record the types of all values at a path of the output."""
     names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
     kinds = {names.get(type(value), "object" if isinstance(value, dict) else "array") for value in values}
     found.setdefault(path, set()).update(kinds)

@@ -1,7 +1,7 @@
-"""What the recorder and the tests of this folder share.
+"""Functions that the recorder and the tests of this folder share.
 
-Only the command line and the names in ``mlpconv.__all__`` are used, and nothing of the other tests, so that everything
-else may be moved and renamed.
+They use only the command line and the names in ``mlpconv.__all__``, and nothing from the other tests, so that
+everything else can be moved and renamed.
 """
 
 import contextlib
@@ -50,13 +50,13 @@ PACKAGES = {
     "jax": ("jaxlib", "keras", "numpy"),
     "mxnet": ("mxnet", "numpy"),
 }
-"""What rounding and first weights come from."""
+"""The packages on which rounding and initial weights depend."""
 
 FACTOR, LEAST = 10, 1e-5
-"""How far weights may be off where the arithmetic is another: so many times what the limits above did on the machine
-of the record. After 5 steps that is below what a label smoothing of 0.06 instead of 0.05 does in
-`quick` and `fast`. After 50, rounding has grown so much that only the loss of the first steps and the median tensor say
-something."""
+"""The tolerance for weights with other arithmetic: this factor times the effect of the limits above on the recording
+machine. After 5 steps that is less than the effect of a label smoothing of 0.06 instead of 0.05 in `quick` and `fast`.
+After 50 steps, rounding errors are so large that only the loss of the first steps and the median tensor are
+informative."""
 
 
 def read(path: Path) -> Any:
@@ -68,13 +68,13 @@ def write(path: Path, value: Any) -> None:
 
 
 def command(directory: Path, *arguments: object) -> str:
-    """What ``mlpconv ARGUMENTS`` prints, called in this process and in ``directory``."""
+    """The output of ``mlpconv ARGUMENTS``, called in this process and in ``directory``."""
     from mlpconv.__main__ import main
 
     words = ["mlpconv", *map(str, arguments)]
     hidden = ("MLPCONV_DATA", "MLPCONV_CACHE", "MLPCONV_LOG", "COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    # The cache is the directory's own; the allocator's switch is of the whole process, in which other tests run.
+    # The allocator is that of the whole process, in which other tests run.
     kept |= {"XDG_CACHE_HOME": str(directory / "cache"), "MLPCONV_ALLOCATOR": "system"}
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
@@ -91,7 +91,7 @@ def command(directory: Path, *arguments: object) -> str:
 
 
 def network(name: str) -> dict[str, Any]:
-    """The identity of a registered network, and what it costs."""
+    """The digests and costs of a registered network."""
     import mlpconv
 
     found = mlpconv.create_model(name)
@@ -103,12 +103,12 @@ def network(name: str) -> dict[str, Any]:
 
 
 def frameworks() -> list[str]:
-    """The back ends that this environment has, PyTorch apart."""
-    return [name for name in ("tensorflow", "jax", "mxnet") if importlib.util.find_spec(name)]
+    """The back ends of this environment except PyTorch."""
+    return [name for name in LIMITS if name != "torch" and importlib.util.find_spec(name)]
 
 
 def processor() -> str:
-    """The processor, and the widest of the instruction sets that decide how one computes."""
+    """The processor and its widest instruction set, on which rounding depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -121,7 +121,7 @@ def processor() -> str:
 
 
 def arithmetic(backend: str, environment: Mapping[str, str] = os.environ) -> str:
-    """What the bits of a result depend on: processor, limits on it, versions, threads."""
+    """Everything on which the bits of a result depend: processor, limits on it, versions, threads."""
     versions = []
     for package in PACKAGES[backend]:
         with contextlib.suppress(PackageNotFoundError):
@@ -133,7 +133,7 @@ def arithmetic(backend: str, environment: Mapping[str, str] = os.environ) -> str
 def carry_out(
     case: str, directory: Path, backend: str, environment: Mapping[str, str] = os.environ
 ) -> subprocess.CompletedProcess[str]:
-    """Train a case of golden_cases.py in a process of its own, in one thread."""
+    """Train a case of golden_cases.py in a separate process with one thread."""
     flags = f"{environment.get('XLA_FLAGS', '')} {XLA_ONE_THREAD}".strip()
     told = {**environment, **ONE_THREAD, "XLA_FLAGS": flags, "KERAS_BACKEND": backend}
     words = [sys.executable, str(HERE / "golden_cases.py"), case, str(directory), backend]
@@ -141,7 +141,7 @@ def carry_out(
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What a run came to: a digest of the canonical weights, a sample of each, and its history but for the times."""
+    """The result of a run: a digest of the canonical weights, a sample of each, and its history without times."""
     from safetensors.numpy import load_file
 
     weights = load_file(run / "weights.safetensors")
@@ -167,8 +167,11 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def distance(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
-    """How far two outcomes are from each other. early: of the training loss at the first point of the curve, relative.
-    weights: of a tensor's sample, in its standard deviations; the median and the worst of all tensors."""
+    """The distances between two outcomes.
+
+    early: relative distance of the training loss at the first point of the curve. weights: distance of a tensor's
+    sample in its standard deviations; the median and the largest of all tensors.
+    """
     assert one["sample"].keys() == other["sample"].keys(), "the tensors have other names"
     off = []
     for name, values in one["sample"].items():

@@ -1,6 +1,6 @@
-"""Record what the tests of this folder compare with: `python tests/golden/record.py networks`.
+"""Record the values that the tests of this folder compare with: `python tests/golden/record.py networks`.
 
-To be run only where a change of behaviour is meant; the changed fixtures are then part of the same commit.
+Run it only for an intended change of behavior; the changed fixtures belong to the same commit.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import golden_recorded as recorded
 
 
 def networks() -> None:
-    """Identity and costs of every registered network."""
+    """Digests and costs of every registered network."""
     import mlpconv
 
     recorded.write(recorded.NETWORKS, {name: recorded.network(name) for name in mlpconv.list_models()})
@@ -44,7 +44,7 @@ def runs() -> None:
         if (place / "stopped" / "result.json").exists():
             sys.exit("the run ended before it was stopped; record again")
         for run in ("finished", "bfloat16", "stopped"):
-            # What a command makes anew from the rest is left out.
+            # Files that a command creates from the others are left out.
             for made in ("report.html", "curves.png"):
                 (place / run / made).unlink(missing_ok=True)
             if run != "stopped":
@@ -58,7 +58,7 @@ def runs() -> None:
 
 
 def _train(place: Path, *words: str, until: Path | None = None) -> None:
-    """Run a command; interrupt it once the file ``until`` is there."""
+    """Run a command and interrupt it as soon as the file ``until`` exists."""
     command = [sys.executable, "-m", "mlpconv", *words]
     started = subprocess.Popen(command, cwd=place, env=os.environ | recorded.ONE_THREAD)
     while until and not until.exists() and started.poll() is None:
@@ -69,31 +69,31 @@ def _train(place: Path, *words: str, until: Path | None = None) -> None:
 
 
 def readings() -> None:
-    """What the recorded runs say of their test images, and of three drawn ones."""
+    """The results of the recorded runs for their test images, and for three generated ones."""
     with tempfile.TemporaryDirectory() as name:
         printed.prepare(Path(name) / "here")
         found = {run: printed.reading(run, Path(name) / "here") for run in printed.READ}
     recorded.write(recorded.READINGS, found)
 
 
-def outputs() -> None:
-    """The keys of what each command prints for --json."""
-    found = {}
+def outputs(only: str = "") -> None:
+    """The keys of the output of each command with --json, or of one (outputs:train)."""
+    found = recorded.read(recorded.OUTPUTS) if only else {}
     with tempfile.TemporaryDirectory() as name:
-        for case in printed.CASES:
+        for case in [only] if only else printed.CASES:
             printed.prepare(Path(name) / case)
             found[case] = printed.shape_of(case, Path(name) / case)
-    recorded.write(recorded.OUTPUTS, found)
+    recorded.write(recorded.OUTPUTS, {case: found[case] for case in printed.CASES if case in found})
 
 
 def training(only: str = "") -> None:
-    """The weights of all cases (or one: training:quick) in PyTorch, natively and as on a processor with AVX2."""
+    """The weights of all cases (or one: training:quick) in PyTorch, without limits and as on a processor with AVX2."""
     for case in [only] if only else cases.CASES:
         _training(case, "torch")
 
 
 def framework() -> None:
-    """The weights of `quick` in the framework of this environment, likewise."""
+    """The weights of `quick` in the framework of this environment, in both ways."""
     _training("quick", recorded.frameworks()[0])
 
 

@@ -1,6 +1,6 @@
-"""Run directories that an earlier version wrote are read as that version read them.
+"""Run directories of an earlier version give the same results as with that version.
 
-What goes on from them is compared in test_golden_training.py, in a process with one thread.
+Trainings that start from them are compared in test_golden_training.py, in a process with one thread.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 import mlpconv
 
 READINGS = recorded.read(recorded.READINGS)
-AGAIN = "where this is meant: python tests/golden/record.py readings"
+AGAIN = "if this change is intended: python tests/golden/record.py readings"
 
 pytestmark = [
     pytest.mark.skipif(not find_spec("torch"), reason="PyTorch is not installed"),
@@ -73,7 +73,7 @@ def test_runs(here):
     }  # fmt: skip
 
 
-def test_a_finished_run_has_nothing_left_to_do(here):
+def test_resuming_a_finished_run_changes_nothing(here):
     before = {path: path.read_bytes() for path in (here / "finished").rglob("*") if path.is_file()}
     result = json.loads(before[here / "finished" / "result.json"])
     value = said(here, "train", "--out", "finished", "--resume")
@@ -83,7 +83,7 @@ def test_a_finished_run_has_nothing_left_to_do(here):
     assert {path: path.read_bytes() for path in (here / "finished").rglob("*") if path.is_file()} == before
 
 
-def test_what_a_run_was_told_is_refused_to_change(here):
+def test_resuming_a_run_with_other_settings_is_refused(here):
     with pytest.raises(RuntimeError, match="with other settings"):
         recorded.command(here, "train", "--out", "stopped", "--resume", "--lr", "0.5")
 

@@ -1,15 +1,15 @@
-"""A trained network in use: arrays and files, inverted photos, what is not an image of its kind."""
+"""A trained network in use: arrays and files, inverted photos, and arrays that are not images for it."""
 
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
-from precision import needs_bfloat16
 
 from mlpconv.data import ImageDataset
 from mlpconv.errors import DataError, MlpconvError, RecipeError, RunError
 from mlpconv.inference.classifier import Classifier
 from mlpconv.runs.run import Run
+from support import tiny_training
+from support.precision import needs_bfloat16
 
 pytest.importorskip("torch")
 
@@ -18,8 +18,8 @@ pytest.importorskip("torch")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "run"
     quiet = {"label_smoothing": 0.0, "augmentation": {"shift": 0, "mixup": 0.0}}
-    job = tiny.prepared(epochs=20, learning_rate=0.02, **quiet)
-    tiny.run(path, job=job)
+    job = tiny_training.prepared(epochs=20, learning_rate=0.02, **quiet)
+    tiny_training.train(path, job=job)
     return Run(path)
 
 
@@ -33,27 +33,27 @@ def save(image, path):
     return path
 
 
-def test_arrays_are_named(classifier):
-    test = tiny.DATA.test
+def test_arrays_are_classified(classifier):
+    test = tiny_training.DATA.test
     found = classifier.predict(test.images, top=2)
     assert [prediction.file for prediction in found] == [str(index) for index in range(30)]
-    right = [p.top[0].label == tiny.NAMES[label] for p, label in zip(found, test.labels, strict=True)]
+    right = [p.top[0].label == tiny_training.NAMES[label] for p, label in zip(found, test.labels, strict=True)]
     assert np.mean(right) > 0.9
     for prediction in found:
         first, second = prediction.top
         assert 1 >= first.probability >= second.probability >= 0
     whole = classifier.predict(test.images[:1], top=99)[0].top
-    assert sorted(guess.label for guess in whole) == sorted(tiny.NAMES)
+    assert sorted(guess.label for guess in whole) == sorted(tiny_training.NAMES)
     assert sum(guess.probability for guess in whole) == pytest.approx(1)
 
 
-def test_files_are_named_as_their_pixels_are(classifier, tmp_path):
-    images = tiny.DATA.test.images[:3]
+def test_files_are_classified_as_their_pixels(classifier, tmp_path):
+    images = tiny_training.DATA.test.images[:3]
     paths = [save(image, tmp_path / f"{index}.png") for index, image in enumerate(images)]
     by_array, by_file = classifier.predict(images), classifier.predict(paths)
     assert [p.top for p in by_file] == [p.top for p in by_array]
     assert [p.file for p in by_file] == [str(path) for path in paths]
-    # One file alone needs no list.
+    # A single file needs no list.
     for path in (paths[0], str(paths[0])):
         (alone,) = classifier.predict(path)
         assert alone.file == str(path)
@@ -61,19 +61,19 @@ def test_files_are_named_as_their_pixels_are(classifier, tmp_path):
         assert alone.top[0].probability == pytest.approx(by_array[0].top[0].probability)
 
 
-def test_photos_of_any_size_and_colour_are_brought_to_the_networks_own(classifier, tmp_path):
-    large = tiny.DATA.test.images[0].repeat(20, axis=0).repeat(20, axis=1)
+def test_photos_of_any_size_and_color_are_converted(classifier, tmp_path):
+    large = tiny_training.DATA.test.images[0].repeat(20, axis=0).repeat(20, axis=1)
     Image.fromarray(large[..., 0]).convert("RGB").save(tmp_path / "large.png")
     found = classifier.predict([tmp_path / "large.png"])
-    assert found[0].top[0].label == classifier.predict(tiny.DATA.test.images[:1])[0].top[0].label
+    assert found[0].top[0].label == classifier.predict(tiny_training.DATA.test.images[:1])[0].top[0].label
 
 
-def test_an_inverted_photo_is_noticed_and_can_be_turned(tmp_path):
+def test_an_inverted_photo_is_detected_and_can_be_inverted(tmp_path):
     dark = np.zeros((40, 6, 6, 1), np.uint8)
     dark[:, 2:4, 2:4] = 250
     dark[20:, 3] = 250
     data = ImageDataset(dark, np.arange(40) // 20, ("a", "b"), "dark")
-    tiny.run(tmp_path / "run", job=tiny.prepared(data=tiny.Splits(data, data), epochs=1))
+    tiny_training.train(tmp_path / "run", job=tiny_training.prepared(data=tiny_training.Splits(data, data), epochs=1))
     classifier = Classifier(Run(tmp_path / "run"))
     images = np.concatenate([dark[:1], 255 - dark[:1]])
     assert [p.looks_inverted for p in classifier.predict(images)] == [False, True]
@@ -97,7 +97,7 @@ def test_an_inverted_photo_is_noticed_and_can_be_turned(tmp_path):
     ],
 )
 @pytest.mark.parametrize("invert", [True, False])
-def test_arrays_of_another_kind_are_refused(classifier, images, received, invert):
+def test_arrays_of_another_type_or_shape_are_refused(classifier, images, received, invert):
     message = rf"images: expected uint8 \(N, H, W, 1\), N at least 1; received {received}"
     with pytest.raises(DataError, match=message):
         classifier.predict(images, invert=invert)
@@ -105,15 +105,15 @@ def test_arrays_of_another_kind_are_refused(classifier, images, received, invert
         classifier.logits(images)
 
 
-def test_no_image_and_no_file_are_refused(classifier, tmp_path):
+def test_no_images_and_missing_files_are_refused(classifier, tmp_path):
     with pytest.raises(DataError, match="predict: no images given"):
         classifier.predict([])
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         classifier.predict([tmp_path / "none.png"])
 
 
-def test_an_evaluation_is_the_runs_own(classifier, run):
-    found = classifier.evaluate(tiny.DATA.test)
+def test_an_evaluation_repeats_that_of_the_run(classifier, run):
+    found = classifier.evaluate(tiny_training.DATA.test)
     result = run.result
     assert found.accuracy == result.test_accuracy
     assert found.loss == pytest.approx(result.test_loss, rel=1e-6)
@@ -121,13 +121,13 @@ def test_an_evaluation_is_the_runs_own(classifier, run):
 
 
 def test_a_data_set_of_other_classes_is_refused(classifier):
-    other = tiny.splits(names=("cat", "dog", "cow")).test
+    other = tiny_training.splits(names=("cat", "dog", "cow")).test
     with pytest.raises(DataError, match=r"stripes/test: its classes are cat, dog, cow; those of .* are across"):
         classifier.evaluate(other)
 
 
-def test_a_run_that_has_no_weights_yet_says_so(tmp_path):
-    run, _ = tiny.run(tmp_path / "run", stop_after=1)
+def test_a_run_without_weights_is_refused(tmp_path):
+    run, _ = tiny_training.train(tmp_path / "run", stop_after=1)
     with pytest.raises(RunError, match=r"no weights\.safetensors yet"):
         Classifier(run)
 
@@ -144,6 +144,6 @@ def test_device_and_precision_are_checked(classifier, run):
 
 @needs_bfloat16
 def test_bfloat16_stays_near_float32(run, classifier):
-    rounded = Classifier(run, device="cpu", precision="bfloat16").logits(tiny.DATA.test.images)
-    exact = classifier.logits(tiny.DATA.test.images)
+    rounded = Classifier(run, device="cpu", precision="bfloat16").logits(tiny_training.DATA.test.images)
+    exact = classifier.logits(tiny_training.DATA.test.images)
     np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())

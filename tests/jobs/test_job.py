@@ -2,7 +2,6 @@
 
 import msgspec
 import pytest
-import tiny
 
 from mlpconv.data import Splits
 from mlpconv.errors import RecipeError, RunError
@@ -13,13 +12,17 @@ from mlpconv.runs.job import Job
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import change
 from mlpconv.training.recipes import get_recipe
+from support import tiny_training
+from support.run_contents import contents_without_times
 
 pytest.importorskip("torch")
 
 REQUESTS = [
     Request(),
     Request(recipe="quick", changes={"epochs": 2, "optimizer": {"momentum": 0.9}}, settings={"model": "nin_28"}),
-    Request(recipe=tiny.recipe(), device="cpu", precision="float32", deterministic=True, start_from="runs/one"),
+    Request(
+        recipe=tiny_training.recipe(), device="cpu", precision="float32", deterministic=True, start_from="runs/one"
+    ),
     Request(resume_from="runs/one", resume_override={"epochs": 5, "device": "cuda"}, strict=True),
 ]
 
@@ -35,11 +38,11 @@ def test_a_request_can_be_stored_and_compared(request_):
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "image_sizes": [[0, 6], [1.5, 12]], "validation": 0.1}])
 def test_a_job_can_be_stored_and_compared(changes):
-    job = tiny.prepared(**changes).job
+    job = tiny_training.prepared(**changes).job
     assert msgspec.json.decode(job.to_json(), type=Job) == job
-    assert job == tiny.prepared(**changes).job
-    assert job != tiny.prepared(**changes, seed=1).job
-    assert job.data.fingerprint == tiny.DATA.train.fingerprint()
+    assert job == tiny_training.prepared(**changes).job
+    assert job != tiny_training.prepared(**changes, seed=1).job
+    assert job.data.fingerprint == tiny_training.DATA.train.fingerprint()
     with pytest.raises(AttributeError, match="immutable"):
         job.device = "cuda"
 
@@ -47,9 +50,9 @@ def test_a_job_can_be_stored_and_compared(changes):
 def test_a_job_that_was_stored_gives_the_same_run(whole, tmp_path):
     path, _ = whole
     job = Run(path).config
-    assert job == tiny.prepared().job
-    list(execute(load_job(job, tiny.DATA), tmp_path / "run"))
-    assert tiny.timeless(tmp_path / "run") == tiny.timeless(path)
+    assert job == tiny_training.prepared().job
+    list(execute(load_job(job, tiny_training.DATA), tmp_path / "run"))
+    assert contents_without_times(tmp_path / "run") == contents_without_times(path)
 
 
 def test_a_job_loads_its_images_by_name(tmp_path):
@@ -66,10 +69,10 @@ def test_a_job_loads_its_images_by_name(tmp_path):
 
 
 def test_a_job_refuses_other_images():
-    job = tiny.prepared().job
+    job = tiny_training.prepared().job
     with pytest.raises(RunError, match=r"stripes: the images are not those of the job:\n  data\.fingerprint: "):
-        load_job(job, tiny.splits(seed=1))
-    fewer = Splits(tiny.DATA.train.subset(range(69), name="stripes/train"), tiny.DATA.test)
+        load_job(job, tiny_training.splits(seed=1))
+    fewer = Splits(tiny_training.DATA.train.subset(range(69), name="stripes/train"), tiny_training.DATA.test)
     with pytest.raises(RunError, match=r"data\.train: 70, now 69"):
         load_job(job, fewer)
 
@@ -106,5 +109,5 @@ def test_a_target_holds_out_validation_images_unless_a_share_is_given():
 
 def test_a_run_that_is_resumed_decides_what_the_request_leaves_open(whole):
     path, _ = whole
-    resumed = prepare(Request(resume_from=str(path)), tiny.DATA).job
+    resumed = prepare(Request(resume_from=str(path)), tiny_training.DATA).job
     assert resumed == Run(path).config

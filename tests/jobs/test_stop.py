@@ -8,7 +8,7 @@ import pytest
 from mlpconv.jobs.stop import Stop
 
 
-def test_a_second_interrupt_stops_at_once():
+def test_a_second_interrupt_stops_immediately():
     with Stop() as stop:
         assert not stop.wanted()
         signal.raise_signal(signal.SIGINT)
@@ -19,12 +19,12 @@ def test_a_second_interrupt_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_time_that_is_over_stops_too():
+def test_the_time_limit_stops_a_run():
     assert Stop(0.0).wanted()
     assert not Stop(1000.0).wanted()
 
 
-def test_a_programs_own_handler_stays():
+def test_the_handler_of_a_program_is_restored():
     def own(number, frame):
         pass
 
@@ -36,7 +36,7 @@ def test_a_programs_own_handler_stays():
         signal.signal(signal.SIGINT, old)
 
 
-def test_off_the_main_thread_signals_are_left_alone():
+def test_outside_the_main_thread_signals_are_not_handled():
     seen = []
 
     def enter():

@@ -35,12 +35,12 @@ PARAMETERS = {
 }
 
 
-def test_every_known_network_has_its_count_here():
+def test_every_registered_network_has_its_count_in_this_test():
     assert set(PARAMETERS) <= set(list_models())
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_every_known_network_is_a_whole_classifier(name):
+def test_every_registered_network_is_a_complete_classifier(name):
     network = create_model(name)
     assert network.name == name
     assert count(network).parameters == PARAMETERS[name]
@@ -55,7 +55,7 @@ def test_every_known_network_is_a_whole_classifier(name):
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_a_class_more_costs_what_the_last_layers_cost(name):
+def test_another_class_changes_only_the_last_layers(name):
     ten, eleven = (count(create_model(name, num_classes=classes)) for classes in (10, 11))
     wider = [(a.name, b.parameters - a.parameters) for a, b in zip(ten.layers, eleven.layers, strict=True)]
     changed = [(layer, more) for layer, more in wider if more]
@@ -94,7 +94,7 @@ def test_the_chapters_network_written_out():
     )
 
 
-def test_the_zoos_network_rounds_its_pooling_up_as_caffe_does():
+def test_the_network_of_the_model_zoo_rounds_pooling_up_like_caffe():
     sides = [shape[1] for _, _, shape in block_shapes(create_model("nin_imagenet"))[:6]]
     assert sides == [54, 27, 27, 13, 13, 6]
     assert [shape[0] for *_, shape in block_shapes(create_model("nin_imagenet"))] == [
@@ -151,7 +151,7 @@ def test_the_classics_have_the_chapters_tables():
         ]
 
 
-def test_the_native_networks_see_small_images_as_they_are():
+def test_networks_for_small_images_do_not_enlarge_them():
     for name, side in (("nin_28", 28), ("nin_32", 32)):
         network = create_model(name)
         first, *_, last = [layer for _, layer in network.walk() if isinstance(layer, Conv2d)]

@@ -74,7 +74,7 @@ def refused(name, **options):
     return str(caught.value)
 
 
-def test_every_entry_says_where_it_comes_from():
+def test_every_entry_states_its_source():
     for name in list_models():
         entry = model_entry(name)
         assert entry.name == name
@@ -82,11 +82,11 @@ def test_every_entry_says_where_it_comes_from():
         assert entry.build().layers
 
 
-def test_the_chapters_network_stands_first():
+def test_the_chapters_network_is_listed_first():
     assert list_models()[0] == "nin"
 
 
-def test_one_can_register_a_network_of_ones_own(monkeypatch):
+def test_a_network_can_be_registered(monkeypatch):
     monkeypatch.setattr(registry_module, "_ENTRIES", dict(registry_module._ENTRIES))
 
     @register_model(source="this test")
@@ -101,7 +101,7 @@ def test_one_can_register_a_network_of_ones_own(monkeypatch):
         register_model(source="this test")(my_net)
 
 
-def test_an_unknown_name_brings_the_nearest_and_the_other_ways():
+def test_the_error_of_an_unknown_name_lists_similar_names_and_alternatives():
     message = refused("nin_cifar11")
     assert "unknown model 'nin_cifar11'; did you mean 'nin_cifar10'?" in message
     assert "vgg11" in message
@@ -142,7 +142,7 @@ def test_a_json_file_that_fails_is_named_with_the_reason(here):
     )
 
 
-def test_a_function_of_ones_own_is_a_network(own):
+def test_a_function_can_return_a_network(own):
     assert create_model("own_networks:tiny").name == "tiny"
     other = create_model("own_networks:tiny", num_classes=7, input_channels=3)
     assert other.input_channels == 3
@@ -186,7 +186,7 @@ def test_a_function_that_fails_is_named_with_the_reason(own, name, words):
         ("x = 1\ny = x / 0\n", ["ZeroDivisionError", "own_bad.py, line 2"]),
     ],
 )
-def test_a_module_that_does_not_import_is_told_with_its_line(here, text, words):
+def test_the_error_of_a_module_that_cannot_be_imported_names_the_line(here, text, words):
     (here / "own_bad.py").write_text(text)
     message = refused("own_bad:f")
     assert "the module 'own_bad' cannot be imported" in message

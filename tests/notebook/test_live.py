@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import HOSTILE, cells, dataset, parse, text
 
 import mlpconv
 import mlpconv.api
@@ -27,6 +26,7 @@ from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.live import MAX_TIME_SHARE, LiveCurves, in_notebook, watch
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
+from support.notebook_html import HOSTILE, cells, dataset, parse, text
 
 numbers = st.floats(0) | st.floats(0, 3) | st.just(float("nan"))  # no loss or accuracy is below zero
 lines = st.lists(st.tuples(st.lists(st.lists(numbers, min_size=3, max_size=3), max_size=5), numbers), max_size=6)
@@ -53,7 +53,7 @@ def history_of(epochs):
 
 
 def points_of(html):
-    """How many points each curve of a page goes through."""
+    """The number of points of each curve."""
     return {node.get("class"): len(node.get("points").split()) for node in parse(html).iter("polyline")}
 
 
@@ -109,7 +109,7 @@ def test_fast_drawing_shows_every_point():
 
 
 def test_one_drawing_takes_milliseconds():
-    # So that even a run of a minute gets all its marks: 15 of them within 1 % of 60 s is 40 ms each.
+    # Then even a run of a minute shows all its points: 15 drawings within 1 % of 60 s is 40 ms each.
     live, history = LiveCurves(10, lambda html, text: None), history_of(10)
     seconds = []
     for _ in range(20):
@@ -134,7 +134,7 @@ def splits():
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """IPython with a kernel, as `mlpconv` sees it; what it is asked to show."""
+    """A fake IPython with a kernel; the list of what it is asked to show."""
     shown = []
     shell = types.SimpleNamespace(kernel=object())
     display = types.SimpleNamespace(
@@ -177,10 +177,10 @@ def test_in_a_notebook_the_curves_grow_in_one_output(notebook, recipe, splits, t
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_elsewhere_nothing_is_shown(recipe, splits, tmp_path, capfd, live, request):
+def test_outside_a_notebook_nothing_is_shown(recipe, splits, tmp_path, capfd, live, request):
     if not live:  # not even in a notebook
         request.getfixturevalue("notebook")
-    mlpconv.train(recipe, data=splits, out=tmp_path / "run", live=live)
+    mlpconv.train(recipe, data=splits, out=tmp_path / "run", options=mlpconv.TrainOptions(live=live))
     assert capfd.readouterr() == ("", "")
 
 

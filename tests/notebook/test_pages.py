@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import HOSTILE, cells, dataset, images_of, parse, text
 
 import mlpconv
 import mlpconv.api
@@ -18,11 +17,12 @@ from mlpconv.errors import DataError, NetworkError
 from mlpconv.inference.classifier import Guess, Prediction, Predictions
 from mlpconv.notebook import Html, compare, show_images, to_html
 from mlpconv.notebook.page import render
+from support.notebook_html import HOSTILE, cells, dataset, parse, random_images, text
 
 
 @given(st.text())
 def test_any_text_is_escaped(anything):
-    tree = parse(show_images(images_of(1), [anything]))
+    tree = parse(show_images(random_images(1), [anything]))
     (caption,) = tree.iter("figcaption")
     assert (caption.text or "").count("<") == anything.count("<")
     assert [node.tag for node in tree.iter()] == ["div", "style", "div", "figure", "img", "figcaption"]
@@ -66,7 +66,7 @@ def test_costs_show_each_layer_and_leave_out_empty_columns():
 
 
 @pytest.mark.parametrize("memory", [training_memory, prediction_memory])
-def test_memory_shows_its_terms(memory):
+def test_memory_is_shown_by_purpose(memory):
     rows = cells(to_html(memory(mlpconv.create_model("lenet"))))
     assert [row[0] for row in rows[1:-1]] == ["weights", "gradients", "optimizer", "batch", "activations", "working"]
     assert rows[1][1] == "241.0 KiB"  # 61,706 parameters of 4 bytes
@@ -97,7 +97,7 @@ def test_a_data_set_of_other_channels_is_only_described():
 
 
 def test_a_class_without_images_has_an_empty_row():
-    data = ImageDataset(images_of(2), np.zeros(2, np.int64), ("a", "none"), "x")
+    data = ImageDataset(random_images(2), np.zeros(2, np.int64), ("a", "none"), "x")
     assert cells(to_html(data))[2] == ["none", "0", ""]
 
 
@@ -107,11 +107,11 @@ def test_large_images_are_shown_small():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_show_as_pictures_with_captions(channels):
-    pictures = images_of(3, channels)
+    pictures = random_images(3, channels)
     tree = parse(show_images(pictures, [HOSTILE, "b", "c"]))
     assert [img.get("alt") for img in tree.iter("img")] == [HOSTILE, "b", "c"]
     assert [caption.text for caption in tree.iter("figcaption")] == [HOSTILE, "b", "c"]
-    many = parse(show_images(images_of(61, channels)))
+    many = parse(show_images(random_images(61, channels)))
     assert len(list(many.iter("img"))) == 60
     assert "and 1 more" in "".join(many.itertext())
 
@@ -122,7 +122,7 @@ def test_a_picture_holds_the_pixels():
 
     from PIL import Image
 
-    pixels = images_of(1)
+    pixels = random_images(1)
     (img,) = parse(show_images(pixels)).iter("img")
     raw = base64.b64decode(img.get("src").partition(",")[2])
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(raw))), pixels[0, ..., 0])
@@ -131,11 +131,11 @@ def test_a_picture_holds_the_pixels():
 @pytest.mark.parametrize(
     ("images", "captions"),
     [
-        (images_of(2)[0], ()),
-        (images_of(2).astype(np.float32), ()),
-        (images_of(2, 2), ()),
-        (images_of(0), ()),
-        (images_of(2), ["one"]),
+        (random_images(2)[0], ()),
+        (random_images(2).astype(np.float32), ()),
+        (random_images(2, 2), ()),
+        (random_images(0), ()),
+        (random_images(2), ["one"]),
     ],
 )
 def test_other_arrays_are_refused(images, captions):
@@ -143,9 +143,9 @@ def test_other_arrays_are_refused(images, captions):
         show_images(images, captions)
 
 
-def test_predictions_are_a_list_that_shows_pictures():
+def test_predictions_are_a_list_and_shown_as_pictures():
     one = Prediction(HOSTILE, [Guess(HOSTILE, 0.75), Guess("b", 0.25)], looks_inverted=True)
-    predictions = Predictions([one, one], images_of(2))
+    predictions = Predictions([one, one], random_images(2))
     assert predictions == [one, one]
     shown = text(to_html(predictions))
     assert HOSTILE in shown

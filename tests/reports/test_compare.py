@@ -3,21 +3,21 @@
 import io
 
 import pytest
-from made_runs import CLOTHES, make_run, set_environment
 from PIL import Image
-from reading import Page
 
 from mlpconv.errors import RunError
 from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import chance_margin, compare, comparison_file, comparison_html
 from mlpconv.training.recipe import Recipe
+from support.html_page import Page
+from support.run_directories import CLASS_NAMES, change_environment, make_run
 
 
 @pytest.fixture
 def two(tmp_path):
     changed = Recipe(model="nin_28", data="noise", epochs=3, learning_rate=0.02, optimizer=Optimizer(momentum=0.9))
     first, second = make_run(tmp_path / "first"), make_run(tmp_path / "second", recipe=changed, seed=1, right=0.5)
-    set_environment(second, versions={"mlpconv": "9.9", "torch": "3.0"})
+    change_environment(second, versions={"mlpconv": "9.9", "torch": "3.0"})
     return first, second
 
 
@@ -25,7 +25,7 @@ def values(rows, name):
     return next(row.values for row in rows if row.name == name)
 
 
-def test_what_was_different_is_found_and_nothing_else(two):
+def test_only_the_differences_are_found(two):
     found = compare(two)
     names = {row.name for row in found.differences}
     settings = {name for name in names if not name.startswith("version of")}
@@ -40,7 +40,7 @@ def test_results_are_in_the_order_of_the_runs(two):
     accuracies = [run.result.test_accuracy for run in two[::-1]]
     assert values(found.results, "test_accuracy") == accuracies
     assert accuracies[0] < accuracies[1]
-    assert [row.name for row in found.classes] == list(CLOTHES)
+    assert [row.name for row in found.classes] == list(CLASS_NAMES)
     assert found.names == ["second", "first"]
 
 
@@ -53,27 +53,27 @@ def test_an_unfinished_run_has_no_time(tmp_path, two):
     assert "first" in Page(comparison_html(found)).text
 
 
-def test_chance_is_that_of_the_two_best(tmp_path, two):
+def test_the_chance_margin_is_that_of_the_two_best(tmp_path, two):
     third = make_run(tmp_path / "third", right=0.1, images=20)
     assert chance_margin(compare([*two, third])) == pytest.approx(chance_margin(compare(two)))
     p, q = (run.result.test_accuracy for run in two)
     assert chance_margin(compare(two)) == pytest.approx(2 * ((p * (1 - p) + q * (1 - q)) / 200) ** 0.5)
 
 
-def test_other_classes_have_no_row(tmp_path, two):
+def test_runs_with_different_classes_have_no_class_rows(tmp_path, two):
     found = compare([two[0], make_run(tmp_path / "third", ["a", "b"])])
     assert found.classes == []
     assert values(found.differences, "classes") == ["10", "2"]
 
 
-def test_the_same_name_in_two_places_is_shown_with_its_path(tmp_path):
+def test_runs_of_the_same_name_are_shown_with_their_paths(tmp_path):
     runs = [make_run(tmp_path / place / "run") for place in ("a", "b")]
     assert compare(runs).names == [str(run.path) for run in runs]
 
 
-def test_the_page_holds_curves_and_tables(two):
+def test_the_page_has_curves_and_tables(two):
     page = Page(comparison_html(compare(two)))
-    # Three panels for two widths of page, a line a run.
+    # Three panels for two widths of page, with one line for each run.
     assert len(page.all("polyline")) == 12
     assert "optimizer.momentum" in page.text
     assert not page.all("script")
@@ -84,7 +84,7 @@ def test_the_picture_is_a_png(two, tmp_path):
     assert Image.open(io.BytesIO(content)).format == "PNG"
 
 
-def test_what_cannot_be_compared_is_refused(two, tmp_path):
+def test_invalid_comparisons_are_refused(two, tmp_path):
     with pytest.raises(RunError, match="expected 2 to 10 runs, received 1"):
         compare(two[:1])
     with pytest.raises(RunError, match="first: this run was given twice"):

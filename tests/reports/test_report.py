@@ -4,19 +4,23 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import CLOTHES, evaluated, make_run, set_environment
+from jinja2 import meta
 from PIL import Image
-from reading import Page
 
 from mlpconv.errors import RunError
+from mlpconv.reports import page
 from mlpconv.reports.compare import compare, comparison_html
+from mlpconv.reports.page import environment
 from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe
+from support.html_page import Page
+from support.run_directories import CLASS_NAMES, change_environment, make_run, random_evaluation
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -34,7 +38,7 @@ FETCHING = {"script", "iframe", "object", "embed", "video", "audio", "source", "
 
 
 def check_alone(content):
-    """Nothing in the page fetches anything or runs anything."""
+    """Check that the page loads nothing and runs nothing."""
     page = Page(content)
     for tag, attributes in page.tags:
         assert tag not in FETCHING
@@ -69,6 +73,33 @@ def test_the_results_are_shown(clothes):
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
 
 
+def test_every_line_has_a_color(clothes, tmp_path):
+    other = make_run(tmp_path / "other", seed=1)
+    for content in (report_html(clothes), comparison_html(compare([clothes, other]))):
+        styles = {
+            name
+            for tag in ("polyline", "path", "circle")
+            for each in Page(content).all(tag)
+            for name in each.get("class", "").split()
+            if each["class"].startswith(("line ", "dot "))
+        } - {"line", "dot"}
+        assert styles
+        style_sheet = content.partition("<style>")[2].partition("</style>")[0]
+        assert [name for name in styles if not re.search(rf"\.{name}\{{color:#", style_sheet)] == []
+
+
+def test_the_page_uses_every_value_that_it_gets(clothes, monkeypatch):
+    passed = {}
+    monkeypatch.setattr("mlpconv.reports.report.render", lambda template, **values: passed.update(values))
+    report_html(clothes)
+    templates = environment(Path(page.__file__).parent)
+    used = set()
+    for name in ("report.html.j2", "page.html.j2"):
+        source, *_ = templates.loader.get_source(templates, name)
+        used |= meta.find_undeclared_variables(templates.parse(source))
+    assert set(passed) - used == set()
+
+
 def test_the_confusion_matrix_shows_every_count(clothes):
     content = report_html(clothes)
     table = content[content.index('class="sticky confusion') :]
@@ -82,7 +113,7 @@ def test_the_confusion_matrix_shows_every_count(clothes):
 
 
 def test_the_most_confident_mistakes_are_stored():
-    dataset, evaluation = evaluated(images=400)
+    dataset, evaluation = random_evaluation(images=400)
     found = mistakes.confident_mistakes(evaluation, dataset)
     wrong = evaluation.predicted != dataset.labels
     assert len(found.indices) == 24
@@ -94,19 +125,19 @@ def test_the_most_confident_mistakes_are_stored():
 
 def test_the_mistakes_are_shown_with_their_images(clothes):
     page = Page(report_html(clothes))
-    dataset, evaluation = evaluated()
+    dataset, evaluation = random_evaluation()
     found = mistakes.confident_mistakes(evaluation, dataset)
     pictures = page.all("img")
     assert len(pictures) == len(found.indices) == 24
     for shown, index, label, predicted in zip(pictures, found.indices, found.labels, found.predicted, strict=True):
-        assert shown["alt"] == f"Test image {index}: {CLOTHES[label]}, classified as {CLOTHES[predicted]}"
+        assert shown["alt"] == f"Test image {index}: {CLASS_NAMES[label]}, classified as {CLASS_NAMES[predicted]}"
         data = base64.b64decode(shown["src"].removeprefix("data:image/png;base64,"))
         assert (np.asarray(Image.open(io.BytesIO(data))) == dataset.images[index, :, :, 0]).all()
 
 
 @pytest.mark.parametrize("side", [97, 300])
 def test_large_images_are_stored_small(tmp_path, side):
-    dataset, evaluation = evaluated(channels=3, side=side, images=100, right=0.2)
+    dataset, evaluation = random_evaluation(channels=3, side=side, images=100, right=0.2)
     dataset.images[:] = 200
     mistakes.save(tmp_path, 1, evaluation, dataset)
     images = mistakes.load(tmp_path, 10).mistakes.images
@@ -116,11 +147,11 @@ def test_large_images_are_stored_small(tmp_path, side):
 
 
 def test_hostile_names_stay_text(tmp_path):
-    # The name of a directory may be bytes that are no text.
+    # The name of a directory may contain bytes that are not text.
     run = make_run(
         tmp_path / "<i>run & 'more' \udcff", HOSTILE, recipe=Recipe(model="nin_28", data="<u>", epochs=3), never=[0]
     )
-    set_environment(run, device="<script>", command=["/x/mlpconv", "train", "--out", "<b>; rm"], platform="</dl>")
+    change_environment(run, device="<script>", command=["/x/mlpconv", "train", "--out", "<b>; rm"], platform="</dl>")
     content = report_html(Run(run.path))
     page = check_alone(content)
     assert not {"script", "u"} & {tag for tag, _ in page.tags}
@@ -151,12 +182,12 @@ def test_missing_images_are_reported(tmp_path):
 
 def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     run = make_run(tmp_path / "run")
-    dataset, evaluation = evaluated()
+    dataset, evaluation = random_evaluation()
     mistakes.save(run.path, 2, evaluation, dataset)
     assert "The images are missing" in Page(report_html(run)).text
 
 
-def test_colour_images(tmp_path):
+def test_color_images(tmp_path):
     run = make_run(tmp_path / "run", channels=3)
     page = check_alone(report_html(run))
     picture = page.all("img")[0]["src"].removeprefix("data:image/png;base64,")
@@ -181,7 +212,7 @@ def test_a_perfect_run(tmp_path):
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_an_unfinished_run_says_so(tmp_path, done):
+def test_an_unfinished_run_is_reported_as_unfinished(tmp_path, done):
     page = check_alone(report_html(make_run(tmp_path / "a run", done=done, finished=False)))
     assert f"This run is not finished: {done} of 3 epochs are done" in page.text
     assert "--resume" in page.text

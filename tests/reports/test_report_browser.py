@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import make_run
 
 from mlpconv import Network, nin_block
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, MaxPool2d
@@ -18,6 +17,7 @@ from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import compare, comparison_html
 from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe
+from support.run_directories import make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on D
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        # Chromium's sandbox does not work for root, as whom containers run.
+        # Chromium's sandbox does not work for root, the usual user in containers.
         args = ["--no-sandbox"] if os.getuid() == 0 else []
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
         yield started
@@ -76,7 +76,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser):
-    """opened(path, view) → the page, which afterwards must have fetched nothing and complained of nothing."""
+    """opened(path, view) returns the page. At the end, no page may have loaded anything or reported an error."""
     complaints, contexts = [], []
 
     def open_page(path, view=VIEWS[0]):
@@ -149,14 +149,19 @@ def test_training_writes_the_report_of_the_run(opened, run):
     assert "no forecast" not in page.locator("main").inner_text()
 
 
+def visible(page, selector):
+    """Whether the elements of a page are visible: {True} if all are, {False} if none is."""
+    return {element.is_visible() for element in page.locator(selector).all()}
+
+
 def test_the_curves_show_their_values(opened, run):
     page = opened(run.path / "report.html")
     hints = page.locator(".wide .point title").all_text_contents()
     last = run.history[-1]
     assert f"epoch 1: test acc {last['test_accuracy']:.4g}" in hints
     assert len([hint for hint in hints if "train loss" in hint]) == len(last["curve"])
-    assert page.locator(".wide .chart").is_visible()
-    assert not page.locator(".narrow .chart").is_visible()
+    assert visible(page, ".wide .chart") == {True}
+    assert visible(page, ".narrow .chart") == {False}
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
@@ -164,7 +169,7 @@ def test_the_report_fits_and_is_accessible(opened, run, view):
     page = opened(run.path / "report.html", view)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (view[1] == "dark")
-    assert page.locator(".narrow .chart").is_visible() == (view[0] is PHONE)
+    assert visible(page, ".narrow .chart") == {view[0] is PHONE}
     check_fits(page)
     check_accessible(page)
     check_fits(page)
@@ -179,13 +184,13 @@ def test_a_wide_matrix_is_scrolled_by_keyboard(opened, tmp_path):
     matrix.focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    # The page's policy forbids what Playwright waits with; the scrolling is smooth, so it takes a while.
+    # The page's policy forbids Playwright's own waiting; smooth scrolling takes a while.
     for _ in range(50):
         if matrix.evaluate("e => e.scrollLeft") > 100:
             break
         page.wait_for_timeout(50)
     assert matrix.evaluate("e => e.scrollLeft") > 100
-    # The row's name stays in sight.
+    # The name of the row stays visible.
     head = page.locator(".confusion tbody th").first.bounding_box()
     assert head["x"] == pytest.approx(matrix.bounding_box()["x"], abs=1)
 

@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whole, whatever happens between."""
+"""A file is either the complete old one or the complete new one, whatever happens in between."""
 
 import errno
 import hashlib
@@ -11,11 +11,11 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from tiny import names
 
 from mlpconv.errors import RunError
 from mlpconv.files import write_atomic
 from mlpconv.runs.files import read_tensors, write_tensors
+from support.tiny_training import file_names
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def test_a_file_is_written_and_replaced(tmp_path):
     assert path.read_bytes() == "höhe".encode()
     write_atomic(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
-    assert names(tmp_path) == ["a.json"]
+    assert file_names(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_a_file_has_the_rights_that_the_user_gives_new_files(tmp_path, umask):
+def test_a_file_has_the_permissions_of_new_files(tmp_path, umask):
     before = os.umask(umask)
     try:
         write_atomic(tmp_path / "a", "")
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, small_disk):
     with pytest.raises(OSError, match="File too large"):
         write_atomic(path, bytes(10_000))
     assert path.read_text() == "old"
-    assert names(tmp_path) == ["a"]
+    assert file_names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -69,7 +69,7 @@ def test_a_failure_at_any_call_leaves_the_old_file_and_nothing_else(tmp_path, mo
         with pytest.raises(type(error)):
             write_atomic(path, "new")
     assert path.read_text() == "old"
-    assert names(tmp_path) == ["a"]
+    assert file_names(tmp_path) == ["a"]
 
 
 def test_a_file_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ tensors = st.dictionaries(
 
 
 @given(tensors, st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))))
-def test_tensors_come_back_bit_for_bit(tmp_path_factory, values, metadata):
+def test_tensors_are_restored_bit_for_bit(tmp_path_factory, values, metadata):
     path = tmp_path_factory.getbasetemp() / "t.safetensors"
     write_tensors(path, values, metadata)
     found, texts = read_tensors(path)
@@ -104,7 +104,7 @@ def test_tensors_come_back_bit_for_bit(tmp_path_factory, values, metadata):
         assert found[name].tobytes() == value.tobytes()
 
 
-def test_turned_and_strided_arrays_come_back(tmp_path):
+def test_transposed_and_strided_arrays_are_restored(tmp_path):
     value = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     given_arrays = {"a": value.transpose(2, 0, 1), "b": value[:, ::-1, ::2], "c": np.float64(3)}
     write_tensors(tmp_path / "t", given_arrays, {})
@@ -114,7 +114,7 @@ def test_turned_and_strided_arrays_come_back(tmp_path):
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_tensors_give_a_clear_error(tmp_path_factory, content):
+def test_other_bytes_give_a_clear_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.safetensors"
     path.write_bytes(content)
     with pytest.raises(RunError, match="damaged, or not a safetensors file"):
@@ -135,7 +135,7 @@ def test_equal_tensors_and_texts_make_equal_files(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 40, -1])
-def test_a_cut_file_is_noticed(tmp_path, keep):
+def test_a_truncated_file_is_detected(tmp_path, keep):
     path = tmp_path / "t.safetensors"
     write_tensors(path, {"a": np.ones(9, np.float32)}, {})
     path.write_bytes(path.read_bytes()[:keep])

@@ -1,4 +1,4 @@
-"""The run directory: what is read back is what was written; what is damaged, foreign or newer is said so."""
+"""The run directory: it is read as written, and errors name what is damaged, foreign or newer."""
 
 import json
 import os
@@ -7,8 +7,6 @@ import time
 import msgspec
 import numpy as np
 import pytest
-import tiny
-from tiny import names
 
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.drawing.plots import curves_figure, save_curves
@@ -17,6 +15,8 @@ from mlpconv.models import create_model
 from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.job import Job
 from mlpconv.runs.run import Result, Run, environment, list_runs, new_path
+from support import tiny_training
+from support.tiny_training import file_names
 
 RESULT = Result(
     loss=0.1 + 0.2,
@@ -33,7 +33,7 @@ RESULT = Result(
 
 @pytest.fixture(scope="module")
 def config():
-    return tiny.prepared().job
+    return tiny_training.prepared().job
 
 
 @pytest.fixture
@@ -50,25 +50,25 @@ def test_a_run_is_read_as_it_was_written(run, config):
     assert run.history == [{"epoch": 1, "class": "Ä", "loss": 0.1 + 0.2}]
     run.write_result(RESULT)
     assert run.result == RESULT
-    assert run.config.make_network() == tiny.NETWORK
+    assert run.config.make_network() == tiny_training.NETWORK
     assert json.loads((run.path / "config.json").read_text())["format"] == 1
 
 
-def test_the_weights_file_is_a_whole_classifier(run):
-    weights = initialize(tiny.NETWORK, INITIALIZERS["he"], 1)
+def test_the_weights_file_is_a_complete_classifier(run):
+    weights = initialize(tiny_training.NETWORK, INITIALIZERS["he"], 1)
     run.write_weights(weights)
     found = run.weights()
     for name, value in weights.items():
         np.testing.assert_array_equal(found[name], value)
     _, metadata = read_tensors(run.path / "weights.safetensors")
     assert metadata["mlpconv.format"] == "1"
-    assert json.loads(metadata["mlpconv.class_names"]) == list(tiny.NAMES)
-    network = tiny.NETWORK.from_json(metadata["mlpconv.network"])
+    assert json.loads(metadata["mlpconv.class_names"]) == list(tiny_training.NAMES)
+    network = tiny_training.NETWORK.from_json(metadata["mlpconv.network"])
     preprocess = msgspec.json.decode(metadata["mlpconv.preprocess"], type=type(run.config.preprocess))
-    assert (network, preprocess) == (tiny.NETWORK, run.config.preprocess)
+    assert (network, preprocess) == (tiny_training.NETWORK, run.config.preprocess)
 
 
-def test_the_environment_says_where_it_happened(run):
+def test_the_environment_describes_the_machine(run):
     found = json.loads((run.path / "environment.json").read_text())
     assert set(found) == set(environment())
     assert found["versions"]["numpy"] == np.__version__
@@ -88,7 +88,7 @@ def test_weights_of_another_network_are_refused(run):
 
 
 def test_damaged_weights_are_refused(run):
-    weights = initialize(tiny.NETWORK, INITIALIZERS["he"], 1)
+    weights = initialize(tiny_training.NETWORK, INITIALIZERS["he"], 1)
     run.write_weights(weights)
     path = run.path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
@@ -119,7 +119,7 @@ def change_config(run, edit):
         (lambda c: c.update(precision="float16"), r"float16.*\$\.precision"),
     ],
 )
-def test_a_config_that_is_wrong_says_where(run, edit, message):
+def test_an_error_in_a_config_names_the_field(run, edit, message):
     change_config(run, edit)
     with pytest.raises(RunError, match=message) as caught:
         Run(run.path)
@@ -128,19 +128,19 @@ def test_a_config_that_is_wrong_says_where(run, edit, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe{", b"3", b'{"format": "1"}'])
-def test_a_config_that_is_none_is_refused(run, content):
+def test_a_file_that_is_not_a_config_is_refused(run, content):
     (run.path / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"config\.json: not what mlpconv writes"):
         Run(run.path)
 
 
-def test_a_network_that_is_wrong_says_where(run):
+def test_an_error_in_a_network_names_the_layer(run):
     change_config(run, lambda c: c["network"]["layers"]["block1"]["conv"].update(kernel_size=0))
     with pytest.raises(MlpconvError, match=r"config\.json: layers\.block1\.conv"):
         Run(run.path).config.make_network()
 
 
-def test_what_is_no_run_says_so(tmp_path, run):
+def test_a_path_that_is_not_a_run_is_refused(tmp_path, run):
     with pytest.raises(RunError, match=r"nowhere: there is no such directory; `mlpconv runs`"):
         Run(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -151,20 +151,20 @@ def test_what_is_no_run_says_so(tmp_path, run):
 
 
 @pytest.mark.parametrize("content", ['{"epoch": 1}\n{"epo', "\x00", "{'epoch': 1}"])
-def test_a_damaged_history_says_what_mends_it(run, content):
+def test_the_error_of_a_damaged_history_has_a_remedy(run, content):
     (run.path / "history.jsonl").write_text(content)
     with pytest.raises(RunError, match=r"history\.jsonl: damaged: .*--resume writes it again"):
         _ = run.history
 
 
 @pytest.mark.parametrize("content", ["", '{"loss": 1.0}', '{"loss": null}'])
-def test_a_damaged_result_says_what_mends_it(run, content):
+def test_the_error_of_a_damaged_result_has_a_remedy(run, content):
     (run.path / "result.json").write_text(content)
     with pytest.raises(RunError, match=r"result\.json: not what .*; remove it, and mlpconv train .* --resume writes"):
         _ = run.result
 
 
-def test_runs_are_listed_oldest_first_and_others_passed_over(tmp_path, config, monkeypatch):
+def test_runs_are_listed_oldest_first_and_others_skipped(tmp_path, config, monkeypatch):
     assert list_runs(tmp_path / "none") == []
     for index, name in enumerate(["z", "a", "m"]):
         run = Run.create(tmp_path / "runs" / name, config)
@@ -178,13 +178,13 @@ def test_runs_are_listed_oldest_first_and_others_passed_over(tmp_path, config, m
     assert Run("latest").name == "m"
 
 
-def test_latest_of_nothing_says_so(tmp_path, monkeypatch):
+def test_latest_without_runs_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"latest: there is no run in \./runs; `mlpconv train` makes one"):
         Run("latest")
 
 
-def test_new_paths_count_on(tmp_path):
+def test_new_paths_are_numbered(tmp_path):
     assert new_path("quick", "nin", tmp_path) == tmp_path / "quick-nin-1"
     for name in ("quick-nin-1", "quick-nin-9", "quick-nin-x", "quick-nin-12b", "quick-nin_28-40"):
         (tmp_path / name).mkdir()
@@ -194,7 +194,7 @@ def test_new_paths_count_on(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["run", "tiny/run"])
-def test_a_place_that_cannot_be_written_says_so(tmp_path, config, name):
+def test_a_path_that_cannot_be_written_is_named(tmp_path, config, name):
     (tmp_path / name.split("/")[0]).write_text("a file")
     with pytest.raises(RunError, match=r"cannot be written: .*; choose another --out"):
         Run.create(tmp_path / name, config)
@@ -227,7 +227,7 @@ def test_a_run_of_any_name_has_its_curves(tmp_path, title):
     path = tmp_path / "curves.png"
     save_curves(lines(1), path, title)
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert names(tmp_path) == ["curves.png"]
+    assert file_names(tmp_path) == ["curves.png"]
 
 
 def test_a_config_depends_on_no_default(run, config):
@@ -239,7 +239,7 @@ def test_a_config_depends_on_no_default(run, config):
     assert msgspec.convert(config.to_dict(), Job) == config
 
 
-def test_tensorflows_version_is_told_under_either_name(monkeypatch):
+def test_the_version_of_tensorflow_is_found_under_either_name(monkeypatch):
     from importlib.metadata import PackageNotFoundError
 
     def version(package):

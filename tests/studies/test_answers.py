@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlpconv.studies import answers
 
 
-def test_students_p_is_scipys():
+def test_the_p_value_of_students_t_agrees_with_scipy():
     stats = pytest.importorskip("scipy.stats")
     for freedom in (1, 2, 3, 4, 5, 10, 29, 100):
         for t in (0.0, 0.3, -1.0, 2.5, 12.0):
@@ -18,7 +18,7 @@ def test_students_p_is_scipys():
     assert answers.student_p(inf, 3) == 0
 
 
-def test_the_paired_test_is_scipys():
+def test_the_paired_test_agrees_with_scipy():
     stats = pytest.importorskip("scipy.stats")
     draw = np.random.default_rng(0)
     ours, theirs = draw.normal(0.9, 0.01, 6), draw.normal(0.89, 0.01, 6)
@@ -36,13 +36,13 @@ def test_only_shared_seeds_are_compared():
     assert answers.paired({0: 1.0, 1: 2.0, 5: 9.0}, {0: 0.0, 1: 1.0, 2: 7.0})[:2] == (2, 1.0)
 
 
-def test_equal_differences_are_certain_and_none_are_nothing():
+def test_constant_differences_have_p_0_and_no_differences_have_p_1():
     assert answers.paired({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.5})[-1] == 0
     assert answers.paired({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0})[-1] == 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm(values):
+def test_the_holm_correction(values):
     found = answers.holm(values)
     assert all(p <= adjusted <= 1 for p, adjusted in zip(values, found, strict=True))
     smallest = min(range(len(values)), key=lambda index: values[index])
@@ -51,7 +51,7 @@ def test_holm(values):
     assert [found[index] for index in order] == sorted(found)
 
 
-def test_holms_own_example():
+def test_the_example_of_holms_paper():
     assert answers.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
@@ -71,7 +71,7 @@ def say(found, pairs):
     return answers.sentences(found, answers.compare(found, pairs, "test_accuracy"), "test accuracy")
 
 
-def test_a_clear_difference_is_said_with_its_cost():
+def test_a_clear_difference_is_stated_with_its_cost():
     found = result(base=[0.80, 0.81, 0.79, 0.80], more=[0.90, 0.91, 0.89, 0.905])
     (said,) = say(found, [("more", "base")])
     assert said.startswith("more has a higher test accuracy than base (+0.1012, 95 % interval +0.0")
@@ -80,12 +80,12 @@ def test_a_clear_difference_is_said_with_its_cost():
     assert "base has a lower test accuracy than more" in back
 
 
-def test_a_difference_within_chance_is_not_one():
+def test_a_difference_within_chance_is_not_stated():
     (said,) = say(result(base=[0.80, 0.90, 0.85], more=[0.83, 0.84, 0.92]), [("more", "base")])
     assert said.startswith("more and base cannot be distinguished by test accuracy (+0.01")
 
 
-def test_many_comparisons_ask_for_more():
+def test_many_comparisons_need_stronger_evidence():
     values = {"base": [0.80, 0.81, 0.79]} | {f"arm{k}": [0.83, 0.83, 0.83] for k in range(5)}
     alone = answers.compare(result(**values), [("arm0", "base")], "test_accuracy")
     several = answers.compare(result(**values), [(f"arm{k}", "base") for k in range(5)], "test_accuracy")
@@ -94,14 +94,14 @@ def test_many_comparisons_ask_for_more():
     assert answers.verdict(several[0]) == "not distinguished"
 
 
-def test_one_seed_says_nothing():
+def test_one_seed_gives_no_answer():
     found = result(base=[0.5], more=[0.9])
     assert say(found, [("more", "base")]) == [
         "With fewer than two seeds an arm, nothing can be said about differences."
     ]
 
 
-def test_failures_and_what_is_missing_are_said():
+def test_failures_and_missing_runs_are_stated():
     said = say(result(complete=False, base=[0.8, 0.8, None], more=[0.9, 0.91, 0.92]), [("more", "base")])
     assert "2 seeds" in said[0]
     assert said[1:] == [
@@ -110,14 +110,14 @@ def test_failures_and_what_is_missing_are_said():
     ]
 
 
-def test_a_map_in_words():
+def test_a_map_of_results_is_described():
     kinds = {"a": ["learns", "learns"], "b": ["learns", "diverges"], "c": ["stalls", "stalls"]}
     found = {"arms": [{"name": name, "seeds": [{"outcome": kind} for kind in ended]} for name, ended in kinds.items()]}
     assert answers.outcomes(found) == ["learns: a, b (1 of 2).", "stalls: c.", "diverges: b (1 of 2)."]
     assert answers.outcomes({"arms": found["arms"][:1]}) == []
 
 
-def test_a_very_small_chance_is_not_said_to_be_none():
+def test_a_very_small_probability_is_not_printed_as_zero():
     assert [answers.chance(p) for p in (0.5, 0.000123, 0.00001, 0.0)] == [
         "p = 0.5",
         "p = 0.00012",
@@ -126,7 +126,7 @@ def test_a_very_small_chance_is_not_said_to_be_none():
     ]
 
 
-def test_the_best_names_those_it_cannot_be_told_apart_from():
+def test_the_best_arm_is_named_with_those_it_does_not_differ_from():
     found = result(a=[0.90, 0.91, 0.92], b=[0.89, 0.92, 0.91], c=[0.1, 0.11, 0.12])
     for arm in found["arms"]:
         values = [row["test_accuracy"] for row in arm["seeds"]]

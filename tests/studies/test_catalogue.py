@@ -1,5 +1,7 @@
 """The studies: their arms are networks and recipes that exist, differ in what they say, and fit their sizes."""
 
+from types import FunctionType
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_every_exercise_has_its_study():
 
 @EVERY
 @pytest.mark.parametrize("budget", ["small", "laptop", "gpu"])
-def test_every_arm_can_be_carried_out(study, budget):
+def test_every_arm_can_be_executed(study, budget):
     size = study.budgets[budget]
     recipes = [change(base(study, size), arm.changes) for arm in arms(study, size)]
     assert len(set(map(repr, recipes))) == len(recipes)
@@ -50,8 +52,29 @@ def test_every_arm_can_be_carried_out(study, budget):
     assert {name for pair in study.pairs for name in pair} <= set(names)
 
 
+@pytest.mark.parametrize(
+    "study", [study for study in STUDIES.values() if study.kind == "map"], ids=lambda study: study.name
+)
+def test_the_names_of_the_arms_in_a_map_are_row_and_learning_rate(study):
+    """The figure takes a cell's position from the name."""
+    for arm in study.arms:
+        row, _, rate = arm.name.rpartition("-")
+        assert row
+        assert float(rate) == arm.changes["learning_rate"]
+
+
+def test_every_network_of_the_studies_is_used_by_an_arm():
+    public = {
+        name
+        for name, value in vars(networks).items()
+        if isinstance(value, FunctionType) and value.__module__ == networks.__name__ and not name.startswith("_")
+    }
+    models = [arm.changes.get("model", "") for study in STUDIES.values() for arm in study.arms]
+    assert public == {name for model in models for module, _, name in [model.partition(":")] if name}
+
+
 @EVERY
-def test_only_what_a_study_asks_for_differs(study):
+def test_arms_differ_only_in_what_the_study_compares(study):
     asked = {key for arm in study.arms for key in arm.changes}
     size = study.budgets["laptop"]
     start = base(study, size)
@@ -64,7 +87,7 @@ def test_only_what_a_study_asks_for_differs(study):
 @pytest.mark.parametrize(
     "study", [each for each in STUDIES.values() if each.kind not in ("map", "resources")], ids=lambda each: each.name
 )
-def test_a_part_of_the_images_gives_steps_enough_to_learn_by(study):
+def test_a_part_of_the_images_gives_enough_steps(study):
     size = study.budgets["laptop"]
     for arm in arms(study, size):
         recipe = change(base(study, size), arm.changes)
@@ -82,7 +105,7 @@ def convolutions(network):
     return [layer.kernel_size for _, layer in network.walk() if isinstance(layer, Conv2d)]
 
 
-def test_the_variants_are_what_they_say():
+def test_the_variants_match_their_descriptions():
     for number in range(4):
         assert convolutions(getattr(networks, f"mlp{number}")()).count(1) == 4 * number
     assert 1 not in convolutions(networks.three_by_three())
@@ -104,7 +127,7 @@ def test_the_family_counts_layers_as_vgg_does():
         assert shapes == [(64, 112, 112), (128, 56, 56), (256, 28, 28), (512, 14, 14), (512, 7, 7)]
 
 
-def test_a_part_of_the_data_is_in_proportion_and_always_the_same():
+def test_a_part_of_the_data_is_stratified_and_reproducible():
     draw = np.random.default_rng(0)
     labels = np.arange(100) % 5
     whole = ImageDataset(draw.integers(0, 256, (100, 4, 4, 1), np.uint8), labels, tuple("abcde"), "noise/train")

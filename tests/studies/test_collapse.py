@@ -8,6 +8,7 @@ from mlpconv.drawing.plots import png
 from mlpconv.studies import pages
 from mlpconv.studies.catalogue import STUDIES, Budget
 from mlpconv.studies.perform import base, perform
+from mlpconv.studies.runner import StudyOptions
 from mlpconv.training.recipes import get_recipe
 
 pytest.importorskip("torch")
@@ -21,7 +22,7 @@ DATA = Splits(
 )
 
 
-def test_each_seed_says_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch):
+def test_each_seed_has_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch):
     collapse = STUDIES["collapse"]
     tiny = collapse._replace(
         base={"model": "mlpconv.studies.collapse_test:net", "batch_size": 4, "precision": "float32"}
@@ -53,9 +54,8 @@ def test_each_seed_says_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch)
         tiny,
         Budget(seeds=2, images=None, test_images=None, epochs=2, image_size=6),
         tmp_path / "runs",
-        data=DATA,
-        device="cpu",
-        progress=lines.append,
+        DATA,
+        StudyOptions(device="cpu", progress=lines.append),
     )
     assert result["complete"]
     as_it_is, guarded = result["arms"]

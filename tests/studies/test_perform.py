@@ -16,7 +16,7 @@ from mlpconv.runs.run import Run
 from mlpconv.studies import measures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
 from mlpconv.studies.perform import perform
-from mlpconv.studies.runner import Arm
+from mlpconv.studies.runner import Arm, StudyOptions
 
 pytest.importorskip("torch")
 SCHEMA = Path(__file__).parents[2] / "docs" / "json" / "study.schema.json"
@@ -79,7 +79,7 @@ def checked(result):
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("widths")
     extra = {"extra": measures.last_block, "columns": {"rank_least": "least rank", "dead_last": "dead"}}
-    return path, study(**extra), perform(study(**extra), BUDGET, path, data=DATA, device="cpu")
+    return path, study(**extra), perform(study(**extra), BUDGET, path, DATA, StudyOptions(device="cpu"))
 
 
 def test_the_result_has_what_every_study_has(whole):
@@ -97,18 +97,18 @@ def test_the_result_has_what_every_study_has(whole):
     assert len(value["conclusion"]) >= 3
 
 
-def test_what_was_measured_is_not_measured_again(whole, monkeypatch):
+def test_finished_measurements_are_not_repeated(whole, monkeypatch):
     path, asked, result = whole
 
     def fail(*_):
         raise AssertionError("measured again")
 
     monkeypatch.setattr(PreparedJob, "make_model", fail)
-    again = perform(asked._replace(extra=fail), BUDGET, path, data=DATA, device="cpu")
+    again = perform(asked._replace(extra=fail), BUDGET, path, DATA, StudyOptions(device="cpu"))
     assert again["arms"] == result["arms"]
 
 
-def test_the_page_says_how_it_was_done(whole):
+def test_the_page_states_how_it_was_measured(whole):
     _, _, result = whole
     page = pages.markdown(result, "mlpconv study widths --budget small")
     assert page.startswith("# Widths\n\n*How wide?*\n")
@@ -127,13 +127,13 @@ def test_the_page_says_how_it_was_done(whole):
 
 
 @pytest.mark.parametrize("kind", ["bars", "curves"])
-def test_pictures(whole, kind):
+def test_the_pictures_of_a_study(whole, kind):
     figure = pages.figure({**whole[2], "kind": kind})
     assert len(figure.axes) == 2
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_a_map_shows_how_each_seed_ended(tmp_path):
+def test_a_map_shows_the_result_of_each_seed(tmp_path):
     arms = tuple(
         Arm(f"{start}-{rate:g}", {"initializer": start, "learning_rate": rate, "model": f"{__name__}:narrow"})
         for start in ("he", "open")
@@ -150,7 +150,7 @@ def test_a_map_shows_how_each_seed_ended(tmp_path):
         extra=measures.lost_classes,
         columns={"lost_classes": "lost"},
     )
-    result = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
+    result = perform(asked, BUDGET, tmp_path, DATA, StudyOptions(device="cpu"))
     checked(result)
     ended = {arm["name"]: {row["outcome"] for row in arm["seeds"]} for arm in result["arms"]}
     assert ended["open-1e+30"] <= {"diverges", "stalls"}
@@ -167,24 +167,32 @@ def test_a_map_shows_how_each_seed_ended(tmp_path):
 
 def test_overfitting_and_convergence(tmp_path):
     asked = study(("flat",), extra=measures.overfitting, columns={"gap": "above the test accuracy by"})
-    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "a", data=DATA, device="cpu")["arms"][0]["seeds"][0]
+    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "a", DATA, StudyOptions(device="cpu"))["arms"][0][
+        "seeds"
+    ][0]
     assert row["gap"] == pytest.approx(row["accuracy_on_training_images"] - row["test_accuracy"])
     asked = study(("flat",), extra=measures.convergence)
-    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "b", data=DATA, device="cpu")["arms"][0]["seeds"][0]
+    row = perform(asked, BUDGET._replace(seeds=1), tmp_path / "b", DATA, StudyOptions(device="cpu"))["arms"][0][
+        "seeds"
+    ][0]
     assert len(row["test_accuracies"]) == 3
     assert 1 <= row["epochs_to_within_0.01"] <= 3
 
 
-def test_a_study_that_is_stopped_goes_on(whole, tmp_path):
+def test_a_stopped_study_can_be_resumed(whole, tmp_path):
     steps = []
     asked = whole[1]
     first = perform(
-        asked, BUDGET, tmp_path, data=DATA, device="cpu", should_stop=lambda: len(steps) > 14 or steps.append(1)
+        asked,
+        BUDGET,
+        tmp_path,
+        DATA,
+        StudyOptions(device="cpu", should_stop=lambda: len(steps) > 14 or steps.append(1)),
     )
     assert not first["complete"]
     assert "The study is not complete; run the same command to continue." in first["conclusion"]
     checked(first)
-    second = perform(asked, BUDGET, tmp_path, data=DATA, device="cpu")
+    second = perform(asked, BUDGET, tmp_path, DATA, StudyOptions(device="cpu"))
     for ours, theirs in zip(second["arms"], whole[2]["arms"], strict=True):
         assert ours["mean"] == theirs["mean"]
 
@@ -217,11 +225,16 @@ def test_dead_units_are_counted(whole, tmp_path):
     assert found["rank_last"] == pytest.approx(1)
 
 
-def test_resources_are_measured_in_a_process_of_their_own(tmp_path):
+def test_resources_are_measured_in_a_separate_process(tmp_path):
     asked = STUDIES["resources"]
     asked = asked._replace(arms=asked.arms[-1:], base={"batch_size": 4})
     lines = []
-    result = perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, device="cpu", progress=lines.append)
+    result = perform(
+        asked,
+        asked.budgets["small"]._replace(seeds=1),
+        tmp_path,
+        options=StudyOptions(device="cpu", progress=lines.append),
+    )
     (arm,) = checked(result)["arms"]
     (row,) = arm["seeds"]
     assert row["parameters"] == arm["predicted"]["parameters"] == arm["parameters"] == 418_346
@@ -231,5 +244,5 @@ def test_resources_are_measured_in_a_process_of_their_own(tmp_path):
     assert "nin_28" in pages.markdown(result, "mlpconv study resources")
     png(pages.figure(result))
     kept = (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns
-    perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, device="cpu")
+    perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, options=StudyOptions(device="cpu"))
     assert (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns == kept

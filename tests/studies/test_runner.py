@@ -11,7 +11,7 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Failure, Run
-from mlpconv.studies.runner import Arm, carry_out, measure, study, summarize
+from mlpconv.studies.runner import Arm, StudyOptions, carry_out, measure, study, summarize
 from mlpconv.training.recipe import Recipe
 
 pytest.importorskip("torch")
@@ -34,8 +34,8 @@ def halves(num_classes=2, input_channels=1):
 BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=6, learning_rate=0.01, precision="float32")
 
 
-def go(path, arms=ARMS, seeds=(0, 1), **options):
-    return study("rates", BASE, arms, seeds, path, data=DATA, device="cpu", **options)
+def go(path, arms=ARMS, seeds=(0, 1), measure=measure, **options):
+    return study("rates", BASE, arms, seeds, path, DATA, StudyOptions(device="cpu", **options), measure=measure)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
     return path, go(path)
 
 
-def test_each_arm_has_each_seed(whole):
+def test_each_arm_runs_every_seed(whole):
     path, result = whole
     assert result["complete"]
     assert [arm["name"] for arm in result["arms"]] == ["slow", "fast"]
@@ -58,7 +58,7 @@ def test_each_arm_has_each_seed(whole):
     assert fast < slow
 
 
-def test_what_is_over_is_not_trained_again(whole, monkeypatch):
+def test_finished_runs_are_not_trained_again(whole, monkeypatch):
     path, result = whole
     monkeypatch.setattr(PreparedJob, "make_model", lambda self: pytest.fail("a finished run was trained"))
     lines = []
@@ -71,7 +71,7 @@ def test_what_is_over_is_not_trained_again(whole, monkeypatch):
     ]
 
 
-def test_a_study_that_was_stopped_goes_on_and_ends_the_same(whole, tmp_path):
+def test_a_resumed_study_has_the_same_results(whole, tmp_path):
     steps = []
     first = go(tmp_path, should_stop=lambda: len(steps) > 11 or steps.append(1))
     assert not first["complete"]
@@ -83,7 +83,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(whole, tmp_path):
             assert [row[key] for row in ours["seeds"]] == [row[key] for row in theirs["seeds"]]
 
 
-def test_a_run_that_fails_is_an_outcome_and_not_the_end(tmp_path):
+def test_a_failed_run_is_a_result_and_the_study_continues(tmp_path):
     changes = {"learning_rate": 1e38, "epochs": 3, "batch_size": 1, "on_trouble": "ignore"}
     result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=[0])
     wild, slow, _ = result["arms"]
@@ -100,7 +100,7 @@ def test_a_failure_names_files_from_the_studys_directory(tmp_path):
     assert measure(run)["failed"] == "not finite; the best weights are kept in slow/seed-0/weights.safetensors"
 
 
-def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
+def test_values_that_some_seeds_lack_are_not_summarized(tmp_path):
     # A run that failed has no result, so a study's own measures are missing there.
     def measured(run):
         seed = run.config.recipe.seed
@@ -112,18 +112,18 @@ def test_what_only_some_seeds_have_is_not_summarised(tmp_path):
     assert result["arms"][0]["summary"]["loss"]["runs"] == 3
 
 
-def test_another_base_in_the_same_place_is_refused(whole):
+def test_another_base_recipe_in_the_same_directory_is_refused(whole):
     with pytest.raises(RunError, match="cannot be resumed with other settings"):
-        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], data=DATA, device="cpu"))
+        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], DATA, StudyOptions(device="cpu")))
 
 
-def test_a_change_that_cannot_be_made_names_its_arm(tmp_path):
+def test_the_error_of_an_invalid_change_names_its_arm(tmp_path):
     with pytest.raises(RecipeError, match="arm odd: recipe: unknown key"):
         go(tmp_path, [Arm("odd", {"rate": 1})])
     assert not list(tmp_path.iterdir())
 
 
-def test_the_summary_is_students():
+def test_the_intervals_follow_students_t_distribution():
     stats = pytest.importorskip("scipy.stats")
     for count in (2, 3, 5, 20, 31, 32, 60, 200):
         values = np.random.default_rng(count).normal(0.9, 0.02, count).tolist()

@@ -1,4 +1,4 @@
-"""The search: how a space is written, what judges, that it goes on, and what comes of it."""
+"""The search: how a space is written, how trials are judged, resuming, and the results."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def halves(num_classes=2, input_channels=1):
 BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=8, learning_rate=0.01, precision="float32")
 
 
-def test_a_space_as_the_command_line_writes_it():
+def test_a_space_is_parsed_from_the_command_line():
     assert parse_space(
         [
             "learning_rate=1e-4..1e-2 log",
@@ -74,12 +74,12 @@ def test_the_default_space_fits_quick():
         (["epochs=1..2", "epochs=2|3"], "epochs is given twice"),
     ],
 )
-def test_a_space_that_cannot_be_read_is_said(texts, message):
+def test_an_invalid_space_is_refused(texts, message):
     with pytest.raises(RecipeError, match=message):
         parse_space(texts)
 
 
-def test_without_optuna_it_says_what_to_install(monkeypatch):
+def test_without_optuna_the_error_has_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(MissingDependency, match=r'pip install "mlpconv\[tune\]"'):
         search.load()
@@ -92,7 +92,7 @@ def go(path, trials, space=("learning_rate=1e-4..1 log", "batch_size=4|8"), **op
     return search.search(BASE, parse_space(space), DATA, settings, **options)
 
 
-def test_it_finds_goes_on_and_reports(tmp_path):
+def test_a_search_finds_a_recipe_resumes_and_reports(tmp_path):
     lines = []
     first = go(tmp_path, 3, progress=lines.append)
     assert len(lines) == 3
@@ -128,7 +128,7 @@ def test_a_field_that_does_not_fit_is_refused_before_anything_runs(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_that_is_stopped_goes_on(tmp_path):
+def test_a_stopped_search_can_be_resumed(tmp_path):
     go(tmp_path, 1)
     steps = []
     stopped = go(tmp_path, 4, should_stop=lambda: len(steps) > 6 or steps.append(1))
@@ -136,7 +136,7 @@ def test_a_search_that_is_stopped_goes_on(tmp_path):
     assert len([trial for trial in go(tmp_path, 2).study.trials if trial.state.name == "COMPLETE"]) == 2
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_the_tune_command(tmp_path, monkeypatch, capsys):
     pytest.importorskip("optuna")
     from mlpconv.__main__ import main
 

@@ -40,8 +40,8 @@ def type_errors(root: Path, paths: list[str], words: list[str]) -> set[str]:
     return {Path(report["file"]).relative_to(root.resolve()).as_posix() for report in errors}
 
 
-def failure(root: Path, code: str) -> str:
-    """The last line of the traceback that a piece of code ends in."""
+def last_traceback_line(root: Path, code: str) -> str:
+    """The last line of the traceback when a piece of code fails."""
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 1

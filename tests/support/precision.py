@@ -1,4 +1,4 @@
-"""Which precisions this processor computes in, for tests that need one."""
+"""Markers for tests that need a precision that not every processor has."""
 
 import pytest
 

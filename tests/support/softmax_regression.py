@@ -1,4 +1,4 @@
-"""The simplest Model there is, in NumPy: one matrix from pixels to classes. It keeps what it was told."""
+"""The simplest Model, in NumPy: one matrix from pixels to classes. It keeps the plans that it receives."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from mlpconv.training.metrics import softmax
 
 
 class SoftmaxRegression:
-    """bad_steps: which of its steps, counted from 0, have a loss that is not finite."""
+    """bad_steps: the steps, counted from 0, whose loss is not finite."""
 
     native = None
 

@@ -6,9 +6,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
-from idx_files import write_idx
 
 from mlpconv.data import Source, SourceFile
+from support.idx_files import write_idx
 
 ROLES = {
     "train_images": "train-images-idx3-ubyte",

@@ -26,13 +26,13 @@ ACCURACIES = st.lists(st.integers(0, 10).map(lambda tenths: tenths / 10), max_si
         ([0.5, 0.6, 0.7, 0.8, 0.85, 0.9], "epochs"),
     ],
 )
-def test_what_ends_training(held, expected):
+def test_which_conditions_end_training(held, expected):
     recipe = Recipe(epochs=6, validation=0.1, patience=2, target_accuracy=0.9)
     assert ending(recipe, held) == expected
 
 
 @given(ACCURACIES, st.integers(1, 6))
-def test_patience_counts_the_epochs_behind_the_best(held, patience):
+def test_patience_counts_the_epochs_since_the_best(held, patience):
     recipe = Recipe(epochs=99, validation=0.1, patience=patience)
     best = int(np.argmax(held)) if held else 0
     assert (ending(recipe, held) == "patience") == (len(held) - 1 - best >= patience)
@@ -44,7 +44,7 @@ def test_without_validation_images_only_the_last_epoch_ends_it():
     assert [ending(recipe, [None] * count) for count in range(4)] == ["", "", "", "epochs"]
 
 
-def test_in_words():
+def test_the_reason_is_described():
     recipe = Recipe(epochs=30, validation=0.1, patience=2, target_accuracy=0.9)
     assert (
         ending_words(recipe, [0.5, 0.4, 0.3])
@@ -55,7 +55,7 @@ def test_in_words():
     assert ending_words(Recipe(epochs=1), [None]) == ""
 
 
-def test_patience_needs_validation_images_and_goes_with_them():
+def test_patience_needs_validation_images():
     with pytest.raises(RecipeError, match=r"patience needs validation images.*validation = 0\.1"):
         Recipe(patience=3)
     with pytest.raises(RecipeError, match="patience must be at least 0, not -1"):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from softmax_regression import SoftmaxRegression
 
 from mlpconv.training import forecast as module
 from mlpconv.training.forecast import Saving, fit, forecast
 from mlpconv.training.recipe import Augmentation, Recipe
 from mlpconv.training.training_data import LabelledImages, Position, TrainingData
+from support.softmax_regression import SoftmaxRegression
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
 LABELS = np.arange(50) % 3
@@ -59,13 +59,13 @@ def test_every_step_of_every_size_is_counted_once(clock):
     assert found.images_per_second == pytest.approx(1 / 4)
 
 
-def test_without_sizes_it_is_the_models(clock):
+def test_without_image_sizes_the_size_of_the_model_is_used(clock):
     found = forecast(lambda: Costly(clock), Recipe(epochs=2, batch_size=25), data(10, 4))
     assert found.seconds == pytest.approx(2 * (50 * 0.5 + 5))
     assert found.images_per_second == pytest.approx(2)
 
 
-def test_what_is_done_already_is_not_forecast(clock):
+def test_finished_steps_are_not_forecast(clock):
     recipe = Recipe(epochs=3, batch_size=20, image_sizes=((0, 8), (1, 16), (2.5, 32)))
     found = forecast(lambda: Costly(clock), recipe, data(100, 4), start=Position(1, 2))
     # The last step of the second epoch, and the third epoch as above.
@@ -89,7 +89,7 @@ def test_checkpoints_take_time_after_every_epoch_and_by_the_clock(clock):
     assert seconds(saving=Saving(save, 15.0)) - bare == pytest.approx((2 + 3) * 7)
 
 
-def test_what_a_step_costs_by_itself_is_not_taken_for_its_images(clock):
+def test_the_fixed_cost_of_a_step_is_separated_from_the_cost_of_images(clock):
     found = forecast(lambda: Costly(clock, own=100.0), Recipe(epochs=1, batch_size=50), data(10, 4))
     assert found.seconds == pytest.approx(100 + 50 * 0.5 + 5)
 
@@ -122,7 +122,7 @@ def test_the_first_step_of_a_shape_is_not_taken_for_the_time_of_a_step(clock):
     assert found.seconds == pytest.approx(2 * (50 * 0.5 + 5) + 2 * 60 + 2 * 30)
 
 
-def test_slow_steps_are_timed_on_few_images_and_quick_ones_on_whole_batches(clock):
+def test_slow_steps_are_timed_with_few_images_and_fast_ones_with_whole_batches(clock):
     models = []
 
     def make():
@@ -157,13 +157,13 @@ def test_the_largest_batch_fits_and_the_next_does_not(batch, most, available, ea
     assert room.fits == fits(batch)
 
 
-def test_where_memory_is_not_known_everything_fits():
+def test_if_the_memory_is_unknown_everything_fits():
     room = fit(lambda size: 10**15, 1, 10, None)
     assert room.fits
     assert room.largest_batch is None
 
 
-def test_the_real_model_is_what_it_would_have_been():
+def test_a_forecast_leaves_the_model_unchanged():
     pytest.importorskip("torch")
     from mlpconv.arch.network import Preprocess
     from mlpconv.backends.registry import get_backend

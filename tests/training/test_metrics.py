@@ -18,7 +18,7 @@ logits_and_labels = st.tuples(st.integers(1, 20), st.integers(1, 6)).flatmap(
 
 
 @given(logits_and_labels)
-def test_an_evaluation_is_what_it_says(pair):
+def test_the_values_of_an_evaluation_follow_their_definitions(pair):
     logits, labels = pair
     found = evaluate(logits, labels)
     chances = softmax(logits)
@@ -33,7 +33,7 @@ def test_an_evaluation_is_what_it_says(pair):
     assert np.trace(found.confusion) == (predicted == labels).sum()
 
 
-def test_scikit_learn_agrees():
+def test_an_evaluation_agrees_with_scikit_learn():
     sklearn = pytest.importorskip("sklearn.metrics")
     draw = np.random.default_rng(1)
     logits, labels = draw.normal(size=(200, 5)).astype(np.float32), draw.integers(0, 4, 200)
@@ -43,7 +43,7 @@ def test_scikit_learn_agrees():
     assert found.loss == pytest.approx(sklearn.log_loss(labels, softmax(logits), labels=range(5)))
     recall = sklearn.recall_score(labels, predicted, labels=range(4), average=None)
     np.testing.assert_allclose(found.class_accuracy[:4], recall)
-    assert np.isnan(found.class_accuracy[4])  # there is no image of it
+    assert np.isnan(found.class_accuracy[4])  # it has no images
 
 
 def test_large_logits_stay_exact():
@@ -52,7 +52,7 @@ def test_large_logits_stay_exact():
     np.testing.assert_array_equal(softmax(np.array([[1e30, 0.0]], np.float32)), [[1, 0]])
 
 
-def test_infinite_logits_are_seen_in_the_loss():
+def test_infinite_logits_give_an_infinite_loss():
     assert not np.isfinite(evaluate(np.array([[np.inf, 0]], np.float32), np.array([0])).loss)
     assert not np.isfinite(evaluate(np.array([[np.nan, 0]], np.float32), np.array([0])).loss)
 

@@ -54,7 +54,7 @@ def test_the_values_of_one_plan_never_change():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_another_process_plans_the_same():
+def test_another_process_makes_the_same_plans():
     program = """
 import pickle, sys
 from mlpconv.training.plan import plan_step
@@ -83,7 +83,7 @@ def test_an_epoch_sees_every_image_once(count, batch, seed, epoch):
     assert batches[0].dtype == np.int64
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_epochs_and_seeds_have_different_orders():
     def order(recipe, epoch):
         return tuple(plan_step(recipe, 100, (8, 8), 28, epoch, 0).indices)
 
@@ -93,7 +93,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert tuple(range(100)) not in orders
 
 
-def test_steps_draw_each_for_themselves():
+def test_steps_have_different_random_numbers():
     plans = [plan_step(EVERYTHING, 1000, (8, 8), 28, epoch, step) for epoch in range(2) for step in range(50)]
     assert len({plan.dropout_seed for plan in plans}) == 100
     assert len({plan.mix for plan in plans}) == 100
@@ -110,7 +110,7 @@ def test_steps_draw_each_for_themselves():
     st.floats(0.05, 5),
     st.integers(0, 2**63 - 1),
 )
-def test_everything_is_within_its_bounds(shift, erase, height, width, count, mixup, seed):
+def test_every_value_is_within_its_bounds(shift, erase, height, width, count, mixup, seed):
     recipe = Recipe(seed=seed, augmentation=Augmentation(True, shift, erase, mixup), label_smoothing=0.2)
     plan = plan_step(recipe, count, (height, width), 28, 0, 0)
     assert plan.flip.dtype == bool
@@ -131,7 +131,7 @@ def test_everything_is_within_its_bounds(shift, erase, height, width, count, mix
     assert plan.label_smoothing == 0.2
 
 
-def test_what_is_not_asked_for_is_not_told():
+def test_unused_fields_are_none():
     plan = plan_step(Recipe(), 10, (8, 8), 28, 0, 0)
     assert plan.flip is plan.shift is plan.erase is plan.partner is None
     assert (plan.mix, plan.label_smoothing, plan.learning_rate, plan.image_size) == (1.0, 0.0, 0.1, 28)
@@ -152,7 +152,7 @@ def test_size_and_rate_follow_their_schedules():
     assert plan_step(EVERYTHING, 10, (8, 8), 16, 0, 0).at_size(99).image_size == 99
 
 
-def test_a_plan_is_ones_own():
+def test_a_plan_can_be_written_by_hand():
     one = plan_step(Recipe(), 10, (8, 8), 28, 0, 0)
     expected = one.indices.copy()
     one.indices[:] = 0

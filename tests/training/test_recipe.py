@@ -53,7 +53,7 @@ recipes = st.builds(
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_named_recipes_stand_on_their_own(name):
+def test_named_recipes_are_independent(name):
     named = RECIPES[name]
     assert get_recipe(name) == named.recipe
     assert named.recipe.model == "auto" or create_model(named.recipe.model)
@@ -73,7 +73,7 @@ def test_a_recipe_with_a_target_trains_a_small_nin(name):
     assert "two CPU cores" in named.expect
 
 
-def test_the_chapters_recipe_is_the_chapters():
+def test_the_recipe_of_the_chapter():
     recipe = get_recipe("d2l")
     assert (recipe.model, recipe.epochs, recipe.batch_size, recipe.learning_rate) == ("nin", 10, 128, 0.1)
     assert recipe.optimizer == Optimizer("sgd")
@@ -89,7 +89,7 @@ def test_a_recipe_of_the_book_trains_in_float32_and_is_not_repaired(name):
 
 
 @given(recipes)
-def test_toml_gives_the_recipe_back(tmp_path_factory, recipe):
+def test_a_recipe_is_restored_from_toml(tmp_path_factory, recipe):
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_text(to_toml(recipe), encoding="utf-8")
     assert read_recipe(path) == recipe
@@ -97,13 +97,13 @@ def test_toml_gives_the_recipe_back(tmp_path_factory, recipe):
 
 
 @given(recipes, recipes)
-def test_differences_name_every_field_that_differs_and_no_other(one, other):
+def test_differences_name_exactly_the_fields_that_differ(one, other):
     fields = list(differences(one, other))
     assert fields == [name for name in Recipe.__struct_fields__ if getattr(one, name) != getattr(other, name)]
     assert differences(one, one) == {}
 
 
-def test_differences_say_both_values():
+def test_differences_state_both_values():
     recipe = get_recipe("quick")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
     assert differences(recipe, changed) == {
@@ -139,7 +139,7 @@ def test_a_file_can_change_a_named_recipe(tmp_path):
         (b"image_sizes = [32]", "image_sizes"),
     ],
 )
-def test_a_file_that_is_no_recipe_says_where(tmp_path, content, message):
+def test_the_error_of_an_invalid_recipe_file_states_the_place(tmp_path, content, message):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(RecipeError, match=message) as caught:
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_recipe_says_where(tmp_path, content, message):
     assert "mine.toml" in str(caught.value) or "recipe" in message
 
 
-def test_a_file_that_is_not_there_says_so(tmp_path):
+def test_a_missing_recipe_file_is_reported(tmp_path):
     with pytest.raises(RecipeError, match=r"none\.toml: cannot be read: .*No such file"):
         get_recipe(str(tmp_path / "none.toml"))
 
@@ -190,17 +190,17 @@ def test_an_unknown_name_lists_the_known():
         ({"optimizer": {"momentum": 1}}, r"here: optimizer\.momentum must be at least 0 and below 1"),
     ],
 )
-def test_a_change_that_cannot_be_says_where_and_what(changes, message):
+def test_the_error_of_an_invalid_change_states_the_field_and_the_value(changes, message):
     with pytest.raises(RecipeError, match=message):
         change(get_recipe("d2l"), changes, "here")
 
 
-def test_no_change_is_no_change():
+def test_no_changes_leave_the_recipe_equal():
     for name in RECIPES:
         assert change(get_recipe(name), {}) == get_recipe(name)
 
 
-def test_a_change_leaves_the_rest():
+def test_a_change_keeps_the_other_fields():
     recipe = get_recipe("quick")
     changed = change(recipe, {"optimizer": {"weight_decay": 0.1}, "augmentation": {"shift": 2}})
     assert changed.optimizer == Optimizer("adamw", weight_decay=0.1)
@@ -209,7 +209,7 @@ def test_a_change_leaves_the_rest():
 
 
 @pytest.mark.parametrize("adam", ["adam", {"name": "adam"}])
-def test_another_optimiser_starts_from_its_own_defaults(adam):
+def test_another_optimizer_starts_with_its_own_defaults(adam):
     momentum = change(Recipe(), {"optimizer": {"momentum": 0.9, "nesterov": True}})
     assert change(momentum, {"optimizer": adam}).optimizer == Optimizer("adam")
     assert change(momentum, {"optimizer": "sgd"}).optimizer == momentum.optimizer
@@ -218,7 +218,7 @@ def test_another_optimiser_starts_from_its_own_defaults(adam):
     assert change(quick, {"optimizer": {"name": "sgd", "momentum": 0.5}}).optimizer == Optimizer(momentum=0.5)
 
 
-def test_an_initialiser_is_a_name_or_a_table():
+def test_an_initializer_is_a_name_or_a_table():
     assert change(Recipe(), {"initializer": "open"}).initializer == INITIALIZERS["open"]
     assert change(Recipe(), {"initializer": {"weights": "he"}}).initializer == Initializer("he", "framework")
     assert change(Recipe(), {"initializer": {"open_last": True}}).initializer == Initializer(
@@ -226,7 +226,7 @@ def test_an_initialiser_is_a_name_or_a_table():
     )
 
 
-def test_another_model_drops_the_image_size_of_the_one_before():
+def test_another_model_drops_the_previous_image_size():
     recipe = change(Recipe(), {"image_size": 80, "image_sizes": [[0, 64], [2, 96]]})
     assert (recipe.image_size, recipe.image_sizes) == (80, ((0.0, 64), (2.0, 96)))
     other = change(recipe, {"model": "nin_28"})
@@ -238,7 +238,7 @@ def test_another_model_drops_the_image_size_of_the_one_before():
     assert (given.image_size, given.image_sizes) == (None, ((1.0, 32),))
 
 
-def test_a_file_that_takes_another_model_drops_the_image_size(tmp_path):
+def test_a_file_that_changes_the_model_drops_the_image_size(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('base = "quick"\nmodel = "nin_28"\n')
     assert read_recipe(path).image_size is None
@@ -259,7 +259,7 @@ def test_a_file_that_takes_another_model_drops_the_image_size(tmp_path):
         ([], {}),
     ],
 )
-def test_settings_are_read(settings, changes):
+def test_settings_are_parsed(settings, changes):
     assert parse_settings(settings) == changes
 
 
@@ -271,19 +271,19 @@ def test_settings_are_read(settings, changes):
         (["optimizer=adam", "optimizer.momentum=1"], "--set optimizer.momentum=1: optimizer was already given a value"),
     ],
 )
-def test_settings_that_cannot_be_read_are_shown(settings, message):
+def test_invalid_settings_are_quoted(settings, message):
     with pytest.raises(MlpconvError, match=message):
         parse_settings(settings)
 
 
-def test_no_file_of_the_working_directory_is_taken_for_a_recipe(tmp_path, monkeypatch):
+def test_a_name_never_means_a_file_of_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("quick").write_text("epochs = 99")
     assert get_recipe("quick") == RECIPES["quick"].recipe
 
 
 @pytest.mark.parametrize("text", ["seed = " + "[" * 5000, "seed = " + "9" * 5000, "\ufffe="])
-def test_a_file_that_overwhelms_the_parser_is_refused_in_words(tmp_path, text):
+def test_a_file_nested_too_deeply_is_refused_with_a_message(tmp_path, text):
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=r"recipe\.toml: cannot be read: "):

@@ -45,7 +45,7 @@ def test_the_stages_of_the_last_block():
     assert not can_reopen(create_model("lenet"))
 
 
-def test_only_the_classes_channel_is_written():
+def test_only_the_channel_of_the_class_is_changed():
     weights = shut(NETWORK, ("block2.mlp2", 1), ("block2.mlp2", 2))
     before = outputs(NETWORK, weights)("block2.mlp2")
     state = state_of(weights)
@@ -67,7 +67,7 @@ def test_only_the_classes_channel_is_written():
     assert all(np.array_equal(state[name], kept[name]) for name in state)
 
 
-def test_a_class_that_nothing_reaches_gets_its_way_back():
+def test_a_class_whose_inputs_are_zero_is_reopened():
     weights = shut(NETWORK, ("block2.conv", 0), ("block2.mlp1", 0), ("block2.mlp2", 0))
     opened, words = reopen(state_of(weights), NETWORK, (0,), outputs(NETWORK, weights), np.random.default_rng(0))
     assert words == (
@@ -79,7 +79,7 @@ def test_a_class_that_nothing_reaches_gets_its_way_back():
     np.testing.assert_allclose(after("block2.mlp2")[:, 1:], before("block2.mlp2")[:, 1:], atol=0.2)
 
 
-def test_batch_normalisation_behind_the_layer_begins_anew():
+def test_batch_normalization_after_the_layer_is_reset():
     network = Network(
         Block(conv=Conv2d(3, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),
         GlobalAvgPool2d(),

@@ -35,7 +35,7 @@ def test_a_cycle_rises_to_its_peak_and_falls(schedule, warmup, steps):
 
 
 @cycles
-def test_a_cycle_begins_low_peaks_at_the_warmup_and_ends_at_nothing(schedule):
+def test_a_cycle_starts_low_peaks_after_the_warmup_and_ends_at_zero(schedule):
     found = rates(schedule, 0.25, 1000)
     assert found[0] == pytest.approx(0.5 * START_SHARE, rel=0.1)
     assert max(found) == pytest.approx(0.5, rel=0.01)
@@ -43,7 +43,7 @@ def test_a_cycle_begins_low_peaks_at_the_warmup_and_ends_at_nothing(schedule):
     assert found[-1] < 0.5 * 0.001
 
 
-def test_the_descents():
+def test_the_schedules_that_only_fall():
     cosine, straight = rates("one-cycle", 0.0, 1000, 1.0), rates("linear", 0.0, 1000, 1.0)
     assert cosine[250] == pytest.approx(0.8536, abs=0.001)  # (1 + cos(π/4)) / 2
     assert cosine[500] == pytest.approx(0.5, abs=0.001)
@@ -51,9 +51,9 @@ def test_the_descents():
 
 
 @pytest.mark.parametrize(("epoch", "size"), [(0, 80), (0.99, 80), (1, 32), (1.9, 32), (2.5, 64), (9, 64)])
-def test_image_sizes_hold_from_their_epoch_on(epoch, size):
+def test_image_sizes_apply_from_their_epoch_on(epoch, size):
     assert image_size(Recipe(image_sizes=((1, 32), (2.5, 64))), epoch, 80) == size
 
 
-def test_without_image_sizes_it_is_the_models():
+def test_without_image_sizes_the_size_of_the_model_is_used():
     assert image_size(Recipe(), 3, 80) == 80

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from softmax_regression import SoftmaxRegression
 
 from mlpconv.errors import TrainingFailed
 from mlpconv.training.metrics import evaluate
@@ -12,6 +11,7 @@ from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.trainer import EpochEnded, Loop, Progress, Repaired, ReportEvery, Stopped
 from mlpconv.training.training_data import LabelledImages, Position, TrainingData
+from support.softmax_regression import SoftmaxRegression
 
 LABELS = np.arange(46) % 3
 # A class is a bright row.
@@ -30,7 +30,7 @@ def events(model, recipe=RECIPE, report_every=1e9, data=DATA, **options):
     return Loop(model, recipe, data, report_every=ReportEvery(report_every), **options)
 
 
-def test_an_epoch_shows_its_fifths_and_its_end():
+def test_progress_is_reported_at_each_fifth_and_at_the_end_of_an_epoch():
     model = SoftmaxRegression()
     found = list(events(model))
     marks = [(event.epoch, event.step) for event in found if isinstance(event, Progress)]
@@ -46,14 +46,14 @@ def test_an_epoch_shows_its_fifths_and_its_end():
 
 
 @pytest.mark.parametrize(("batch", "count"), [(46, 1), (20, 3), (8, 6), (1, 5)])
-def test_marks_of_epochs_of_any_length(batch, count):
+def test_progress_marks_of_epochs_of_any_length(batch, count):
     found = list(events(SoftmaxRegression(), Recipe(epochs=1, batch_size=batch)))
     marks = [event.step for event in found if isinstance(event, Progress)]
     assert len(marks) == count
     assert isinstance(found[-1], EpochEnded)
 
 
-def test_an_epochs_numbers_are_means_over_it():
+def test_the_metrics_of_an_epoch_are_its_means():
     model = SoftmaxRegression()
     found = list(events(model))
     first, second = (event for event in found if isinstance(event, EpochEnded))
@@ -156,7 +156,7 @@ def test_a_few_steps_that_are_not_finite_are_reported():
     assert ends[0].loss > 0
 
 
-def test_twenty_steps_that_are_not_finite_are_the_end_where_trouble_is_ignored():
+def test_with_ignore_twenty_steps_that_are_not_finite_end_training():
     model = SoftmaxRegression(bad_steps=range(3, 99))
     recipe = Recipe(epochs=9, batch_size=1, on_trouble="ignore")
     with pytest.raises(TrainingFailed, match=r"epoch 1, step 27: .*not finite in 9 of 9 steps.*a lower learning rate"):
@@ -164,7 +164,7 @@ def test_twenty_steps_that_are_not_finite_are_the_end_where_trouble_is_ignored()
     assert len(model.plans) == 27  # found at the next mark
 
 
-def test_an_epoch_without_one_finite_step_goes_back_to_its_beginning():
+def test_an_epoch_without_a_finite_step_is_rolled_back():
     model = SoftmaxRegression(bad_steps=range(STEPS, STEPS + 2))
     found = list(events(model))
     (repaired,) = (event for event in found if isinstance(event, Repaired))
@@ -175,12 +175,12 @@ def test_an_epoch_without_one_finite_step_goes_back_to_its_beginning():
     assert isinstance(found[-1], EpochEnded)
 
 
-def test_steps_that_are_never_finite_are_the_end():
+def test_steps_that_are_never_finite_end_training():
     with pytest.raises(TrainingFailed, match="epoch 2, step 2: the loss or a gradient was not finite in 2 of 2 steps"):
         list(events(SoftmaxRegression(bad_steps=range(STEPS, 9999))))
 
 
-def test_weights_that_grew_without_bounds_are_the_end():
+def test_weights_that_grow_without_bounds_end_training():
     model = SoftmaxRegression()
     model.on_step = lambda: model.matrix.fill(1e300)
     model.train_step = lambda plan: (model.on_step(), setattr(model, "sums", model.sums._replace(examples=1)))
@@ -191,7 +191,7 @@ def test_weights_that_grew_without_bounds_are_the_end():
         list(events(model))
 
 
-def test_a_real_network_with_a_huge_rate_fails_in_words():
+def test_a_real_network_with_a_huge_learning_rate_fails_with_a_message():
     pytest.importorskip("torch")
     from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, ReLU
     from mlpconv.arch.network import Block, Network, Preprocess
@@ -207,7 +207,7 @@ def test_a_real_network_with_a_huge_rate_fails_in_words():
     assert all(np.isfinite(value).all() for value in model.weights().values())
 
 
-def test_weights_that_grow_once_are_taken_back():
+def test_weights_that_grow_once_are_rolled_back():
     model = SoftmaxRegression()
     real, grown = model.logits, []
 

@@ -1,8 +1,8 @@
 """Convolutions and max pooling as XLA computes them fastest on a CPU, as layers of Keras on JAX.
 
-Beside what Keras asks for (JAX 0.10, the chapter's network): padding of its own before a convolution makes a step half
-as long again, a 1×1 convolution takes longer than the matrix product that it is, and the gradient of pooling scatters
-value by value.
+Compared with what Keras requests (JAX 0.10, the chapter's network): separate padding before a convolution makes a step
+half as long again, a 1×1 convolution takes longer than the matrix product that it is, and the gradient of pooling
+scatters value by value.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""MXNet 1.9.1: networks as hybridized Gluon blocks. It needs NumPy below 1.24, and so an environment of its own."""
+"""MXNet 1.9.1: networks as hybridized Gluon blocks. It needs NumPy below 1.24, and therefore a separate environment."""
 
 import importlib
 import importlib.util
@@ -105,7 +105,7 @@ def start_mxnet() -> MxnetBackend:
     if importlib.util.find_spec("mxnet") and tuple(map(int, np.__version__.split(".")[:2])) >= (1, 24):
         raise MissingDependency(
             f"backend mxnet: MXNet 1.9.1 needs NumPy below 1.24, here is {np.__version__}; "
-            "give it an environment of its own (in the repository: make mxnet)"
+            "install it in a separate environment (in the repository: make mxnet)"
         )
     with warnings.catch_warnings():
         # It uses names for which NumPy 1.23 issues warnings.

@@ -96,7 +96,7 @@ def _split(x: Tensor, weight: Tensor, padding: int) -> tuple[Tensor, Tensor, Ten
     """What P, Q and D are convolutions of."""
     kernel_rows = weight.shape[2]
     even, odd, long, short = _counts(kernel_rows, x.shape[2] + 2 * padding - kernel_rows + 1)
-    # P's last row may end below the input; whatever stands there, D takes it away again.
+    # P's last row may end below the input; D subtracts whatever is added there.
     rows = max(2 * (odd + long) - 1, 2 * (even + short - 1))
     x = F.pad(x, (0, 0, padding, rows - x.shape[2] - padding))
     above, below = x[:, :, ::2], x[:, :, 1::2]

@@ -1,13 +1,12 @@
 """What all benchmarks share: options, progress, the files they write, and the lines they end with."""
 
 from collections.abc import Callable, Sequence
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
-from mlpconv.cli.output import Column, err, make_directory, paragraph, print_json, say, table, write_file
+from mlpconv.cli.output import Column, make_directory, paragraph, print_json, print_progress, say, table, write_results
 
 Result = dict[str, Any]
 """What a benchmark measured, as its schema in docs/json describes it."""
@@ -46,28 +45,16 @@ def run_benchmark(
     """
     if out is not None:
         make_directory(out, "--out")
-    result = measure(_print_progress)
+    result = measure(print_progress)
     written = []
     if out is not None:
-        files: dict[str, str | bytes] = {
-            f"{name}.json": dumps(result, indent=1, ensure_ascii=False) + "\n",
-            f"{name}.md": markdown(result),
-        }
-        if figure is not None:
-            files[f"{name}.png"] = figure(result)
-        for file, content in files.items():
-            write_file(out / file, content, "--out")
-            written.append(str(out / file))
+        written = write_results(out, name, result, markdown(result), figure and figure(result))
     if json:
         print_json(result, indent=None)
         return
     show(result)
     if written:
         say(f"\nwritten: {', '.join(written)}")
-
-
-def _print_progress(line: str) -> None:
-    err().print(line, markup=False)
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> None:

@@ -18,7 +18,7 @@ from mlpconv.cli.bench.common import (
     thread_count,
 )
 from mlpconv.cli.deprecated import renamed_options
-from mlpconv.cli.options import BACKENDS, Device
+from mlpconv.cli.options import Device
 from mlpconv.cli.output import Json, paragraph, say
 
 
@@ -32,7 +32,7 @@ def frameworks(
     threads: Threads = None,
     device: Device = None,
     framework: Annotated[
-        list[str] | None, Option(help=f"Framework to measure: {BACKENDS}; repeatable. By default all installed ones.")
+        list[str] | None, Option(help="Framework to measure, such as jax; repeatable. By default all installed ones.")
     ] = None,
     python: Annotated[
         list[str] | None,
@@ -41,7 +41,7 @@ def frameworks(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Training in float32 on PyTorch, TensorFlow, JAX and MXNet: mlpconv and each framework's version of the chapter.
+    """Training in float32 on each framework: mlpconv, and the framework's version of the chapter.
 
     A framework that is not installed is skipped, unless --framework names it.
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def _fill(
     (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors}))
     journal.unlink(missing_ok=True)
     if entry.exists():  # a damaged one
-        shutil.rmtree(entry)
+        _remove(entry)
     part.rename(entry)
 
 
@@ -263,11 +264,24 @@ def clean(cache: str | os.PathLike[str] | None = None) -> list[Entry]:
     removed = entries(cache)
     try:
         for entry in removed:
-            shutil.rmtree(entry.path)
+            _remove(entry.path)
         shutil.rmtree(folders_directory(cache) / "scans", ignore_errors=True)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be removed: {error.strerror}; check its permissions") from None
     return removed
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry, which loses its name in one step, before its first file is removed.
+
+    Otherwise a killed process could leave the journal of an interrupted decoding without the images that it lists.
+    What such a process leaves has a name that no image decodes to; `clean` removes it.
+    """
+    removed = entry.with_name(f"{entry.name.partition('.')[0]}.{os.getpid()}.removed")
+    if entry != removed:
+        shutil.rmtree(removed, ignore_errors=True)  # left by a killed process that had the same number
+        entry.rename(removed)
+    shutil.rmtree(removed)
 
 
 def limit_bytes() -> int:
@@ -291,5 +305,6 @@ def _remove_oldest(home: Path, *, keep: Path) -> None:
         if total <= limit_bytes():
             break
         if entry.path != keep and not entry.path.name.endswith(".part"):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            with suppress(OSError):
+                _remove(entry.path)
             total -= entry.bytes

@@ -61,6 +61,14 @@ def load_dataset(
             the data set is not available anywhere: the message then lists each location tried, and how to get the files
             manually.
         MissingDependency: The data set comes with a package that is not installed.
+
+    Example:
+        >>> import mlpconv
+        >>> train, test = mlpconv.load_dataset("digits")
+        >>> train
+        ImageDataset('digits/train', 1,437 images of 8×8×1, 10 classes)
+        >>> test.images.shape, test.labels.shape
+        ((360, 8, 8, 1), (360,))
     """
     source = dataset_source(name) if isinstance(name, str) else name
     if source.extra:

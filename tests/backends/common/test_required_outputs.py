@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from strategies import networks
 
 from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, Sigmoid
 from mlpconv.arch.network import Network
@@ -14,6 +13,7 @@ from mlpconv.backends.common.required_outputs import required_outputs
 from mlpconv.backends.pytorch.backend import TorchBackend
 from mlpconv.backends.pytorch.forward import operations
 from mlpconv.models import create_model
+from support.strategies import networks
 
 
 def outputs_and_gradients(network, images, steps):

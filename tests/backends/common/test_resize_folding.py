@@ -27,7 +27,7 @@ def test_an_axis_is_enlarged_and_convolved_at_once(source, factor, kernel, strid
     np.testing.assert_allclose(windows @ (axis.matrix @ weight), expected[:outputs], rtol=1e-12, atol=1e-12)
 
 
-def test_the_knots_of_the_chapters_network():
+def test_the_layer_groups_of_the_chapters_network():
     axis = fold_axis(28, 224, 11, 4)
     assert axis.stride == 1
     assert axis.matrix.shape == (4, 11)  # eleven enlarged pixels lie among four knots
@@ -35,7 +35,7 @@ def test_the_knots_of_the_chapters_network():
     assert set(axis.knots.ravel()) == {0, 0.5, 1}
 
 
-def test_where_a_fold_pays_and_is_exact():
+def test_folding_is_used_where_it_saves_work_and_is_exact():
     nin = create_model("nin")
     assert can_fold(nin, (28, 28), 224)
     assert can_fold(nin, (28, 56), 224)  # each axis by its own factor
@@ -44,7 +44,7 @@ def test_where_a_fold_pays_and_is_exact():
     assert not can_fold(nin, (28, 28), 84)  # 3 and the stride 4 share nothing: as many knots as enlarged pixels
     assert not can_fold(nin, (224, 224), 224)  # nothing to enlarge
     assert not can_fold(nin, (448, 448), 224)
-    assert not can_fold(Network(Conv2d(4, 3, padding=1)), (8, 8), 64)  # zeros of its own around the enlarged image
+    assert not can_fold(Network(Conv2d(4, 3, padding=1)), (8, 8), 64)  # its padding surrounds the enlarged image
     assert not can_fold(Network(Conv2d(4, 1)), (8, 8), 64)  # as it reads every pixel once, folding saves nothing
     assert not can_fold(Network(Flatten(), Linear(3)), (8, 8), 64)
     assert can_fold(Network(Block(first=Conv2d(4, 8, stride=4))), (8, 8), 64)

@@ -10,8 +10,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from random_values import random_input, random_weights
-from strategies import networks
 
 from mlpconv import hardware
 from mlpconv.arch.layers import (
@@ -36,6 +34,8 @@ from mlpconv.models import create_model
 from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
+from support.random_values import random_input, random_weights
+from support.strategies import networks
 
 ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
 MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
@@ -56,7 +56,7 @@ def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch)
         get_backend("tensorflow")
 
 
-def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_deterministic_jax_on_a_gpu_needs_an_environment_variable(monkeypatch: pytest.MonkeyPatch):
     jax = KerasBackend("jax")
     monkeypatch.setenv("XLA_FLAGS", "--other")
     jax.set_deterministic("cpu")
@@ -67,7 +67,7 @@ def test_deterministic_jax_on_a_gpu_is_a_matter_of_the_environment(monkeypatch: 
 
 
 @needs_keras
-def test_one_engine_a_process(backend):
+def test_a_process_uses_one_engine(backend):
     other = "jax" if ENGINE == "tensorflow" else "tensorflow"
     with pytest.raises(MlpconvError, match=f"already runs on {ENGINE}.*KERAS_BACKEND={other}"):
         get_backend(other)
@@ -110,7 +110,7 @@ def compare(backend, network: Network, batch: int = 2) -> None:
 @needs_keras
 @settings(max_examples=25, deadline=None)
 @given(network=networks())
-def test_every_layer_is_the_references(backend, network: Network):
+def test_every_layer_agrees_with_the_reference(backend, network: Network):
     compare(backend, network)
 
 
@@ -137,7 +137,7 @@ def test_registered_networks(backend, name: str, size: int):
 
 @needs_keras
 @pytest.mark.parametrize("size", [6, 7, 8, 9])
-def test_windows_at_the_edge(backend, size: int):
+def test_windows_that_extend_over_the_edge(backend, size: int):
     pools = [
         MaxPool2d(3, 2, 1, ceil_mode=True),
         AvgPool2d(3, 2, 1, ceil_mode=True),
@@ -150,13 +150,13 @@ def test_windows_at_the_edge(backend, size: int):
 
 @needs_keras
 @pytest.mark.parametrize("width", [3, 4, 5])
-def test_one_column_at_an_uneven_stride(backend, width: int):
+def test_one_column_with_an_uneven_stride(backend, width: int):
     compare(backend, Network(Conv2d(2, (2, 3), stride=(1, 3)), input_size=(6, width)))
 
 
 @needs_keras
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
-def test_native_is_plain_keras(backend, tmp_path):
+def test_native_returns_a_plain_keras_model(backend, tmp_path):
     import keras
 
     network = Network(
@@ -181,14 +181,14 @@ def test_native_is_plain_keras(backend, tmp_path):
 
 
 @needs_keras
-def test_native_without_weights_begins_as_keras_does(backend):
+def test_native_without_weights_is_initialized_by_keras(backend):
     model = backend.native(create_model("lenet"))
     assert not np.asarray(model.get_layer("fc1").bias).any()
     assert np.asarray(model.get_layer("fc1").kernel).any()
 
 
 @needs_keras
-def test_another_networks_weights_are_refused(backend):
+def test_weights_of_another_network_are_refused(backend):
     with pytest.raises(WeightsError, match="these weights belong to another network"):
         backend.native(create_model("lenet"), random_weights(create_model("nin"), dtype=np.float32))
 
@@ -207,7 +207,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (40, 10, 10, 3), dtype=np.uin
 LABELS = np.arange(40) % 5
 
 
-def begin(backend, network: Network = NETWORK, optimizer: Optimizer | None = None, precision="float32"):
+def build_model(backend, network: Network = NETWORK, optimizer: Optimizer | None = None, precision="float32"):
     shape = (3, 10, 10)
     model = backend.build(network, PREPROCESS, optimizer=optimizer or Optimizer(momentum=0.9), precision=precision)
     model.load_weights(initialize(network, Initializer("he"), 3, input_shape=shape))
@@ -264,8 +264,8 @@ OPTIMIZERS = [
 @needs_keras
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch's gradients are the oracle")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
-def test_training_steps_are_the_references(backend, optimizer: Optimizer):
-    model = begin(backend, optimizer=optimizer)
+def test_training_steps_agree_with_the_reference(backend, optimizer: Optimizer):
+    model = build_model(backend, optimizer=optimizer)
     weights, state = model.weights(), reference.OptimizerState()
     total, correct = 0.0, 0
     for plan in plans():
@@ -288,7 +288,7 @@ def test_training_steps_are_the_references(backend, optimizer: Optimizer):
 @needs_keras
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
 @pytest.mark.parametrize(("name", "shape"), [("fc1.weight", (4, 3)), ("fc1.bias", (4,))])
-def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
+def test_updates_agree_with_the_reference(backend, optimizer: Optimizer, name: str, shape: tuple[int, ...]):
     from mlpconv.backends.keras import step as keras_step
 
     draw = np.random.default_rng(3)
@@ -303,8 +303,8 @@ def test_update_is_the_references(backend, optimizer: Optimizer, name: str, shap
 
 
 @needs_keras
-def test_logits_are_the_references(backend):
-    model = begin(backend)
+def test_logits_agree_with_the_reference(backend):
+    model = build_model(backend)
     images = np.concatenate([IMAGES] * 4)
     expected = reference.forward(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
     found = model.logits(images)
@@ -315,7 +315,7 @@ def test_logits_are_the_references(backend):
 
 @needs_keras
 def test_outputs_are_those_of_the_layer(backend):
-    model = begin(backend)
+    model = build_model(backend)
     images = np.concatenate([IMAGES] * 4)
     layers = reference.activations(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
     for name in ("block1.norm", "pool1", "block2.conv"):
@@ -324,7 +324,7 @@ def test_outputs_are_those_of_the_layer(backend):
 
 @needs_keras
 def test_a_dead_class_is_opened(backend):
-    model = begin(backend)
+    model = build_model(backend)
     weights = model.weights()
     weights["block2.conv.bias"][2] = -100
     model.load_weights(weights)
@@ -336,14 +336,14 @@ def test_a_dead_class_is_opened(backend):
     assert dead_classes(model.class_maps(IMAGES)) == []
 
 
-DROPPING = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)
+WITH_DROPOUT = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear(5), input_channels=3)
 
 
 @needs_keras
-def test_dropout_comes_from_the_plans_seed(backend):
+def test_dropout_depends_on_the_seed_of_the_plan(backend):
     results = []
     for seed in (1, 1, 2):
-        model = begin(backend, DROPPING)
+        model = build_model(backend, WITH_DROPOUT)
         model.train_step(StepPlan(np.arange(8), 10, 0.1, seed))
         results.append(model.weights())
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
@@ -360,12 +360,12 @@ def test_two_dropouts_drop_different_values(backend):
     model.attach(np.full((1, 10, 10, 3), 255, np.uint8), np.zeros(1, np.int64))
     model.train_step(StepPlan(np.zeros(1, np.int64), 10, 1.0, 0))
     moved = (model.weights()["fc1.weight"] != weights["fc1.weight"])[0].mean()
-    assert 0.15 < moved < 0.35  # A quarter passes two masks of their own; half would pass one mask twice.
+    assert 0.15 < moved < 0.35  # A quarter passes two separate masks; half would pass the same mask twice.
 
 
 @needs_keras
 def test_a_loss_that_is_not_finite_changes_nothing(backend):
-    model = begin(backend, optimizer=Optimizer("adam"))
+    model = build_model(backend, optimizer=Optimizer("adam"))
     model.train_step(plans()[0])
     # 10³⁸ is a float32 that a sum of a few carries past the largest.
     model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
@@ -381,7 +381,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend):
 @needs_keras
 @pytest.mark.parametrize("optimizer", [Optimizer(momentum=0.9), Optimizer("adamw", weight_decay=0.1)])
 def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
-    whole, first, second = (begin(backend, optimizer=optimizer) for _ in range(3))
+    whole, first, second = (build_model(backend, optimizer=optimizer) for _ in range(3))
     steps = plans()
     for plan in steps:
         whole.train_step(plan)
@@ -397,17 +397,17 @@ def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
 
 @needs_keras
 def test_a_foreign_training_state_is_refused(backend):
-    state = begin(backend, optimizer=Optimizer("adam")).training_state()
+    state = build_model(backend, optimizer=Optimizer("adam")).training_state()
     with pytest.raises(
         WeightsError, match=r"made by another network, optimizer or back end: optimizer\.block1.* differs"
     ):
-        begin(backend).load_training_state(state)
+        build_model(backend).load_training_state(state)
 
 
 @needs_keras
 def test_a_linear_layer_fixes_the_image_size(backend):
     with pytest.raises(RecipeError, match=r"image size 12: fc1\.weight would need .*trains at 10 only"):
-        begin(backend, DROPPING).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
+        build_model(backend, WITH_DROPOUT).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
 
 
 @needs_keras
@@ -421,8 +421,8 @@ def test_a_network_without_classes_is_refused(backend):
     ENGINE == "tensorflow" and not hardware.has_bfloat16_convolutions(),
     reason="this processor has no convolutions in bfloat16, or ONEDNN_MAX_CPU_ISA hides them",
 )
-def test_bfloat16_keeps_its_weights_in_float32_and_learns(backend):
-    model = begin(backend, precision="bfloat16")
+def test_bfloat16_trains_with_weights_in_float32(backend):
+    model = build_model(backend, precision="bfloat16")
     exact = reference.forward(NETWORK, model.weights(), reference.preprocess(IMAGES, PREPROCESS))
     np.testing.assert_allclose(model.logits(IMAGES), exact, atol=0.05 * np.abs(exact).max())
     losses = []

@@ -24,7 +24,7 @@ def plain(x, kernel, strides):
 @pytest.mark.parametrize("side", [(6, 6), (9, 7)])
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 2), (1, 4)])
 @pytest.mark.parametrize("strides", [(2, 2), (1, 3)])
-def test_values_and_gradients_are_jaxs(max_pool, side, kernel, strides):
+def test_values_and_gradients_agree_with_jax(max_pool, side, kernel, strides):
     draw = np.random.default_rng(0)
     x = draw.permutation(2 * side[0] * side[1] * 3).reshape(2, *side, 3).astype(np.float32)  # no two are equal
     values, backward = jax.vjp(lambda x: max_pool(x, kernel, strides), x)
@@ -34,13 +34,13 @@ def test_values_and_gradients_are_jaxs(max_pool, side, kernel, strides):
     np.testing.assert_allclose(backward(gradient)[0], expected_backward(gradient)[0], rtol=1e-5, atol=1e-6)
 
 
-def test_the_first_of_equals_has_the_gradient(max_pool):
+def test_the_first_of_equal_values_has_the_gradient(max_pool):
     gradient = jax.grad(lambda x: max_pool(x, (2, 2), (2, 2)).sum())(np.zeros((1, 2, 2, 1), np.float32))
     assert gradient.ravel().tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_nan_is_not_lost(max_pool, place):
+def test_nan_is_propagated(max_pool, place):
     x = np.zeros(4, np.float32)
     x[place] = np.nan
     assert np.isnan(max_pool(x.reshape(1, 2, 2, 1), (2, 2), (2, 2))).all()

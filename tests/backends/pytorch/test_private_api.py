@@ -26,7 +26,7 @@ def test_the_supported_versions_are_those_of_the_package():
     assert extras["torch"] == [f"torch{private_api.SUPPORTED}"]
 
 
-def test_a_name_that_is_gone_is_named():
+def test_a_missing_name_is_reported():
     class Without:
         """PyTorch without anything."""
 

@@ -3,18 +3,30 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from precision import needs_bfloat16
-from strategies import networks
-from torch_steps import COLOURS, FOLDED, IMAGES, LABELS, PLAIN, backend, begin, every_device, make_plan, same, torch
 
 from mlpconv import hardware
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends import reference
-from mlpconv.backends.registry import get_backend, list_backends
+from mlpconv.backends.registry import BACKENDS, get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize, is_statistic, weight_shapes
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, WeightsError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import Optimizer
+from support.precision import needs_bfloat16
+from support.strategies import networks
+from support.torch_training_steps import (
+    COLOR_PREPROCESS,
+    FOLDED,
+    IMAGES,
+    LABELS,
+    PLAIN,
+    assert_equal_tensors,
+    backend,
+    build_model,
+    every_device,
+    make_plan,
+    torch,
+)
 
 # The forward pass
 
@@ -43,7 +55,7 @@ SIZES = {"nin": 79, "nin_imagenet": 67, "alexnet": 79, "vgg11": 32}
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_registered_networks_compute_what_the_reference_does(name):
+def test_registered_networks_agree_with_the_reference(name):
     network = create_model(name)
     size = SIZES.get(name)
     close(network.replace(input_size=size) if size else network)
@@ -51,11 +63,11 @@ def test_registered_networks_compute_what_the_reference_does(name):
 
 @settings(max_examples=40)
 @given(networks())
-def test_any_network_computes_what_the_reference_does(network):
+def test_any_network_agrees_with_the_reference(network):
     close(network)
 
 
-def test_native_without_weights_begins_as_pytorch_does():
+def test_native_without_weights_is_initialized_by_pytorch():
     torch.manual_seed(0)
     module = backend.native(create_model("lenet"))
     torch.manual_seed(0)
@@ -64,19 +76,19 @@ def test_native_without_weights_begins_as_pytorch_does():
     assert torch.equal(module.conv1.bias, first.bias)
 
 
-def test_weights_go_in_and_out_unchanged_and_as_copies():
-    model = begin()
+def test_weights_are_loaded_and_returned_as_unchanged_copies():
+    model = build_model()
     given = initialize(PLAIN, INITIALIZERS["he"], 11)
     model.load_weights(given)
     taken = model.weights()
-    same(taken, given)
+    assert_equal_tensors(taken, given)
     taken["block2.conv.weight"][:] = 0
-    same(model.weights(), given)
+    assert_equal_tensors(model.weights(), given)
 
 
 def test_weights_of_another_network_are_refused_with_the_difference():
     with pytest.raises(WeightsError, match=r"missing: block1\.norm\.weight"):
-        begin().load_weights(initialize(FOLDED, INITIALIZERS["he"], 0))
+        build_model().load_weights(initialize(FOLDED, INITIALIZERS["he"], 0))
 
 
 @every_device
@@ -94,11 +106,16 @@ def test_weights_of_another_network_are_refused_with_the_difference():
     ],
 )
 @pytest.mark.parametrize("antialias", [True, False])
-def test_logits_are_the_references(network, fit, shape, antialias, device):
+def test_logits_agree_with_the_reference(network, fit, shape, antialias, device):
     preprocess = Preprocess(
-        network.input_size[0], mode="RGB", fit=fit, antialias=antialias, mean=COLOURS.mean, std=COLOURS.std
+        network.input_size[0],
+        mode="RGB",
+        fit=fit,
+        antialias=antialias,
+        mean=COLOR_PREPROCESS.mean,
+        std=COLOR_PREPROCESS.std,
     )
-    model = begin(network, preprocess=preprocess, device=device)
+    model = build_model(network, preprocess=preprocess, device=device)
     images = np.random.default_rng(2).integers(0, 256, (5, *shape, 3), dtype=np.uint8)
     expected = reference.forward(network, model.weights(), reference.preprocess(images, preprocess))
     found = model.logits(images)
@@ -119,7 +136,7 @@ def test_outputs_are_those_of_the_layer():
 
 
 def test_logits_do_not_depend_on_the_batch():
-    model = begin(create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=12))
+    model = build_model(create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=12))
     images = np.random.default_rng(3).integers(0, 256, (260, 8, 8, 3), dtype=np.uint8)  # more than one batch of 256
     whole = model.logits(images)
     assert whole.shape == (260, 5)
@@ -128,10 +145,10 @@ def test_logits_do_not_depend_on_the_batch():
     assert model.logits(images[:0]).shape == (0, 5)
 
 
-def test_images_that_are_only_read_or_reversed_are_taken():
-    model, images = begin(), IMAGES.copy()
+def test_read_only_and_reversed_images_are_accepted():
+    model, images = build_model(), IMAGES.copy()
     images.setflags(write=False)
-    expected = begin().logits(np.ascontiguousarray(IMAGES[:, ::-1]))
+    expected = build_model().logits(np.ascontiguousarray(IMAGES[:, ::-1]))
     np.testing.assert_array_equal(model.logits(images[:, ::-1]), expected)
     model.attach(images[::-1], LABELS[::-1])
     model.train_step(make_plan())
@@ -141,21 +158,21 @@ def test_images_that_are_only_read_or_reversed_are_taken():
 @every_device
 def test_bfloat16_stays_near_float32(device):
     network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
-    exact = begin(network, device=device).logits(IMAGES)
-    rounded = begin(network, precision="bfloat16", device=device).logits(IMAGES)
+    exact = build_model(network, device=device).logits(IMAGES)
+    rounded = build_model(network, precision="bfloat16", device=device).logits(IMAGES)
     assert 0 < np.abs(rounded - exact).max() < 0.03 * np.abs(exact).max()
 
 
 # Devices
 
 
-def test_the_back_end_has_a_name():
-    assert "torch" in list_backends()
+def test_the_back_end_is_named():
+    assert "torch" in BACKENDS
     with pytest.raises(MlpconvError, match="unknown backend 'torhc'; did you mean 'torch'"):
         get_backend("torhc")
 
 
-def test_a_device_and_a_precision_are_chosen_as_asked_or_as_the_machine_is():
+def test_device_and_precision_are_those_requested_or_chosen_for_the_machine():
     assert backend.choose("cpu:0", "float32") == ("cpu", "float32")
     assert backend.choose("cpu", None)[1] == ("bfloat16" if hardware.has_bfloat16() else "float32")
     assert backend.choose(None, "float32")[0] == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -173,7 +190,7 @@ def test_a_device_and_a_precision_are_chosen_as_asked_or_as_the_machine_is():
         ("cpu:x", "device cpu:x: not usable here: Invalid device string"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
+def test_a_missing_device_is_refused_in_one_line(device, message):
     with pytest.raises(MlpconvError, match=message) as caught:
         backend.choose(device, None)
     assert len(str(caught.value)) < 250
@@ -181,33 +198,33 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device, message):
 
 
 @needs_bfloat16
-def test_bfloat16_is_taken_where_the_processor_has_it():
+def test_bfloat16_is_chosen_on_a_processor_that_supports_it():
     assert backend.choose("cpu", "bfloat16") == ("cpu", "bfloat16")
 
 
-def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch):
+def test_bfloat16_is_refused_on_a_processor_without_it(monkeypatch):
     monkeypatch.setattr("mlpconv.backends.pytorch.backend.COMPUTES_BFLOAT16", False)
     with pytest.raises(PrecisionError, match=r"precision bfloat16: .*use --precision float32, or leave") as caught:
         backend.choose("cpu", "bfloat16")
     assert hardware.processor() in str(caught.value)
 
 
-def test_a_model_in_bfloat16_computes_the_same_without_the_processors_help(monkeypatch):
+def test_bfloat16_gives_the_same_results_without_instructions_for_it(monkeypatch):
     """PyTorch's own convolutions step in, slower: nothing that is built directly ends in a RuntimeError."""
     network = create_model("nin_28", num_classes=5, input_channels=3).replace(input_size=16)
-    here = begin(network, precision="bfloat16").logits(IMAGES)
+    here = build_model(network, precision="bfloat16").logits(IMAGES)
     monkeypatch.setattr("mlpconv.backends.pytorch.convolutions.COMPUTES_BFLOAT16", False)
-    without = begin(network, precision="bfloat16")
+    without = build_model(network, precision="bfloat16")
     np.testing.assert_allclose(without.logits(IMAGES), here, atol=0.02 * np.abs(here).max())
 
 
-def test_a_precision_that_is_none_is_refused():
+def test_an_unknown_precision_is_refused():
     with pytest.raises(RecipeError, match="unknown precision 'float16'; did you mean"):
         backend.choose("cpu", "float16")
 
 
-def test_a_model_without_an_optimiser_is_for_use_alone():
-    model = backend.build(PLAIN, COLOURS)
+def test_a_model_without_an_optimizer_cannot_train():
+    model = backend.build(PLAIN, COLOR_PREPROCESS)
     assert model.logits(IMAGES).shape == (40, 5)
     with pytest.raises(AssertionError, match="without an optimizer"):
         model.train_step(make_plan())
@@ -225,6 +242,6 @@ def test_a_model_without_an_optimiser_is_for_use_alone():
         ({"name": "adam", "weight_decay": 0.1}, "adam has no weight_decay, .*; for weight_decay use sgd or adamw"),
     ],
 )
-def test_an_optimiser_that_makes_no_sense_is_refused(options, message):
+def test_an_invalid_optimizer_is_refused(options, message):
     with pytest.raises(RecipeError, match=message):
         Optimizer(**options)

@@ -8,8 +8,6 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import Phase, assume, given, reject, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from precision import needs_bfloat16  # noqa: E402
-from strategies import networks  # noqa: E402
 
 from mlpconv.arch.cost import count  # noqa: E402
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU  # noqa: E402
@@ -24,6 +22,8 @@ from mlpconv.models import create_model, nin_block  # noqa: E402
 from mlpconv.optimizers import Optimizer  # noqa: E402
 from mlpconv.training.plan import plan_step  # noqa: E402
 from mlpconv.training.recipe import Augmentation, Recipe  # noqa: E402
+from support.precision import needs_bfloat16  # noqa: E402
+from support.strategies import networks  # noqa: E402
 
 SLACK = 100_000
 """Bytes of what is made and dropped within an operation, which only counts in networks as small as these."""
@@ -88,13 +88,13 @@ NORMED = create_model("nin_28")
 @pytest.mark.parametrize("optimizer", [Optimizer(), Optimizer("adamw")], ids=lambda each: each.name)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 @pytest.mark.parametrize("network", [FOLDED, UNEVEN, PLAIN, NORMED], ids=["folded", "uneven", "plain", "normed"])
-def test_it_agrees_with_the_profiler(network, precision, optimizer):
+def test_the_estimate_agrees_with_the_profiler(network, precision, optimizer):
     assert can_fold(network, (28, 28), network.input_size[0]) == (network in (FOLDED, UNEVEN))
     for measured, predicted in measured_and_predicted(network, 32, precision, (28, 28), optimizer):
         assert predicted == pytest.approx(measured, rel=0.05)
 
 
-def test_what_a_step_is_told_counts():
+def test_the_estimate_depends_on_the_fields_of_the_step():
     recipe = Recipe(batch_size=32, augmentation=Augmentation(flip=True, shift=2, erase=0.5, mixup=0.4))
 
     def plan(batch):
@@ -138,18 +138,18 @@ def tensor_bytes(batch_sizes, what="training"):
     return [at(batch) for batch in batch_sizes]
 
 
-def test_a_larger_batch_never_needs_less():
+def test_a_larger_batch_never_needs_less_memory():
     totals = tensor_bytes(range(1, 200))
     assert totals == sorted(totals)
     assert totals[-1] > 10 * totals[0]
 
 
-def test_prediction_goes_in_batches():
+def test_prediction_uses_batches():
     few, many, one = tensor_bytes((256, 10_000, 1), "prediction")
     assert few == many > one
 
 
-def test_the_optimizers_state_lies_beside_a_prediction():
+def test_the_optimizer_state_counts_during_prediction():
     backend, given = get_backend("torch"), (PLAIN, Preprocess(28), (28, 28))
     without, beside = (
         backend.prediction_bytes(*given, optimizer=optimizer, precision="float32")(10)
@@ -158,7 +158,7 @@ def test_the_optimizers_state_lies_beside_a_prediction():
     assert beside - without == pytest.approx(2 * 4 * count(PLAIN).parameters, rel=0.01)
 
 
-def test_no_value_is_computed_and_no_random_number_drawn(monkeypatch):
+def test_the_estimate_computes_nothing_and_draws_no_random_numbers(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", Spy(torch.nn.functional.cross_entropy))
     before = torch.random.get_rng_state()
     tensor_bytes([1])
@@ -177,7 +177,7 @@ class Spy:
         return self.function(tensor, *args, **options)
 
 
-def test_only_a_lack_of_memory_counts_as_one():
+def test_only_a_lack_of_memory_is_reported_as_one():
     out_of_memory = get_backend("torch").is_out_of_memory
     with pytest.raises(RuntimeError) as told:
         torch.empty(2**60, dtype=torch.uint8)

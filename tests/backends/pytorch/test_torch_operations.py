@@ -47,7 +47,7 @@ def rows(draw):
 
 @given(rows(), st.sampled_from([1, 2, 3, 16]))
 @settings(max_examples=60)
-def test_convolutions_in_a_row_are_the_layers(drawn, batch):
+def test_consecutive_convolutions_agree_with_the_layers(drawn, batch):
     settings_of, side = drawn
     torch.manual_seed(side)
     modules, steps, channels = [], [], 16
@@ -70,7 +70,7 @@ def test_convolutions_in_a_row_are_the_layers(drawn, batch):
         torch.testing.assert_close(Convolutions(steps)(x), expected[0], rtol=1e-3, atol=1e-3)
 
 
-def test_in_bfloat16_gradients_keep_the_parameters_type():
+def test_in_bfloat16_gradients_have_the_type_of_the_parameters():
     torch.manual_seed(0)
     layer = nn.Conv2d(16, 32, 1)
     run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
@@ -84,13 +84,13 @@ def test_in_bfloat16_gradients_keep_the_parameters_type():
         assert (one.float() - other).norm() < 0.1 * other.norm()
 
 
-def test_a_gradient_of_somebody_else_is_not_overwritten():
+def test_the_gradient_of_another_operation_is_not_overwritten():
     layer = nn.Conv2d(3, 4, 1)
     run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
     output = run(torch.randn(2, 3, 5, 5))
     given_gradient = torch.ones_like(output)
     output.backward(given_gradient)
-    assert (output == 0).any()  # where the ReLU is shut, the gradient behind it is 0
+    assert (output == 0).any()  # where the ReLU gives 0, its gradient is 0
     assert torch.equal(given_gradient, torch.ones_like(output))
 
 
@@ -103,7 +103,7 @@ def test_a_gradient_of_somebody_else_is_not_overwritten():
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )
 @settings(max_examples=60)
-def test_pooling_with_its_relu_is_the_two_layers(kernel, stride, padding, ceil_mode, batch, dtype):
+def test_pooling_with_relu_agrees_with_the_two_layers(kernel, stride, padding, ceil_mode, batch, dtype):
     pool = nn.MaxPool2d(kernel, stride, min(padding, kernel // 2), ceil_mode=ceil_mode)
     # Few different values, so that windows hold several largest ones, and some hold none above 0.
     x = torch.from_numpy(np.random.default_rng(kernel).integers(-6, 3, (batch, 5, 11, 9))).to(dtype)
@@ -116,7 +116,7 @@ def test_pooling_with_its_relu_is_the_two_layers(kernel, stride, padding, ceil_m
 DROPPING = Network(Conv2d(4, 1), Dropout(0.3), GlobalAvgPool2d(), Flatten(), Dropout(0.5), input_size=50)
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean():
+def test_dropout_zeroes_its_share_and_keeps_the_mean():
     module = TorchBackend().native(DROPPING)
     generator = torch.Generator().manual_seed(3)
     _, on_map, _, _, on_vector = operations(DROPPING, module, (1, 50, 50), generator)
@@ -132,7 +132,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
         module.train()
 
 
-def test_dropout_differs_between_places_and_draws_and_not_between_equal_seeds():
+def test_dropout_differs_between_layers_and_steps_but_not_between_equal_seeds():
     module = TorchBackend().native(DROPPING)
     generator = torch.Generator()
     _, drop, *_ = operations(DROPPING, module, (1, 50, 50), generator)
@@ -148,7 +148,7 @@ def test_dropout_differs_between_places_and_draws_and_not_between_equal_seeds():
     assert not torch.equal(masks[0][:, 0], masks[0][:, 1])
 
 
-def test_an_mlpconv_block_is_one_operation_and_its_pooling_another():
+def test_an_mlpconv_block_and_its_pooling_are_one_operation_each():
     network = Network(
         Conv2d(4, 3),
         ReLU(),

@@ -1,9 +1,9 @@
 """The update by our formulas, which serves rules that PyTorch does not have, against PyTorch's fused optimizers."""
 
 import numpy as np
-from torch_steps import OPTIMIZERS, every_device, every_optimizer, same, torch
 
 from mlpconv.backends.pytorch.optimizer import FormulaUpdate, create_update
+from support.torch_training_steps import OPTIMIZERS, assert_equal_tensors, every_device, every_optimizer, torch
 
 LOSS = {True: 1.0, False: float("nan")}
 
@@ -26,7 +26,7 @@ def updated(module, update, finite_steps):
 
 @every_device
 @every_optimizer
-def test_the_formulas_update_as_the_fused_optimizers_do(optimizer, device):
+def test_the_formulas_agree_with_the_fused_optimizers(optimizer, device):
     fused, ours = a_module(device), a_module(device)
     steps = [False, True, True, False, True]
     expected = updated(fused, create_update(fused, optimizer), steps)
@@ -41,17 +41,17 @@ def test_an_update_that_is_not_finite_changes_nothing(optimizer, device):
     module = a_module(device)
     update = FormulaUpdate(dict(module.named_parameters()), optimizer)
     before, state = updated(module, update, [True, True]), update.state()
-    same(updated(module, update, [False]), before)
-    same(update.state(), state)
+    assert_equal_tensors(updated(module, update, [False]), before)
+    assert_equal_tensors(update.state(), state)
 
 
-def test_the_state_of_an_update_is_loaded_again():
+def test_the_state_of_an_update_is_restored():
     whole, other = a_module("cpu"), a_module("cpu")
     first = FormulaUpdate(dict(whole.named_parameters()), OPTIMIZERS["adamw"])
     other.load_state_dict({**other.state_dict(), **dict(whole.named_parameters())})
     updated(whole, first, [True, True])
     second = FormulaUpdate(dict(other.named_parameters()), OPTIMIZERS["adamw"])
     second.load(first.state())
-    same(second.state(), first.state())
+    assert_equal_tensors(second.state(), first.state())
     assert "optimizer/step" in first.state()
     assert "optimizer/0.weight/mean" in first.state()

@@ -6,24 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_steps import (
-    COLOURS,
-    DROPPING,
-    FOLDED,
-    IMAGES,
-    LABELS,
-    OPTIMIZERS,
-    PLAIN,
-    backend,
-    begin,
-    by_hand,
-    every_device,
-    every_optimizer,
-    full_plan,
-    make_plan,
-    same,
-    torch,
-)
 
 from mlpconv.arch.network import Preprocess
 from mlpconv.backends import reference
@@ -32,6 +14,24 @@ from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.weights import is_statistic
 from mlpconv.errors import WeightsError
 from mlpconv.optimizers import Optimizer, has_weight_decay
+from support.torch_training_steps import (
+    COLOR_PREPROCESS,
+    FOLDED,
+    IMAGES,
+    LABELS,
+    OPTIMIZERS,
+    PLAIN,
+    WITH_DROPOUT,
+    assert_equal_tensors,
+    backend,
+    build_model,
+    every_device,
+    every_optimizer,
+    full_plan,
+    make_plan,
+    reference_steps,
+    torch,
+)
 
 # A training step
 
@@ -64,9 +64,9 @@ def plans(draw):
 
 @settings(max_examples=60)
 @given(plans())
-def test_the_network_sees_what_the_plan_says(plan):
-    model = begin()
-    expected, targets = reference.carry_out(plan, IMAGES, LABELS, COLOURS, 5)
+def test_the_input_of_the_network_follows_the_plan(plan):
+    model = build_model()
+    expected, targets = reference.carry_out(plan, IMAGES, LABELS, COLOR_PREPROCESS, 5)
     weights = model.weights()
     np.testing.assert_allclose(seen_input(model, plan), expected, rtol=0, atol=2e-5)
     # Batch statistics are PyTorch's own here; the loss of its logits is the reference's.
@@ -80,12 +80,12 @@ def test_the_network_sees_what_the_plan_says(plan):
 @every_device
 @every_optimizer
 @pytest.mark.parametrize(("network", "size"), [(PLAIN, 12), (FOLDED, 32)], ids=["plain", "folded"])
-def test_training_steps_are_the_references(network, size, optimizer, device):
+def test_training_steps_agree_with_the_reference(network, size, optimizer, device):
     assert can_fold(network, (8, 8), size) is (network is FOLDED)
-    preprocess = Preprocess(size, mode="RGB", mean=COLOURS.mean, std=COLOURS.std)
-    model = begin(network, optimizer, preprocess=preprocess, device=device)
+    preprocess = Preprocess(size, mode="RGB", mean=COLOR_PREPROCESS.mean, std=COLOR_PREPROCESS.std)
+    model = build_model(network, optimizer, preprocess=preprocess, device=device)
     steps = [full_plan(0, size), make_plan(1, size), full_plan(2, size + 8, 5), full_plan(3, size)]
-    expected, total, correct = by_hand(network, optimizer, preprocess, steps, model.weights())
+    expected, total, correct = reference_steps(network, optimizer, preprocess, steps, model.weights())
     for plan in steps:
         model.train_step(plan)
     for name, value in model.weights().items():
@@ -96,10 +96,10 @@ def test_training_steps_are_the_references(network, size, optimizer, device):
     assert model.read_metrics() == Metrics()
 
 
-def test_weight_decay_is_for_kernels_alone():
+def test_weight_decay_applies_only_to_kernels():
     # An image of the mean is a zero to the network, and zero weights let no gradient through: the decay is left.
     optimizer = Optimizer("adamw", weight_decay=0.5)
-    model = begin(optimizer=optimizer)
+    model = build_model(optimizer=optimizer)
     start = model.weights()
     start["block2.mlp1.weight"][:] = 0
     start["block2.mlp1.bias"][:] = 0
@@ -115,29 +115,29 @@ def test_weight_decay_is_for_kernels_alone():
 
 
 def test_an_evaluation_between_steps_changes_nothing():
-    one, other = begin(DROPPING), begin(DROPPING)
+    one, other = build_model(WITH_DROPOUT), build_model(WITH_DROPOUT)
     for step in range(3):
         one.train_step(full_plan(step))
         other.train_step(full_plan(step))
         other.logits(IMAGES)
-    same(one.training_state(), other.training_state())
+    assert_equal_tensors(one.training_state(), other.training_state())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_dropout_comes_from_the_plans_seed_alone(precision):
+def test_dropout_depends_only_on_the_seed_of_the_plan(precision):
     results = []
     for seed in (1, 1, 2):
-        model = begin(DROPPING, precision=precision)
+        model = build_model(WITH_DROPOUT, precision=precision)
         torch.manual_seed(len(results))
         model.train_step(StepPlan(np.arange(8), 12, 0.1, seed))
         results.append(model.weights())
-    same(results[0], results[1])
+    assert_equal_tensors(results[0], results[1])
     assert not np.array_equal(results[0]["block2.conv.weight"], results[2]["block2.conv.weight"])
 
 
 @every_device
-def test_a_step_leaves_the_generators_of_the_program_alone(device):
-    model = begin(DROPPING, device=device)
+def test_a_step_does_not_change_the_random_generators_of_the_program(device):
+    model = build_model(WITH_DROPOUT, device=device)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     on_device = torch.cuda.get_rng_state() if device == "cuda" else torch.empty(0)
     model.train_step(full_plan())
@@ -170,8 +170,8 @@ def bad_step(model, why, step=1):
 @every_optimizer
 @pytest.mark.parametrize("why", [BAD_IMAGES, BAD_GRADIENT])
 @pytest.mark.parametrize("good", [0, 2], ids=["first", "later"])
-def test_a_step_that_is_not_finite_never_was(optimizer, why, good, device):
-    model, spared = begin(optimizer=optimizer, device=device), begin(optimizer=optimizer, device=device)
+def test_a_step_that_is_not_finite_changes_nothing(optimizer, why, good, device):
+    model, spared = build_model(optimizer=optimizer, device=device), build_model(optimizer=optimizer, device=device)
     for step in range(good):
         model.train_step(full_plan(step))
         spared.train_step(full_plan(step))
@@ -179,12 +179,12 @@ def test_a_step_that_is_not_finite_never_was(optimizer, why, good, device):
     bad_step(model, why)
     after = model.training_state()
     assert before.pop("metrics").tolist()[:3] == after.pop("metrics").tolist()[:3]
-    same(before, after)
+    assert_equal_tensors(before, after)
     assert model.read_metrics() == spared.read_metrics()._replace(skipped=1)
     for step in range(5, 7):
         model.train_step(full_plan(step))
         spared.train_step(full_plan(step))
-    same(model.weights(), spared.weights())
+    assert_equal_tensors(model.weights(), spared.weights())
     assert model.read_metrics() == spared.read_metrics()._replace(skipped=1)
 
 
@@ -195,8 +195,8 @@ def test_a_step_that_is_not_finite_never_was(optimizer, why, good, device):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("at", [0, 3])
 @every_optimizer
-def test_a_training_state_goes_on_bit_for_bit(optimizer, precision, at, device):
-    whole, first, second = (begin(DROPPING, optimizer, precision, device) for _ in range(3))
+def test_a_training_state_resumes_bit_for_bit(optimizer, precision, at, device):
+    whole, first, second = (build_model(WITH_DROPOUT, optimizer, precision, device) for _ in range(3))
     for step in range(6):
         whole.train_step(full_plan(step))
         if step < at:
@@ -204,19 +204,19 @@ def test_a_training_state_goes_on_bit_for_bit(optimizer, precision, at, device):
     second.train_step(full_plan(20))  # what was there before is forgotten
     state = first.training_state()
     second.load_training_state(state)
-    same(second.training_state(), state)
+    assert_equal_tensors(second.training_state(), state)
     for step in range(at, 6):
         second.train_step(full_plan(step))
-    same(second.training_state(), whole.training_state())
+    assert_equal_tensors(second.training_state(), whole.training_state())
     assert second.read_metrics() == whole.read_metrics()
 
 
 def test_a_training_state_is_a_copy():
-    model = begin()
+    model = build_model()
     state = model.training_state()
     before = {name: value.copy() for name, value in state.items()}
     model.train_step(full_plan())
-    same(state, before)
+    assert_equal_tensors(state, before)
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def test_a_training_state_is_a_copy():
     ],
 )
 def test_a_foreign_training_state_is_refused(network, optimizer, message):
-    state = begin().training_state()
+    state = build_model().training_state()
     with pytest.raises(WeightsError, match=message):
-        begin(network, optimizer).load_training_state(state)
+        build_model(network, optimizer).load_training_state(state)
 
 
 def test_a_training_state_without_its_sums_is_refused():
-    state = begin().training_state()
+    state = build_model().training_state()
     del state["metrics"]
     with pytest.raises(WeightsError, match="the metric sums are missing"):
-        begin().load_training_state(state)
+        build_model().load_training_state(state)

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import images
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +19,7 @@ from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.image import read_image
 from mlpconv.data.memory_mapped import map_of
 from mlpconv.errors import DataError
+from support import image_folders
 
 COLOUR = Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8))
 
@@ -43,7 +43,7 @@ def used(loaded):
 
 
 def test_folders_of_classes_are_split_in_proportion(tmp_path):
-    loaded = load(images.classes(tmp_path / "pets", {"dog": 40, "cat": 20}))
+    loaded = load(image_folders.create_classes(tmp_path / "pets", {"dog": 40, "cat": 20}))
     train, test = loaded.splits
     assert train.class_names == ("cat", "dog")
     assert (len(train), len(test)) == (51, 9)
@@ -53,7 +53,7 @@ def test_folders_of_classes_are_split_in_proportion(tmp_path):
 
 
 def test_the_pixels_are_those_of_the_files(tmp_path):
-    root = images.classes(tmp_path / "pets", {"dog": 5, "cat": 5})
+    root = image_folders.create_classes(tmp_path / "pets", {"dog": 5, "cat": 5})
     loaded = load(root)
     both = np.concatenate([part.images for part in loaded.splits])
     for image, (path, _, _) in zip(both, used(loaded), strict=True):
@@ -62,8 +62,8 @@ def test_the_pixels_are_those_of_the_files(tmp_path):
     assert not loaded.splits.train.images.flags.writeable
 
 
-def test_the_split_depends_on_files_and_seed_alone(tmp_path):
-    root = images.classes(tmp_path / "a", {"dog": 20, "cat": 20})
+def test_the_split_depends_only_on_files_and_seed(tmp_path):
+    root = image_folders.create_classes(tmp_path / "a", {"dog": 20, "cat": 20})
     first, again, other = used(load(root)), used(load(root)), used(load(root, seed=1))
     assert first == again
     assert {path for path, _, split in first if split} != {path for path, _, split in other if split}
@@ -83,19 +83,19 @@ def test_the_split_depends_on_files_and_seed_alone(tmp_path):
 )
 def test_splits_that_the_folders_name(tmp_path, folders, expected):
     for number, name in enumerate(folders):
-        images.classes(tmp_path / "d" / name, {"a": 3, "b": 3}, 10 * number)
+        image_folders.create_classes(tmp_path / "d" / name, {"a": 3, "b": 3}, 10 * number)
     found = {path.rpartition("/")[0]: split for path, _, split in used(load(tmp_path / "d"))}
     assert found.items() >= expected.items()
 
 
 def test_images_at_any_depth_belong_to_their_class(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 4, "b": 4})
-    images.put(root / "a" / "more" / "still" / "x.png", 99)
+    root = image_folders.create_classes(tmp_path / "d", {"a": 4, "b": 4})
+    image_folders.save_image(root / "a" / "more" / "still" / "x.png", 99)
     assert ("a/more/still/x.png", "a") in [each[:2] for each in used(load(root))]
 
 
 def test_a_csv_list(tmp_path):
-    root = images.classes(tmp_path / "pool", {"p": 12})
+    root = image_folders.create_classes(tmp_path / "pool", {"p": 12})
     lines = [f"pool/p/{index:03}.png,{'xy'[index % 2]},{'test' if index > 7 else 'train'}" for index in range(12)]
     (tmp_path / "list.csv").write_text("\ufeffFile,Label,Split\n" + "\n".join(lines) + "\n")
     loaded = load(tmp_path / "list.csv")
@@ -125,7 +125,7 @@ def test_a_folder_without_classes(tmp_path, make):
     if make != "nothing":
         root.mkdir()
     if make == "loose":
-        images.put(root / "x.png")
+        image_folders.save_image(root / "x.png")
     with pytest.raises(DataError, match="there is no such folder" if make == "nothing" else "no images in folders"):
         scan_folder(root)
 
@@ -134,7 +134,7 @@ def test_a_folder_without_classes(tmp_path, make):
 
 
 def test_every_unusable_file_is_skipped_with_its_reason(tmp_path):
-    expected = images.odd_folder(tmp_path / "d")
+    expected = image_folders.create_unusable_files(tmp_path / "d")
     loaded = load(tmp_path / "d")
     found = reasons(loaded)
     assert found.keys() == expected.keys()
@@ -148,14 +148,14 @@ def test_every_unusable_file_is_skipped_with_its_reason(tmp_path):
 
 
 def test_strict_refuses_and_names(tmp_path):
-    images.odd_folder(tmp_path / "d")
+    image_folders.create_unusable_files(tmp_path / "d")
     with pytest.raises(DataError, match=r"(?s)--strict, and 12 files or folders cannot be used:\n.*notes\.txt"):
         scan_folder(tmp_path / "d", strict=True)
 
 
 def test_strict_refuses_what_only_decoding_finds(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
-    whole = images.put(root / "a" / "cut.jpg", images.pixels(7, 64, 64)).read_bytes()
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
+    whole = image_folders.save_image(root / "a" / "cut.jpg", image_folders.random_pixels(7, 64, 64)).read_bytes()
     (root / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     folder = scan_folder(root, strict=True)
     with pytest.raises(DataError, match=r"(?s)--strict.*\n  a/cut\.jpg: cannot be decoded"):
@@ -163,30 +163,30 @@ def test_strict_refuses_what_only_decoding_finds(tmp_path):
 
 
 def test_links_out_of_the_folder_are_followed_if_asked_for(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 4, "b": 4})
-    pool = images.classes(tmp_path / "pool", {"c": 4}, 50)
+    root = image_folders.create_classes(tmp_path / "d", {"a": 4, "b": 4})
+    pool = image_folders.create_classes(tmp_path / "pool", {"c": 4}, 50)
     (root / "c").symlink_to(pool / "c", target_is_directory=True)
     assert scan_folder(root).class_names == ("a", "b")
     assert scan_folder(root, follow_links=True).class_names == ("a", "b", "c")
 
 
 def test_a_single_class_is_named(tmp_path):
-    images.classes(tmp_path / "d", {"only": 5})
+    image_folders.create_classes(tmp_path / "d", {"only": 5})
     with pytest.raises(DataError, match="has a single class, only"):
         scan_folder(tmp_path / "d")
 
 
-def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
-    images.classes(tmp_path / "d" / "train", {"a": 3, "b": 3})
-    images.classes(tmp_path / "d" / "test", {"a": 2, "new": 2}, 20)
+def test_a_class_with_only_test_images_is_named(tmp_path):
+    image_folders.create_classes(tmp_path / "d" / "train", {"a": 3, "b": 3})
+    image_folders.create_classes(tmp_path / "d" / "test", {"a": 2, "new": 2}, 20)
     folder = scan_folder(tmp_path / "d")
     assert folder.class_names == ("a", "b")
     assert "its 2 files are skipped" in reasons(folder)["new"]
 
 
-def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
-    whole = images.put(root / "x.jpg", images.pixels(7, 64, 64)).read_bytes()
+def test_a_class_without_readable_images_is_named(tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
+    whole = image_folders.save_image(root / "x.jpg", image_folders.random_pixels(7, 64, 64)).read_bytes()
     (root / "x.jpg").unlink()
     for index in range(4):
         (root / "c").mkdir(exist_ok=True)
@@ -196,11 +196,11 @@ def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path):
         folder.load(folder.preprocess(8, "squash"))
 
 
-def test_names_of_every_kind(tmp_path):
+def test_class_names_in_any_script(tmp_path):
     names = ["кошка", "new\nline", "<script>alert(1)<script>", "e\u0301t\u00e9", "\u202egnp", "a,b\"c'"]
     for number, name in enumerate(names):
-        images.classes(tmp_path / "d", {name: 4}, 10 * number)
-    images.put(tmp_path / "d" / names[0] / os.fsdecode(b"\xff\xfe.png"), 99)
+        image_folders.create_classes(tmp_path / "d", {name: 4}, 10 * number)
+    image_folders.save_image(tmp_path / "d" / names[0] / os.fsdecode(b"\xff\xfe.png"), 99)
     loaded = load(tmp_path / "d")
     assert not loaded.problems
     assert set(loaded.splits.train.class_names) == {
@@ -215,7 +215,7 @@ def test_names_of_every_kind(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
-def test_a_file_without_rights_is_named():
+def test_a_file_without_read_permission_is_named():
     code = (
         "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import scan_folder; "
         "PIL.Image.init(); "
@@ -225,7 +225,7 @@ def test_a_file_without_rights_is_named():
     # pytest's own directories can be entered by their owner alone.
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
-        root = images.classes(Path(place) / "d", {"a": 8, "b": 8})
+        root = image_folders.create_classes(Path(place) / "d", {"a": 8, "b": 8})
         (root / "a" / "000.png").chmod(0)
         done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False)
     assert "a/000.png', reason='cannot be read: Permission denied'" in done.stdout, done.stderr
@@ -234,8 +234,8 @@ def test_a_file_without_rights_is_named():
 # The cache.
 
 
-def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+def test_images_are_decoded_once(tmp_path, monkeypatch):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     first = load(root)
     moved = root.rename(tmp_path / "moved")
     monkeypatch.setattr("mlpconv.data.folders.cache.run_jobs", None)  # nothing is decoded any more
@@ -244,19 +244,19 @@ def test_what_is_decoded_is_decoded_once(tmp_path, monkeypatch):
 
 
 def test_a_changed_file_is_read_again(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     before = load(root)
-    images.put(root / "a" / "000.png", 500)
+    image_folders.save_image(root / "a" / "000.png", 500)
     after = load(root)
     assert after.place != before.place
     row = used(after).index(next(each for each in used(after) if each[0] == "a/000.png"))
     both = np.concatenate([part.images for part in after.splits])
-    np.testing.assert_array_equal(both[row], images.pixels(500))
+    np.testing.assert_array_equal(both[row], image_folders.random_pixels(500))
 
 
-def test_other_sizes_and_fits_are_other_entries(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
-    images.put(root / "a" / "wide.png", images.pixels(5, 10, 30))
+def test_sizes_and_fits_have_separate_cache_entries(tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
+    image_folders.save_image(root / "a" / "wide.png", image_folders.random_pixels(5, 10, 30))
     places = {load(root, size, fit).place for size, fit in ((8, "squash"), (6, "squash"), (8, "crop"), (8, "pad"))}
     assert len(places) == 4
     assert len(clean()) == 4
@@ -266,7 +266,7 @@ def test_other_sizes_and_fits_are_other_entries(tmp_path):
 def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "FILES_PER_JOB", 4)
     monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 4)
-    root = images.classes(tmp_path / "d", {"a": 16, "b": 16})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 16, "b": 16})
     folder = scan_folder(root)
     decoded = []
 
@@ -289,7 +289,7 @@ def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
 
 
 def test_a_damaged_entry_is_decoded_again(tmp_path):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     place = load(root).place
     os.truncate(place / "images.u8", 100)
     assert load(root).splits.train.images[0].any()
@@ -299,24 +299,24 @@ def test_a_damaged_entry_is_decoded_again(tmp_path):
 
 def test_the_cache_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setenv("MLPCONV_CACHE_GB", "0.00001")
-    first = load(images.classes(tmp_path / "d", {"a": 8, "b": 8})).place
-    second = load(images.classes(tmp_path / "e", {"a": 8, "b": 8}, 100)).place
+    first = load(image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})).place
+    second = load(image_folders.create_classes(tmp_path / "e", {"a": 8, "b": 8}, 100)).place
     assert [entry.path for entry in entries()] == [second]
     assert not first.exists()
     monkeypatch.setenv("MLPCONV_CACHE_GB", "much")
     with pytest.raises(DataError, match="MLPCONV_CACHE_GB=much: expected a number"):
-        load(images.classes(tmp_path / "f", {"a": 8, "b": 8}, 200))
+        load(image_folders.create_classes(tmp_path / "f", {"a": 8, "b": 8}, 200))
 
 
 def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
-    root = images.classes(tmp_path / "d", {"a": 8, "b": 8})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     monkeypatch.setattr("mlpconv.data.folders.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"the decoded images need .*, 1000 B are free; clear space"):
         load(root)
 
 
 def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
-    root = images.classes(tmp_path / "d", {"a": 12, "b": 12})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 12, "b": 12})
     alone = load(root).splits.train
     pixels = alone.images.copy()
     clean()
@@ -331,7 +331,7 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
 
 
 def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
-    root = images.classes(tmp_path / "d", {"a": 4})
+    root = image_folders.create_classes(tmp_path / "d", {"a": 4})
     bad = root / "a" / "002.png"
     site = tmp_path / "site"
     site.mkdir()
@@ -346,10 +346,12 @@ def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     assert [file.error for file in result.scanned] == ["", "", "cannot be decoded: the decoder crashed on it", ""]
 
 
-def test_grey_stays_grey_and_large_becomes_small(tmp_path):
+def test_gray_images_stay_gray_and_large_ones_are_resized(tmp_path):
     for number, name in enumerate("ab"):
         for index in range(4):
-            images.put(tmp_path / "d" / name / f"{index}.png", images.pixels(10 * number + index, 20, 30)[..., 0])
+            image_folders.save_image(
+                tmp_path / "d" / name / f"{index}.png", image_folders.random_pixels(10 * number + index, 20, 30)[..., 0]
+            )
     folder = scan_folder(tmp_path / "d")
     assert not folder.colour
     assert folder.one_size == (20, 30)
@@ -359,9 +361,9 @@ def test_grey_stays_grey_and_large_becomes_small(tmp_path):
     assert folder.load(folder.preprocess(40, "squash")).splits.train.image_shape == (20, 30, 1)
 
 
-def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
-    smooth = Image.fromarray(images.pixels(3, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC)
-    path = images.put(tmp_path / "large.jpg", smooth, quality=95)
+def test_a_large_jpeg_is_decoded_at_reduced_size_with_equal_pixels(tmp_path):
+    smooth = Image.fromarray(image_folders.random_pixels(3, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC)
+    path = image_folders.save_image(tmp_path / "large.jpg", smooth, quality=95)
     found = read_image(path, Preprocess(32, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(32, 32)))
     with Image.open(path) as whole:
         exact = np.asarray(whole.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
@@ -369,6 +371,6 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
 
 
 def test_paths_are_relative_to_any_directory(tmp_path, monkeypatch):
-    images.classes(tmp_path / "d", {"a": 4, "b": 4})
+    image_folders.create_classes(tmp_path / "d", {"a": 4, "b": 4})
     monkeypatch.chdir(tmp_path)
     assert load(Path("d")).place == load(tmp_path / "d").place

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from idx_files import write_idx
 
 import mlpconv
 from mlpconv.data import get_dataset, load_dataset
 from mlpconv.data.cache_directory import cache_directory
 from mlpconv.errors import DataError
 from mlpconv.files import is_partial_file
+from support.idx_files import write_idx
 
 HTML = b"<!DOCTYPE html><title>Please log in</title>" * 40
 LOADER = """
@@ -97,7 +97,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize(("how", "message"), SPOILED.items())
-def test_bad_file_is_left_to_the_next_source_and_never_cached(toy, server, own, how, message):
+def test_a_bad_file_is_never_cached_and_the_next_source_is_tried(toy, server, own, how, message):
     bad = server.put_all("bad", toy)
     spoil(server, toy, how)
     with pytest.raises(DataError) as caught:
@@ -154,7 +154,7 @@ def test_a_data_set_found_nowhere_lists_every_remedy(toy, server, own, monkeypat
     assert stored(own) == []
 
 
-def test_files_put_by_hand_where_the_error_says_are_found(toy, own):
+def test_files_copied_to_the_path_in_the_error_are_found(toy, own):
     with pytest.raises(DataError, match=rf"into {own}"):
         load_dataset(toy.source(urls=("http://127.0.0.1:9/",)))
     shutil.copytree(toy.directory, own, dirs_exist_ok=True)
@@ -248,7 +248,7 @@ def test_a_full_disk_is_reported_and_leaves_no_files(toy, server, own):
     assert stored(own) == []
 
 
-def test_cache_that_cannot_be_made(toy, server, tmp_path):
+def test_a_cache_that_cannot_be_created(toy, server, tmp_path):
     (tmp_path / "file").write_text("")
     source = toy.source(urls=(server.put_all("a", toy),), debian_package="dataset-toy")
     with pytest.raises(DataError) as caught:
@@ -259,7 +259,7 @@ def test_cache_that_cannot_be_made(toy, server, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="there is no dpkg-deb here")
-def test_debian_package_without_installing_it(toy, own, tmp_path, monkeypatch):
+def test_a_debian_package_that_is_not_installed(toy, own, tmp_path, monkeypatch):
     build = tmp_path / "build"
     shutil.copytree(toy.directory, build / "usr/share/datasets/toy")
     (build / "DEBIAN").mkdir()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from idx_files import idx_bytes, write_idx
 
 from mlpconv.data.known.idx import parse_idx, read_contents, read_idx
 from mlpconv.errors import DataError
+from support.idx_files import idx_bytes, write_idx
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
 
@@ -101,7 +101,7 @@ def test_flipped_bit_in_gzip(tmp_path, images):
         (b"\0\0\x08\x02\0\0\0\x05\0\0\0\0", r"contains no values: .* shape 5×0"),
     ],
 )
-def test_wrong_magic_or_type_says_expected_and_found(tmp_path, start, message):
+def test_wrong_magic_or_type_states_expected_and_found(tmp_path, start, message):
     (tmp_path / "wrong").write_bytes(start)
     with pytest.raises(DataError, match=message):
         read_idx(tmp_path / "wrong")
@@ -144,7 +144,7 @@ def test_gzip_bomb_with_an_honest_header_is_refused_before_unzipping(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_bytes_left_over_are_refused(tmp_path, images, zipped):
+def test_trailing_bytes_are_refused(tmp_path, images, zipped):
     data = idx_bytes(images) + b"x"
     (tmp_path / "long").write_bytes(gzip.compress(data) if zipped else data)
     with pytest.raises(DataError, match=r"long: .* but more bytes follow"):
