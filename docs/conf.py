@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "tools"), str(HERE.parent)]
+
+from languages import TRANSLATIONS  # noqa: E402
 
 from mlpconv.version import __version__  # noqa: E402
 
@@ -51,3 +54,21 @@ html_theme_options = {
 }
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def set_language(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Set ``<html lang>`` of a translated page, such as ``exercises/index.zh``: it decides fonts and pronunciation."""
+    codes = {each.code for each in TRANSLATIONS}
+    if (code := page.rpartition(".")[2]) in codes:
+        context["language"] = code
+
+
+def set_level(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the captions of the navigation, which have the role of a heading, the level that the role requires."""
+    navigation = context["furo_navigation_tree"]
+    context["furo_navigation_tree"] = navigation.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
+def setup(app: Any) -> None:
+    app.connect("html-page-context", set_language)
+    app.connect("html-page-context", set_level, priority=900)  # after furo, which has 500

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import filelock
 import pytest
+from languages import LANGUAGES
 
 import mlpconv
 from mlpconv.arch.layers import AnyLayer
@@ -53,6 +54,23 @@ def test_every_page_is_built(site):
     for page in DOCS.rglob("*.md"):
         if "_build" not in page.parts:
             assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
+
+
+def test_every_page_states_its_language(pages, site):
+    codes = {language.code for language in LANGUAGES[1:]}
+    stated = {path.relative_to(site).as_posix(): page.language for path, page in pages.items()}
+    for name, language in stated.items():
+        code = name.removesuffix(".html").rpartition(".")[2]
+        assert language == (code if code in codes else "en"), name
+    assert codes <= set(stated.values())
+
+
+def test_translated_pages_are_in_the_navigation_and_linked_from_the_start_page(pages, site):
+    start = pages[site / "index.html"]
+    for text in ("editions/index", "exercises/index"):
+        for language in LANGUAGES[1:]:
+            # Once in the navigation, once in the text.
+            assert start.links.count(f"{text}.{language.code}.html") >= 2, (text, language.code)
 
 
 def test_links_and_anchors_are_valid(pages, site):
@@ -166,6 +184,7 @@ def test_in_a_browser(site, width, scheme):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     names = ["index", "tutorial/chapter", "how-to/own-network", "reference/command-line", "reference/json", "costs"]
+    names += ["editions/pytorch.zh", "editions/three-frameworks.ja"]
     complaints = []
     with sync_api.sync_playwright() as playwright:
         # Chromium's sandbox does not work for root, as whom containers run.

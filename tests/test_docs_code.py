@@ -18,6 +18,8 @@ PAGES = sorted(
     for page in [
         *DOCS.glob("*.md"),
         *(page for part in ("tutorial", "how-to", "explanation") for page in (DOCS / part).glob("*.md")),
+        # Their translations have the same code: tests/test_editions_pages.py.
+        *(page for page in (DOCS / "editions").glob("*.md") if "." not in page.stem),
     ]
     if code_blocks(page)
 )

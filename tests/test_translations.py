@@ -6,7 +6,7 @@ The READMEs agree in their commands, code, networks, recipes and numbers.
 import re
 
 import pytest
-from languages import LANGUAGES, TEXTS, TRANSLATIONS, links, original, path, with_links
+from languages import EDITIONS, LANGUAGES, TEXTS, TRANSLATIONS, languages_of, links, original, path, with_links
 
 from mlpconv.training.recipes import RECIPES
 from support.documentation import DOCS
@@ -36,11 +36,18 @@ def decimals(text):
 
 def paragraphs(text):
     """The paragraphs and list items of a page, without headings, code, tables, images and links."""
-    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```|^<!--.*?-->$", "", text, flags=re.DOTALL | re.MULTILINE)
     blocks = re.split(r"\n\s*\n|\n(?=- |\d+\. )", text)
     return [
         block for block in blocks if block.strip() and not re.match(r"\s*(#|\||!\[|\[.*\) · |\*\*.*\*\* · )", block)
     ]
+
+
+TRANSLATED = [(text, language) for text in (*TEXTS, *EDITIONS) for language in languages_of(text)]
+
+
+def each(texts):
+    return [pytest.param(text, language, id=path(text, language)) for text, language in texts]
 
 
 in_every_language = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
@@ -51,26 +58,31 @@ def translated(request):
     return read(path("README.md", request.param))
 
 
-@in_every_language
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(("text", "language"), each(TRANSLATED))
 def test_every_text_exists_and_links_to_its_translations(text, language):
     content = read(path(text, language))
     assert content == with_links(content, text, language), "run: python tools/languages.py"
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [*TEXTS, *EDITIONS])
 def test_every_translated_text_is_in_the_list_of_languages(text):
     stem, _, suffix = text.rpartition(".")
-    assert {file.relative_to(ROOT).as_posix() for file in ROOT.glob(f"{stem}*.{suffix}")} == {
-        path(text, language) for language in LANGUAGES
+    files = [ROOT / f"{stem}.{suffix}", *ROOT.glob(f"{stem}.*.{suffix}")]
+    assert {file.relative_to(ROOT).as_posix() for file in files} == {
+        path(text, language) for language in languages_of(text)
     }
 
 
-@in_every_language
-@pytest.mark.parametrize("text", [text for text in TEXTS if text.endswith(".md")])
+def test_every_translation_in_docs_is_known():
+    found = {file.relative_to(ROOT).as_posix() for file in DOCS.rglob("*.*.md") if "_build" not in file.parts}
+    known = {path(text, language) for text, language in TRANSLATED}
+    assert found == {name for name in known if name.startswith("docs/") and name.count(".") > 1}
+
+
+@pytest.mark.parametrize(("text", "language"), each(pair for pair in TRANSLATED if pair[0].endswith(".md")))
 def test_every_paragraph_is_in_its_language(text, language):
     found = paragraphs(read(path(text, language)))
-    assert len(found) > 5
+    assert len(found) > (2 if "editions" in text else 5)  # the pages on editions are mostly tables
     long = [paragraph for paragraph in found if len(paragraph) > 30]
     assert [paragraph for paragraph in long if not re.search(language.recognized_by, paragraph)] == []
 
@@ -141,5 +153,6 @@ def test_tables_and_sections_have_the_same_size(translated):
 
 
 def test_one_chinese_term_for_pooling():
-    for name in ("README.zh.md", "docs/exercises/index.zh.md", "notebooks/chapter.zh.ipynb"):
+    pages = [path(text, language) for text, language in TRANSLATED if language.code == "zh"]
+    for name in pages:
         assert "池化" not in read(name)

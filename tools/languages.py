@@ -14,8 +14,17 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs" / "languages.toml"
-TEXTS = ("README.md", "docs/exercises/index.md", "notebooks/chapter.ipynb")
+TEXTS = ("README.md", "docs/editions/index.md", "docs/exercises/index.md", "notebooks/chapter.ipynb")
 """The texts that exist in every language, by their paths in the first one."""
+
+EDITIONS = {
+    "docs/editions/gluon.md": "zh",
+    "docs/editions/pytorch.md": "zh",
+    "docs/editions/d2lzh-pytorch.md": "zh",
+    "docs/editions/pytorch-notes.md": "zh",
+    "docs/editions/three-frameworks.md": "ja",
+}
+"""The pages on the editions of the chapter, and the language of each edition, into which its page is translated."""
 
 
 class Language(NamedTuple):
@@ -33,8 +42,15 @@ LANGUAGES = tuple(Language(**each) for each in tomllib.loads(LIST.read_text(enco
 TRANSLATIONS = LANGUAGES[1:]
 
 
+def languages_of(text: str) -> tuple[Language, ...]:
+    """The languages in which one of the ``TEXTS`` or ``EDITIONS`` exists."""
+    if text in EDITIONS:
+        return tuple(language for language in LANGUAGES if language.code in (LANGUAGES[0].code, EDITIONS[text]))
+    return LANGUAGES
+
+
 def path(text: str, language: Language) -> str:
-    """The path of one of the ``TEXTS`` in a language."""
+    """The path of a text in a language, from its path in the first one."""
     if language == LANGUAGES[0]:
         return text
     stem, _, suffix = text.rpartition(".")
@@ -48,10 +64,10 @@ def original(text: str) -> str:
 
 
 def links(text: str, language: Language) -> str:
-    """The line that links one of the ``TEXTS`` in a language to the others."""
+    """The line that links a text in a language to its translations."""
     return " · ".join(
         f"**{other.name}**" if other == language else f"[{other.name}]({Path(path(text, other)).name})"
-        for other in LANGUAGES
+        for other in languages_of(text)
     )
 
 
@@ -75,8 +91,8 @@ def _with_third_line(page: str, line: str) -> str:
 def main() -> int:
     """Write the lines, print what is missing, and return the exit code."""
     missing = 0
-    for language in LANGUAGES:
-        for text in TEXTS:
+    for text in (*TEXTS, *EDITIONS):
+        for language in languages_of(text):
             file = ROOT / path(text, language)
             if file.is_file():
                 file.write_text(with_links(file.read_text(encoding="utf-8"), text, language), encoding="utf-8")

@@ -37,18 +37,21 @@ def code_blocks(page: Path) -> list[CodeBlock]:
 
 
 class BuiltPage(HTMLParser):
-    """The links and anchors of a built page, and the files that it loads."""
+    """The links, anchors and language of a built page, and the files that it loads."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.anchors: set[str] = set()
+        self.language = ""
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {key: value or "" for key, value in attrs}
         self.anchors |= {attributes[key] for key in ("id", "name") if key in attributes}
+        if tag == "html":
+            self.language = attributes.get("lang", "")
         if tag == "a" and "href" in attributes:
             self.links.append(attributes["href"])
         if tag == "link" and attributes.get("rel") in ("stylesheet", "icon", "preload"):
