@@ -99,12 +99,15 @@ def convert(
 
 def _stored(source: Path) -> "StoredClassifier":
     """The classifier of a run or of a file."""
+    from mlpconv.convert.recognize import describe_other, is_safetensors, read_head
     from mlpconv.runs.classifier_file import SUFFIX, read_classifier
     from mlpconv.runs.run import Run
 
     if source.is_dir() or str(source) == "latest":
         return Run(source).stored()
-    if source.suffix != SUFFIX and source.is_file():
+    if source.suffix != SUFFIX and source.is_file() and not is_safetensors(source, head := read_head(source)):
+        if other := describe_other(source, head):
+            raise RunError(f"{source}: this is {other}")
         raise RunError(f"{source}: contains only weights; name their network: --model nin")
     return read_classifier(source)
 

@@ -16,6 +16,7 @@ from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Weights
 from mlpconv.backends.weights import GLUON_NAMES
+from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import WeightsError
 
 _FILE, _ARRAY, _NUMPY_ARRAY = 0x112, 0xF993FAC9, 0xF993FACA
@@ -72,7 +73,7 @@ def read_gluon_file(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, struct.error, MemoryError) as error:
         raise WeightsError(
             f"{path}: damaged, or not a file of Gluon parameters ({error}); save it again in the program that made it: "
-            'net.save_parameters("weights.params")'
+            + SAVE["Gluon"]
         ) from None
     canonical = {f".{theirs}": f".{part}" for part, theirs in GLUON_NAMES.items()}
     return {

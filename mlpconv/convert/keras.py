@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlpconv.convert.layers import ForeignLayer
+from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import MissingDependency, WeightsError
 
-_SAVE = 'in the program that made it: net.save("weights.keras")'
+_SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -27,7 +28,7 @@ def read_keras_file(path: Path) -> list[ForeignLayer]:
             f'{path}: reading a Keras file needs h5py, which is not installed; pip install "mlpconv[tensorflow]"'
         ) from error
     try:
-        content = zipfile.ZipFile(path).read("model.weights.h5") if path.suffix == ".keras" else path.read_bytes()
+        content = zipfile.ZipFile(path).read("model.weights.h5") if zipfile.is_zipfile(path) else path.read_bytes()
         with h5py.File(BytesIO(content)) as file:
             if "model_weights" in file:
                 raise WeightsError(f"{path}: a file of Keras 2; save it again with Keras 3: {_SAVE}")
