@@ -11,6 +11,7 @@ import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Weights
+from mlpconv.convert.chapter import Names, sequential_names
 from mlpconv.convert.recognize import SAVE, describe_other, is_pytorch, is_safetensors, read_head, zip_names
 from mlpconv.convert.safetensors_file import read_safetensors_file
 from mlpconv.convert.state_dict import LAZY, Array
@@ -78,22 +79,25 @@ def read_pickle(path: Path) -> dict[str, Array]:
     return {str(name): _numpy(value, torch) for name, value in _state_dict(loaded, path, torch).items()}
 
 
-def write_torch_file(path: Path, network: Network, weights: Weights, names: Mapping[str, str]) -> None:
+def write_torch_file(path: Path, network: Network, weights: Weights, names: Names) -> None:
     """Write a ``state_dict`` for ``load_state_dict`` with ``strict=True``, in the order of the network.
 
     Args:
         path: The file.
         network: The network.
         weights: Its canonical weights, in its order.
-        names: The name in the file by the canonical name of a layer.
+        names: "mlpconv" or "chapter".
     """
+    if names == "collect-params":
+        raise WeightsError(f"{path}: collect-params are names of Gluon; choose a file that ends in .params")
+    layer_names = sequential_names(network) if names == "chapter" else {name: name for name, _ in network.walk()}
     torch = _safe_torch(path)
     state = {}
     for name, value in weights.items():
         layer, _, part = name.rpartition(".")
-        state[f"{names[layer]}.{part}"] = torch.from_numpy(np.array(value))
+        state[f"{layer_names[layer]}.{part}"] = torch.from_numpy(np.array(value))
         if part == "running_var":  # the last part of a normalization
-            state[f"{names[layer]}.num_batches_tracked"] = torch.tensor(0)
+            state[f"{layer_names[layer]}.num_batches_tracked"] = torch.tensor(0)
     torch.save(state, path)
 
 

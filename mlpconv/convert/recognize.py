@@ -74,7 +74,7 @@ def is_caffe(path: Path, head: bytes) -> bool:
 def is_tensorflow(path: Path, head: bytes) -> bool:
     """Whether it is a SavedModel directory, a directory of checkpoints, or the name of a checkpoint."""
     if path.is_dir():
-        return (path / "saved_model.pb").is_file() or (path / "checkpoint").is_file() or path.name == "variables"
+        return any((path / name).is_file() for name in ("saved_model.pb", "checkpoint", "variables.index"))
     return path.suffix == ".index" or path.with_name(f"{path.name}.index").is_file()
 
 

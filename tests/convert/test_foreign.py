@@ -126,9 +126,9 @@ def test_each_suffix_belongs_to_one_format_and_the_help_lists_it():
     suffixes = [suffix for known in FORMATS for suffix in known.suffixes]
     assert len(set(suffixes)) == len(suffixes)
     assert all(suffix in describe_formats() for suffix in suffixes)
-    assert describe_formats(written=True) == ".pt (PyTorch), .keras (Keras), .params (Gluon)"
+    assert describe_formats(written=True) == ".pt (PyTorch), .keras .weights.h5 (Keras), .params (Gluon)"
 
 
 def test_an_unknown_suffix_is_not_written(tmp_path):
-    with pytest.raises(WeightsError, match=r"ends in \.pt, \.keras, \.params"):
+    with pytest.raises(WeightsError, match=r"ends in \.pt, \.keras, \.weights\.h5, \.params"):
         write_weights(tmp_path / "net.bin", NETWORK, WEIGHTS)
