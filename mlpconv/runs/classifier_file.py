@@ -9,7 +9,7 @@ import msgspec
 from mlpconv.arch.network import Network, Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.weights import check_weights
+from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 
@@ -62,8 +62,11 @@ def write_classifier(
     data: str = "",
     background: float | None = None,
 ) -> None:
-    """Write a classifier as one file, atomically. Raises OSError if it cannot be written."""
-    write_tensors(path, weights, metadata(network, preprocess, class_names, data=data, background=background))
+    """Write a classifier as one file, atomically, in the order of the network. Raises OSError if that fails."""
+    ordered = {name: weights[name] for name in weight_shapes(network) if name in weights}
+    write_tensors(
+        path, {**ordered, **weights}, metadata(network, preprocess, class_names, data=data, background=background)
+    )
 
 
 def read_classifier(path: Path) -> StoredClassifier:

@@ -161,6 +161,8 @@ def test_weights_are_read_under_any_name_and_written_under_the_chapters(cli, cha
 
     (tmp_path / "net.params").write_bytes(chapter_file.read_bytes())
     assert cli("convert", "net.params", "--model", "lenet", "--out", "own.safetensors").code == 0
+    weights = mlpconv.Classifier(tmp_path / "own.safetensors").stored.weights
+    assert list(weights)[:3] == ["conv1.weight", "conv1.bias", "conv2.weight"]
     assert cli("convert", "own.safetensors", "--names", "chapter", "--out", "again.pt").code == 0
     again, first = (torch.load(path, weights_only=True) for path in (tmp_path / "again.pt", chapter_file))
     assert list(again) == list(first)
