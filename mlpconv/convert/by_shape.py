@@ -11,7 +11,6 @@ from mlpconv.convert.layers import (
     ForeignLayer,
     check_shapes,
     convert_pairs,
-    flattened_shapes,
     row_shapes,
     weighted_rows,
 )
@@ -63,7 +62,7 @@ def from_shapes(
         for row, layer in zip(same, _in_order(received[signature], same, in_order, where), strict=True):
             check_shapes(row, layer, where)
             pairs.append((row, layer))
-    return convert_pairs(network, pairs, where, flattened_shapes(network))
+    return convert_pairs(network, pairs, where)
 
 
 def _grouped(values: Mapping[str, Any], where: str) -> list[ForeignLayer]:

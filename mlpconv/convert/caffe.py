@@ -33,7 +33,7 @@ def read_caffe_file(path: Path) -> list[ForeignLayer]:
     """
     try:
         layers = _layers(memoryview(path.read_bytes()))
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OverflowError, OSError, MemoryError) as error:
         raise WeightsError(f"{path}: damaged, or not a .caffemodel ({error}); download or save it again") from None
     if not layers:
         raise WeightsError(f"{path}: contains no weights; give the .caffemodel, not the description of the network")

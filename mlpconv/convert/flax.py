@@ -39,7 +39,7 @@ def read_flax_file(path: Path) -> list[ForeignLayer]:
     if not layers:
         raise WeightsError(f"{path}: expected a tree of kernels and biases, received none; save the model's variables")
     return [
-        ForeignLayer("", {part: layers[name][part] for part in _ORDER if part in layers[name]})
+        ForeignLayer(name, {part: layers[name][part] for part in _ORDER if part in layers[name]})
         for name in sorted(layers, key=natural_order)
     ]
 

@@ -63,8 +63,10 @@ def _layers(file: Any, dataset: type, path: Path) -> list[ForeignLayer]:
     """The layers of a file of Keras 3, in which variables are numbered: layers/conv2d/vars/0."""
     layers: dict[str, list[Any]] = {}
     names: dict[str, str] = {}
+    groups: set[str] = set()
 
     def visit(key: str, item: Any) -> None:
+        groups.update(key.split("/"))
         # Skip the state of the optimizer.
         if key.startswith("optimizer") or not isinstance(item, dataset):
             return
@@ -75,7 +77,8 @@ def _layers(file: Any, dataset: type, path: Path) -> list[ForeignLayer]:
     file.visititems(visit)
     # Dropout layers have no weights, but the state of their random generator.
     keys = sorted((key for key in layers if not key.endswith("seed_generator")), key=natural_order)
-    return [ForeignLayer(names[key] or key, _parts(layers[key], path)) for key in keys]
+    own = "permute" in groups  # mlpconv's own models put channels first before they flatten
+    return [ForeignLayer(names[key] or key, _parts(layers[key], path), flatten_channels_first=own) for key in keys]
 
 
 def _legacy_layers(group: Any, path: Path) -> list[ForeignLayer]:
@@ -89,8 +92,9 @@ def _legacy_layers(group: Any, path: Path) -> list[ForeignLayer]:
             if name not in VARIABLES:
                 raise WeightsError(f"{path}: contains {variable!r}, which no layer of mlpconv has; remove its layer")
             layers.setdefault(layer, {})[VARIABLES[name]] = group[outer][variable][()]
+    own = any(name.endswith("-order") for name in _texts(group, "layer_names"))
     # A name starts with those of the models that contain the layer.
-    return [ForeignLayer(name.rpartition("/")[2], parts) for name, parts in layers.items()]
+    return [ForeignLayer(name.rpartition("/")[2], parts, flatten_channels_first=own) for name, parts in layers.items()]
 
 
 def _texts(group: Any, name: str) -> list[str]:

@@ -25,11 +25,13 @@ class ForeignLayer(NamedTuple):
         channels_first: Whether a weight has the shape (out, in, kh, kw) or (out, in) over a flatten in C,H,W order, as
             canonical ones; otherwise (kh, kw, in, out) or (in, out) over a flatten in H,W,C order, as in Keras and
             Flax.
+        flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
     """
 
     name: str
     parts: dict[str, Array]
     channels_first: bool = False
+    flatten_channels_first: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parts with channels first."""
@@ -53,9 +55,8 @@ def from_layers(network: Network, layers: Sequence[ForeignLayer], where: str) ->
     rows = weighted_rows(network)
     names = {name: row for row in rows for name in (row.name, row.name.replace(".", "_"))}
     if len(layers) == len(rows) and {layer.name for layer in layers} <= set(names):
-        # A model of ours, which flattens in C,H,W order in every framework.
-        return convert_pairs(network, [(names[layer.name], layer) for layer in layers], where, {})
-    return convert_pairs(network, _in_order(rows, layers, where), where, flattened_shapes(network))
+        return convert_pairs(network, [(names[layer.name], layer) for layer in layers], where)
+    return convert_pairs(network, _in_order(rows, layers, where), where)
 
 
 def weighted_rows(network: Network) -> list[LayerShape]:
@@ -63,29 +64,19 @@ def weighted_rows(network: Network) -> list[LayerShape]:
     return [row for row in layer_shapes(network) if isinstance(row.layer, Conv2d | Linear | BatchNorm2d)]
 
 
-def convert_pairs(
-    network: Network,
-    pairs: Sequence[tuple[LayerShape, ForeignLayer]],
-    where: str,
-    flattened: Mapping[str, Shape],
-) -> dict[str, Floats]:
+def convert_pairs(network: Network, pairs: Sequence[tuple[LayerShape, ForeignLayer]], where: str) -> dict[str, Floats]:
     """Canonical weights from pairs of a network's layer and the same layer of another program.
-
-    Args:
-        network: The network.
-        pairs: The pairs.
-        where: The name of the file, for errors.
-        flattened: The shapes that channels-last linear layers have flattened in H,W,C order: `flattened_shapes`.
 
     Raises:
         WeightsError: The weights are not those of the network, or not finite.
     """
+    flattened = flattened_shapes(network)
     weights = {}
     for row, layer in pairs:
         for part, value in layer.parts.items():
             value = as_float32(value, f"{where}: {layer.name or row.name}.{part}")
-            shape = flattened.get(row.name)
-            if value.ndim == 2 and shape and not layer.channels_first and value.shape[0] == np.prod(shape):
+            shape = () if layer.channels_first or layer.flatten_channels_first else flattened.get(row.name, ())
+            if value.ndim == 2 and shape and value.shape[0] == np.prod(shape):
                 channels, height, width = shape
                 value = value.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(value.shape)
             weights[f"{row.name}.{part}"] = np.ascontiguousarray(_channels_first(value, layer.channels_first))
@@ -131,6 +122,10 @@ def _in_order(
     rows: Sequence[LayerShape], layers: Sequence[ForeignLayer], where: str
 ) -> list[tuple[LayerShape, ForeignLayer]]:
     """The layers of each type matched in order."""
+    for layer in layers:
+        if max(value.ndim for value in layer.parts.values()) not in _LAYER_TYPES:
+            shapes = ", ".join(str(value.shape) for value in layer.parts.values())
+            raise WeightsError(f"{where}: no layer of mlpconv has arrays like those of {layer.name!r}: {shapes}")
     pairs = []
     for ndim, layer_type in _LAYER_TYPES.items():
         expected = [row for row in rows if isinstance(row.layer, layer_type)]

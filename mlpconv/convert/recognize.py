@@ -1,6 +1,5 @@
 """What a file is, decided by its first bytes: one of the formats of weights, or something else that has a name."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +81,8 @@ def zip_names(path: Path, head: bytes) -> list[str]:
     """The names of the files in a zip archive; none if it is not one, or damaged."""
     if not head.startswith(b"PK\x03\x04"):
         return []
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()

@@ -5,6 +5,8 @@ import struct
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_values import random_weights
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
@@ -132,3 +134,53 @@ def test_each_suffix_belongs_to_one_format_and_the_help_lists_it():
 def test_an_unknown_suffix_is_not_written(tmp_path):
     with pytest.raises(WeightsError, match=r"ends in \.pt, \.keras, \.weights\.h5, \.params"):
         write_weights(tmp_path / "net.bin", NETWORK, WEIGHTS)
+
+
+def caffe_file(path):
+    def field(number, content):
+        tag = number << 3 | 2
+        return bytes([tag] if tag < 128 else [tag & 127 | 128, tag >> 7]) + bytes([len(content)]) + content
+
+    blob = field(7, field(1, bytes((2, 1, 1, 1)))) + field(5, np.ones(2, "<f4").tobytes())
+    path.write_bytes(field(1, b"net") + field(100, field(1, b"conv") + field(2, b"Convolution") + field(7, blob)))
+
+
+SMALL = Network(Conv2d(2, 1, bias=False), GlobalAvgPool2d(), Flatten(), input_size=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["gluon", "flax", "caffe"]), st.data())
+def test_a_damaged_file_gives_weights_or_a_refusal(tmp_path_factory, kind, data):
+    path = tmp_path_factory.mktemp("damaged") / "net"
+    weights = {"conv1.weight": np.ones((2, 1, 1, 1), np.float32)}
+    match kind:
+        case "gluon":
+            write_weights(path.with_suffix(".params"), SMALL, weights)
+            path = path.with_suffix(".params")
+        case "flax":
+            flax_file(path, {"params": {"Conv_0": {"kernel": np.ones((1, 1, 1, 2), np.float32)}}})
+        case _:
+            caffe_file(path)
+    same(read_weights(SMALL, path), weights)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[index] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    for by_shape in (False, True):
+        refusal, shape = str(path), (2, 1, 1, 1)
+        try:
+            shape = read_weights(SMALL, path, by_shape=by_shape)["conv1.weight"].shape
+        except WeightsError as error:
+            refusal = str(error)
+        assert refusal.startswith(str(path))
+        assert shape == (2, 1, 1, 1)
+
+
+def test_a_layer_that_no_network_has_is_named(tmp_path):
+    tree = {"Conv_0": {"kernel": np.ones((1, 1, 1, 2), np.float32)}, "Conv1d": {"kernel": np.ones((3, 1, 2))}}
+    flax_file(tmp_path / "net", {"params": tree})
+    with pytest.raises(WeightsError, match=r"no layer of mlpconv has arrays like those of 'Conv1d': \(3, 1, 2\)"):
+        read_weights(SMALL, tmp_path / "net")

@@ -25,7 +25,7 @@ VARIABLES = {4: ("kernel", "bias"), 2: ("kernel", "bias"), 1: ("gamma", "beta", 
 TYPES = {4: "conv2d", 2: "dense", 1: "batch_normalization"}
 
 
-def write_keras_2(path, network, weights, *, whole=True, pieces=False):
+def write_keras_2(path, network, weights, *, whole=True, pieces=False, own_names=False):
     """Blocks are nested models, whose variables are all in one group; layers without weights are listed, too."""
     groups, counts = {}, {}
     for name, parts in to_channels_last(network, weights).items():
@@ -33,6 +33,7 @@ def write_keras_2(path, network, weights, *, whole=True, pieces=False):
         kind = TYPES[first.ndim]
         counts[kind] = counts.get(kind, -1) + 1
         layer = f"{kind}_{counts[kind]}" if counts[kind] else kind
+        layer = name if own_names else layer
         group = name.partition(".")[0].replace("block", "sequential_") if "." in name else layer
         for variable, value in zip(VARIABLES[first.ndim], parts.values(), strict=False):
             groups.setdefault(group, {})[f"{layer}/{variable}:0"] = value
@@ -67,6 +68,14 @@ def test_a_file_of_keras_2_is_read(network, whole, pieces, tmp_path):
     write_keras_2(tmp_path / "weights", network, weights, whole=whole, pieces=pieces)
     found = read_weights(network, tmp_path / "weights")
     assert list(found) == list(weights)
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
+def test_layers_with_the_names_of_the_network_are_matched_by_name(tmp_path):
+    network = create_model("lenet")  # in which fc1 follows a flatten, which Keras does in another order
+    weights = random_weights(network, dtype=np.float32)
+    write_keras_2(tmp_path / "net.h5", network, weights, own_names=True)
+    found = read_weights(network, tmp_path / "net.h5")
     assert all(np.array_equal(found[name], weights[name]) for name in weights)
 
 
