@@ -76,8 +76,10 @@ def read_classifier(path: Path) -> StoredClassifier:
         RunError: The file is not a classifier file.
         WeightsError: The weights do not fit the network.
     """
-    if path.suffix in (".pt", ".pth") and path.is_file():
-        raise RunError(f"{path}: a PyTorch file; mlpconv convert turns it into a classifier")
+    if path.suffix != SUFFIX and path.is_file() and not _starts_as_safetensors(path):
+        raise RunError(
+            f"{path}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
+        )
     weights, texts = read_tensors(path)
     values = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
     if "checkpoint" in values:
@@ -101,3 +103,9 @@ def read_classifier(path: Path) -> StoredClassifier:
             f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it again"
         )
     return StoredClassifier(path, network, preprocess, names, weights, values.get("data", ""), background)
+
+
+def _starts_as_safetensors(path: Path) -> bool:
+    """Whether a file starts with the size of a header and the header's first character."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"

@@ -148,6 +148,17 @@ def test_what_a_run_says_itself_is_not_said_again(cli, digits_run):
     assert "omit --data" in said.err
 
 
+def test_predict_names_convert_for_weights_under_any_name(cli, chapter_file, digit, tmp_path):
+    for name in ("net.params", "net.pt"):
+        (tmp_path / name).write_bytes(chapter_file.read_bytes())
+        said = cli("predict", name, digit[0])
+        assert said.code == 2
+        assert (
+            f"{name}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
+            in said.err
+        )
+
+
 def test_a_web_page_is_named_with_and_without_a_model(cli, tmp_path):
     (tmp_path / "nin.pt").write_bytes(b"<!DOCTYPE html><html></html>")
     for options in ([], ["--model", "nin"]):

@@ -53,6 +53,7 @@ def test_the_chapters_network_loads_the_state_dict_strictly(edition, tmp_path):
     images = torch.rand(2, *network.input_shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         ours = network.build("torch", weights=weights).eval()(images)
+        assert ours.std() > 0
         torch.testing.assert_close(net(images), ours, atol=1e-5, rtol=1e-5)
     back = read_weights(network, tmp_path / "net.pt")
     assert all(np.array_equal(back[name], weights[name]) for name in weights)
@@ -89,6 +90,7 @@ def test_normalizations_load_strictly(tmp_path):
     images = torch.rand(2, 1, 8, 8)
     with torch.no_grad():
         ours = network.build("torch", weights=weights).eval()(images)
+        assert ours.std() > 0
         torch.testing.assert_close(net(images), ours, atol=1e-5, rtol=1e-5)
     own = network.build("torch")
     write_weights(tmp_path / "own.pt", network, weights)
