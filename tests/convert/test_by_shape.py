@@ -15,7 +15,7 @@ LENET = create_model("lenet")
 
 
 def own_nin(first: str = "first", second: str = "second", swapped: bool = False) -> nn.Module:
-    """A NiN whose blocks are modules of one's own."""
+    """A NiN whose blocks are modules with other names."""
 
     class Block(nn.Module):
         def __init__(self, channels, out, *window):
