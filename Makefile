@@ -53,8 +53,8 @@ test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX a
 
 # What `make test` leaves out where the framework is not installed.
 PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
-ALSO_tensorflow := tests/backends/keras/test_keras.py '$(PAGE)[how-to/keras.md]'
-ALSO_jax := tests/backends/keras/test_keras.py tests/backends/keras/test_keras_jax.py
+ALSO_tensorflow := tests/backends/keras/test_keras.py tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
+ALSO_jax := tests/convert/test_keras_files.py tests/backends/keras/test_keras.py tests/backends/keras/test_keras_jax.py
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 
 # The weights with which a training ends, as they were recorded.

@@ -215,10 +215,6 @@ def test_a_translation_has_the_code_and_numbers_of_the_original(text):
     assert links[0] == links[1]
 
 
-PLANNED = {"convert": {"--names"}}
-"""Options that the pages use before the commands have them."""
-
-
 def commands(text):
     """The mlpconv commands in code blocks and code spans, as lists of arguments."""
     text = re.sub(r"^<!--.*-->$", "", text, flags=re.MULTILINE)
@@ -239,7 +235,6 @@ def test_every_command_and_option_exists(page):
     for name, *arguments in found:
         assert name in group.commands, name
         options = {option for parameter in group.commands[name].params for option in parameter.opts}
-        options |= PLANNED.get(name, set())
         for argument in arguments:
             assert not argument.startswith("--") or argument in options, f"{name} {argument}"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpconv.convert.keras import natural_order
 from mlpconv.convert.layers import ForeignLayer
+from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import WeightsError
 
 _ARRAY_EXTENSION = 1  # MessagePack extension type
@@ -26,8 +27,7 @@ def read_flax_file(path: Path) -> list[ForeignLayer]:
         tree = msgspec.msgpack.decode(path.read_bytes(), ext_hook=_array)
     except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{path}: damaged, or not written by flax.serialization.to_bytes ({error}); save it again: "
-            'open("weights.msgpack", "wb").write(flax.serialization.to_bytes(variables))'
+            f"{path}: damaged, or not written by flax.serialization.to_bytes ({error}); save it again: {SAVE['Flax']}"
         ) from None
     layers: dict[str, dict[str, Any]] = {}
     tree = tree if isinstance(tree, dict) else {}
@@ -39,7 +39,7 @@ def read_flax_file(path: Path) -> list[ForeignLayer]:
     if not layers:
         raise WeightsError(f"{path}: expected a tree of kernels and biases, received none; save the model's variables")
     return [
-        ForeignLayer("", {part: layers[name][part] for part in _ORDER if part in layers[name]})
+        ForeignLayer(name, {part: layers[name][part] for part in _ORDER if part in layers[name]})
         for name in sorted(layers, key=natural_order)
     ]
 

@@ -1,23 +1,42 @@
-"""Read the weights of a Keras file (``.keras``, ``.weights.h5``) without Keras, and without executing its content."""
+"""Read the weights of a Keras file without Keras, and without executing its content; write one with Keras."""
 
 import re
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from mlpconv.arch.network import Network
+from mlpconv.backends.base import Backend, Weights
+from mlpconv.backends.registry import get_backend
+from mlpconv.convert.chapter import Names
 from mlpconv.convert.layers import ForeignLayer
-from mlpconv.errors import MissingDependency, WeightsError
+from mlpconv.convert.recognize import SAVE
+from mlpconv.errors import MissingDependency, MlpconvError, WeightsError
 
-_SAVE = 'in the program that made it: net.save("weights.keras")'
+_SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+VARIABLES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+"""The canonical parts by Keras' names of variables."""
 
 
 def read_keras_file(path: Path) -> list[ForeignLayer]:
     """Read the layers that have weights, in their order.
 
+    Args:
+        path: A ``.keras`` file, a ``.weights.h5`` file of Keras 3, or an HDF5 file of Keras 2 (a whole model, or what
+            ``save_weights`` wrote).
+
     Raises:
-        WeightsError: The file is damaged, or not written by Keras 3.
+        WeightsError: The file is damaged, or not written by Keras.
         MissingDependency: h5py is not installed; it is a dependency of Keras.
     """
     try:
@@ -27,27 +46,119 @@ def read_keras_file(path: Path) -> list[ForeignLayer]:
             f'{path}: reading a Keras file needs h5py, which is not installed; pip install "mlpconv[tensorflow]"'
         ) from error
     try:
-        content = zipfile.ZipFile(path).read("model.weights.h5") if path.suffix == ".keras" else path.read_bytes()
+        content = zipfile.ZipFile(path).read("model.weights.h5") if zipfile.is_zipfile(path) else path.read_bytes()
         with h5py.File(BytesIO(content)) as file:
-            if "model_weights" in file:
-                raise WeightsError(f"{path}: a file of Keras 2; save it again with Keras 3: {_SAVE}")
-            layers: dict[str, list[Any]] = {}
-            names: dict[str, str] = {}
+            legacy = file.get("model_weights", file)
+            layers = (
+                _legacy_layers(legacy, path) if "layer_names" in legacy.attrs else _layers(file, h5py.Dataset, path)
+            )
+    except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: damaged, or not written by Keras ({error}); save it again, {_SAVE}") from None
+    if not layers:
+        raise WeightsError(f"{path}: contains no layers with weights; save the model, {_SAVE}")
+    return layers
 
-            def visit(key: str, item: Any) -> None:
-                # Skip the state of the optimizer.
-                if key.startswith("optimizer") or not isinstance(item, h5py.Dataset):
-                    return
-                if match := re.fullmatch(r"(.*?)/?vars/(\d+)", key):
-                    layers.setdefault(match[1], []).append(item[()])
-                    names[match[1]] = str(item.parent.attrs.get("name", ""))
 
-            file.visititems(visit)
-    except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, ValueError) as error:
-        raise WeightsError(f"{path}: damaged, or not written by Keras 3 ({error}); save it again, {_SAVE}") from None
+def _layers(file: Any, dataset: type, path: Path) -> list[ForeignLayer]:
+    """The layers of a file of Keras 3, in which variables are numbered: layers/conv2d/vars/0."""
+    layers: dict[str, list[Any]] = {}
+    names: dict[str, str] = {}
+    groups: set[str] = set()
+
+    def visit(key: str, item: Any) -> None:
+        groups.update(key.split("/"))
+        # Skip the state of the optimizer.
+        if key.startswith("optimizer") or not isinstance(item, dataset):
+            return
+        if match := re.fullmatch(r"(.*?)/?vars/(\d+)", key):
+            layers.setdefault(match[1], []).append(item[()])
+            names[match[1]] = str(item.parent.attrs.get("name", ""))
+
+    file.visititems(visit)
     # Dropout layers have no weights, but the state of their random generator.
     keys = sorted((key for key in layers if not key.endswith("seed_generator")), key=natural_order)
-    return [ForeignLayer(names[key], _parts(layers[key], path)) for key in keys]
+    own = "permute" in groups  # mlpconv's own models put channels first before they flatten
+    return [ForeignLayer(names[key] or key, _parts(layers[key], path), flatten_channels_first=own) for key in keys]
+
+
+def _legacy_layers(group: Any, path: Path) -> list[ForeignLayer]:
+    """The layers of a file of Keras 2, in which variables have names: conv2d/kernel:0."""
+    layers: dict[str, dict[str, Any]] = {}
+    for outer in _texts(group, "layer_names"):
+        for variable in _texts(group[outer], "weight_names"):
+            layer, _, name = variable.removesuffix(":0").rpartition("/")
+            if name.startswith("seed_generator"):
+                continue
+            if name not in VARIABLES:
+                raise WeightsError(f"{path}: contains {variable!r}, which no layer of mlpconv has; remove its layer")
+            layers.setdefault(layer, {})[VARIABLES[name]] = group[outer][variable][()]
+    own = any(name.endswith("-order") for name in _texts(group, "layer_names"))
+    # A name starts with those of the models that contain the layer.
+    return [ForeignLayer(name.rpartition("/")[2], parts, flatten_channels_first=own) for name, parts in layers.items()]
+
+
+def _texts(group: Any, name: str) -> list[str]:
+    """A list of texts in the attributes of a group, where a long one is in several pieces."""
+    pieces = [name] if name in group.attrs else [f"{name}{index}" for index in range(len(group.attrs))]
+    found = [text for piece in pieces if piece in group.attrs for text in group.attrs[piece]]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+
+
+def split_layers(values: Sequence[Any]) -> list[ForeignLayer]:
+    """The layers of arrays without names in the order of a model: kernel and bias, or the four parts of a norm."""
+    layers: list[dict[str, Any]] = []
+    vectors: list[Any] = []
+
+    def finish() -> None:
+        # An odd vector after a kernel is its bias, and each four are a normalization.
+        if len(vectors) % 4 == 1 and layers:
+            layers[-1]["bias"] = vectors.pop(0)
+        layers.extend(
+            dict(zip(_NORM_PARTS, vectors[start : start + 4], strict=False)) for start in range(0, len(vectors), 4)
+        )
+        vectors.clear()
+
+    for value in values:
+        if value.ndim > 1:
+            finish()
+            layers.append({"weight": value})
+        else:
+            vectors.append(value)
+    finish()
+    return [ForeignLayer("", parts) for parts in layers]
+
+
+def write_keras_file(path: Path, network: Network, weights: Weights, names: Names) -> None:
+    """Write a Keras model (``.keras``) or only its weights (``.weights.h5``).
+
+    The engine is the one that is already running, or else the first one that is installed.
+
+    Args:
+        path: The file.
+        network: The network.
+        weights: Its canonical weights.
+        names: "mlpconv": the network's own functional model; "chapter": nested as in the chapter.
+    """
+    if names == "collect-params":
+        raise WeightsError(f"{path}: collect-params are names of Gluon; choose a file that ends in .params")
+    backend = _first_engine()
+    if names == "chapter":
+        from mlpconv.convert.chapter_keras import build_chapter_model
+
+        model = build_chapter_model(network, weights, str(path))
+    else:
+        model = backend.native(network, weights)
+    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+
+
+def _first_engine() -> Backend:
+    errors = []
+    for engine in ("tensorflow", "jax"):
+        try:
+            return get_backend(engine)
+        except MlpconvError as error:  # not installed, or Keras is running on the other engine
+            errors.append(error)
+    raise errors[0]
 
 
 def natural_order(key: str) -> list[tuple[str, int]]:

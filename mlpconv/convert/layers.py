@@ -1,16 +1,16 @@
 """Canonical weights from the layers of another program, in the order in which it created them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Linear, Shape
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, Linear, Shape
 from mlpconv.arch.network import Network
-from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends.base import Floats
+from mlpconv.arch.shapes import LayerShape, layer_shapes
+from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import check_weights, weight_shapes
-from mlpconv.convert.state_dict import as_float32
+from mlpconv.convert.state_dict import Array, as_float32
 from mlpconv.errors import WeightsError
 
 _LAYER_TYPES = {4: Conv2d, 2: Linear, 1: BatchNorm2d}
@@ -21,20 +21,28 @@ class ForeignLayer(NamedTuple):
 
     Attributes:
         name: Its name in the file, or "" if it has none.
-        parts: Its arrays by canonical part ("weight", "bias", "running_mean", "running_var"). A weight has the shape
-            (kh, kw, in, out) or (in, out), as in Keras and Flax.
+        parts: Its arrays by canonical part ("weight", "bias", "running_mean", "running_var").
+        channels_first: Whether a weight has the shape (out, in, kh, kw) or (out, in) over a flatten in C,H,W order, as
+            canonical ones; otherwise (kh, kw, in, out) or (in, out) over a flatten in H,W,C order, as in Keras and
+            Flax.
+        flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
     """
 
     name: str
-    parts: dict[str, np.ndarray]
+    parts: dict[str, Array]
+    channels_first: bool = False
+    flatten_channels_first: bool = False
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parts with channels first."""
+        return {part: _channels_first(value, self.channels_first).shape for part, value in self.parts.items()}
 
 
 def from_layers(network: Network, layers: Sequence[ForeignLayer], where: str) -> dict[str, Floats]:
-    """Canonical weights of a network from channels-last layers.
+    """Canonical weights of a network from the layers of another program.
 
     If all names are those of the network's layers, they are matched by name. Otherwise the layers of each type
-    (convolutions, linear layers, batch normalizations) are matched in order, and the weight of a linear layer after
-    `Flatten` is converted from a flatten in H,W,C order.
+    (convolutions, linear layers, batch normalizations) are matched in order.
 
     Args:
         network: The network.
@@ -44,40 +52,112 @@ def from_layers(network: Network, layers: Sequence[ForeignLayer], where: str) ->
     Raises:
         WeightsError: The layers belong to another network.
     """
-    expected = [row for row in layer_shapes(network) if isinstance(row.layer, Conv2d | Linear | BatchNorm2d)]
-    if {row.name for row in expected} == {layer.name for layer in layers}:
-        pairs = [(row.name, None, layer.parts) for layer in layers for row in expected if row.name == layer.name]
-    else:
-        pairs = _in_order(network, layers, where)
+    rows = weighted_rows(network)
+    names = {name: row for row in rows for name in (row.name, row.name.replace(".", "_"))}
+    if len(layers) == len(rows) and {layer.name for layer in layers} <= set(names):
+        return convert_pairs(network, [(names[layer.name], layer) for layer in layers], where)
+    return convert_pairs(network, _in_order(rows, layers, where), where)
+
+
+def weighted_rows(network: Network) -> list[LayerShape]:
+    """The layers of a network that have weights, with their shapes."""
+    return [row for row in layer_shapes(network) if isinstance(row.layer, Conv2d | Linear | BatchNorm2d)]
+
+
+def convert_pairs(network: Network, pairs: Sequence[tuple[LayerShape, ForeignLayer]], where: str) -> dict[str, Floats]:
+    """Canonical weights from pairs of a network's layer and the same layer of another program.
+
+    Raises:
+        WeightsError: The weights are not those of the network, or not finite.
+    """
+    flattened = flattened_shapes(network)
     weights = {}
-    for name, flattened, parts in pairs:
-        for part, value in parts.items():
-            value = as_float32(value, f"{where}: {name}.{part}")
-            if value.ndim == 2 and flattened and value.shape[0] == np.prod(flattened):
-                channels, height, width = flattened
+    for row, layer in pairs:
+        for part, value in layer.parts.items():
+            value = as_float32(value, f"{where}: {layer.name or row.name}.{part}")
+            shape = () if layer.channels_first or layer.flatten_channels_first else flattened.get(row.name, ())
+            if value.ndim == 2 and shape and value.shape[0] == np.prod(shape):
+                channels, height, width = shape
                 value = value.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(value.shape)
-            if value.ndim in (2, 4):
-                value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
-            weights[f"{name}.{part}"] = np.ascontiguousarray(value)
+            weights[f"{row.name}.{part}"] = np.ascontiguousarray(_channels_first(value, layer.channels_first))
     check_weights(network, weights, where)
     return {name: weights[name] for name in weight_shapes(network)}
 
 
+def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, Array]]:
+    """The arrays of each layer by part, as Keras has them: the inverse of `from_layers`."""
+    flattened = flattened_shapes(network)
+    layers: dict[str, dict[str, Array]] = {}
+    for name, value in weights.items():
+        layer, _, part = name.rpartition(".")
+        if value.ndim == 2 and (shape := flattened.get(layer)):
+            value = value.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(value.shape)
+        if value.ndim in (2, 4):
+            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+        layers.setdefault(layer, {})[part] = value
+    return layers
+
+
+def flattened_shapes(network: Network) -> dict[str, Shape]:
+    """The (C, H, W) shape before the flatten whose output each linear layer takes."""
+    shapes: dict[str, Shape] = {}
+    before: Shape = ()
+    for row in layer_shapes(network):
+        if isinstance(row.layer, Flatten) and len(row.input_shape) == 3:
+            before = row.input_shape
+        elif isinstance(row.layer, Linear):
+            if before:
+                shapes[row.name] = before
+            before = ()
+    return shapes
+
+
+def _channels_first(value: Array, already: bool) -> Array:
+    if already or value.ndim not in (2, 4):
+        return value
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+
 def _in_order(
-    network: Network, layers: Sequence[ForeignLayer], where: str
-) -> list[tuple[str, Shape | None, dict[str, np.ndarray]]]:
-    """The name, the (C, H, W) shape before a flatten, and the arrays of each layer, matched in order."""
+    rows: Sequence[LayerShape], layers: Sequence[ForeignLayer], where: str
+) -> list[tuple[LayerShape, ForeignLayer]]:
+    """The layers of each type matched in order."""
+    for layer in layers:
+        if max(value.ndim for value in layer.parts.values()) not in _LAYER_TYPES:
+            shapes = ", ".join(str(value.shape) for value in layer.parts.values())
+            raise WeightsError(f"{where}: no layer of mlpconv has arrays like those of {layer.name!r}: {shapes}")
     pairs = []
-    rows = layer_shapes(network)
     for ndim, layer_type in _LAYER_TYPES.items():
-        expected = [index for index, row in enumerate(rows) if isinstance(row.layer, layer_type)]
-        received = [layer for layer in layers if next(iter(layer.parts.values())).ndim == ndim]
+        expected = [row for row in rows if isinstance(row.layer, layer_type)]
+        received = [layer for layer in layers if max(value.ndim for value in layer.parts.values()) == ndim]
         if len(expected) != len(received):
             raise WeightsError(
                 f"{where}: these weights belong to another network: expected {len(expected)} {layer_type.__name__} "
                 f"layers, received {len(received)}"
             )
-        for index, layer in zip(expected, received, strict=True):
-            previous = rows[index - 1].input_shape if index else ()
-            pairs.append((rows[index].name, previous if len(previous) == 3 else None, layer.parts))
+        for row, layer in zip(expected, received, strict=True):
+            if layer.name:
+                check_shapes(row, layer, where)
+            pairs.append((row, layer))
     return pairs
+
+
+def check_shapes(row: LayerShape, layer: ForeignLayer, where: str) -> None:
+    """Check that a layer has the parts and shapes of a network's layer.
+
+    Raises:
+        WeightsError: It has others; the message names the first of them.
+    """
+    expected = row_shapes(row)
+    received = layer.shapes()
+    for part in [*expected, *received]:
+        if expected.get(part) != received.get(part):
+            raise WeightsError(
+                f"{where}: these weights belong to another network: expected {row.name}.{part} of shape "
+                f"{expected.get(part, 'none')}, received {layer.name}.{part} of shape {received.get(part, 'none')}"
+            )
+
+
+def row_shapes(row: LayerShape) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of a layer's parameters and statistics."""
+    return row.layer.parameter_shapes(row.input_shape) | row.layer.statistic_shapes(row.input_shape)

@@ -10,7 +10,7 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.weights import check_weights
+from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.runs.files import decode_json, read_tensors, write_tensors
 
@@ -63,8 +63,11 @@ def write_classifier(
     data: str = "",
     background: float | None = None,
 ) -> None:
-    """Write a classifier as one file, atomically. Raises OSError if it cannot be written."""
-    write_tensors(path, weights, metadata(network, preprocess, class_names, data=data, background=background))
+    """Write a classifier as one file, atomically, in the order of the network. Raises OSError if that fails."""
+    ordered = {name: weights[name] for name in weight_shapes(network) if name in weights}
+    write_tensors(
+        path, {**ordered, **weights}, metadata(network, preprocess, class_names, data=data, background=background)
+    )
 
 
 def read_classifier(path: Path) -> StoredClassifier:
@@ -74,8 +77,10 @@ def read_classifier(path: Path) -> StoredClassifier:
         RunError: The file is not a classifier file.
         WeightsError: The weights do not fit the network.
     """
-    if path.suffix in (".pt", ".pth") and path.is_file():
-        raise RunError(f"{path}: a PyTorch file; mlpconv convert turns it into a classifier")
+    if path.suffix != SUFFIX and path.is_file() and not _starts_as_safetensors(path):
+        raise RunError(
+            f"{path}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
+        )
     weights, texts = read_tensors(path)
     values = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
     if "checkpoint" in values:
@@ -99,3 +104,9 @@ def read_classifier(path: Path) -> StoredClassifier:
             f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it again"
         )
     return StoredClassifier(path, network, preprocess, names, weights, values.get("data", ""), background)
+
+
+def _starts_as_safetensors(path: Path) -> bool:
+    """Whether a file starts with the size of a header and the header's first character."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"

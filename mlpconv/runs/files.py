@@ -70,24 +70,37 @@ def decode_json(content: bytes | str, type_: Any = Any) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and texts as one safetensors file, with a checksum, atomically. Raises OSError."""
+    """Write arrays, in the given order, and texts as one safetensors file, with a checksum, atomically.
+
+    Raises OSError.
+    """
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
-    content = _sorted_metadata(safetensors.numpy.save(contiguous, {**metadata, SEAL: _BLANK.decode()}))
+    content = _in_order(safetensors.numpy.save(contiguous, {**metadata, SEAL: _BLANK.decode()}), contiguous)
     start = _seal_start(content)
     assert start
     content[start : start + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
     write_atomic(path, content)
 
 
-def _sorted_metadata(content: bytes) -> bytearray:
-    """The same safetensors file with its metadata sorted: the library writes them in any order, but a repeated run
-    should give the same file."""
+def _in_order(content: bytes, tensors: Mapping[str, np.ndarray]) -> bytearray:
+    """The same safetensors file with its tensors in the given order and its metadata sorted.
+
+    The library writes tensors in alphabetical order, and metadata in any order; a repeated run should give the same
+    file. Larger data types come first, so that every tensor is aligned.
+    """
     start = _data_start(content)
     header = json.loads(content[8:start])
     texts = header.pop("__metadata__", {})
-    text = json.dumps({"__metadata__": dict(sorted(texts.items())), **header}, separators=(",", ":")).encode()
+    data, pieces, position = memoryview(content)[start:], [], 0
+    entries = {}
+    for name in sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize):
+        begin, end = header[name]["data_offsets"]
+        entries[name] = {**header[name], "data_offsets": [position, position + end - begin]}
+        pieces.append(data[begin:end])
+        position += end - begin
+    text = json.dumps({"__metadata__": dict(sorted(texts.items())), **entries}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return bytearray().join((len(text).to_bytes(8, "little"), text, memoryview(content)[start:]))
+    return bytearray().join((len(text).to_bytes(8, "little"), text, *pieces))
 
 
 def _data_start(content: bytes | bytearray) -> int:

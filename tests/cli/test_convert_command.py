@@ -147,3 +147,106 @@ def test_options_that_repeat_the_run_are_refused(cli, digits_run):
     said = cli("convert", digits_run, "--data", "digits", "--out", "own.safetensors")
     assert said.code == 2
     assert "omit --data" in said.err
+
+
+def test_predict_names_convert_for_weights_under_any_name(cli, chapter_file, digit, tmp_path):
+    for name in ("net.params", "net.pt"):
+        (tmp_path / name).write_bytes(chapter_file.read_bytes())
+        said = cli("predict", name, digit[0])
+        assert said.code == 2
+        assert (
+            f"{name}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
+            in said.err
+        )
+
+
+def test_a_web_page_is_named_with_and_without_a_model(cli, tmp_path):
+    (tmp_path / "nin.pt").write_bytes(b"<!DOCTYPE html><html></html>")
+    for options in ([], ["--model", "nin"]):
+        said = cli("convert", "nin.pt", *options, "--out", "own.safetensors")
+        assert said.code == 2
+        assert "nin.pt: this is a web page (HTML)" in said.err
+
+
+def test_weights_are_read_under_any_name_and_written_under_the_chapters(cli, chapter_file, tmp_path):
+    from support import chapter_pytorch as chapter_networks
+
+    (tmp_path / "net.params").write_bytes(chapter_file.read_bytes())
+    assert cli("convert", "net.params", "--model", "lenet", "--out", "own.safetensors").code == 0
+    weights = mlpconv.Classifier(tmp_path / "own.safetensors").stored.weights
+    assert list(weights)[:3] == ["conv1.weight", "conv1.bias", "conv2.weight"]
+    assert cli("convert", "own.safetensors", "--names", "chapter", "--out", "again.pt").code == 0
+    again, first = (torch.load(path, weights_only=True) for path in (tmp_path / "again.pt", chapter_file))
+    assert list(again) == list(first)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    chapter_networks.lenet(lazy=False).load_state_dict(again, strict=True)
+
+
+def test_a_classifier_has_no_names_of_the_chapter(cli, digits_run):
+    said = cli("convert", digits_run, "--names", "chapter", "--out", "own.safetensors")
+    assert said.code == 2
+    assert "--names chapter: a classifier has mlpconv's names; choose .pt or .keras" in said.err
+
+
+def test_input_channels_are_those_of_the_weights(cli, tmp_path):
+    import mlpconv.models
+
+    network = mlpconv.models.create_model("lenet", input_channels=3)
+    torch.save(network.build("torch").state_dict(), tmp_path / "net.pt")
+    arguments = ["convert", "net.pt", "--model", "lenet", "--out", "own.safetensors"]
+    assert cli(*arguments).code == 2
+    said = cli(*arguments, "--input-channels", "3", "--json")
+    assert said.code == 0, said.err
+    assert said.json()["input_shape"] == [3, 28, 28]
+    (tmp_path / "own.safetensors").unlink()
+    said = cli(*arguments, "--input-channels", "3", "--data", "digits")
+    assert said.code == 2
+    assert "--input-channels 3: the images of digits have 1; omit one of the two" in said.err
+
+
+def test_own_names_need_by_shape(cli, chapter_file, tmp_path):
+    state = torch.load(chapter_file, weights_only=True)
+    letters = {name: "abcdefghijkl"[int(name.partition(".")[0])] for name in state}
+    torch.save({f"{letters[name]}.{name.partition('.')[2]}": state[name] for name in state}, tmp_path / "own.pt")
+    arguments = ["convert", "own.pt", "--model", "lenet", "--out", "own.safetensors"]
+    said = cli(*arguments)
+    assert said.code == 2
+    assert "--by-shape" in said.err
+    assert cli(*arguments, "--by-shape").code == 0
+    stored = mlpconv.Classifier(tmp_path / "own.safetensors").stored.weights
+    assert (stored["fc1.weight"] == state["7.weight"].numpy()).all()
+
+
+def test_caffe_weights_give_a_classifier_with_caffes_pixel_values(cli, tmp_path):
+    import numpy as np
+
+    import mlpconv.models
+    from support.random_values import random_weights
+
+    def varint(number):
+        return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+    def field(number, content):
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    weights = random_weights(mlpconv.models.create_model("nin_cifar10"), dtype=np.float32)
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in weights)
+    content = b"".join(
+        field(
+            100,
+            field(1, layer.encode())
+            + b"".join(
+                field(7, field(7, field(1, b"".join(map(varint, value.shape)))) + field(5, value.tobytes()))
+                for value in (weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+            ),
+        )
+        for layer in layers
+    )
+    (tmp_path / "nin").write_bytes(field(1, b"nin") + content)
+    said = cli("convert", "nin", "--model", "nin_cifar10", "--out", "own.safetensors")
+    assert said.code == 0, said.err
+    stored = mlpconv.Classifier(tmp_path / "own.safetensors").stored
+    assert stored.preprocess.std == (1 / 255,) * 3
+    assert stored.preprocess.mode == "RGB"
+    assert (stored.weights["block1.mlp1.weight"] == weights["block1.mlp1.weight"]).all()
+    assert (stored.weights["block1.conv.weight"] == weights["block1.conv.weight"][:, ::-1]).all()

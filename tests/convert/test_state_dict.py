@@ -1,10 +1,12 @@
 """Weights from elsewhere: real files that PyTorch and safetensors wrote, right, wrong, damaged and hostile."""
 
+import gzip
 import os
 import pickle
 import re
 import sys
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from torch import nn
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.weights import check_weights, weight_shapes
-from mlpconv.convert import from_state_dict, read_torch_file
+from mlpconv.convert import from_state_dict, read_torch_file, read_weights
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
 from support import chapter_pytorch as chapter
@@ -198,7 +200,7 @@ def test_the_error_names_the_object_that_was_found(tmp_path: Path):
     [
         (
             chapter.lenet(False),
-            r"refused, nothing in it was executed: it contains torch\.nn\.modules\.container\.Sequential",
+            r"nothing in it was executed: it contains a whole module \(torch\.nn\.modules\.container\.Sequential",
         ),
         (
             {"epoch": 3, "state_dict": {}},
@@ -213,13 +215,177 @@ def test_a_file_with_more_than_weights_is_refused(value: object, message: str, t
         read_torch_file(tmp_path / "net.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"<html>not found</html>", b"PK\x03\x04" + bytes(40)])
+@pytest.mark.parametrize("content", [b"hello", b"PK\x03\x04" + bytes(40), b"\x80\x02" + bytes(40), bytes(8) + b"{"])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_other_objects_are_refused(content: bytes, suffix: str, tmp_path: Path):
+def test_a_damaged_file_is_refused(content: bytes, suffix: str, tmp_path: Path):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, nothing in it was executed)"):
         read_torch_file(path)
+    with pytest.raises(WeightsError, match=f"{suffix}: (damaged, or not a|refused, nothing in it was executed)"):
+        read_weights(LENET, path)
+
+
+def test_a_checkpoint_gives_its_state_dict(tmp_path: Path):
+    net = chapter.build_network(chapter.lenet, False, 28)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    net(torch.zeros(1, 1, 28, 28)).sum().backward()
+    optimizer.step()
+    expected = from_state_dict(LENET, net.state_dict())
+    lightning = {f"model.{name}": value for name, value in net.state_dict().items()}
+    for checkpoint in (
+        {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "best": torch.tensor(0.5)},
+        {"state_dict": net.state_dict()},
+        {
+            "epoch": 1,
+            "pytorch-lightning_version": "2.5.0",
+            "state_dict": lightning,
+            "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.1)}},
+            "optimizer_states": [optimizer.state_dict()],
+            "hyper_parameters": {"lr": 0.1},
+        },
+        {"checkpoint": {"net": net.state_dict()}},
+    ):
+        torch.save(checkpoint, tmp_path / "epoch=3.ckpt")
+        found = read_weights(LENET, tmp_path / "epoch=3.ckpt")
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_with_two_sets_of_weights_is_ambiguous(tmp_path: Path):
+    torch.save({"model": lenet_state(), "ema": lenet_state(), "epoch": 3}, tmp_path / "net.pt")
+    with pytest.raises(
+        WeightsError, match=r'several sets of weights \(model, ema\).*torch\.load\("net.pt"\)\["model"\]'
+    ):
+        read_torch_file(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("name", ["net.params", "nin.keras", "weights.h5", "weights.bin", "weights", "net.safetensors"])
+def test_a_pytorch_file_is_read_under_any_name(name: str, tmp_path: Path):
+    for write in (write_with_torch, write_with_old_torch):
+        write(lenet_state(), tmp_path / name)
+        assert list(read_weights(LENET, tmp_path / name)) == list(weight_shapes(LENET))
+
+
+def test_a_safetensors_file_is_read_under_any_name(tmp_path: Path):
+    save_file(lenet_state(), tmp_path / "net.params")
+    assert list(read_weights(LENET, tmp_path / "net.params")) == list(weight_shapes(LENET))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float16])
+def test_narrow_floats_are_read_as_pytorch_reads_them(dtype: torch.dtype, tmp_path: Path):
+    every = torch.arange(256, dtype=torch.int32).to(torch.uint8).repeat_interleave(dtype.itemsize)
+    state = {"every": every.view(dtype), **{name: value.to(dtype) for name, value in lenet_state().items()}}
+    save_file(state, tmp_path / "net.safetensors")
+    torch.save(state, tmp_path / "net.pt")
+    for found in (read_torch_file(tmp_path / "net.safetensors"), read_torch_file(tmp_path / "net.pt")):
+        for name, value in state.items():
+            np.testing.assert_array_equal(found[name], value.float().numpy())
+    del state["every"]
+    save_file(state, tmp_path / "net.safetensors")
+    assert read_weights(LENET, tmp_path / "net.safetensors")["fc1.weight"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"criterion.weight": np.ones(10, np.float32)}, "the network has no weight 'criterion.weight'; remove it"),
+        ({"net.scale": np.ones(10, np.float32)}, "received 'net.scale'; remove it"),
+        ({"net.head.weight": np.ones(10, np.float32)}, "received 'net.head.weight'; remove it"),
+    ],
+)
+def test_the_message_names_the_odd_key(odd: dict, message: str):
+    state = {f"net.{name}": value for name, value in lenet_state().items()}
+    with pytest.raises(WeightsError, match=message):
+        from_state_dict(LENET, {**state, **odd})
+    with pytest.raises(WeightsError, match=message):
+        from_state_dict(LENET, {**odd, **state})
+
+
+class PytorchcvNin(nn.Module):
+    """The names and order of pytorchcv's NiN for CIFAR and SVHN."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+
+        def unit(channels: int, out: int, kernel_size: int) -> nn.Sequential:
+            convolution = nn.Conv2d(channels, out, kernel_size, padding=kernel_size // 2)
+            return nn.Sequential(OrderedDict(conv=convolution, activ=nn.ReLU()))
+
+        channels = 3
+        self.features = nn.Sequential()
+        for stage, (kernel_size, widths) in enumerate(((5, (192, 160, 96)), (5, (192,) * 3), (3, (192,) * 2)), 1):
+            units = nn.Sequential()
+            if stage > 1:
+                units.add_module(f"pool{stage}", (nn.MaxPool2d if stage == 2 else nn.AvgPool2d)(3, 2, padding=1))
+                units.add_module(f"dropout{stage}", nn.Dropout(0.5))
+            for index, width in enumerate(widths, 1):
+                units.add_module(f"unit{index}", unit(channels, width, kernel_size if index == 1 else 1))
+                channels = width
+            self.features.add_module(f"stage{stage}", units)
+        self.output = nn.Sequential(
+            OrderedDict(final_conv=unit(channels, classes, 1), final_pool=nn.AvgPool2d(8, stride=1))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.features(x)).flatten(1)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("nin_cifar10", 10), ("nin_cifar100", 100), ("nin_svhn", 10)])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_pytorchcvs_nin(name: str, classes: int, prefix: str, tmp_path: Path):
+    torch.manual_seed(1)
+    net, network = PytorchcvNin(classes).eval(), create_model(name)
+    save_file({prefix + key: value for key, value in net.state_dict().items()}, tmp_path / "net.safetensors")
+    weights = read_weights(network, tmp_path / "net.safetensors")
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            network.build("torch", weights=weights).eval()(images), net(images), atol=1e-5, rtol=1e-5
+        )
+
+
+OTHERS = {
+    "empty": (b"", "an empty file"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "a Git LFS pointer.*git lfs pull",
+    ),
+    "page": (b"\n<!DOCTYPE html><html>", r"a web page \(HTML\)"),
+    "page 2": (b"<html>not found</html>", r"a web page \(HTML\)"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(20), "a picture"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(20), "a picture"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x031.9", "an ONNX model"),
+    "onnx 2": (b"\x08\x0a:\xff\x01", "an ONNX model"),
+    "gzip": (gzip.compress(b"weights"), "a compressed archive"),
+    "numpy": (b"\x93NUMPY\x01\0", "a NumPy array"),
+    "json": (b'{"nodes": [{"op": "null"}]}', "a text file .*no weights"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(20), "a TensorFlow Lite model"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_file_of_weights_is_named(name: str, tmp_path: Path):
+    content, message = OTHERS[name]
+    for path in (tmp_path / "net.pt", tmp_path / "net.params"):
+        path.write_bytes(content)
+        for read in (read_torch_file, lambda path: read_weights(LENET, path)):
+            with pytest.raises(WeightsError, match=f"{path.name}: this is {message}"):
+                read(path)
+
+
+def test_other_archives_are_named(tmp_path: Path):
+    np.savez(tmp_path / "net.npz", a=np.ones(3))
+    with pytest.raises(WeightsError, match=r"net\.npz: this is a NumPy archive; .*safetensors"):
+        read_weights(LENET, tmp_path / "net.npz")
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        archive.writestr("nin/net.pt", b"...")
+    with pytest.raises(WeightsError, match=r"net\.pt: this is a zip archive without weights; unpack it"):
+        read_weights(LENET, tmp_path / "net.pt")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        torch.jit.script(nn.Sequential(nn.Linear(2, 2))).save(tmp_path / "net.ptj")
+    with pytest.raises(WeightsError, match=r"net\.ptj: a TorchScript program; .*torch\.jit\.load\(\"net\.ptj\"\)"):
+        read_weights(LENET, tmp_path / "net.ptj")
 
 
 def test_a_missing_file_and_a_directory(tmp_path: Path):

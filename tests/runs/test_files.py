@@ -104,6 +104,14 @@ def test_tensors_are_restored_bit_for_bit(tmp_path_factory, values, metadata):
         assert found[name].tobytes() == value.tobytes()
 
 
+def test_tensors_stay_in_their_order_and_are_aligned(tmp_path):
+    given = {"b": np.ones(3, np.float32), "a": np.ones(5, np.uint8), "d": np.ones(3, np.float32), "c": np.ones(2)}
+    write_tensors(tmp_path / "t", given, {})
+    assert list(read_tensors(tmp_path / "t")[0]) == ["c", "b", "d", "a"]
+    with safetensors.safe_open(tmp_path / "t", framework="numpy") as file:
+        assert all((file.get_tensor(name) == value).all() for name, value in given.items())
+
+
 def test_transposed_and_strided_arrays_are_restored(tmp_path):
     value = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     given_arrays = {"a": value.transpose(2, 0, 1), "b": value[:, ::-1, ::2], "c": np.float64(3)}

@@ -1,0 +1,72 @@
+"""Read safetensors files, with the data types that NumPy does not have."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors
+
+from mlpconv.convert.state_dict import Array
+from mlpconv.errors import WeightsError
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F8_E4M3": "u1",
+    "F8_E5M2": "u1",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
+"""NumPy's data types for the names in a file; bfloat16 and float8 are read as integers of their size."""
+
+
+def read_safetensors_file(path: Path) -> dict[str, Array]:
+    """Read the arrays of a file, in its order; bfloat16 and float8 are converted to float32.
+
+    Raises:
+        WeightsError: The file is damaged, or has a data type that is not supported.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy"):  # checks names, shapes and offsets
+            pass
+        content = np.memmap(path, np.uint8, "r")
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes())
+        header.pop("__metadata__", None)
+        return {name: _array(content[start:], **entry) for name, entry in header.items()}
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError, KeyError, MemoryError) as error:
+        raise WeightsError(f"{path}: damaged, or not a safetensors file of float arrays: {error}") from None
+
+
+def _array(content: Array, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
+    values = np.array(content[slice(*data_offsets)]).view(_DTYPES[dtype]).reshape(shape)
+    match dtype:
+        case "BF16":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        case "F8_E5M2":  # the upper half of a float16
+            return (values.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
+        case "F8_E4M3":
+            return _E4M3[values]
+        case _:
+            return values
+
+
+def _e4m3() -> Array:
+    """The values of all 256 bytes as float8 e4m3: a sign, 4 bits of exponent with bias 7, 3 bits of mantissa."""
+    byte = np.arange(256)
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    size = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
+    size[byte & 0x7F == 0x7F] = np.nan  # there is no infinity
+    return np.where(byte < 128, size, -size).astype(np.float32)
+
+
+_E4M3 = _e4m3()

@@ -1,0 +1,102 @@
+"""HDF5 files of Keras 2, written here as Keras 2 writes them, and those that Keras 3 itself writes in that form."""
+
+import numpy as np
+import pytest
+
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
+from mlpconv.arch.network import Block, Network
+from mlpconv.convert import read_weights
+from mlpconv.convert.layers import to_channels_last
+from mlpconv.errors import WeightsError
+from mlpconv.models import create_model
+from support.random_values import random_weights
+
+h5py = pytest.importorskip("h5py")
+
+NETWORK = Network(
+    Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),
+    Block(conv=Conv2d(3, 1), relu=ReLU(), mlp1=Conv2d(3, 1)),
+    Flatten(),
+    Dropout(0.5),
+    Linear(5),
+    input_size=6,
+)
+VARIABLES = {4: ("kernel", "bias"), 2: ("kernel", "bias"), 1: ("gamma", "beta", "moving_mean", "moving_variance")}
+TYPES = {4: "conv2d", 2: "dense", 1: "batch_normalization"}
+
+
+def write_keras_2(path, network, weights, *, whole=True, pieces=False, own_names=False):
+    """Blocks are nested models, whose variables are all in one group; layers without weights are listed, too."""
+    groups, counts = {}, {}
+    for name, parts in to_channels_last(network, weights).items():
+        first = next(iter(parts.values()))
+        kind = TYPES[first.ndim]
+        counts[kind] = counts.get(kind, -1) + 1
+        layer = f"{kind}_{counts[kind]}" if counts[kind] else kind
+        layer = name if own_names else layer
+        group = name.partition(".")[0].replace("block", "sequential_") if "." in name else layer
+        for variable, value in zip(VARIABLES[first.ndim], parts.values(), strict=False):
+            groups.setdefault(group, {})[f"{layer}/{variable}:0"] = value
+    # Keras lists the trainable variables of a nested model first.
+    for group, variables in groups.items():
+        groups[group] = dict(sorted(variables.items(), key=lambda item: "moving" in item[0]))
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if whole else file
+        if whole:
+            file.attrs["model_config"] = b'{"class_name": "Sequential"}'
+        groups = {"flatten": {}, **dict(reversed(groups.items()))}
+        names = ["flatten", *reversed([name for name in groups if name != "flatten"])]
+        root.attrs["layer_names"] = [name.encode() for name in names]
+        root.attrs["backend"] = b"tensorflow"
+        for name, variables in groups.items():
+            group = root.create_group(name)
+            listed = [variable.encode() for variable in variables]
+            if pieces:
+                for index in range(0, len(listed), 2):
+                    group.attrs[f"weight_names{index // 2}"] = listed[index : index + 2]
+            else:
+                group.attrs["weight_names"] = listed
+            for variable, value in variables.items():
+                group.create_dataset(variable, data=value)
+
+
+@pytest.mark.parametrize("network", [NETWORK, create_model("nin"), create_model("lenet")], ids=["own", "nin", "lenet"])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("pieces", [True, False])
+def test_a_file_of_keras_2_is_read(network, whole, pieces, tmp_path):
+    weights = random_weights(network, dtype=np.float32)
+    write_keras_2(tmp_path / "weights", network, weights, whole=whole, pieces=pieces)
+    found = read_weights(network, tmp_path / "weights")
+    assert list(found) == list(weights)
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
+def test_layers_with_the_names_of_the_network_are_matched_by_name(tmp_path):
+    network = create_model("lenet")  # in which fc1 follows a flatten, which Keras does in another order
+    weights = random_weights(network, dtype=np.float32)
+    write_keras_2(tmp_path / "net.h5", network, weights, own_names=True)
+    found = read_weights(network, tmp_path / "net.h5")
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_variable_that_is_unknown_is_named(tmp_path):
+    write_keras_2(tmp_path / "net.h5", NETWORK, random_weights(NETWORK))
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        file["model_weights/flatten"].attrs["weight_names"] = [b"dw/depthwise_kernel:0"]
+    with pytest.raises(WeightsError, match=r"contains 'dw/depthwise_kernel:0', which no layer"):
+        read_weights(NETWORK, tmp_path / "net.h5")
+
+
+@pytest.mark.parametrize("cut", [10, 600, -100])
+def test_a_damaged_file_of_keras_2_is_refused(cut, tmp_path):
+    write_keras_2(tmp_path / "net.h5", NETWORK, random_weights(NETWORK))
+    (tmp_path / "net.h5").write_bytes((tmp_path / "net.h5").read_bytes()[:cut])
+    with pytest.raises(WeightsError, match=r"net\.h5: damaged, or not written by Keras"):
+        read_weights(NETWORK, tmp_path / "net.h5")
+
+
+def test_hdf5_without_layers_is_refused(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["images"] = np.zeros((2, 3))
+    with pytest.raises(WeightsError, match="contains no layers with weights"):
+        read_weights(NETWORK, tmp_path / "data.h5")
