@@ -295,8 +295,6 @@ def test_the_figure_is_what_summary_draws():
 @pytest.mark.parametrize("initializer", ["xavier", "torch"])
 def test_the_dead_classes_before_the_first_step_are_those_of_the_pages(initializer):
     pytest.importorskip("torch")
-    from mlpconv.backends.registry import get_backend
-    from mlpconv.backends.weights import INITIALIZERS
     from mlpconv.data import load_dataset
     from mlpconv.errors import DataError
     from mlpconv.explain.dead_classes import initial_dead_classes
@@ -306,11 +304,7 @@ def test_the_dead_classes_before_the_first_step_are_those_of_the_pages(initializ
     except DataError:
         pytest.skip("Fashion-MNIST is not installed")
     network = NIN.replace(input_size=(70, 70))
-    start = INITIALIZERS[initializer]
-    dead = [
-        len(found.classes)
-        for found in initial_dead_classes(network, images, start, range(12), backend=get_backend("torch"))
-    ]
+    dead = [len(found.classes) for found in initial_dead_classes(network, images, initializer)]
     said = f"{min(dead)} to {max(dead)} of the 10 classes are dead before the first step"
     pages = (
         ("d2lzh-pytorch.md",)
