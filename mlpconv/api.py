@@ -83,7 +83,8 @@ def train(
         out: The run directory; by default a new one under ./runs.
         resume: Whether to continue the run in ``out``. A mapping continues it and contains the fields of the recipe,
             and "device", that are to change: ``{"epochs": 20}``.
-        backend: The name of a back end, such as "jax"; by default that of the run that is continued, else "torch".
+        backend: The name of a back end, such as "jax"; by default that of the run that is
+            continued, else "torch", or the first that is installed.
         device: "cpu", "cuda", "cuda:1" and so on; by default a GPU if there is one.
         options: Start weights, determinism, curves in a notebook, and whether to start with too little memory.
         **changes: Fields of the recipe to change: ``epochs=1, optimizer={"momentum": 0.9}``.

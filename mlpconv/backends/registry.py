@@ -3,6 +3,8 @@
 To add a back end, write its package and add an entry to ``BACKENDS``: docs/how-to/add-a-backend.md.
 """
 
+import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +13,12 @@ from mlpconv.errors import MissingDependency, MlpconvError, unknown
 
 if TYPE_CHECKING:
     from mlpconv.backends.base import Backend
+
+
+DEFAULT_BACKEND = "torch"
+"""The back end that is used where none is named, if it is installed."""
+
+_log = logging.getLogger(__name__)
 
 
 def _torch() -> "Backend":
@@ -50,6 +58,8 @@ class BackendEntry:
 
     ``mlpconv doctor`` and environment.json report their versions.
     """
+    modules: tuple[str, ...]
+    """The modules that must be importable for it to be installed."""
     load: "Callable[[], Backend]"
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
     environment: str = ""
@@ -59,12 +69,19 @@ class BackendEntry:
 BACKENDS: dict[str, BackendEntry] = {
     entry.name: entry
     for entry in (
-        BackendEntry("torch", "PyTorch", ("torch",), _torch),
-        BackendEntry("tensorflow", "TensorFlow", ("tensorflow-cpu", "tensorflow", "keras"), _tensorflow),
-        BackendEntry("jax", "JAX", ("keras", "jax"), _jax),
+        BackendEntry("torch", "PyTorch", ("torch",), ("torch",), _torch),
+        BackendEntry(
+            "tensorflow",
+            "TensorFlow",
+            ("tensorflow-cpu", "tensorflow", "keras"),
+            ("tensorflow", "keras"),
+            _tensorflow,
+        ),
+        BackendEntry("jax", "JAX", ("keras", "jax"), ("jax", "keras"), _jax),
         BackendEntry(
             "mxnet",
             "MXNet",
+            ("mxnet",),
             ("mxnet",),
             _mxnet,
             environment="MXNet 1.9.1 needs NumPy below 1.24 (in the repository: make mxnet)",
@@ -87,6 +104,25 @@ def framework_packages() -> list[str]:
 def package_name(package: str) -> str:
     """The name under which the version of a distribution is reported: TensorFlow is published under two names."""
     return package.removesuffix("-cpu")
+
+
+def is_installed(name: str) -> bool:
+    """Whether the packages of a back end are installed. Nothing is imported."""
+    return all(importlib.util.find_spec(module) for module in BACKENDS[name].modules)
+
+
+def available_backend(preferred: str = DEFAULT_BACKEND) -> str:
+    """The preferred back end if it is installed, otherwise the first one that is, which is logged.
+
+    This is for back ends that nobody asked for: the default, and the one that trained a network. If none is installed,
+    the preferred one is returned, and ``get_backend`` says how to install it.
+    """
+    if preferred not in BACKENDS or is_installed(preferred):
+        return preferred
+    found = next((name for name in BACKENDS if is_installed(name)), preferred)
+    if found != preferred:
+        _log.warning("%s is not installed; using %s", BACKENDS[preferred].title, BACKENDS[found].title)
+    return found
 
 
 def get_backend(name: str) -> "Backend":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from mlpconv.cli.options import BACKENDS, DataDir, Device
+from mlpconv.cli.options import DataDir, Device, NewBackend
 from mlpconv.cli.output import Download, Json, next_steps, print_json, say
 from mlpconv.errors import NetworkError
 
@@ -21,7 +21,7 @@ def dead_classes(
     ] = None,
     data: Annotated[str, Option(help="The data set.")] = "fashion-mnist",
     data_dir: DataDir = None,
-    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
+    backend: NewBackend = None,
     device: Device = None,
     json: Json = False,
 ) -> None:

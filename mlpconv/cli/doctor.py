@@ -88,15 +88,17 @@ def _training() -> tuple[dict[str, str], list[dict[str, Any]]]:
     """What ``train`` would use without options, and the GPUs.
 
     Raises:
-        MissingDependency: PyTorch is not installed.
+        MissingDependency: No back end is installed.
     """
-    from mlpconv.backends.registry import get_backend
+    from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_backend
 
-    backend: Any = get_backend("torch")
+    name = available_backend()
+    backend: Any = get_backend(name)
     device, precision = backend.choose(None, None)
-    gpus = [{"device": name, "name": title, "memory_bytes": memory} for name, title, memory in backend.list_gpus()]
+    listed = backend.list_gpus() if name == DEFAULT_BACKEND else []
+    gpus = [{"device": gpu, "name": title, "memory_bytes": memory} for gpu, title, memory in listed]
     described = backend.describe_device(device)
-    return {"backend": "torch", "device": device, "description": described, "precision": precision}, gpus
+    return {"backend": name, "device": device, "description": described, "precision": precision}, gpus
 
 
 def optional_packages() -> dict[str, str]:

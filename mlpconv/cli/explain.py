@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import DataDir, Device, Invert, Precision, RunPath
+from mlpconv.cli.options import Backend, DataDir, Device, Invert, Precision, RunPath
 from mlpconv.cli.output import Download, Json, make_directory, next_steps, print_json, say, warn, write_file
 from mlpconv.errors import DataError, MlpconvError, unknown
 
@@ -31,6 +31,7 @@ def explain(
     invert: Invert = False,
     data_dir: DataDir = None,
     out: Annotated[Path, Option(help="Directory for the figures.")] = Path("class-maps"),
+    backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
     json: Json = False,
@@ -43,7 +44,7 @@ def explain(
 
     if not images and not figure:
         raise DataError("explain: no image given; give image files, or --figure for images of the test set")
-    classifier = Classifier(run, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision)
     names = classifier.class_names
     for name in class_ or []:
         if name not in names:

@@ -14,6 +14,9 @@ RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, 'latest'
 Backend = Annotated[
     str | None, Option(help=f"Back end: {BACKENDS}; by default the one that trained the network.", show_default=False)
 ]
+NewBackend = Annotated[
+    str | None, Option(help=f"Back end: {BACKENDS}; by default the first that is installed.", show_default=False)
+]
 Device = Annotated[str | None, Option(help="Device: cpu, cuda, cuda:1 …; by default a GPU if there is one.")]
 Precision = Annotated[str | None, Option(help="Precision: float32 or bfloat16; by default the fastest on this device.")]
 DataDir = Annotated[Path | None, Option(help="Directory that holds the files of the data set.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from mlpconv.cli.options import BACKENDS, DataDir, Device
+from mlpconv.cli.options import DataDir, Device, NewBackend
 from mlpconv.cli.output import (
     Column,
     Download,
@@ -38,7 +38,7 @@ def study(
     runs: Annotated[Path, Option(help="Directory for the runs; finished runs there are reused.")] = Path("runs"),
     data: Annotated[str | None, Option(help="A data set's name; by default fashion-mnist.")] = None,
     data_dir: DataDir = None,
-    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
+    backend: NewBackend = None,
     device: Device = None,
     out: Annotated[
         Path | None, Option(help="Directory to write the results to, as Markdown with a figure and as JSON.")

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from mlpconv.cli.deprecated import renamed_options
-from mlpconv.cli.options import BACKENDS, DataDir, Device
+from mlpconv.cli.options import DataDir, Device, NewBackend
 from mlpconv.cli.output import (
     Download,
     Json,
@@ -61,7 +61,7 @@ def tune(
         int, Option(min=0, help="Seed of the search; workers that share a search need different seeds.")
     ] = 0,
     data_dir: DataDir = None,
-    backend: Annotated[str, Option(help=f"Back end: {BACKENDS}.")] = "torch",
+    backend: NewBackend = None,
     device: Device = None,
     out: Annotated[Path, Option(help="Directory for trials, report and recipe.")] = Path("runs/tune"),
     json: Json = False,

@@ -7,7 +7,7 @@ from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Images
-from mlpconv.backends.registry import get_backend
+from mlpconv.backends.registry import available_backend, get_backend
 from mlpconv.backends.weights import initialize, named_initializer
 from mlpconv.errors import NetworkError
 from mlpconv.training.guard import dead_classes
@@ -27,7 +27,7 @@ def initial_dead_classes(
     initializer: str = "xavier",
     seeds: Iterable[int] = range(12),
     *,
-    backend: str = "torch",
+    backend: str | None = None,
     device: str | None = None,
 ) -> Iterator[InitialDeadClasses]:
     """Find the classes that are dead before the first training step, for one seed after another.
@@ -41,7 +41,7 @@ def initial_dead_classes(
         images: uint8 (N, H, W, C).
         initializer: The name of the initializer: "xavier", "he", "torch" or "open".
         seeds: The seeds.
-        backend: The name of the back end that computes the maps.
+        backend: The name of the back end that computes the maps; by default torch, or the first that is installed.
         device: The device; None is the back end's choice.
 
     Raises:
@@ -58,7 +58,7 @@ def initial_dead_classes(
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
-    start, engine = named_initializer(initializer), get_backend(backend)
+    start, engine = named_initializer(initializer), get_backend(backend or available_backend())
     model = engine.build(network, preprocess, precision="float32", device=engine.choose(device, "float32")[0])
     for seed in seeds:
         model.load_weights(initialize(network, start, seed, framework_biases=engine.framework_biases))

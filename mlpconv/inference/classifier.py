@@ -10,7 +10,7 @@ import numpy as np
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Model
-from mlpconv.backends.registry import get_backend
+from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.image import looks_inverted, read_image
 from mlpconv.errors import DataError
@@ -21,9 +21,6 @@ from mlpconv.training.metrics import Evaluation, evaluate, softmax
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
 """Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""
-
-DEFAULT_BACKEND = "torch"
-"""The back end of a classifier file; a run directory names its own."""
 
 
 class Guess(NamedTuple):
@@ -107,7 +104,7 @@ class Classifier:
         else:
             run = source if isinstance(source, Run) else Run(source)
             self.stored, trained_in = run.stored(), run.config.backend
-        engine = get_backend(backend or trained_in)
+        engine = get_backend(backend or available_backend(trained_in))
         self.device, chosen = engine.choose(device, precision)
         self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
         self.model.load_weights(self.stored.weights)

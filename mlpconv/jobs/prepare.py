@@ -10,7 +10,7 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import output_shape
 from mlpconv.backends.base import Precision
-from mlpconv.backends.registry import get_backend
+from mlpconv.backends.registry import available_backend, get_backend
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.data import Splits, hold_out
 from mlpconv.data.image import background, fitting_preprocess
@@ -179,13 +179,13 @@ def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precisio
     name, device = request.backend, request.resume_override.get("device", request.device)
     precision, deterministic = request.precision, request.deterministic
     if chosen.repeated:
-        name = name or chosen.repeated.config.backend
+        name = name or available_backend(chosen.repeated.config.backend)
     if chosen.resumed:
         # They were chosen on the machine where the run started; this machine might choose others.
         job = chosen.resumed.config
         name, device, precision = name or job.backend, device or job.device, precision or job.precision
         deterministic = deterministic or job.deterministic
-    name = name or "torch"
+    name = name or available_backend()
     backend = get_backend(name)
     try:
         device, precision = backend.choose(device, chosen.recipe.precision or precision)

@@ -96,7 +96,7 @@ def summarize(values: Sequence[float]) -> Summary:
 class StudyOptions(NamedTuple):
     """How to execute the runs of a study."""
 
-    backend: str = "torch"
+    backend: str | None = None
     """The name of the back end."""
     device: str | None = None
     """The device; None is the back end's choice."""

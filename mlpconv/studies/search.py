@@ -140,7 +140,7 @@ class SearchSettings(NamedTuple):
     name: str = "tune"
     seed: int = 0
     """Seed of Optuna's sampler."""
-    backend: str = "torch"
+    backend: str | None = None
     device: str | None = None
 
 

@@ -19,7 +19,7 @@ PLUGIN = """
 from mlpconv.backends.registry import BACKENDS, BackendEntry
 from numpy_backend import start_numpy
 
-BACKENDS["numpy"] = BackendEntry("numpy", "NumPy", ("numpy",), start_numpy)
+BACKENDS["numpy"] = BackendEntry("numpy", "NumPy", ("numpy",), ("numpy",), start_numpy)
 """
 
 
