@@ -6,6 +6,9 @@
 import importlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -140,6 +143,33 @@ class KerasBackend:
         return ["cpu", *(name for name in found if not name.startswith("cpu"))]
 
 
+@contextmanager
+def _without_start_log() -> Iterator[None]:
+    """Hide what TensorFlow writes to standard error on import: its build, and the GPUs that it does not find.
+
+    Its logging library does so before it reads TF_CPP_MIN_LOG_LEVEL, so the file descriptor is redirected. Nothing is
+    hidden if that variable is set, and what was written is shown if the import fails.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(original, 2)
+            log.seek(0)
+            os.write(2, log.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
 def start_keras(engine: Engine) -> KerasBackend:
     """Import Keras with an engine, for the rest of the process.
 
@@ -149,7 +179,8 @@ def start_keras(engine: Engine) -> KerasBackend:
     """
     if "keras" not in sys.modules:
         # The engine first: a Keras that does not find its engine would stay half imported.
-        importlib.import_module(engine)
+        with _without_start_log():
+            importlib.import_module(engine)
         # Keras reads this once, when it is imported.
         os.environ["KERAS_BACKEND"] = engine
     running = importlib.import_module("keras").config.backend()
