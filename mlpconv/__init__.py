@@ -85,10 +85,17 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-def _build(network: "Network", backend: str, **options: Any) -> Any:
+def _build(
+    network: "Network", backend: str, *, weights: Any = None, initializer: str | None = None, seed: int = 0
+) -> Any:
     from mlpconv.backends.registry import get_backend
+    from mlpconv.backends.weights import initialize, named_initializer
 
-    return get_backend(backend).native(network, **options)
+    engine = get_backend(backend)
+    if initializer is not None and weights is None:
+        start = named_initializer(initializer)
+        weights = initialize(network, start, seed, framework_biases=engine.framework_biases)
+    return engine.native(network, weights=weights)
 
 
 register_builder(_build)

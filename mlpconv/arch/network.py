@@ -197,10 +197,12 @@ class Network:
         Args:
             backend: The name of a back end. "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``,
                 "mxnet" a ``gluon.HybridBlock``; others return the network in their framework.
-            options: ``weights``: canonical weights to load; by default the framework initializes its own.
+            options: ``weights``: canonical weights to load; or ``initializer``: "xavier", "he", "torch" or "open", with
+                ``seed`` (0): the weights from which ``mlpconv.train`` starts. By default the framework draws its own.
 
         Raises:
             MissingDependency: The framework is not installed.
+            RecipeError: There is no such initializer.
         """
         return building.build(self, backend, **options)
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlpconv.data.batches import Batches
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release, take_images
 from mlpconv.errors import DataError
 
@@ -150,6 +151,23 @@ class ImageDataset:
             take_images(self.images, chosen), self.labels[chosen], self.class_names, name or f"{self.name} (subset)"
         )
 
+    def batches(self, batch_size: int, **options: Any) -> Batches:
+        """Batches (X, y) of the images, for a training loop of your own.
+
+        Example:
+            >>> import mlpconv
+            >>> X, y = next(iter(mlpconv.load_dataset("digits").test.batches(32, resize=224)))
+            >>> X.shape, X.dtype.name, y.shape
+            ((32, 1, 224, 224), 'float32', (32,))
+
+        Args:
+            batch_size: The images of a batch.
+            options: ``resize``: side in pixels, or (height, width); ``shuffle``: whether each iteration has another
+                order, determined by ``seed``; ``layout``: "NCHW" or "NHWC"; ``convert``: a function for X and y, such
+                as ``torch.from_numpy``.
+        """
+        return Batches(self, batch_size, **options)
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the shape, class names, images and labels, but not of the name."""
         head = json.dumps({"shape": self.images.shape, "class_names": self.class_names})
@@ -180,6 +198,16 @@ class Splits(NamedTuple):
     """The training images."""
     test: ImageDataset
     """The test images."""
+
+    def batches(self, batch_size: int, *, shuffle: bool = True, **options: Any) -> tuple[Batches, Batches]:
+        """Batches of the training images and of the test images, for a training loop of your own.
+
+        Args:
+            batch_size: The images of a batch.
+            shuffle: Whether each iteration over the training images has another order.
+            options: ``resize``, ``seed``, ``layout`` and ``convert``: see ``ImageDataset.batches``.
+        """
+        return self.train.batches(batch_size, shuffle=shuffle, **options), self.test.batches(batch_size, **options)
 
 
 def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset, ImageDataset]:
