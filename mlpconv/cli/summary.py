@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 from typer import Argument, Option
 
+from mlpconv.arch.edition_output import EDITIONS, edition_lines
 from mlpconv.cli.deprecated import renamed_options
 from mlpconv.cli.output import Json, next_steps, print_json, say, write_file
 from mlpconv.cli.summary_tables import Setting, Summary, print_network, print_side_by_side
@@ -34,6 +35,14 @@ def summary(
         list[str] | None,
         Option(metavar="NAME…", help="Networks to show side by side with it: --compare alexnet vgg11 lenet."),
     ] = None,
+    as_: Annotated[
+        str | None,
+        Option(
+            "--as",
+            metavar="EDITION",
+            help=f"Print the shapes as the code of an edition of the chapter does: {', '.join(EDITIONS)}.",
+        ),
+    ] = None,
     svg: Annotated[
         Path | None, Option(metavar="FILE", help="Write a diagram of the network (and those to compare) to this file.")
     ] = None,
@@ -58,6 +67,7 @@ def summary(
         ("--optimizer", optimizer, VARIANTS),
         ("--precision", precision, get_args(Precision)),
         ("--depth", depth, ("block", "layer")),
+        *((("--as", as_, tuple(EDITIONS)),) if as_ is not None else ()),
     ):
         if value not in known:
             raise RecipeError(unknown(option, value, known))
@@ -67,6 +77,12 @@ def summary(
     shape = _parse_shape(input) if input is not None else None
     summaries = [_summarize(name, shape, classes, setting) for name in (first, *(compare or []), *more)]
     main, *others = summaries
+    if as_ is not None:
+        if json or others or svg:
+            raise NetworkError("--as: prints the shapes of one network; omit --json, --compare and --svg")
+        for line in edition_lines(main.network, as_):
+            print(line)  # unchanged: the console would expand the tabs
+        return
     if svg:
         from mlpconv.drawing.diagram import compare_svg, to_svg
 

@@ -113,3 +113,15 @@ def test_all_models_are_listed(cli):
     said = cli("models").out
     assert [line.split()[0] for line in said.splitlines()[2 : 2 + len(list_models())]] == list_models()
     assert "Dive into Deep Learning, section 8.3" in said
+
+
+def test_the_shapes_as_an_edition_prints_them(cli):
+    said = cli("summary", "nin", "--as", "pytorch")
+    assert said.out.splitlines()[0] == "Sequential output shape:\t torch.Size([1, 96, 54, 54])"
+    assert len(said.out.splitlines()) == 10
+    said = cli("summary", "nin", "--as", "pytroch")
+    assert said.code == 2
+    assert "unknown --as 'pytroch'; did you mean 'pytorch'" in said.err
+    said = cli("summary", "nin", "--as", "gluon", "--json")
+    assert said.code == 2
+    assert "--as: prints the shapes of one network; omit --json" in said.err

@@ -4,9 +4,15 @@ It has the same parameters, and the weights that it saves give the same logits. 
 of the framework and loaded from them.
 """
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from mlpconv.arch.edition_output import edition_lines
 from mlpconv.backends import reference
 from mlpconv.convert import read_weights, write_weights
 from mlpconv.models import create_model
@@ -145,3 +151,34 @@ def test_gluon_prints_a_summary_of_our_network(backend, backend_name, capsys):
     native.summary(mx.nd.zeros((1, 1, 224, 224)))
     said = capsys.readouterr().out
     assert "Total params: 1992166" in said
+
+
+def test_the_edition_prints_the_lines_of_summary(backend, backend_name):
+    """In a process of its own, as Gluon numbers the layers of a process."""
+    only(backend_name, "tensorflow", "mxnet")
+    if backend_name == "mxnet":
+        loop = """
+import mxnet as mx
+net = chapter_other_frameworks.gluon_nin()
+x = mx.nd.random.uniform(shape=(1, 1, 224, 224))
+for layer in net:
+    x = layer(x)
+    print(layer.name, "output shape:\\t", x.shape)
+"""
+    else:
+        loop = """
+import tensorflow as tf
+x = tf.random.uniform((1, 224, 224, 1))
+for layer in chapter_other_frameworks.keras_nin().layers:
+    x = layer(x)
+    print(layer.__class__.__name__, "output shape:\\t", x.shape)
+"""
+    code = "from support import chapter_other_frameworks\n" + loop
+    tests = str(Path(__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    expected = edition_lines(create_model("nin"), backend_name)
+    # The chapter's network here has no Reshape, which the edition undoes with Flatten.
+    assert printed == [line for line in expected if not line.startswith("Reshape")]
