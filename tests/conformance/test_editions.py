@@ -154,7 +154,7 @@ def test_gluon_prints_a_summary_of_our_network(backend, backend_name, capsys):
 
 
 def test_the_edition_prints_the_lines_of_summary(backend, backend_name):
-    """In a process of its own, as Gluon numbers the layers of a process."""
+    """In a separate process, as Gluon numbers the layers of a process."""
     only(backend_name, "tensorflow", "mxnet")
     if backend_name == "mxnet":
         loop = """
