@@ -37,12 +37,13 @@ train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
 test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
 
-# The tests in which a network is computed; the others never see the processor.
+# The tests whose results depend on the processor's arithmetic, and those that choose a precision.
 test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on one with AVX2 only
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" \
-		tests/backends tests/bench tests/cli tests/explain tests/faults/test_resuming.py tests/golden/test_golden_runs.py \
-		tests/golden/test_golden_training.py tests/notebook tests/runs \
-		tests/studies tests/training tests/test_api.py tests/test_docs_code.py --ignore tests/cli/test_process.py $(ARGS)
+		tests/backends tests/bench/test_bench_forecast.py tests/cli/test_precision.py tests/cli/test_train.py \
+		tests/faults/test_resuming.py tests/golden/test_golden_runs.py tests/golden/test_golden_training.py tests/runs \
+		tests/test_api.py --ignore tests/backends/test_add_a_backend.py --ignore tests/backends/test_unhandled_optimizer.py \
+		$(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
 	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)
