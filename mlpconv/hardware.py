@@ -57,6 +57,12 @@ def _flags() -> set[str]:
     return set((info.get("flags") or info.get("Features") or "").split())
 
 
+def openmp_threads() -> int:
+    """The number of threads of a library that uses OpenMP: OMP_NUM_THREADS, by default one per processor."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) else cpu_count()
+
+
 def cpu_count() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mlpconv.jobs.execute import Execution
     from mlpconv.jobs.prepared import PreparedJob
     from mlpconv.jobs.stop import Stop
+    from mlpconv.runs.job import Job
     from mlpconv.runs.run import Result, Run
     from mlpconv.training.forecast import Fit
     from mlpconv.training.recipe import TroublePolicy
@@ -71,10 +72,22 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"{show((channels, height, width))}, {train.num_classes} classes",
         *_folder_lines(prepared),
         f"  recipe    {describe(job.recipe, job.recipe_name)}",
+        f"  start     {_start_line(job)}",
         f"  guard     {_guard_line(job.recipe.on_trouble)}",
         f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
         f"  memory    {_memory(memory)}",
     ]
+
+
+def _start_line(job: "Job") -> str:
+    from mlpconv.training.recipe import initializer_name
+
+    if job.start is not None:
+        return f"all weights of {job.start}"
+    initializer = initializer_name(job.recipe.initializer)
+    if job.recipe.pretrained:
+        return f"weights of {job.recipe.pretrained}, the last block {initializer}"
+    return f"{initializer} weights"
 
 
 def _guard_line(policy: "TroublePolicy") -> str:

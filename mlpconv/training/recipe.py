@@ -239,11 +239,13 @@ def parse_settings(settings: Iterable[str], option: str = "--set") -> dict[str, 
     return changes
 
 
+def initializer_name(initializer: Initializer) -> str:
+    """The name of an initializer, or that of its distribution if it has none."""
+    return next((name for name, value in INITIALIZERS.items() if value == initializer), initializer.weights)
+
+
 def describe(recipe: Recipe, name: str) -> str:
     """A recipe in one line, for people."""
-    start = next(
-        (key for key, value in INITIALIZERS.items() if value == recipe.initializer), recipe.initializer.weights
-    )
     momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
     change = recipe.augmentation
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
@@ -257,7 +259,7 @@ def describe(recipe: Recipe, name: str) -> str:
         *enlarged,
         f"batch {recipe.batch_size}",
         f"{recipe.optimizer.rule.label}{momentum} {recipe.learning_rate:g} {recipe.schedule}",
-        f"{start} start",
+        f"{initializer_name(recipe.initializer)} start",
         *augmentation,
         *smoothing,
         *patience,

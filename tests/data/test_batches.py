@@ -86,3 +86,12 @@ def test_build_draws_the_weights_from_which_training_starts():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(DataError, match=message):
         DATA.batches(**options)
+
+
+def test_the_gray_levels_differ_from_exact_interpolation_by_at_most_one():
+    from mlpconv.arch.preprocess import Preprocess
+    from mlpconv.backends.reference import preprocess
+
+    (x, _), *_ = DATA.batches(10, resize=30)
+    exact = preprocess(IMAGES, Preprocess(size=30, mode="RGB", mean=(0.0,) * 3, std=(1.0,) * 3, fit="squash"))
+    assert 0.5 < np.abs(x - exact).max() * 255 < 1.01

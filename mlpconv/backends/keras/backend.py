@@ -121,7 +121,7 @@ class KerasBackend:
         """A readable description of a device: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0 (NVIDIA H100)"."""
         name, _ = self.choose(device, "float32")
         if name == "cpu":
-            return hardware.describe_processor(hardware.cpu_count())
+            return hardware.describe_processor(self._threads())
         index = int(name.partition(":")[2])
         if self.engine == "jax":
             model = importlib.import_module("jax").devices()[index].device_kind
@@ -130,6 +130,13 @@ class KerasBackend:
             details = config.experimental.get_device_details(config.list_physical_devices("GPU")[index])
             model = details.get("device_name", "GPU")
         return f"{name} ({model})"
+
+    def _threads(self) -> int:
+        """The threads that compute an operation on the processor."""
+        if self.engine == "jax":  # its number cannot be set
+            return hardware.cpu_count()
+        chosen = importlib.import_module("tensorflow").config.threading.get_intra_op_parallelism_threads()
+        return chosen or int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or hardware.cpu_count()
 
     training_bytes = staticmethod(compiled.training_bytes)
     prediction_bytes = staticmethod(compiled.prediction_bytes)

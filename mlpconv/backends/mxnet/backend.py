@@ -84,7 +84,7 @@ class MxnetBackend:
 
     def describe_device(self, device: str) -> str:
         """A readable description of a device: "cpu (AMD EPYC 9B14, 2 threads)", "gpu:0"."""
-        return hardware.describe_processor(hardware.cpu_count()) if device == "cpu" else device
+        return hardware.describe_processor(hardware.openmp_threads()) if device == "cpu" else device
 
     def set_deterministic(self, device: str) -> None:
         """Do nothing: MXNet's operations on the CPU are deterministic."""
