@@ -117,7 +117,7 @@ def _time(job: Job, batch: int) -> dict[str, Any]:
         "batch_size": batch,
         "precision": prepared.job.precision,
         "images": len(data.train),
-        "seconds": {"predicted": ahead.seconds, "measured": taken},
+        "seconds": {"predicted": ahead.seconds, "measured": prepared.seconds + taken},
         "images_per_second": {"predicted": ahead.images_per_second, "measured": result.examples_per_second},
         "forecast_seconds": seconds,
         "tensor_bytes": ahead.tensor_bytes,
