@@ -51,7 +51,7 @@ def test_a_resumed_run_forecasts_the_rest_and_keeps_the_whole_forecast(tmp_path,
     for _ in left:
         pass
     assert asked == [(0, 0), (1, 4)]
-    assert left.run.forecast.seconds == 1.0 + REPORT_SECONDS
+    assert left.run.forecast.seconds == prepared.seconds + 1.0 + REPORT_SECONDS
 
 
 def has_left(monkeypatch, available):
