@@ -126,7 +126,9 @@ def arithmetic(backend: str, environment: Mapping[str, str] = os.environ) -> str
     for package in PACKAGES[backend]:
         with contextlib.suppress(PackageNotFoundError):
             versions.append(f"{package.removesuffix('-cpu')} {version(package)}")
-    limits = [f"{name}={environment[name]}" for name in LIMITS[backend] if environment.get(name)] or ["no limits"]
+    # XLA calls oneDNN, so that its limit counts for every back end.
+    names = dict.fromkeys([*LIMITS[backend], "ONEDNN_MAX_CPU_ISA"])
+    limits = [f"{name}={environment[name]}" for name in names if environment.get(name)] or ["no limits"]
     return "; ".join((processor(), *limits, *versions, "1 thread"))
 
 
