@@ -154,12 +154,6 @@ class ImageDataset:
     def batches(self, batch_size: int, **options: Any) -> Batches:
         """Batches (X, y) of the images, for a training loop of your own.
 
-        Example:
-            >>> import mlpconv
-            >>> X, y = next(iter(mlpconv.load_dataset("digits").test.batches(32, resize=224)))
-            >>> X.shape, X.dtype.name, y.shape
-            ((32, 1, 224, 224), 'float32', (32,))
-
         Args:
             batch_size: The images of a batch.
             options: ``resize``: side in pixels, or (height, width); ``shuffle``: whether each iteration has another

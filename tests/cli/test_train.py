@@ -16,6 +16,7 @@ import pytest
 from mlpconv.jobs.request import CheckpointPolicy
 from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
+from mlpconv.runs.outcome import what_is_wrong
 from mlpconv.runs.run import Run
 from support.precision import needs_bfloat16
 
@@ -192,7 +193,11 @@ def test_the_output_of_train(cli):
     )
     # What a run tells to do next can be done.
     following = [line.split("  ")[1] for line in lines if line.startswith("  mlpconv")]
-    assert [command.split()[1] for command in following] == ["predict", "evaluate", "summary", "train"]
+    expected = ["predict", "evaluate", "summary", "train"]
+    if wrong := what_is_wrong(result):  # after one epoch of few images, some classes may not be recognized
+        assert any(line.startswith(wrong) for line in lines)
+        expected = ["train", "evaluate"]
+    assert [command.split()[1] for command in following] == expected
     assert cli(*following[1].split()[1:]).code == 0
 
 

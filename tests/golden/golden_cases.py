@@ -113,8 +113,11 @@ CASES: dict[str, tuple[Case, ...]] = {
         more_in_bfloat16,
     ),
     "fast": (steps("fast", 32, 25, 2), steps("fast", 32, 5, 1)),
-    "d2l": (steps("d2l", 8, 25, 2, image_size=96), steps("d2l", 8, 5, 1, image_size=96)),
-    "d2l-148": (steps("d2l", 4, 4, 1, image_size=148),),
+    "d2l": (
+        steps("d2l", 8, 25, 2, image_size=96, on_trouble="repair"),
+        steps("d2l", 8, 5, 1, image_size=96, on_trouble="repair"),
+    ),
+    "d2l-148": (steps("d2l", 4, 4, 1, image_size=148, on_trouble="repair"),),
     "own": (own(5), own(1)),
     "going-on": (going_on,),
 }

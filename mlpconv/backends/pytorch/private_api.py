@@ -60,6 +60,11 @@ def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size, stride: Size, *, relu: bool = False
 ) -> Tensor:
     """oneDNN's convolution of (B, C, H, W), which applies a ReLU while it writes its output."""
+    if x.shape[1] == 1 and stride[1] > 1 and x.shape[3] + 2 * padding[1] - weight.shape[3] < stride[1]:
+        # On AVX-512, oneDNN reads outside of a map of one channel, channels last, if the output is one column wide and
+        # the stride is not 1 (PyTorch 2.13). With a second column it does not; that column is left out.
+        wider = torch.nn.functional.pad(x, (0, stride[1]))
+        return convolution(wider, weight, bias, padding, stride, relu=relu)[..., :1]
     activation = "relu" if relu else "none"
     return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, (1, 1), 1, activation, [], "")
 

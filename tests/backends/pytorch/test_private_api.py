@@ -38,3 +38,24 @@ def test_no_other_module_uses_private_names():
     modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "mlpconv").rglob("*.py")}
     users = {path.name for path, text in modules.items() if any(name in text for name in private)}
     assert users == {"private_api.py"}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "padding"),
+    [
+        ((2, 2), (3, 4), (1, 2), 1),
+        ((4, 4), (3, 3), (1, 3), 0),
+        ((2, 1), (3, 5), (1, 2), 2),
+        ((4, 6), (3, 5), (1, 2), 0),
+    ],
+)
+def test_one_channel_and_an_output_one_column_wide(channels, side, kernel, stride, padding):
+    """oneDNN alone reads outside of the map on AVX-512, with results of any size."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *side, 1, generator=draw).permute(0, 3, 1, 2)
+    weight, bias = torch.randn(channels, 1, *kernel, generator=draw), torch.randn(channels, generator=draw)
+    found = private_api.convolution(x, weight, bias, (padding, padding), stride, relu=True)
+    exact = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), stride, padding).relu()
+    assert found.shape[3] == 1
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
