@@ -1,6 +1,6 @@
 """How images become the input of a network: part of a trained model, stored with it."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -33,6 +33,18 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     source_size: tuple[int, int] | None = None
     """(height, width) of the training images. Images of other sizes are first resized to it, in 8 bits, so that the
     network sees no detail that was not there in training."""
+
+    @classmethod
+    def of_channels(cls, size: int, channels: int, **options: Any) -> Self:
+        """Gray or RGB images by the number of channels, with values from 0 to 1 as in the chapter.
+
+        Args:
+            size: The side in pixels.
+            channels: 1 or 3.
+            options: Other fields; also mean and std.
+        """
+        plain = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+        return cls(size, "L" if channels == 1 else "RGB", **{**plain, **options})
 
     def __post_init__(self) -> None:
         if self.size < 1:

@@ -193,10 +193,4 @@ def fitting_preprocess(dataset: ImageDataset, size: int, **options) -> Preproces
     height, width, channels = dataset.image_shape
     if channels not in (1, 3):
         raise DataError(f"{dataset.name}: expected images of 1 (gray) or 3 (RGB) channels, received {channels}")
-    zeros, ones = (0.0,) * channels, (1.0,) * channels
-    return Preprocess(
-        size=size,
-        mode="RGB" if channels == 3 else "L",
-        source_size=(height, width),
-        **{"mean": zeros, "std": ones, **options},
-    )
+    return Preprocess.of_channels(size, channels, source_size=(height, width), **options)

@@ -51,13 +51,7 @@ def initial_dead_classes(
     """
     if not until_class_maps(network)[1]:
         raise NetworkError(f"{network.name}: its class maps are not followed by a ReLU, so no class can die")
-    channels = network.input_channels
-    preprocess = Preprocess(
-        size=max(network.input_size),
-        mode="L" if channels == 1 else "RGB",
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
+    preprocess = Preprocess.of_channels(max(network.input_size), network.input_channels)
     start, engine = named_initializer(initializer), get_backend(backend or available_backend())
     model = engine.build(network, preprocess, precision="float32", device=engine.choose(device, "float32")[0])
     for seed in seeds:

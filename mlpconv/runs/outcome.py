@@ -3,14 +3,14 @@
 from math import log
 from typing import TYPE_CHECKING, Literal
 
+from mlpconv.training.guard import CHANCE_LEVEL
+
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result
 
 Outcome = Literal["learns", "loses classes", "stalls"]
 LOST_CLASS_RECALL = 0.01
 """A class is lost if a smaller share of its test images is recognized."""
-CHANCE_LEVEL = 0.98
-"""A network whose loss is above this multiple of the loss of guessing has learned nothing."""
 
 
 def lost_classes(result: "Result") -> list[str]:

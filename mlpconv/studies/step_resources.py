@@ -51,7 +51,7 @@ def measure(
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (batch_size, image_size, image_size, channels), dtype=np.uint8)
     labels = np.arange(batch_size, dtype=np.int64) % 10
-    preprocess = Preprocess(image_size, "L" if channels == 1 else "RGB", mean=(0.0,) * channels, std=(1.0,) * channels)
+    preprocess = Preprocess.of_channels(image_size, channels)
     measured.warm_up(place)
     gc.collect()
     before = measured.memory_in_use(place)

@@ -92,10 +92,7 @@ class Folder:
         """
         same = self.one_size
         source = same if same is not None and max(same) <= size else (size, size)
-        channels = 3 if self.colour else 1
-        zeros, ones = (0.0,) * channels, (1.0,) * channels
-        mode = "RGB" if self.colour else "L"
-        return Preprocess(size=size, mode=mode, fit=fit, mean=zeros, std=ones, source_size=source)  # pyright: ignore[reportArgumentType]
+        return Preprocess.of_channels(size, 3 if self.colour else 1, fit=fit, source_size=source)
 
     def load(self, preprocess: Preprocess, progress: Progress | None = None) -> "Loaded":
         """Decode the files, or read them from the cache.

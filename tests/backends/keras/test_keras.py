@@ -35,6 +35,7 @@ from mlpconv.models import create_model
 from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
+from support.conformance_cases import small_plans
 from support.random_values import random_input, random_weights
 from support.strategies import networks
 
@@ -216,25 +217,6 @@ def build_model(backend, network: Network = NETWORK, optimizer: Optimizer | None
     return model
 
 
-def plans(count: int = 4) -> list[StepPlan]:
-    draw = np.random.default_rng(2)
-    return [
-        StepPlan(
-            indices=draw.integers(0, 40, 8),
-            image_size=(10, 14)[step % 2],
-            learning_rate=0.05 / (step + 1),
-            dropout_seed=step,
-            flip=draw.random(8) < 0.5,
-            shift=draw.integers(-2, 3, (8, 2)),
-            erase=draw.integers(0, 5, (8, 4)),
-            partner=draw.permutation(8),
-            mix=0.8,
-            label_smoothing=0.1,
-        )
-        for step in range(count)
-    ]
-
-
 def torch_step(weights, x, targets):
     """The loss, the logits, the gradients and the new running statistics of NETWORK, by PyTorch."""
     import torch
@@ -269,7 +251,7 @@ def test_training_steps_agree_with_the_reference(backend, optimizer: Optimizer):
     model = build_model(backend, optimizer=optimizer)
     weights, state = model.weights(), reference.OptimizerState()
     total, correct = 0.0, 0
-    for plan in plans():
+    for plan in small_plans():
         model.train_step(plan)
         x, targets = reference.carry_out(plan, IMAGES, LABELS, PREPROCESS, 5)
         loss, logits, gradients, statistics = torch_step(weights, x, targets)
@@ -367,11 +349,11 @@ def test_two_dropouts_drop_different_values(backend):
 @needs_keras
 def test_a_loss_that_is_not_finite_changes_nothing(backend):
     model = build_model(backend, optimizer=Optimizer("adam"))
-    model.train_step(plans()[0])
+    model.train_step(small_plans()[0])
     # 10³⁸ is a float32 that a sum of a few carries past the largest.
     model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
     before = model.training_state()
-    model.train_step(plans()[1])
+    model.train_step(small_plans()[1])
     after = model.training_state()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed == {"metrics.skipped"}
@@ -383,7 +365,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend):
 @pytest.mark.parametrize("optimizer", [Optimizer(momentum=0.9), Optimizer("adamw", weight_decay=0.1)])
 def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
     whole, first, second = (build_model(backend, optimizer=optimizer) for _ in range(3))
-    steps = plans()
+    steps = small_plans()
     for plan in steps:
         whole.train_step(plan)
     for plan in steps[:2]:
