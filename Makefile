@@ -54,8 +54,8 @@ test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX a
 
 # What `make test` leaves out where the framework is not installed.
 PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
-ALSO_tensorflow := tests/backends/keras/test_keras.py tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
-ALSO_jax := tests/convert/test_keras_files.py tests/backends/keras/test_keras.py tests/backends/keras/test_keras_jax.py
+ALSO_tensorflow := tests/backends/keras/test_keras.py tests/backends/keras/test_keras_network.py tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
+ALSO_jax := tests/convert/test_keras_files.py tests/backends/keras
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 
 # The weights with which a training ends, as they were recorded.
@@ -65,7 +65,7 @@ GOLDEN := tests/golden/test_golden_training.py::test_in_another_framework
 $(FRAMEWORKS:%=test-on-%): test-on-%: $(DEV) .venv-%/.installed
 	PYTHONPATH=. KERAS_BACKEND=$* TF_CPP_MIN_LOG_LEVEL=2 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
 		.venv-$*/bin/python -m pytest -p no:cacheprovider -q tests/conformance $(ALSO_$*) '$(GOLDEN)[$*]' \
-		--backend $* --torch-python $(BIN)/python $(ARGS)
+		-m "not slow" --backend $* --torch-python $(BIN)/python $(ARGS)
 
 lint: $(DEV) ## style, types, the direction of imports, and the words of the texts
 	$(BIN)/ruff check

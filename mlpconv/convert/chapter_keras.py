@@ -21,8 +21,8 @@ from mlpconv.arch.layers import (
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.base import Weights
+from mlpconv.backends.common.channels_last import to_channels_last
 from mlpconv.convert.chapter import without_activations
-from mlpconv.convert.layers import to_channels_last
 from mlpconv.errors import WeightsError
 
 

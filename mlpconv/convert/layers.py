@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, Linear, Shape
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Linear
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
-from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.base import Floats
+from mlpconv.backends.common.channels_last import flattened_shapes
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.convert.state_dict import Array, as_float32
 from mlpconv.errors import WeightsError
@@ -82,34 +83,6 @@ def convert_pairs(network: Network, pairs: Sequence[tuple[LayerShape, ForeignLay
             weights[f"{row.name}.{part}"] = np.ascontiguousarray(_channels_first(value, layer.channels_first))
     check_weights(network, weights, where)
     return {name: weights[name] for name in weight_shapes(network)}
-
-
-def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, Array]]:
-    """The arrays of each layer by part, as Keras has them: the inverse of `from_layers`."""
-    flattened = flattened_shapes(network)
-    layers: dict[str, dict[str, Array]] = {}
-    for name, value in weights.items():
-        layer, _, part = name.rpartition(".")
-        if value.ndim == 2 and (shape := flattened.get(layer)):
-            value = value.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(value.shape)
-        if value.ndim in (2, 4):
-            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        layers.setdefault(layer, {})[part] = value
-    return layers
-
-
-def flattened_shapes(network: Network) -> dict[str, Shape]:
-    """The (C, H, W) shape before the flatten whose output each linear layer takes."""
-    shapes: dict[str, Shape] = {}
-    before: Shape = ()
-    for row in layer_shapes(network):
-        if isinstance(row.layer, Flatten) and len(row.input_shape) == 3:
-            before = row.input_shape
-        elif isinstance(row.layer, Linear):
-            if before:
-                shapes[row.name] = before
-            before = ()
-    return shapes
 
 
 def _channels_first(value: Array, already: bool) -> Array:

@@ -40,30 +40,11 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
 
 
-def keras_nin():
-    """The TensorFlow edition: activations in the convolutions, and a reshape before the flatten."""
-    import keras
-
-    layers, Sequential = keras.layers, keras.models.Sequential
-
-    def block(channels, kernel_size, strides, padding):
-        first = layers.Conv2D(channels, kernel_size, strides=strides, padding=padding, activation="relu")
-        return Sequential([first, *(layers.Conv2D(channels, 1, activation="relu") for _ in range(2))])
-
-    def pool():
-        return layers.MaxPool2D(pool_size=3, strides=2)
-
-    blocks = [(96, 11, 4, "valid"), (256, 5, 1, "same"), (384, 3, 1, "same")]
-    net = Sequential([layer for settings in blocks for layer in (block(*settings), pool())])
-    for layer in (layers.Dropout(0.5), block(10, 3, 1, "same"), layers.GlobalAveragePooling2D()):
-        net.add(layer)
-    net.add(layers.Reshape((1, 1, 10)))
-    net.add(layers.Flatten())
-    net.build((None, 224, 224, 1))
-    return net
-
-
-KERAS = {"nin": keras_nin, "nin, activations as layers": chapters.keras_nin, "lenet": chapters.keras_lenet}
+KERAS = {
+    "nin": chapters.keras_edition_nin,
+    "nin, activations as layers": chapters.keras_nin,
+    "lenet": chapters.keras_lenet,
+}
 
 
 @pytest.mark.parametrize("edition", KERAS)
@@ -85,7 +66,7 @@ def test_a_keras_model_of_ours_is_nested_as_the_chapters(backend, backend_name, 
 
     network = create_model("nin")
     write_weights(tmp_path / "net.keras", network, random_weights(network, dtype=np.float32), names="chapter")
-    ours, theirs = keras.models.load_model(tmp_path / "net.keras"), keras_nin()
+    ours, theirs = keras.models.load_model(tmp_path / "net.keras"), chapters.keras_edition_nin()
 
     def structure(model):
         return [
@@ -128,7 +109,7 @@ def test_a_tensorflow_checkpoint_is_read(backend, backend_name, how, tmp_path):
 
     network = create_model("nin")
     weights = random_weights(network, dtype=np.float32)
-    net = keras_nin()
+    net = chapters.keras_edition_nin()
     write_weights(tmp_path / "ours.weights.h5", network, weights, names="chapter")
     net.load_weights(tmp_path / "ours.weights.h5")
     net.compile("sgd", "mse")
@@ -149,6 +130,25 @@ def test_a_tensorflow_checkpoint_is_read(backend, backend_name, how, tmp_path):
         case _:
             tf.train.Checkpoint(**keras_2_objects(net, how.endswith("nested"))).write(str(path))
     same(read_weights(network, path), weights)
+
+
+@pytest.mark.parametrize("name", ["nin_28", "lenet"])
+@pytest.mark.parametrize("how", ["checkpoint", "export", "saved model"])
+def test_a_tensorflow_checkpoint_of_our_own_model_is_read(backend, backend_name, name, how, tmp_path):
+    only(backend_name, "tensorflow")
+    import tensorflow as tf
+
+    network = create_model(name)
+    weights = random_weights(network, dtype=np.float32)
+    model = backend.native(network, weights)
+    match how:
+        case "checkpoint":
+            tf.train.Checkpoint(model).write(str(tmp_path / "saved"))
+        case "export":
+            model.export(tmp_path / "saved", verbose=False)
+        case _:
+            tf.saved_model.save(model, str(tmp_path / "saved"))
+    same(read_weights(network, tmp_path / "saved"), weights)
 
 
 def keras_2_objects(net, nested):

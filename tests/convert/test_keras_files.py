@@ -5,8 +5,8 @@ import pytest
 
 from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
 from mlpconv.arch.network import Block, Network
+from mlpconv.backends.common.channels_last import to_channels_last
 from mlpconv.convert import read_weights
-from mlpconv.convert.layers import to_channels_last
 from mlpconv.errors import WeightsError
 from mlpconv.models import create_model
 from support.random_values import random_weights

@@ -36,6 +36,29 @@ def keras_nin(classes=10):
     return net
 
 
+def keras_edition_nin():
+    """As the TensorFlow edition writes it: activations in the convolutions, and a reshape before the flatten."""
+    import keras
+
+    layers, Sequential = keras.layers, keras.models.Sequential
+
+    def block(channels, kernel_size, strides, padding):
+        first = layers.Conv2D(channels, kernel_size, strides=strides, padding=padding, activation="relu")
+        return Sequential([first, *(layers.Conv2D(channels, 1, activation="relu") for _ in range(2))])
+
+    def pool():
+        return layers.MaxPool2D(pool_size=3, strides=2)
+
+    blocks = [(96, 11, 4, "valid"), (256, 5, 1, "same"), (384, 3, 1, "same")]
+    net = Sequential([layer for settings in blocks for layer in (block(*settings), pool())])
+    for layer in (layers.Dropout(0.5), block(10, 3, 1, "same"), layers.GlobalAveragePooling2D()):
+        net.add(layer)
+    net.add(layers.Reshape((1, 1, 10)))
+    net.add(layers.Flatten())
+    net.build((None, 224, 224, 1))
+    return net
+
+
 def keras_lenet(classes=10):
     import keras
 

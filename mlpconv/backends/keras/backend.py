@@ -32,10 +32,10 @@ class KerasBackend:
     framework_biases: bool = False
 
     def native(self, network: Network, weights: Weights | None = None) -> Any:
-        """A functional ``keras.Model``: float32 (B, H, W, C) of the network's input size → (B, classes).
+        """A ``keras.Sequential``: float32 (B, H, W, C) of the network's input size → (B, classes).
 
-        Its layers have the network's names (``block1.conv``); layers that only Keras needs have a hyphen in their names
-        (``block1.conv-pad``).
+        Each block is a ``keras.Sequential`` in it. All have the network's names (``block1``, and in it
+        ``block1.conv``); layers that only Keras needs have a hyphen in their names (``block1.conv-pad``).
 
         Args:
             network: The network.
@@ -46,10 +46,10 @@ class KerasBackend:
         """
         from mlpconv.backends.keras import network as keras_network
 
-        model = keras_network.build(network, network.input_shape)
+        model = keras_network.build_nested(network)
         if weights is not None:
             check_weights(network, weights, f"{self.engine} model")
-            keras_network.load(network, model, weights)
+            keras_network.load_nested(network, model, weights)
         return model
 
     def build(

@@ -1,11 +1,12 @@
 """A network as a functional Keras model, with canonical weights loaded into it and read from it."""
 
 import re
+from collections.abc import Iterator
 from math import prod
 from typing import Any, assert_never
 
 import numpy as np
-from keras import Input, config, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
+from keras import Input, config, dtype_policies, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import (
     AnyLayer,
@@ -21,9 +22,10 @@ from mlpconv.arch.layers import (
     Shape,
     Sigmoid,
 )
-from mlpconv.arch.network import Network
+from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Weights
+from mlpconv.backends.common.channels_last import to_channels_last
 from mlpconv.backends.common.layer_plan import PlannedLayer, plan_layers
 from mlpconv.backends.reference import margins
 from mlpconv.backends.weights import weight_shapes
@@ -77,18 +79,48 @@ def build(
         if like is not None and (fast := _fast_layer(planned, like, policy)):
             x = fast(x)
             continue
-        x = _prepared(planned, x)
+        shared = None
         if like is not None and (row.layer.parameter_shapes(row.input_shape) or isinstance(row.layer, Dropout)):
-            x = like.get_layer(row.name)(x)  # which has variables: weights, or the state of its random numbers
+            shared = like.get_layer(row.name)  # which has variables: weights, or the state of its random numbers
+        for layer in _with_helpers(planned, policy, x.dtype, shared):
+            x = layer(x)
+    return models.Model(image, x, name=_model_name(network))
+
+
+def build_nested(network: Network) -> Any:
+    """A ``keras.Sequential`` of the network for images of its input size, with one more for each block.
+
+    Its layers are those of ``build``, in the order in which the chapter's loop goes through them. As in other Keras
+    models, a linear layer takes the values of a flattened map in the order (H, W, C).
+
+    Args:
+        network: The network.
+    """
+    helped: dict[str, list[Any]] = {}
+    plan = plan_layers(network, network.input_shape)
+    for index, planned in enumerate(plan):
+        name = planned.row.name
+        if isinstance(planned.row.layer, Flatten) and any(
+            isinstance(later.row.layer, Linear) for later in plan[index:]
+        ):
+            helped[name] = [_layer(name, planned.row.layer, "float32")]
         else:
-            x = _layer(row.name, row.layer, policy)(x)
-        if isinstance(row.layer, AvgPool2d):
-            x = _recounted(planned, row.layer, x)
-        if _has_single_column(row):
-            x = layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=x.dtype)(x)
+            helped[name] = _with_helpers(planned, "float32", "float32")
+    whole = models.Sequential(name=_model_name(network))
+    whole.add(Input((*network.input_size, network.input_channels)))
+    for name, part in network.layers.items():
+        if isinstance(part, Block):
+            inner = (layer for inner in part.layers for layer in helped[f"{name}.{inner}"])
+            whole.add(models.Sequential(list(inner), name=name))
+        else:
+            for layer in helped[name]:
+                whole.add(layer)
+    return whole
+
+
+def _model_name(network: Network) -> str:
     # TensorFlow opens a scope of this name, which allows few characters and no "_" at the start.
-    name = re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_")
-    return models.Model(image, x, name=name or "network")
+    return re.sub(r"\W", "_", network.name, flags=re.ASCII).strip("_") or "network"
 
 
 def _fast_layer(planned: PlannedLayer, like: Any, policy: str) -> Any:
@@ -134,23 +166,46 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             assert_never(layer)
 
 
-def _prepared(planned: PlannedLayer, x: Any) -> Any:
-    """The input of a layer with what must be done before it: padding, or the order of values before flattening."""
+def _with_helpers(planned: PlannedLayer, policy: str, dtype: str, shared: Any = None) -> list[Any]:
+    """The layer after those that only Keras needs before it, such as padding, and before those it needs after it.
+
+    Args:
+        planned: The layer.
+        policy: Its dtype policy.
+        dtype: The dtype of its input.
+        shared: The same layer of another model, to share its variables.
+    """
+    row = planned.row
+    found = _helpers_before(planned, dtype)
+    found.append(shared or _layer(row.name, row.layer, policy))
+    after = dtype_policies.get(policy).compute_dtype
+    if isinstance(row.layer, AvgPool2d):
+        found += _recount(planned, row.layer, after)
+    if _has_single_column(row):
+        found.append(layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=after))
+    return found
+
+
+def _helpers_before(planned: PlannedLayer, dtype: str) -> list[Any]:
+    """What must be done before a layer: padding, or the order of values before flattening."""
     row, sides = planned.row, planned.sides
     if window := row.layer.window:
+        channels, *size = planned.before
         if _has_single_column(row):
-            sides = (sides[0], margins(window, x.shape[2], 2, 1))
+            sides = (sides[0], margins(window, size[1], 2, 1))
         if sides == ((0, 0), (0, 0)):
-            return x
+            return []
         if isinstance(row.layer, MaxPool2d):
             # Padding must never win: zeros would, over negative values.
-            return ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
-        return layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=x.dtype)(x)
+            x = Input((*size, channels), name=f"{row.name}-pad-input", dtype=dtype)
+            padded = ops.pad(x, ((0, 0), *sides, (0, 0)), constant_values=float("-inf"))
+            return [models.Model(x, padded, name=f"{row.name}-pad")]
+        return [layers.ZeroPadding2D(sides, LAST, name=f"{row.name}-pad", dtype=dtype)]
     if isinstance(row.layer, Flatten) and len(row.input_shape) == 3 and row.input_shape[1:] != (1, 1):
         # Channels first here rather than another layout in the weights: then the weight of a Linear is the same matrix
         # everywhere, and the output of a network without one has the same order.
-        return layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=x.dtype)(x)
-    return x
+        return [layers.Permute((3, 1, 2), name=f"{row.name}-order", dtype=dtype)]
+    return []
 
 
 def _has_single_column(row: LayerShape) -> bool:
@@ -164,13 +219,13 @@ def _has_single_column(row: LayerShape) -> bool:
     return row.output_shape[2] == 1 and vertical == 1 < horizontal
 
 
-def _recounted(planned: PlannedLayer, layer: AvgPool2d, x: Any) -> Any:
-    """Correct the divisor of an average pooling where ours differs: Keras divides by the whole window."""
+def _recount(planned: PlannedLayer, layer: AvgPool2d, dtype: str) -> list[Any]:
+    """What corrects the divisor of an average pooling where ours differs: Keras divides by the whole window."""
     assert planned.counts is not None
     factors = prod(layer.window.kernel) / planned.counts
     if (factors == 1).all():
-        return x
-    return layers.Rescaling(factors[..., None].tolist(), name=f"{planned.row.name}-count", dtype=x.dtype)(x)
+        return []
+    return [layers.Rescaling(factors[..., None].tolist(), name=f"{planned.row.name}-count", dtype=dtype)]
 
 
 def variables(network: Network, model: Any) -> dict[str, Any]:
@@ -181,11 +236,21 @@ def variables(network: Network, model: Any) -> dict[str, Any]:
         model: Its ``keras.Model``.
     """
     layer_types = {name: type(layer) for name, layer in network.walk()}
+    keras_layers = {layer.name: layer for layer in _all_layers(model)}
     variables = {}
     for name in weight_shapes(network, image_shape(model)):
         layer_name, _, part = name.rpartition(".")
-        variables[name] = getattr(model.get_layer(layer_name), _ATTRIBUTES[layer_types[layer_name]][part])
+        variables[name] = getattr(keras_layers[layer_name], _ATTRIBUTES[layer_types[layer_name]][part])
     return variables
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    """The layers of a model and of those nested in it."""
+    for layer in model.layers:
+        if isinstance(layer, models.Model):
+            yield from _all_layers(layer)
+        else:
+            yield layer
 
 
 def image_shape(model: Any) -> Shape:
@@ -204,6 +269,20 @@ def load(network: Network, model: Any, weights: Weights) -> None:
     """
     for name, variable in variables(network, model).items():
         variable.assign(to_keras(weights[name]))
+
+
+def load_nested(network: Network, model: Any, weights: Weights) -> None:
+    """Load canonical weights, already checked, into a model of ``build_nested``.
+
+    Args:
+        network: The network.
+        model: Its ``keras.Sequential``.
+        weights: The canonical weights.
+    """
+    values = to_channels_last(network, weights)
+    for name, variable in variables(network, model).items():
+        layer, _, part = name.rpartition(".")
+        variable.assign(values[layer][part])
 
 
 def to_keras(value: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ class MxnetBackend:
     def native(self, network: Network, weights: Weights | None = None) -> Any:
         """A ``gluon.nn.HybridSequential`` for float32 (B, C, H, W), made of Gluon's own layers only.
 
-        Its children have the network's names, so that ``save_parameters`` writes ``block1.conv.weight``.
+        Its children have the network's names, so that ``save_parameters`` writes ``block1.conv.weight`` and the
+        ``name`` of a block is ``block1``.
 
         Args:
             network: The network.

@@ -1,10 +1,12 @@
 """Training and prediction in MXNet: one hybridized graph from pixels to logits, computed asynchronously."""
 
+from functools import wraps
 from math import prod
+from types import FunctionType
 from typing import Any
 
 import numpy as np
-from mxnet import autograd, context, gluon, nd, random  # pyright: ignore[reportAttributeAccessIssue]
+from mxnet import autograd, context, gluon, nd, random, util  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import BatchNorm2d, Dropout
 from mlpconv.arch.network import Network
@@ -18,6 +20,20 @@ from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
 from mlpconv.optimizers import Optimizer, Step
 
 
+def _with_nd(model_type: type) -> type:
+    """Let the methods of a class use arrays of ``nd`` also after ``npx.set_np()``, with which one edition starts."""
+    for name, member in list(vars(model_type).items()):
+        if isinstance(member, FunctionType):
+
+            def method(*args: Any, _member: FunctionType = member, **kwargs: Any) -> Any:
+                with util.np_array(False), util.np_shape(False):
+                    return _member(*args, **kwargs)
+
+            setattr(model_type, name, wraps(member)(method))
+    return model_type
+
+
+@_with_nd
 class MxnetModel(compiled.Predictions):
     """A network in MXNet: see ``mlpconv.backends.base.Model``.
 

@@ -1,9 +1,10 @@
 """A network as a Gluon block, with canonical weights loaded into it and read from it."""
 
+from collections.abc import Callable
 from typing import Any, assert_never
 
+import mxnet as mx  # pyright: ignore[reportMissingImports]
 import numpy as np
-from mxnet import nd  # pyright: ignore[reportAttributeAccessIssue]
 from mxnet.gluon import nn  # pyright: ignore[reportMissingImports]
 
 from mlpconv.arch.layers import (
@@ -37,10 +38,10 @@ def build(network: Network, shape: Shape) -> Any:
         shape: (C, H, W) of the images.
     """
     layers = {planned.row.name: layer(planned) for planned in plan_layers(network, shape)}
-    whole = nn.HybridSequential(prefix="")
+    whole = nn.HybridSequential(prefix=f"{network.name}_")
     for name, part in network.layers.items():
         if isinstance(part, Block):
-            block = nn.HybridSequential(prefix="")
+            block = nn.HybridSequential(prefix=f"{name}_")
             for inner in part.layers:
                 block.register_child(layers[f"{name}.{inner}"], inner)
             whole.register_child(block, name)
@@ -92,8 +93,9 @@ def layer(planned: PlannedLayer, like: Any = None) -> Any:
     pad_width = (0, 0, 0, 0, above, below, left, right)
     # Padding must never win a maximum: zeros would, over negative values.
     fill = LOWEST if isinstance(row.layer, MaxPool2d) else 0
-    padded = nn.HybridSequential(prefix="")
-    padded.add(nn.HybridLambda(lambda F, x: F.pad(x, mode="constant", constant_value=fill, pad_width=pad_width)))
+    padded = nn.HybridSequential(prefix=prefix)
+    options = {"mode": "constant", "constant_value": fill, "pad_width": pad_width}
+    padded.add(nn.HybridLambda(_with_nd(lambda F, x: F.pad(x, **options))))
     # Without a name, so that the weights have the same names as elsewhere.
     padded.add(made)
     return padded
@@ -148,7 +150,17 @@ def _average(layer: AvgPool2d, planned: PlannedLayer, common: dict[str, Any]) ->
         window = {"kernel": kernel, "stride": stride, "pool_type": "avg"}
         return F.broadcast_div(F.Pooling(x, **window), F.Pooling(ones, **window))
 
-    return nn.HybridLambda(pool)
+    return nn.HybridLambda(_with_nd(pool), prefix=common["prefix"])
+
+
+def _with_nd(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A function of legacy operators that also accepts the arrays of ``np``, after ``npx.set_np()``."""
+
+    def call(F: Any, x: Any) -> Any:
+        found = function(F, x.as_nd_ndarray())
+        return found.as_np_ndarray() if mx.util.is_np_array() else found
+
+    return call
 
 
 def parameters(network: Network, block: Any) -> dict[str, Any]:
@@ -179,7 +191,8 @@ def load(network: Network, block: Any, weights: Weights) -> None:
         weights: The canonical weights.
     """
     for name, parameter in parameters(network, block).items():
-        parameter.set_data(nd.array(weights[name].reshape(parameter.shape)))
+        array = mx.np.array if mx.util.is_np_array() else mx.nd.array
+        parameter.set_data(array(weights[name].reshape(parameter.shape)))
 
 
 def read(network: Network, block: Any) -> dict[str, Floats]:

@@ -1,0 +1,34 @@
+"""Canonical weights in the layout of a framework whose maps are (H, W, C), also before a flatten."""
+
+from mlpconv.arch.layers import Flatten, Linear, Shape
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import layer_shapes
+from mlpconv.backends.base import Floats, Weights
+
+
+def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, Floats]]:
+    """The arrays of each layer by part, in the layout of Keras."""
+    flattened = flattened_shapes(network)
+    layers: dict[str, dict[str, Floats]] = {}
+    for name, value in weights.items():
+        layer, _, part = name.rpartition(".")
+        if value.ndim == 2 and (shape := flattened.get(layer)):
+            value = value.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(value.shape)
+        if value.ndim in (2, 4):
+            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+        layers.setdefault(layer, {})[part] = value
+    return layers
+
+
+def flattened_shapes(network: Network) -> dict[str, Shape]:
+    """The (C, H, W) shape before the flatten whose output each linear layer takes."""
+    shapes: dict[str, Shape] = {}
+    before: Shape = ()
+    for row in layer_shapes(network):
+        if isinstance(row.layer, Flatten) and len(row.input_shape) == 3:
+            before = row.input_shape
+        elif isinstance(row.layer, Linear):
+            if before:
+                shapes[row.name] = before
+            before = ()
+    return shapes
