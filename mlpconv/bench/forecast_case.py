@@ -30,8 +30,8 @@ SOURCE = (28, 28)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to measure: ``batch_sizes`` in rising order; ``precision`` None is the back end's choice; ``images`` and
-    ``test_images`` are the numbers of images of a run, which a measurement of memory does not need."""
+    """What to measure: ``batch_sizes`` in rising order; ``precision`` None is the back end's choice; ``images``,
+    ``test_images`` and ``backend`` are those of a timed run: memory is measured in PyTorch."""
 
     what: Literal["memory", "time"]
     network: str
@@ -42,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     test_images: int = 0
     data: DataName = "generated"
     device: str | None = None
+    backend: str = "torch"
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _time(job: Job, batch: int) -> dict[str, Any]:
     data = Splits(first_images(train, job.images), first_images(test, job.test_images))
     # In so short a run a network may learn nothing; the guard must not start it again.
     recipe = Recipe(model=job.network, batch_size=batch, epochs=1, precision=job.precision, on_trouble="ignore")
-    prepared = prepare(Request(recipe=recipe, device=job.device), data)
+    prepared = prepare(Request(recipe=recipe, backend=job.backend, device=job.device), data)
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
         execution = execute(prepared, Path(folder) / "run", ExecuteOptions(force=True))
         started = time.perf_counter()
