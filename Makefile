@@ -4,7 +4,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 # What test-frameworks tries, each in a separate environment: FRAMEWORKS='jax' tries one.
-FRAMEWORKS ?= tensorflow jax mxnet
+FRAMEWORKS ?= jax tensorflow mxnet
 MXNET_PYTHON ?= $(PYTHON)
 
 BIN := .venv/bin
@@ -77,6 +77,9 @@ lint: $(DEV) ## style, types, the direction of imports, and the words of the tex
 docs: $(DEV) ## the documentation site, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+docs-test: $(DEV) ## the pages of the documentation in a browser, in light and dark, on a screen and a telephone
+	$(BIN)/pytest -m slow tests/test_docs.py $(ARGS)
 
 wheel-test: $(DEV) ## build the package, install it elsewhere, use it
 	$(BIN)/pytest -m wheel $(ARGS)
