@@ -4,7 +4,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 # What test-frameworks tries, each in a separate environment: FRAMEWORKS='jax' tries one.
-FRAMEWORKS ?= jax tensorflow mxnet
+FRAMEWORKS ?= tensorflow jax mxnet
 MXNET_PYTHON ?= $(PYTHON)
 
 BIN := .venv/bin

@@ -1,10 +1,17 @@
 """Class maps: the part of a network that computes one map for each class, before global average pooling."""
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 from mlpconv.arch.layers import AnyLayer, Flatten, GlobalAvgPool2d, ReLU
 from mlpconv.arch.network import Block, Network
+from mlpconv.arch.shapes import layer_shapes, show
 from mlpconv.errors import NetworkError
+
+USEFUL_SIDE = 3
+"""The side in positions from which a class map shows where in an image the evidence is."""
+MAX_LARGER = 1024
+"""How many pixels larger the images are for which a useful map is searched."""
 
 
 class Grid(NamedTuple):
@@ -48,6 +55,45 @@ def until_class_maps(network: Network) -> tuple[Network, bool]:
             kept[name] = layer
     settings = {"input_channels": network.input_channels, "input_size": network.input_size, "name": network.name}
     return Network.named(kept, **settings), any(isinstance(layer, ReLU) for layer in layers[count:])
+
+
+class SinglePosition(NamedTuple):
+    """A network whose class maps have one position, so that they cannot show where the evidence for a class is."""
+
+    size: tuple[int, int]
+    """(height, width) of the images."""
+    larger: tuple[int, int] | None
+    """(side, side of the map): the smallest square image with maps of at least 3×3, and the maps' side; None if no
+    image has such maps."""
+
+    def __str__(self) -> str:
+        text = f"images of {show(self.size)} give maps of one position, which cannot show where the evidence is"
+        if self.larger is None:
+            return text
+        side, maps = self.larger
+        return f"{text}; images of {show((side, side))} give maps of {show((maps, maps))}"
+
+
+def single_position(network: Network) -> SinglePosition | None:
+    """Whether a network's class maps have one position at its input size; None if they have more, or it has none."""
+    try:
+        maps, _ = until_class_maps(network)
+    except NetworkError:
+        return None
+    if _map_size(maps, network.input_size) != (1, 1):
+        return None
+    sides = range(max(network.input_size) + 1, max(network.input_size) + MAX_LARGER)
+
+    def map_side(side: int) -> int:
+        return min(_map_size(maps, (side, side)))
+
+    index = bisect_left(sides, USEFUL_SIDE, key=map_side)
+    larger = (sides[index], map_side(sides[index])) if index < len(sides) else None
+    return SinglePosition(network.input_size, larger)
+
+
+def _map_size(maps: Network, size: tuple[int, int]) -> tuple[int, ...]:
+    return layer_shapes(maps, (maps.input_channels, *size))[-1].output_shape[1:]
 
 
 def class_map_grid(network: Network) -> Grid:

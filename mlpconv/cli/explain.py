@@ -40,6 +40,7 @@ def explain(
 
     Example: mlpconv explain latest shirt.jpg
     """
+    from mlpconv.arch.class_maps import single_position
     from mlpconv.inference.classifier import Classifier
 
     if not images and not figure:
@@ -55,13 +56,12 @@ def explain(
     for image in images or []:
         path = _unused_path(out, image, [row["picture"] for row in explained])
         explained.append(_explain(classifier, image, chosen, top, dense, invert, path))
-    figure_path, single_position = _figure(classifier, data_dir, out) if figure else (None, False)
-    if single_position or any(row["map_size"] == [1, 1] for row in explained):
-        warn(
-            "the maps of this network have one position: they show how much evidence there is for a class, not where. "
-            "nin_28, or nin at --image-size 224, has larger maps; with --dense, an image larger than the training "
-            "images gives a larger map"
-        )
+    figure_path = _figure(classifier, data_dir, out) if figure else None
+    single = single_position(classifier.stored.network)
+    if single:
+        hint = f" (mlpconv train --image-size {single.larger[0]})" if single.larger else ""
+        untrained = "; in training at one position, most weights of the last window are never used" if dense else ""
+        warn(f"{single}{hint}{untrained}")
     if not json:
         for row in explained:
             _print(row)
@@ -150,15 +150,18 @@ def _print(row: dict[str, Any]) -> None:
     say(f"{row['file']}: {row['predicted']} {row['probability']:.3f}; class maps: {row['picture']}")
     width = max(len(each["label"]) for each in row["classes"])
     for each in row["classes"]:
-        x, y = each["strongest_at"]
-        say(
+        line = (
             f"  {each['label']:{width}}  logit {each['logit']:6.2f}  for it {each['evidence_for']:.2f}, "
-            f"against it {-each['evidence_against'] or 0:.2f}; strongest at x {x:.0f}, y {y:.0f}"
+            f"against it {-each['evidence_against'] or 0:.2f}"
         )
+        if row["map_size"] != [1, 1]:
+            x, y = each["strongest_at"]
+            line += f"; strongest at x {x:.0f}, y {y:.0f}"
+        say(line)
 
 
-def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple[Path, bool]:
-    """Draw the paper's figure; returns its path and whether its maps have only one position."""
+def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> Path:
+    """Draw the paper's figure; returns its path."""
     import numpy as np
 
     from mlpconv.drawing.plots import png
@@ -178,4 +181,4 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> tuple
     path = out / "figure.png"
     classes = range(len(firsts))
     write_file(path, png(paper_figure(maps, chosen.labels, classes)), "--out")
-    return path, maps.before.shape[2:] == (1, 1)
+    return path

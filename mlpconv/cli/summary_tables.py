@@ -31,6 +31,7 @@ class Setting(NamedTuple):
 
 def print_network(summary: Summary, setting: Setting, depth: str) -> None:
     """Print one network: a row per block or per layer, totals, receptive field and memory."""
+    from mlpconv.arch.class_maps import single_position
     from mlpconv.arch.cost_table import block_table, layer_table
     from mlpconv.arch.shapes import show
 
@@ -47,6 +48,8 @@ def print_network(summary: Summary, setting: Setting, depth: str) -> None:
             first=f"{'receptive field':16}",
             indent=16,
         )
+    if single := single_position(network):
+        paragraph(str(single), first=f"{'class maps':16}", indent=16)
     _print_memory(summary, setting)
 
 

@@ -6,6 +6,7 @@ from mlpconv.cli.output import err, next_steps, print_json, say, warn
 from mlpconv.formatting import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
+    from mlpconv.arch.network import Network
     from mlpconv.jobs.execute import Execution
     from mlpconv.jobs.prepared import PreparedJob
     from mlpconv.jobs.stop import Stop
@@ -68,6 +69,7 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"Training {network.name} on {job.data.name}",
         f"  network   {network.name}: {costs.parameters:,} parameters, {format_count(costs.macs)} MACs for an image of "
         f"{show(network.input_shape)}",
+        *_map_lines(network),
         f"  data      {len(train):,} training{validation} and {len(test):,} test images of "
         f"{show((channels, height, width))}, {train.num_classes} classes",
         *_folder_lines(prepared),
@@ -77,6 +79,13 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
         f"  memory    {_memory(memory)}",
     ]
+
+
+def _map_lines(network: "Network") -> list[str]:
+    from mlpconv.arch.class_maps import single_position
+
+    single = single_position(network)
+    return [f"  maps      {single}"] if single else []
 
 
 def _start_line(job: "Job") -> str:

@@ -27,8 +27,10 @@ def overlay_figure(maps: ClassMaps, index: int, classes: Sequence[int]) -> "Figu
     """One image, with the maps of ``classes`` drawn over it and a color bar.
 
     The first row shows the maps before the last ReLU, with the evidence against each class. A second row shows them
-    after the ReLU if the network has one.
+    after the ReLU if the network has one. Maps of one position cannot show a place: they are drawn as bars.
     """
+    if maps.before.shape[2:] == (1, 1):
+        return _bars_figure(maps, index, classes)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
@@ -59,16 +61,38 @@ def overlay_figure(maps: ClassMaps, index: int, classes: Sequence[int]) -> "Figu
     return figure
 
 
+def _bars_figure(maps: ClassMaps, index: int, classes: Sequence[int]) -> "Figure":
+    """One image, and a bar for the evidence for or against each of ``classes``."""
+    from matplotlib.figure import Figure
+
+    height, width = maps.images.shape[1:3]
+    figure = Figure(figsize=(2.3 + 4, max(2.3 * height / width, 0.4 * len(classes)) + 0.7), layout="constrained")
+    panels = figure.subplots(1, 2, width_ratios=(2.3, 4))
+    _show(panels[0], enlarge(maps.images[index], MIN_IMAGE_SIDE), "image")
+    values = maps.before[index, list(classes), 0, 0]
+    colors = [_fractions(FOR if value > 0 else AGAINST) for value in values]
+    panels[1].barh(range(len(classes)), values, color=colors)
+    panels[1].axvline(0, color="black", linewidth=0.8)
+    panels[1].invert_yaxis()
+    names = [maps.class_names[label] for label in classes]
+    panels[1].set_yticks(range(len(classes)), names, family=font_families("".join(names)), parse_math=False)
+    panels[1].set_xlabel("against the class  –  for it" + (", before the last ReLU" if maps.rectified else ""))
+    panels[1].spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def paper_figure(maps: ClassMaps, labels: npt.NDArray[np.int64], classes: Sequence[int]) -> "Figure":
     """The figure of the paper: a row for each image, with the maps of ``classes`` after the last ReLU side by side.
 
-    Each row has its own scale, from 0 to its largest value.
+    Each row has its own scale, from 0 to its largest value. Maps of one position are the cells of one matrix.
 
     Args:
         maps: The maps of N images.
         labels: int64 (N,), the true classes, which are framed.
         classes: The classes to show.
     """
+    if maps.before.shape[2:] == (1, 1):
+        return _matrix_figure(maps, labels, classes)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -89,6 +113,30 @@ def paper_figure(maps: ClassMaps, labels: npt.NDArray[np.int64], classes: Sequen
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), "magma"), ax=panels, label="evidence for the class", shrink=0.6
     )
+    bar.set_ticks([0, 1], labels=["none", "highest\nin the row"])
+    return figure
+
+
+def _matrix_figure(maps: ClassMaps, labels: npt.NDArray[np.int64], classes: Sequence[int]) -> "Figure":
+    """A matrix of the evidence after the last ReLU: a row for each image, a column for each class."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    after = np.maximum(maps.before[:, list(classes), 0, 0], 0)
+    shares = after / np.maximum(after.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    figure = Figure(figsize=(0.6 * len(classes) + 2.4, 0.45 * len(labels) + 1.8), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(shares, cmap="magma", vmin=0, vmax=1, aspect="auto")
+    shown = [maps.class_names[label] for label in classes]
+    rows = [maps.class_names[label] for label in labels]
+    family = font_families("".join([*shown, *rows]))
+    axes.set_xticks(range(len(shown)), shown, family=family, parse_math=False, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows, family=family, parse_math=False)
+    for row, label in enumerate(labels):
+        if label in classes:
+            corner = (list(classes).index(label) - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=2))
+    bar = figure.colorbar(drawn, label="evidence for the class, in one position")
     bar.set_ticks([0, 1], labels=["none", "highest\nin the row"])
     return figure
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlpconv.arch.class_maps import single_position
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory, value_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
@@ -107,7 +108,7 @@ def report_html(run: Run) -> str:
         matrix=_cells(matrix) if matrix and len(matrix) <= MAX_MATRIX_CLASSES else None,
         confused=evaluation.most_confused(config.data.class_names, matrix, MAX_CONFUSED_PAIRS) if matrix else [],
         mistakes=_mistakes(newest.mistakes, config.data.class_names) if newest else None,
-        class_maps=_class_maps(run) if result else None,
+        class_maps=_class_maps(run, network) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
         costs=costs,
@@ -217,7 +218,7 @@ def _mistakes(mistakes: evaluation.Mistakes, names: tuple[str, ...]) -> list[dic
     ]
 
 
-def _class_maps(run: Run) -> dict[str, Any] | None:
+def _class_maps(run: Run, network: Network) -> dict[str, Any] | None:
     """The stored class maps, of each image that of its predicted class; None if there are none."""
     stored = stored_class_maps.load(run.path, run.config.data.class_names)
     if stored is None:
@@ -241,7 +242,8 @@ def _class_maps(run: Run) -> dict[str, Any] | None:
             }
         )
     size = maps.before.shape[2:]
-    return {"size": show(size), "rectified": maps.rectified, "single": size == (1, 1), "images": images}
+    single = single_position(network) if size == (1, 1) else None
+    return {"size": show(size), "rectified": maps.rectified, "single": single, "images": images}
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ batches, so a forecast takes a few seconds for every network.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
@@ -18,7 +19,9 @@ from mlpconv.training.schedules import image_size
 from mlpconv.training.training_data import BEGINNING, Position, TrainingData
 
 STEPS_SECONDS, EVALUATION_SECONDS = 3.0, 1.0
-"""About how many seconds a forecast times steps, and evaluation."""
+"""About how many seconds a forecast times steps, and evaluation, at most."""
+TIMED_SHARE, LEAST_SECONDS = 0.1, 0.2
+"""Of a short run, only this share of its steps and of its evaluations is timed, and at least so many seconds."""
 SHAPES_IN_EVALUATION = 2
 """Batches of different shapes in an evaluation: whole ones, and the last one."""
 SMALL_BATCH = 8
@@ -143,14 +146,15 @@ def forecast(
     first = min(steps * start.epoch + start.step, len(sizes))
     different = list(dict.fromkeys(sizes[first:] or sizes[-1:]))
     seconds = STEPS_SECONDS / len(different)
-    cost = {size: _time_steps(model, recipe, batch, data.side, size, seconds) for size in different}
+    counted = Counter(sizes[first:] or different)
+    cost = {size: _time_steps(model, recipe, batch, data.side, size, seconds, counted[size]) for size in different}
     last = len(images) - (steps - 1) * batch
     counts = [last if (step + 1) % steps == 0 else batch for step in range(first, len(sizes))]
     shapes = list(zip(sizes[first:], counts, strict=True))
     training = sum(cost[size].per_image * count for size, count in shapes)
     warm_up = sum(cost[size].warm_up for size, _ in set(shapes))
     epochs = recipe.epochs - start.epoch
-    evaluation = _time_evaluation(model, images)
+    evaluation = _time_evaluation(model, images, epochs * data.evaluated)
     if epochs:
         warm_up += SHAPES_IN_EVALUATION * evaluation.warm_up
     saves = epochs + training // saving.seconds
@@ -174,8 +178,19 @@ def _seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _time_steps(model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, seconds: float) -> _Cost:
-    """The cost of steps of ``batch`` images, measured in about ``seconds`` besides the first steps of each shape."""
+def _enough(most: float, run: float) -> float:
+    """The seconds for timing a part of a run that takes about ``run`` seconds; at most ``most``."""
+    return min(most, max(LEAST_SECONDS, TIMED_SHARE * run))
+
+
+def _time_steps(
+    model: Model, recipe: Recipe, batch: int, side: tuple[int, int], size: int, most: float, steps: int
+) -> _Cost:
+    """The cost of steps of ``batch`` images.
+
+    It is measured in at most about ``most`` seconds, besides the first steps of each shape, and in fewer if ``steps``
+    steps do not take long.
+    """
 
     def step(images: int) -> float:
         smaller = msgspec.structs.replace(recipe, batch_size=images)
@@ -189,7 +204,7 @@ def _time_steps(model: Model, recipe: Recipe, batch: int, side: tuple[int, int],
     def timed(images: int) -> tuple[float, float]:
         """The seconds of a step, and of the first one."""
         first, second = step(images), step(images)
-        return second if second > seconds / 6 else min(second, step(images)), first
+        return second if second > most / 6 else min(second, step(images)), first
 
     def line(few: int, few_seconds: float, many: int, many_seconds: float) -> tuple[float, float]:
         """The seconds of a step that do not depend on its images, such as those of its update, and those per image."""
@@ -205,6 +220,7 @@ def _time_steps(model: Model, recipe: Recipe, batch: int, side: tuple[int, int],
         twice_seconds, first = timed(twice)
     warm_up = first - twice_seconds
     fixed, per_image = line(small, small_seconds, twice, twice_seconds)
+    seconds = _enough(most, steps * (fixed + per_image * batch))
     affordable = (seconds / 4 - fixed) / per_image if per_image else batch
     large = int(max(twice, min(batch, affordable)))
     if large > twice:
@@ -217,14 +233,17 @@ def _time_steps(model: Model, recipe: Recipe, batch: int, side: tuple[int, int],
     return _Cost(fixed / batch + per_image, max(warm_up, 0.0))
 
 
-def _time_evaluation(model: Model, images: Images) -> _Cost:
+def _time_evaluation(model: Model, images: Images, evaluated: int) -> _Cost:
+    """The cost of evaluating an image, if the run evaluates so many in all."""
+
     def seconds(count: int) -> float:
         return _seconds_of(lambda: model.logits(images[:count]))
 
     small = min(len(images), 4 * SMALL_BATCH)
     first = seconds(small)
     small_seconds = min(seconds(small), seconds(small))
-    large = max(small, min(len(images), 32 * SMALL_BATCH, int(small * EVALUATION_SECONDS / (2 * small_seconds))))
+    enough = _enough(EVALUATION_SECONDS, small_seconds / small * evaluated)
+    large = max(small, min(len(images), 32 * SMALL_BATCH, int(small * enough / (2 * small_seconds))))
     if large > small:
         first = seconds(large)
     large_seconds = seconds(large)

@@ -76,5 +76,10 @@ def test_maps_with_one_position_are_reported(cli, digit):
     assert trained.code == 0
     said = cli("explain", "small", digit[0])
     assert said.code == 0
-    assert "the maps of this network have one position" in said.err
-    assert "one position for each class, whose value is the logit" in Path("small/report.html").read_text()
+    note = "images of 4×4 give maps of one position, which cannot show where the evidence is; images of 9×9 give "
+    note += "maps of 3×3"
+    assert f"{note} (mlpconv train --image-size 9)" in " ".join(said.err.split())
+    assert "strongest at" not in said.out
+    assert f"For this network, {note}. The value of a map is the logit." in Path("small/report.html").read_text()
+    assert note in " ".join(trained.out.split())
+    assert cli("explain", "small", digit[0], "--figure").code == 0
