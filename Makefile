@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test test-without-bfloat16 test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-without-bfloat16 test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs docs-test wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,12 +38,12 @@ test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
 
 # The tests whose results depend on the processor's arithmetic, and those that choose a precision.
+GOLDEN_TRAINING := tests/golden/test_golden_training.py::test_weights_after_training_in_pytorch_are_unchanged
 test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on one with AVX2 only
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" \
-		tests/backends tests/bench/test_bench_forecast.py tests/cli/test_precision.py tests/cli/test_train.py \
-		tests/faults/test_resuming.py tests/golden/test_golden_runs.py tests/golden/test_golden_training.py tests/runs \
-		tests/test_api.py --ignore tests/backends/test_add_a_backend.py --ignore tests/backends/test_unhandled_optimizer.py \
-		$(ARGS)
+		tests/backends/pytorch tests/bench/test_bench_forecast.py::test_forecast tests/cli/test_precision.py \
+		tests/faults/test_resuming.py::test_07_resume_in_mid_epoch tests/golden/test_golden_runs.py \
+		'$(GOLDEN_TRAINING)[quick]' '$(GOLDEN_TRAINING)[fast]' tests/inference tests/runs tests/test_api.py $(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
 	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)

@@ -15,7 +15,6 @@ from mlpconv.backends.base import Precision, StepPlan
 from mlpconv.backends.registry import get_backend
 from mlpconv.bench.contest import DataName
 from mlpconv.bench.images import splits
-from mlpconv.bench.tensors import peak_tensor_bytes
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import PrecisionError
 from mlpconv.jobs.execute import execute
@@ -56,6 +55,8 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def _memory(job: Job, batch: int) -> dict[str, Any]:
+    from mlpconv.bench.tensors import peak_tensor_bytes  # PyTorch's
+
     backend = get_backend("torch")
     device, precision = backend.choose(job.device, job.precision)
     network, optimizer = create_model(job.network, 10, 1), Optimizer(momentum=0.9)

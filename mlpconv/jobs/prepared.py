@@ -1,7 +1,7 @@
 """A job with everything in memory that executing it takes: images, start weights, and from them a model and a guard."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from mlpconv.arch.network import Network
-from mlpconv.backends.base import Backend, Model, StepPlan, Weights
+from mlpconv.arch.preprocess import Preprocess
+from mlpconv.backends.base import Backend, Model, Precision, StepPlan, Weights
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data import ImageDataset, Splits, hold_out
@@ -132,17 +133,17 @@ class PreparedJob:
         """From a batch size to the peak of tensor bytes, of a step at the largest image size and of an evaluation."""
         recipe, job, (train, test) = self.recipe, self.job, self.data
         size = max([job.preprocess.size, *(size for _, size in recipe.image_sizes)])
+        step_recipe = Recipe(
+            image_size=size,
+            optimizer=recipe.optimizer,
+            augmentation=recipe.augmentation,
+            label_smoothing=recipe.label_smoothing,
+        )
         side = train.image_shape[:2]
-
-        def plan(batch: int) -> StepPlan:
-            smaller = msgspec.structs.replace(recipe, batch_size=batch)
-            return plan_step(smaller, batch, side, size, 0, 0).at_size(size)
-
-        model = (self.network, job.preprocess, side)
-        how: dict[str, Any] = {"optimizer": recipe.optimizer, "precision": job.precision, "device": job.device}
-        step = self.backend.training_bytes(*model, plan, **how)
-        evaluation = self.backend.prediction_bytes(*model, **how)(len(test))
-        return lambda batch: max(step(min(batch, len(train))), evaluation)
+        step, evaluation = _peaks(
+            self.backend, self.network, job.preprocess, side, step_recipe, job.precision, job.device
+        )
+        return lambda batch: max(step(min(batch, len(train))), evaluation(len(test)))
 
     def fit(self) -> Fit:
         """Whether the run fits the memory that the device has now, and the largest batch that does. Nothing runs."""
@@ -194,3 +195,39 @@ class PreparedJob:
             largest_batch=memory.largest_batch,
         )
         return self.expected
+
+
+@lru_cache(maxsize=32)
+def _peaks(
+    backend: Backend,
+    network: Network,
+    preprocess: Preprocess,
+    side: tuple[int, int],
+    recipe: Recipe,
+    precision: Precision,
+    device: str,
+) -> tuple[Callable[[int], int], Callable[[int], int]]:
+    """From a number of images to the peak of tensor bytes, of a training step and of an evaluation.
+
+    It takes a second, and the jobs of a study share it, so a process keeps it.
+
+    Args:
+        backend: The back end of the job.
+        network: The network of the job.
+        preprocess: The preprocessing of the job.
+        side: (height, width) of the images in pixels.
+        recipe: What a step depends on: image size, optimizer, augmentation and label smoothing.
+        precision: The precision of the job.
+        device: The device of the job.
+    """
+    size = recipe.image_size
+    assert size is not None
+
+    def plan(batch: int) -> StepPlan:
+        return plan_step(msgspec.structs.replace(recipe, batch_size=batch), batch, side, size, 0, 0)
+
+    how: dict[str, Any] = {"optimizer": recipe.optimizer, "precision": precision, "device": device}
+    return (
+        backend.training_bytes(network, preprocess, side, plan, **how),
+        backend.prediction_bytes(network, preprocess, side, **how),
+    )

@@ -123,3 +123,14 @@ def test_a_resume_on_another_processor_reports_that_rounding_differs(cli, tmp_pa
     assert said.code == 0, said.err
     assert "run: continues with other arithmetic than it started with" in caplog.text
     assert "processor: Another CPU, now" in caplog.text
+
+
+@needs_bfloat16
+def test_a_precision_of_the_recipe_is_kept(cli, monkeypatch):
+    for has in (True, False):
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: has)
+        place = f"run-{has}"
+        assert cli(*TRAIN, "--out", place, "--max-time", "0").code == 0
+        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: not has)
+        assert cli("train", "--out", place, "--resume").code == 0
+        assert Run(place).config.precision == ("bfloat16" if has else "float32")

@@ -18,7 +18,6 @@ from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.outcome import what_is_wrong
 from mlpconv.runs.run import Run
-from support.precision import needs_bfloat16
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -39,7 +38,7 @@ DIGITS = [
     "--set",
     "augmentation.flip=false",
 ]
-LONG = [*DIGITS, "--epochs", "3"]
+LONG = [*DIGITS, "--image-size", "8", "--epochs", "3"]
 QUICK = [*DIGITS, "--image-size", "8", "--batch-size", "480"]
 
 # A process whose steps take a second each, most of it asleep, so that signals arrive at a known point.
@@ -247,18 +246,6 @@ def test_a_finished_run_is_not_trained_again(cli):
     assert Path("runs/mine/weights.safetensors").stat().st_mtime_ns == written
     one_line = cli("train", "--resume", "--out", "runs/mine", "--json")
     assert one_line.json()["test_accuracy"] == Run("runs/mine").result.test_accuracy
-
-
-@needs_bfloat16
-def test_a_precision_of_the_recipe_is_kept(cli, monkeypatch):
-    arguments = [argument for argument in QUICK if argument not in ("--precision", "float32")]
-    for has in (True, False):
-        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: has)
-        place = f"run-{has}"
-        assert cli(*arguments, "--device", "cpu", "--out", place, "--max-time", "0").code == 0
-        monkeypatch.setattr("mlpconv.hardware.has_bfloat16", lambda has=has: not has)
-        assert cli("train", "--out", place, "--resume").code == 0
-        assert Run(place).config.precision == ("bfloat16" if has else "float32")
 
 
 @pytest.mark.parametrize(

@@ -21,5 +21,4 @@ def test_the_accuracy_is_within_the_spread_of_pytorch_seeds(backend_name, run_on
     spread = max(theirs) - min(theirs)
     assert min(theirs) > 0.7
     assert spread < 0.05
-    for seed in SEEDS[:2]:
-        assert min(theirs) - spread <= fashion_mnist_training.test_accuracy(backend_name, seed) <= max(theirs) + spread
+    assert min(theirs) - spread <= fashion_mnist_training.test_accuracy(backend_name, SEEDS[0]) <= max(theirs) + spread

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mlpconv.errors import MissingDependency, MlpconvError, RecipeError, unknown
 from mlpconv.optimizers import Optimizer
 
 
+@dataclass(frozen=True)
 class MxnetBackend:
     """MXNet: see ``mlpconv.backends.base.Backend``."""
 

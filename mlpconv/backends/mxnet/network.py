@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, assert_never
 
-import mxnet as mx  # pyright: ignore[reportMissingImports]
 import numpy as np
+from mxnet import nd, util  # pyright: ignore[reportAttributeAccessIssue]
+from mxnet import np as mxnet_np  # pyright: ignore[reportAttributeAccessIssue]
 from mxnet.gluon import nn  # pyright: ignore[reportMissingImports]
 
 from mlpconv.arch.layers import (
@@ -158,7 +159,7 @@ def _with_nd(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     def call(F: Any, x: Any) -> Any:
         found = function(F, x.as_nd_ndarray())
-        return found.as_np_ndarray() if mx.util.is_np_array() else found
+        return found.as_np_ndarray() if util.is_np_array() else found
 
     return call
 
@@ -191,7 +192,7 @@ def load(network: Network, block: Any, weights: Weights) -> None:
         weights: The canonical weights.
     """
     for name, parameter in parameters(network, block).items():
-        array = mx.np.array if mx.util.is_np_array() else mx.nd.array
+        array = mxnet_np.array if util.is_np_array() else nd.array
         parameter.set_data(array(weights[name].reshape(parameter.shape)))
 
 

@@ -1,6 +1,7 @@
 """PyTorch as a back end: devices, and networks to train on them."""
 
 import os
+from dataclasses import dataclass
 from typing import cast, get_args
 
 import torch
@@ -20,6 +21,7 @@ from mlpconv.optimizers import Optimizer
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
+@dataclass(frozen=True)
 class TorchBackend:
     """PyTorch: see ``mlpconv.backends.base.Backend``."""
 

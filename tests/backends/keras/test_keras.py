@@ -1,4 +1,4 @@
-"""Keras against the NumPy reference and, for whole training steps, against PyTorch's gradients.
+"""What is particular to Keras; tests/conformance compares it with the NumPy reference and with PyTorch.
 
 It runs where Keras and its engine are installed, on the engine that KERAS_BACKEND names (TensorFlow by default).
 """
@@ -29,11 +29,10 @@ from mlpconv.backends.base import StepPlan
 from mlpconv.backends.keras.backend import KerasBackend
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, initialize
-from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, PrecisionError, RecipeError, WeightsError
+from mlpconv.errors import MissingDependency, MlpconvError, PrecisionError, RecipeError
 from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
-from support.conformance_cases import small_plans
 
 ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
 MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
@@ -117,24 +116,6 @@ def build_model(backend, network: Network = NETWORK, optimizer: Optimizer | None
     return model
 
 
-def torch_step(weights, x, targets):
-    """The loss, the logits, the gradients and the new running statistics of NETWORK, by PyTorch."""
-    import torch
-    import torch.nn.functional as F
-
-    w = {name: torch.tensor(value, requires_grad="running" not in name) for name, value in weights.items()}
-    y = F.conv2d(torch.tensor(x), w["block1.conv.weight"], padding=1)
-    mean, var = w["block1.norm.running_mean"], w["block1.norm.running_var"]
-    y = F.batch_norm(y, mean, var, w["block1.norm.weight"], w["block1.norm.bias"], training=True, momentum=0.3)
-    y = F.max_pool2d(F.relu(y), 3, 2, 1)
-    y = F.relu(F.conv2d(y, w["block2.conv.weight"], w["block2.conv.bias"]))
-    logits = F.avg_pool2d(y, 2, 1, ceil_mode=True).mean((2, 3))
-    loss = F.cross_entropy(logits, torch.tensor(targets))
-    loss.backward()
-    gradients = {name: value.grad.numpy() for name, value in w.items() if value.grad is not None}
-    return loss.item(), logits.detach().numpy(), gradients, {"running_mean": mean.numpy(), "running_var": var.numpy()}
-
-
 OPTIMIZERS = [
     Optimizer(weight_decay=0.1),
     Optimizer(momentum=0.9, weight_decay=0.1),
@@ -142,30 +123,6 @@ OPTIMIZERS = [
     Optimizer("adam", eps=1e-4),
     Optimizer("adamw", weight_decay=0.5, beta1=0.0, eps=1e-4),
 ]
-
-
-@needs_keras
-@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch's gradients are the oracle")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "momentum", "nesterov", "adam", "adamw"])
-def test_training_steps_agree_with_the_reference(backend, optimizer: Optimizer):
-    model = build_model(backend, optimizer=optimizer)
-    weights, state = model.weights(), reference.OptimizerState()
-    total, correct = 0.0, 0
-    for plan in small_plans():
-        model.train_step(plan)
-        x, targets = reference.carry_out(plan, IMAGES, LABELS, PREPROCESS, 5)
-        loss, logits, gradients, statistics = torch_step(weights, x, targets)
-        total, correct = total + 8 * loss, correct + (logits.argmax(1) == LABELS[plan.indices]).sum()
-        before = {name: weights[name] for name in gradients}
-        after, state = reference.update(optimizer, before, gradients, state, plan.learning_rate)
-        weights |= after
-        weights |= {f"block1.norm.{part}": value for part, value in statistics.items()}
-    for name, value in model.weights().items():
-        np.testing.assert_allclose(value, weights[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    metrics = model.read_metrics(reset=True)
-    assert metrics.loss == pytest.approx(total, rel=1e-4)
-    assert (metrics.correct, metrics.examples, metrics.skipped) == (correct, 32, 0)
-    assert model.read_metrics() == (0, 0, 0, 0)
 
 
 @needs_keras
@@ -186,26 +143,6 @@ def test_updates_agree_with_the_reference(backend, optimizer: Optimizer, name: s
 
 
 @needs_keras
-def test_logits_agree_with_the_reference(backend):
-    model = build_model(backend)
-    images = np.concatenate([IMAGES] * 4)
-    expected = reference.forward(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
-    found = model.logits(images)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert model.logits(IMAGES[:0]).shape == (0, 5)
-
-
-@needs_keras
-def test_outputs_are_those_of_the_layer(backend):
-    model = build_model(backend)
-    images = np.concatenate([IMAGES] * 4)
-    layers = reference.activations(NETWORK, model.weights(), reference.preprocess(images, PREPROCESS))
-    for name in ("block1.norm", "pool1", "block2.conv"):
-        np.testing.assert_allclose(model.outputs(images, name), layers[name], rtol=1e-4, atol=1e-5)
-
-
-@needs_keras
 def test_a_dead_class_is_opened(backend):
     model = build_model(backend)
     weights = model.weights()
@@ -223,80 +160,9 @@ WITH_DROPOUT = Network(Flatten(), Dropout(0.5), Linear(40), Dropout(0.5), Linear
 
 
 @needs_keras
-def test_dropout_depends_on_the_seed_of_the_plan(backend):
-    results = []
-    for seed in (1, 1, 2):
-        model = build_model(backend, WITH_DROPOUT)
-        model.train_step(StepPlan(np.arange(8), 10, 0.1, seed))
-        results.append(model.weights())
-    assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
-    assert not np.array_equal(results[0]["fc1.weight"], results[2]["fc1.weight"])
-
-
-@needs_keras
-def test_two_dropouts_drop_different_values(backend):
-    # One image of ones, an identity and zero targets' gradient: what is left of the last bias's path shows both masks.
-    network = Network(Flatten(), Dropout(0.5), Dropout(0.5), Linear(2), input_channels=3)
-    model = backend.build(network, PREPROCESS, optimizer=Optimizer())
-    weights = initialize(network, Initializer("he"), 0, input_shape=(3, 10, 10))
-    model.load_weights(weights)
-    model.attach(np.full((1, 10, 10, 3), 255, np.uint8), np.zeros(1, np.int64))
-    model.train_step(StepPlan(np.zeros(1, np.int64), 10, 1.0, 0))
-    moved = (model.weights()["fc1.weight"] != weights["fc1.weight"])[0].mean()
-    assert 0.15 < moved < 0.35  # A quarter passes two separate masks; half would pass the same mask twice.
-
-
-@needs_keras
-def test_a_loss_that_is_not_finite_changes_nothing(backend):
-    model = build_model(backend, optimizer=Optimizer("adam"))
-    model.train_step(small_plans()[0])
-    # 10³⁸ is a float32 that a sum of a few carries past the largest.
-    model.load_weights({**model.weights(), "block2.conv.weight": np.full((5, 6, 3, 3), 1e38, np.float32)})
-    before = model.training_state()
-    model.train_step(small_plans()[1])
-    after = model.training_state()
-    changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed == {"metrics.skipped"}
-    metrics = model.read_metrics()
-    assert (metrics.examples, metrics.skipped) == (8, 1)
-
-
-@needs_keras
-@pytest.mark.parametrize("optimizer", [Optimizer(momentum=0.9), Optimizer("adamw", weight_decay=0.1)])
-def test_a_training_state_resumes_exactly(backend, optimizer: Optimizer):
-    whole, first, second = (build_model(backend, optimizer=optimizer) for _ in range(3))
-    steps = small_plans()
-    for plan in steps:
-        whole.train_step(plan)
-    for plan in steps[:2]:
-        first.train_step(plan)
-    second.load_training_state(first.training_state())
-    for plan in steps[2:]:
-        second.train_step(plan)
-    expected, found = whole.training_state(), second.training_state()
-    assert list(expected) == list(found)
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
-
-
-@needs_keras
-def test_a_foreign_training_state_is_refused(backend):
-    state = build_model(backend, optimizer=Optimizer("adam")).training_state()
-    with pytest.raises(
-        WeightsError, match=r"made by another network, optimizer or back end: optimizer\.block1.* differs"
-    ):
-        build_model(backend).load_training_state(state)
-
-
-@needs_keras
 def test_a_linear_layer_fixes_the_image_size(backend):
     with pytest.raises(RecipeError, match=r"image size 12: fc1\.weight would need .*trains at 10 only"):
         build_model(backend, WITH_DROPOUT).train_step(StepPlan(np.arange(4), 12, 0.1, 0))
-
-
-@needs_keras
-def test_a_network_without_classes_is_refused(backend):
-    with pytest.raises(NetworkError, match="not in one value for each class"):
-        backend.build(Network(ReLU(), input_channels=3), PREPROCESS)
 
 
 @needs_keras
