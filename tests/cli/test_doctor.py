@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlpconv.cli import doctor
+from mlpconv.data import list_datasets
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = doctor.optional_packages()
@@ -18,6 +19,13 @@ def test_a_machine_with_everything_installed(cli):
     assert said.code == 0
     for word in ("processor", "memory", "fashion-mnist", "scikit-learn", "would use", "mlpconv train"):
         assert word in said.out
+
+
+def test_every_name_is_separated_from_its_text(cli):
+    names = [*list_datasets(), *PACKAGES]
+    lines = cli("doctor").out.splitlines()
+    for name in names:
+        assert any(line.startswith(f"  {name} ") for line in lines), name
 
 
 def test_without_pytorch_the_exit_code_is_that_of_train(cli, monkeypatch):

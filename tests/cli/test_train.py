@@ -213,6 +213,15 @@ def test_a_dry_run_prints_the_job_and_does_nothing(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+def test_the_plan_names_the_threads_and_the_weights_that_training_starts_from(cli):
+    import torch
+
+    threads = torch.get_num_threads()
+    plan = cli(*QUICK, "--dry-run").out
+    assert f"{threads} thread{'s' * (threads != 1)})" in plan
+    assert "start     open weights" in plan
+
+
 def test_another_model_uses_its_own_image_size(cli):
     def size(*arguments):
         return cli("train", "--data", "digits", "--dry-run", "--json", *arguments).json()["preprocess"]["size"]
@@ -364,6 +373,7 @@ def test_old_names_of_options_work_with_a_notice(cli):
     assert said.code == 0
     assert said.err == "--resume-with is now --resume-override; the old name will be removed in the next version\n"
     assert Run("run").result.epochs == 2
+    assert "start     all weights of run" in cli(*QUICK, "--start-from", "run", "--dry-run").out
     said = cli(*QUICK, "--weights", "run", "--dry-run", "--json")
     assert said.err == "--weights is now --start-from; the old name will be removed in the next version\n"
     assert json.loads(said.out)["start"] == "run"

@@ -4,6 +4,7 @@ It runs where Keras and its engine are installed, on the engine that KERAS_BACKE
 """
 
 import os
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -68,6 +69,14 @@ def test_a_process_uses_one_engine(backend):
     other = "jax" if ENGINE == "tensorflow" else "tensorflow"
     with pytest.raises(MlpconvError, match=f"already runs on {ENGINE}.*KERAS_BACKEND={other}"):
         get_backend(other)
+
+
+@needs_keras
+def test_nothing_is_written_to_standard_error_on_import():
+    code = f"from mlpconv.backends.registry import get_backend; get_backend({ENGINE!r})"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 @needs_keras
