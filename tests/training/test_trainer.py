@@ -197,12 +197,14 @@ def test_a_real_network_with_a_huge_learning_rate_fails_with_a_message():
     from mlpconv.arch.network import Block, Network
     from mlpconv.arch.preprocess import Preprocess
     from mlpconv.backends.registry import get_backend
+    from mlpconv.backends.weights import Initializer, initialize
     from mlpconv.optimizers import Optimizer
 
     network = Network(
         Block(conv=Conv2d(8, 3), relu=ReLU(), mlp1=Conv2d(3, 1)), GlobalAvgPool2d(), Flatten(), input_size=4
     )
     model = get_backend("torch").build(network, Preprocess(4), optimizer=Optimizer())
+    model.load_weights(initialize(network, Initializer("he"), 0))
     with pytest.raises(TrainingFailed, match="not finite"):
         list(events(model, Recipe(epochs=20, batch_size=1, learning_rate=1e30)))
     assert all(np.isfinite(value).all() for value in model.weights().values())
