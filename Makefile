@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--qui
 STALE := $(shell test ! -e .venv/.installing && test "$$(cat .venv/.folder 2>/dev/null || pwd -P)" = "$$(pwd -P)" || echo yes)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup dev train test test-without-bfloat16 test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs docs-test wheel-test bench clean distclean always
+.PHONY: help setup dev train test test-without-bfloat16 test-long test-frameworks $(FRAMEWORKS:%=test-on-%) mxnet lint docs wheel-test bench clean distclean always
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,14 +33,16 @@ dev: $(DEV) ## the same, with the tools for tests and checks
 train: $(RUNTIME) ## train Network in Network on Fashion-MNIST, in minutes
 	$(BIN)/mlpconv train --recipe quick $(ARGS)
 
-# One thread a worker: the workers themselves fill the cores.
+# One thread a worker: the workers fill the cores. There is one more than cores, as many tests wait for processes.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 test: $(DEV) ## the quick tests, on all cores; the others: ARGS='-m slow'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" $(ARGS)
+	$(PYTEST) -m "not slow and not wheel" $(ARGS)
 
 # The tests whose results depend on the processor's arithmetic, and those that choose a precision.
 GOLDEN_TRAINING := tests/golden/test_golden_training.py::test_weights_after_training_in_pytorch_are_unchanged
 test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on one with AVX2 only
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not wheel" \
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow and not wheel" \
 		tests/backends/pytorch tests/bench/test_bench_forecast.py::test_forecast tests/cli/test_precision.py \
 		tests/faults/test_resuming.py::test_07_resume_in_mid_epoch tests/golden/test_golden_runs.py \
 		'$(GOLDEN_TRAINING)[quick]' '$(GOLDEN_TRAINING)[fast]' tests/inference tests/runs tests/test_api.py $(ARGS)
@@ -77,9 +79,6 @@ lint: $(DEV) ## style, types, the direction of imports, and the words of the tex
 docs: $(DEV) ## the documentation site, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
-
-docs-test: $(DEV) ## the pages of the documentation in a browser, in light and dark, on a screen and a telephone
-	$(BIN)/pytest -m slow tests/test_docs.py $(ARGS)
 
 wheel-test: $(DEV) ## build the package, install it elsewhere, use it
 	$(BIN)/pytest -m wheel $(ARGS)
