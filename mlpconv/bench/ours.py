@@ -25,7 +25,8 @@ def measure(job: Job, **changes: Any) -> dict[str, Any]:
     # The command line does this first too.
     allocator.keep_memory()
     data = splits(job.data)
-    changes |= {"batch_size": job.batch_size, "image_size": job.image_size}
+    # The recipe is in float32, as the chapter.
+    changes = {"precision": None, **changes, "batch_size": job.batch_size, "image_size": job.image_size}
     recipe = change(get_recipe("d2l"), changes)
     prepared = prepare(Request(recipe=recipe, backend=job.backend, device=job.device), data)
     watch = _Watch(prepared.make_model(), data.train, job)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from mlpconv.backends.registry import get_backend
 from mlpconv.bench import report, train
 from mlpconv.bench.contest import Job
 from mlpconv.errors import NetworkError, RecipeError
@@ -64,6 +65,7 @@ def test_the_command_measures_every_contender_and_writes_what_it_prints(tmp_path
     assert result["missing"] == {"keras": "left out: --no-keras"}
     assert result["ratios"]["ours_to_d2l"] == pytest.approx(result["ours"] / result["d2l"])
     assert result["settings"]["threads"] == 1
+    assert result["ours_precision"] == get_backend("torch").choose("cpu", None)[1]
     assert result["command"].startswith("mlpconv bench train --steps=1 ")
     assert re.findall(r"round 1 of 1: (\w+)", ran.stderr) == ["ours", "ours_float32", "d2l", "peak"]
     page = (tmp_path / "new/train.md").read_text()
