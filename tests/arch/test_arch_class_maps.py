@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.class_maps import class_map_grid, until_class_maps
+from mlpconv.arch.class_maps import class_map_grid, single_position, until_class_maps
 from mlpconv.arch.layers import (
     AvgPool2d,
     Conv2d,
@@ -15,7 +15,7 @@ from mlpconv.arch.layers import (
     ReLU,
 )
 from mlpconv.arch.network import Block, Network
-from mlpconv.arch.shapes import output_shape
+from mlpconv.arch.shapes import layer_shapes, output_shape
 from mlpconv.backends.reference import class_maps
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
@@ -95,3 +95,28 @@ def test_the_chapters_network():
     grid = class_map_grid(create_model("nin"))
     assert grid.stride == (32, 32)
     assert grid.first == (33.5, 33.5)
+
+
+@pytest.mark.parametrize(("size", "single"), [(70, True), (98, True), (99, False), (131, False), (224, False)])
+def test_the_chapters_network_has_maps_of_one_position_below_99_pixels(size, single):
+    found = single_position(create_model("nin").replace(input_size=size))
+    assert found == (((size, size), (131, 3)) if single else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("nin", 70), ("nin", 98), ("nin_28", 4), ("nin_32", 3), ("nin_fast", 4), ("nin_cifar10", 4)]
+)
+def test_the_size_that_is_named_is_the_smallest_with_a_useful_map(name, size):
+    network = create_model(name).replace(input_size=size)
+    side, map_side = single_position(network).larger
+    maps, _ = until_class_maps(network)
+
+    def smaller_side(side):
+        return min(layer_shapes(maps, (maps.input_channels, side, side))[-1].output_shape[1:])
+
+    assert smaller_side(side) == map_side >= 3
+    assert side == max(network.input_size) + 1 or smaller_side(side - 1) < 3
+
+
+def test_a_network_without_class_maps_has_no_position():
+    assert single_position(create_model("lenet")) is None

@@ -61,3 +61,19 @@ def test_maps_without_any_evidence_are_drawn():
     assert map_limit(nothing, 0, [0]) == 1
     png(overlay_figure(nothing, 0, [0]))
     png(paper_figure(nothing, np.array([0, 1]), range(4)))
+
+
+def test_maps_of_one_position_are_drawn_as_bars_and_as_a_matrix():
+    single = maps()
+    single = single._replace(before=single.before[:, :, :1, :1], rows=single.rows[:1], columns=single.columns[:1])
+    figure = overlay_figure(single, 0, [2, 1])
+    _, bars = figure.axes
+    assert [text.get_text() for text in bars.get_yticklabels()] == [NAMES[2], NAMES[1]]
+    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], single.before[0, [2, 1], 0, 0])
+    assert png(figure).startswith(b"\x89PNG")
+
+    matrix, _ = paper_figure(single, np.array([1, 3]), range(4)).axes
+    shown = matrix.get_images()[0].get_array()
+    after = np.maximum(single.before[..., 0, 0], 0)
+    np.testing.assert_allclose(shown, after / after.max(axis=1, keepdims=True))
+    assert [frame.get_xy() for frame in matrix.patches] == [(0.5, -0.5), (2.5, 0.5)]
