@@ -80,8 +80,7 @@ def test_links_have_a_target(name):
         assert (FOLDER / target).exists(), target
 
 
-# The code of the others is the same.
-@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     pytest.importorskip("ipykernel")
     nbclient = pytest.importorskip("nbclient")

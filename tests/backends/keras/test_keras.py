@@ -6,7 +6,6 @@ It runs where Keras and its engine are installed, on the engine that KERAS_BACKE
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -34,15 +33,7 @@ from mlpconv.errors import MissingDependency, MlpconvError, PrecisionError, Reci
 from mlpconv.optimizers import Optimizer
 from mlpconv.training.guard import dead_classes
 from mlpconv.training.reopen import reopen
-
-ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
-MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
-needs_keras = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-
-@pytest.fixture(scope="module")
-def backend():
-    return get_backend(ENGINE)
+from support.keras_engine import ENGINE, needs_keras
 
 
 def test_a_missing_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -1,28 +1,20 @@
 """Networks in Keras against the NumPy reference, and the model that ``build`` returns: see test_keras.py."""
 
-import os
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends import reference
-from mlpconv.backends.registry import get_backend
 from mlpconv.convert import read_weights
 from mlpconv.errors import WeightsError
 from mlpconv.models import create_model
+from support.keras_engine import needs_keras
 from support.random_values import random_input, random_weights
+from support.strategies import networks
 
-ENGINE = os.environ.get("KERAS_BACKEND", "tensorflow")
-MISSING = [package for package in ("keras", ENGINE) if find_spec(package) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-
-
-@pytest.fixture(scope="module")
-def backend():
-    return get_backend(ENGINE)
+pytestmark = needs_keras
 
 
 def compare(backend, network: Network, batch: int = 2) -> None:
@@ -35,15 +27,29 @@ def compare(backend, network: Network, batch: int = 2) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
+@settings(max_examples=25, deadline=None)
+@given(network=networks())
+def test_every_layer_agrees_with_the_reference(backend, network: Network):
+    compare(backend, network)
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [
         ("nin", 224),
         ("nin_imagenet", 224),
+        ("nin_cifar10", 32),
+        ("nin_cifar100", 32),
+        ("nin_svhn", 32),
+        ("nin_28", 28),
+        ("nin_32", 32),
+        ("nin_fast", 28),
         ("lenet", 28),
+        ("alexnet", 96),
+        ("vgg11", 32),
     ],
 )
-def test_networks_of_their_whole_size(backend, name: str, size: int):
+def test_registered_networks(backend, name: str, size: int):
     compare(backend, create_model(name, num_classes=7).replace(input_size=size), batch=1)
 
 
