@@ -48,7 +48,7 @@ test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on o
 		'$(GOLDEN_TRAINING)[quick]' '$(GOLDEN_TRAINING)[fast]' tests/inference tests/runs tests/test_api.py $(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
-	OMP_NUM_THREADS=1 MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(BIN)/pytest -n auto tests/faults $(ARGS)
+	MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(PYTEST) tests/faults $(ARGS)
 
 mxnet: .venv-mxnet/.installed ## install mlpconv with MXNet into .venv-mxnet: it needs an older NumPy
 
@@ -56,7 +56,7 @@ test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX a
 
 # What `make test` leaves out where the framework is not installed.
 PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
-ALSO_tensorflow := tests/backends/keras/test_keras.py tests/backends/keras/test_keras_network.py tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
+ALSO_tensorflow := tests/backends/keras tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
 ALSO_jax := tests/convert/test_keras_files.py tests/backends/keras
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 

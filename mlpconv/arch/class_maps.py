@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mlpconv.arch.layers import AnyLayer, Flatten, GlobalAvgPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.arch.shapes import output_shape, show
 from mlpconv.errors import NetworkError
 
 USEFUL_SIDE = 3
@@ -80,20 +80,16 @@ def single_position(network: Network) -> SinglePosition | None:
         maps, _ = until_class_maps(network)
     except NetworkError:
         return None
-    if _map_size(maps, network.input_size) != (1, 1):
+    if output_shape(maps)[1:] != (1, 1):
         return None
     sides = range(max(network.input_size) + 1, max(network.input_size) + MAX_LARGER)
 
     def map_side(side: int) -> int:
-        return min(_map_size(maps, (side, side)))
+        return min(output_shape(maps, (maps.input_channels, side, side))[1:])
 
     index = bisect_left(sides, USEFUL_SIDE, key=map_side)
     larger = (sides[index], map_side(sides[index])) if index < len(sides) else None
     return SinglePosition(network.input_size, larger)
-
-
-def _map_size(maps: Network, size: tuple[int, int]) -> tuple[int, ...]:
-    return layer_shapes(maps, (maps.input_channels, *size))[-1].output_shape[1:]
 
 
 def class_map_grid(network: Network) -> Grid:

@@ -16,8 +16,6 @@ FACTOR = 1.5
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "images"), [("lenet", 20_000), ("nin_28", 2560)])
 def test_a_whole_run_in_a_new_process_takes_what_was_forecast(backend_name, network, images):
-    if backend_name == "reference":
-        pytest.skip("the NumPy reference does not train whole runs")
     job = Job(
         what="time",
         network=network,
