@@ -112,23 +112,7 @@ class D2lzhPyTorch(PyTorch):
 
 
 class PyTorchNotes(PyTorch):
-    """The edition whose training is to follow: `in_channels` and `num_classes` are free, and the start is PyTorch's."""
-
-    def network(self, nn, in_channels=1, num_classes=10):
-        from support.chapter_pytorch import nin_block
-
-        return nn.Sequential(
-            nin_block(in_channels, 96, 11, 4, 0),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nin_block(96, 256, 5, 1, 2),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nin_block(256, 384, 3, 1, 1),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nn.Dropout(p=0),
-            nin_block(384, num_classes, 3, 1, 1),
-            nn.AdaptiveAvgPool2d((1, 1)),
-            nn.Flatten(),
-        )
+    """The edition whose training is to follow: the same network, and the start is PyTorch's."""
 
     def init_weights(self, module):
         pass
@@ -141,20 +125,19 @@ class Gluon:
 
     def __init__(self) -> None:
         import mxnet as mx
+        from mxnet import gluon
 
         from support import chapter_other_frameworks
 
         mx.random.seed(3)
-        self.arrays = mx.nd
-        self.net = chapter_other_frameworks.gluon_nin()
-        self._prepare()
-
-    def _prepare(self):
-        from mxnet import gluon
-
+        self.arrays = self.choose_arrays(mx)
+        self.net = chapter_other_frameworks.gluon_nin(arrays=self.arrays)
         self.net[6]._rate = 0
         self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
         self.trainer = gluon.Trainer(self.net.collect_params(), "sgd", {"learning_rate": LEARNING_RATE})
+
+    def choose_arrays(self, mx):
+        return mx.nd
 
     def train_step(self, images, labels):
         from mxnet import autograd
@@ -164,7 +147,7 @@ class Gluon:
             loss = self.loss(self.net(x), y)
         loss.backward()
         self.trainer.step(len(images))
-        return loss.mean().item() if hasattr(loss, "item") else loss.mean().asscalar().item()
+        return loss.mean().asnumpy().item()
 
     def logits(self, images):
         return self.net(self.arrays.array(images)).asnumpy()
@@ -179,38 +162,8 @@ class Gluon:
 class MxnetNumpy(Gluon):
     """The edition side by side with PyTorch and TensorFlow, in MXNet: arrays of `np`. It needs `npx.set_np()`."""
 
-    def __init__(self) -> None:
-        import mxnet as mx
-        from mxnet.gluon import nn
-
-        mx.random.seed(3)
-        self.arrays = mx.np
-
-        def nin_block(num_channels, kernel_size, strides, padding):
-            block = nn.Sequential()
-            block.add(
-                nn.Conv2D(num_channels, kernel_size, strides, padding, activation="relu"),
-                nn.Conv2D(num_channels, kernel_size=1, activation="relu"),
-                nn.Conv2D(num_channels, kernel_size=1, activation="relu"),
-            )
-            return block
-
-        self.net = nn.Sequential()
-        self.net.add(
-            nin_block(96, kernel_size=11, strides=4, padding=0),
-            nn.MaxPool2D(pool_size=3, strides=2),
-            nin_block(256, kernel_size=5, strides=1, padding=2),
-            nn.MaxPool2D(pool_size=3, strides=2),
-            nin_block(384, kernel_size=3, strides=1, padding=1),
-            nn.MaxPool2D(pool_size=3, strides=2),
-            nn.Dropout(0.5),
-            nin_block(10, kernel_size=3, strides=1, padding=1),
-            nn.GlobalAvgPool2D(),
-            nn.Flatten(),
-        )
-        self.net.initialize(init=mx.init.Xavier())
-        self.net(self.arrays.zeros((1, 1, 224, 224)))
-        self._prepare()
+    def choose_arrays(self, mx):
+        return mx.np
 
 
 class TensorFlow:

@@ -79,7 +79,8 @@ def keras_lenet(classes=10):
     return net
 
 
-def gluon_nin(classes=10):
+def gluon_nin(classes=10, arrays=None):
+    """The network with its first weights. arrays: ``mx.nd`` by default, or ``mx.np`` as the later edition uses."""
     import mxnet as mx
     from mxnet.gluon import nn
 
@@ -106,7 +107,7 @@ def gluon_nin(classes=10):
         nn.Flatten(),
     )
     net.initialize(init=mx.init.Xavier())
-    net(mx.nd.zeros((1, 1, 224, 224)))
+    net((arrays or mx.nd).zeros((1, 1, 224, 224)))
     return net
 
 
