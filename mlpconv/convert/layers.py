@@ -9,7 +9,7 @@ from mlpconv.arch.layers import BatchNorm2d, Conv2d, Linear
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Floats
-from mlpconv.backends.common.channels_last import flattened_shapes
+from mlpconv.backends.common.channels_last import array_to_channels_first, flattened_shapes
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.convert.state_dict import Array, as_float32
 from mlpconv.errors import WeightsError
@@ -86,9 +86,7 @@ def convert_pairs(network: Network, pairs: Sequence[tuple[LayerShape, ForeignLay
 
 
 def _channels_first(value: Array, already: bool) -> Array:
-    if already or value.ndim not in (2, 4):
-        return value
-    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+    return value if already else array_to_channels_first(value)
 
 
 def _in_order(

@@ -1,9 +1,27 @@
 """Canonical weights in the layout of a framework whose maps are (H, W, C), also before a flatten."""
 
+from typing import Any
+
 from mlpconv.arch.layers import Flatten, Linear, Shape
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Weights
+
+
+def array_to_channels_last(value: Any) -> Any:
+    """A weight (out, in, kh, kw) as (kh, kw, in, out), or (out, in) as (in, out); others as they are."""
+    return _permuted(value, (2, 3, 1, 0))
+
+
+def array_to_channels_first(value: Any) -> Any:
+    """The inverse of ``array_to_channels_last``."""
+    return _permuted(value, (3, 2, 0, 1))
+
+
+def _permuted(value: Any, kernel_axes: tuple[int, ...]) -> Any:
+    if value.ndim == 4:
+        return value.transpose(kernel_axes)
+    return value.T if value.ndim == 2 else value
 
 
 def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, Floats]]:
@@ -14,9 +32,7 @@ def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, 
         layer, _, part = name.rpartition(".")
         if value.ndim == 2 and (shape := flattened.get(layer)):
             value = value.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(value.shape)
-        if value.ndim in (2, 4):
-            value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-        layers.setdefault(layer, {})[part] = value
+        layers.setdefault(layer, {})[part] = array_to_channels_last(value)
     return layers
 
 

@@ -12,6 +12,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common import compiled
+from mlpconv.backends.common.channels_last import array_to_channels_first
 from mlpconv.backends.keras import network as keras_network
 from mlpconv.backends.keras import step as keras_step
 from mlpconv.backends.training_state import DOTTED
@@ -61,7 +62,10 @@ class KerasModel(compiled.Predictions):
 
     def weights(self) -> dict[str, Floats]:
         values = self._state.parameters | self._state.statistics
-        return {name: keras_network.from_keras(ops.convert_to_numpy(values[name])) for name in self._shapes}
+        return {
+            name: np.array(array_to_channels_first(ops.convert_to_numpy(values[name])), order="C")
+            for name in self._shapes
+        }
 
     def load_weights(self, weights: Weights) -> None:
         check_weights(self.network, weights, "load_weights", self._shape)

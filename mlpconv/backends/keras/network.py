@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any, assert_never
 
-import numpy as np
 from keras import Input, config, dtype_policies, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
 
 from mlpconv.arch.layers import (
@@ -25,7 +24,7 @@ from mlpconv.arch.layers import (
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import LayerShape, layer_shapes
 from mlpconv.backends.base import Weights
-from mlpconv.backends.common.channels_last import to_channels_last
+from mlpconv.backends.common.channels_last import array_to_channels_last, to_channels_last
 from mlpconv.backends.common.layer_plan import PlannedLayer, plan_layers
 from mlpconv.backends.reference import margins
 from mlpconv.backends.weights import weight_shapes
@@ -268,7 +267,7 @@ def load(network: Network, model: Any, weights: Weights) -> None:
         weights: The canonical weights.
     """
     for name, variable in variables(network, model).items():
-        variable.assign(to_keras(weights[name]))
+        variable.assign(array_to_channels_last(weights[name]))
 
 
 def load_nested(network: Network, model: Any, weights: Weights) -> None:
@@ -283,13 +282,3 @@ def load_nested(network: Network, model: Any, weights: Weights) -> None:
     for name, variable in variables(network, model).items():
         layer, _, part = name.rpartition(".")
         variable.assign(values[layer][part])
-
-
-def to_keras(value: np.ndarray) -> np.ndarray:
-    """A canonical weight in the layout of Keras: (out, in, kh, kw) → (kh, kw, in, out), (out, in) → (in, out)."""
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-
-
-def from_keras(value: np.ndarray) -> np.ndarray:
-    """The inverse of ``to_keras``, as a new array."""
-    return np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T, order="C")
