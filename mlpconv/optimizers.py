@@ -13,15 +13,15 @@ The type checker reports each step that is missing, and so does the first use of
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import log
-from typing import Any, Literal, NamedTuple, Protocol, assert_never, get_args
+from dataclasses import dataclass, field
+from math import log, prod, sqrt
+from typing import Any, Literal, NamedTuple, Protocol, assert_never, cast, get_args
 
 import msgspec
 
 from mlpconv.errors import RecipeError
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 OPTIMIZER_NAMES: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 
@@ -33,6 +33,9 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     - adam (Kingma, Ba 2014): m ← β₁m + (1−β₁)g, s ← β₂s + (1−β₂)g², p ← p − lr·m̂/(√ŝ + eps), where m̂ = m/(1−β₁ᵗ)
       and ŝ = s/(1−β₂ᵗ) in step t.
     - adamw (Loshchilov, Hutter 2017): first p ← p − lr·weight_decay·p, then adam.
+    - muon (Jordan 2024): first p ← p − lr·weight_decay·p; v ← momentum·v + g, u = v, or g + momentum·v with Nesterov
+      momentum; p ← p − lr·0.2·√max(m, n)·orthogonal(u). A kernel counts as a matrix m×n of outputs by inputs, a vector
+      as one row. The factor gives the update the size of one of AdamW (Liu et al. 2025, arXiv:2502.16982).
 
     Weight decay applies to kernels and matrices, not to biases and normalization.
     """
@@ -40,11 +43,11 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     name: OptimizerName = "sgd"
     """The rule."""
     momentum: float = 0.0
-    """sgd: the factor that keeps earlier gradients, at least 0 and below 1."""
+    """sgd and muon: the factor that keeps earlier gradients, at least 0 and below 1."""
     nesterov: bool = False
-    """sgd: use Nesterov momentum; needs a momentum above 0."""
+    """sgd and muon: use Nesterov momentum; needs a momentum above 0."""
     weight_decay: float = 0.0
-    """sgd and adamw: the strength of weight decay, at least 0."""
+    """sgd, adamw and muon: the strength of weight decay, at least 0."""
     beta1: float = 0.9
     """adam and adamw: the decay rate of the mean of the gradients, at least 0 and below 1."""
     beta2: float = 0.999
@@ -53,19 +56,19 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     """adam and adamw: added to the denominator, above 0."""
 
     def __post_init__(self) -> None:
-        for field in ("momentum", "beta1", "beta2"):
-            if not 0 <= getattr(self, field) < 1:
-                raise RecipeError(f"optimizer.{field} must be at least 0 and below 1, not {getattr(self, field)}")
+        for setting in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, setting) < 1:
+                raise RecipeError(f"optimizer.{setting} must be at least 0 and below 1, not {getattr(self, setting)}")
         if not (0 <= self.weight_decay < float("inf") and 0 < self.eps < float("inf")):
             raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0, both finite")
         if self.nesterov and not self.momentum:
             raise RecipeError("optimizer: nesterov needs a momentum above 0")
         settings = self.rule.settings
-        for field in ("momentum", "nesterov", "weight_decay"):
-            if getattr(self, field) and field not in settings:
-                owners = " or ".join(name for name in OPTIMIZER_NAMES if field in _rule(name).settings)
+        for setting in ("momentum", "nesterov", "weight_decay"):
+            if getattr(self, setting) and setting not in settings:
+                owners = " or ".join(name for name in OPTIMIZER_NAMES if setting in _rule(name).settings)
                 raise RecipeError(
-                    f"optimizer: {self.name} has no {field}, only {', '.join(settings)}; for {field} use {owners}"
+                    f"optimizer: {self.name} has no {setting}, only {', '.join(settings)}; for {setting} use {owners}"
                 )
 
     @property
@@ -87,13 +90,21 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 class ArrayFunctions(Protocol):
     """The functions of an array library that the formulas call.
 
-    The modules ``numpy``, ``torch``, ``keras.ops`` and ``mxnet.nd`` all have them. A rule that needs more (Lion:
-    ``sign``, Muon: a matrix product) adds it here.
+    The modules ``numpy``, ``torch`` and ``keras.ops`` have them; for MXNet, the back end puts them together. A rule
+    that needs more (Lion: ``sign``) adds it here.
     """
 
     def sqrt(self, x: Any, /) -> Any: ...
 
     def expm1(self, x: Any, /) -> Any: ...
+
+    def sum(self, x: Any, /) -> Any: ...
+
+    def matmul(self, x: Any, y: Any, /) -> Any: ...
+
+    def reshape(self, x: Any, shape: tuple[int, ...], /) -> Any: ...
+
+    def swapaxes(self, x: Any, first: int, second: int, /) -> Any: ...
 
 
 class Step(NamedTuple):
@@ -103,6 +114,8 @@ class Step(NamedTuple):
     """A number, or a scalar tensor."""
     shared: tuple[Any, ...]
     """What ``Rule.shared`` returned for this step; an array has one value, or broadcasts with the parameter."""
+    output_axis: int = 0
+    """The axis of a kernel that its outputs have: 0, or -1 in Keras."""
 
 
 Update = Callable[["Optimizer", Any, Any, Mapping[str, Any], Step, ArrayFunctions], tuple[Any, dict[str, Any]]]
@@ -132,6 +145,8 @@ class Rule:
     """The names of the arrays that it keeps for each parameter; they are part of the checkpoint format."""
     update: Update
     """The formula."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The settings, by field of ``Optimizer``, that the rule has where none are given, if they are not the fields'."""
     shared: Callable[["Optimizer", Any, ArrayFunctions], tuple[Any, ...]] = _nothing_shared
     """(optimizer, t, functions) → what all parameters share in step t, which is 1 in the first step.
 
@@ -177,6 +192,47 @@ def _update_adam(
     return p - mean / mean_correction * lr / (root + optimizer.eps), {"mean": mean, "square": square}
 
 
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""The coefficients a, b, c of Jordan's quintic iteration, which is steep at 0 and keeps singular values near 1."""
+NEWTON_SCHULZ_STEPS = 5
+UPDATE_SIZE = 0.2
+"""The root mean square of the values of an update with learning rate 1, about that of AdamW."""
+
+
+def _orthogonal(matrix: Any, functions: ArrayFunctions) -> Any:
+    """A matrix with about the same singular vectors whose singular values are between about 0.7 and 1.2."""
+    rows, columns = matrix.shape
+    if rows > columns:
+        return functions.swapaxes(_orthogonal(functions.swapaxes(matrix, 0, 1), functions), 0, 1)
+    # One value of as many axes as the matrix, since MXNet broadcasts no other.
+    norm = functions.reshape(functions.sqrt(functions.sum(matrix * matrix)), (1, 1))
+    x = matrix / (norm + 1e-7)
+    if rows == 1:
+        return x
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = functions.matmul(x, functions.swapaxes(x, 0, 1))
+        x = x * a + functions.matmul(gram * b + functions.matmul(gram, gram) * c, x)
+    return x
+
+
+def _update_muon(
+    optimizer: Optimizer, p: Any, g: Any, state: Mapping[str, Any], step: Step, functions: ArrayFunctions
+) -> tuple[Any, dict[str, Any]]:
+    lr, decay = step.learning_rate, _decay(optimizer, p)
+    p = p - p * (lr * decay) if decay else p
+    velocity = state["velocity"] * optimizer.momentum + g if optimizer.momentum else g
+    direction = g + velocity * optimizer.momentum if optimizer.nesterov else velocity
+    outputs = p.shape[step.output_axis]
+    inputs = prod(p.shape) // outputs
+    if len(p.shape) == 1:
+        inputs, outputs = outputs, 1
+    size = (outputs, inputs) if step.output_axis == 0 else (inputs, outputs)
+    orthogonal = functions.reshape(_orthogonal(functions.reshape(direction, size), functions), tuple(p.shape))
+    scale = UPDATE_SIZE * sqrt(max(size))
+    return p - orthogonal * (lr * scale), {"velocity": velocity} if optimizer.momentum else {}
+
+
 def _momentum_state(optimizer: Optimizer) -> tuple[str, ...]:
     return ("velocity",) if optimizer.momentum else ()
 
@@ -210,6 +266,16 @@ ADAMW = Rule(
 )
 
 
+MUON = Rule(
+    label="Muon",
+    help="orthogonalized momentum (Jordan 2024)",
+    settings=("momentum", "nesterov", "weight_decay"),
+    state_names=_momentum_state,
+    update=_update_muon,
+    defaults={"momentum": 0.95, "nesterov": True},
+)
+
+
 def _rule(name: OptimizerName) -> Rule:
     match name:
         case "sgd":
@@ -218,14 +284,21 @@ def _rule(name: OptimizerName) -> Rule:
             return ADAM
         case "adamw":
             return ADAMW
+        case "muon":
+            return MUON
         case _:
             assert_never(name)
+
+
+def default_settings(name: str) -> Mapping[str, Any]:
+    """The settings of an optimizer that differ from the defaults of ``Optimizer``; none for an unknown name."""
+    return _rule(cast(OptimizerName, name)).defaults if name in OPTIMIZER_NAMES else {}
 
 
 VARIANTS: dict[str, Optimizer] = {
     "sgd": Optimizer(),
     "momentum": Optimizer(momentum=0.9),
-    **{name: Optimizer(name) for name in OPTIMIZER_NAMES if name != "sgd"},
+    **{name: Optimizer(name, **default_settings(name)) for name in OPTIMIZER_NAMES if name != "sgd"},
 }
 """The optimizers that differ in memory, by the names that cost functions and ``mlpconv summary --optimizer`` accept."""
 

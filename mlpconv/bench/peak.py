@@ -3,7 +3,7 @@
 The peak is measured, not read from a data sheet: the product of two square matrices by the library that our
 convolutions use, in the fastest layout. Nominal FLOPs are those of the network as it is written; executed FLOPs exclude
 what is folded away (common/resize_folding.py), outputs that no later layer reads (common/required_outputs.py) and
-the products that the fast FIR algorithm saves (pytorch/fast_fir.py).
+the products that the fast FIR algorithm (pytorch/fast_fir.py) or, in float32, Winograd's (pytorch/winograd.py) saves.
 """
 
 import time
@@ -15,6 +15,7 @@ from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Conv2d, pair
 from mlpconv.arch.network import Network
 from mlpconv.backends import allocator
+from mlpconv.backends.base import Precision
 from mlpconv.backends.common.required_outputs import required_outputs
 from mlpconv.backends.common.resize_folding import can_fold, fold_axes
 from mlpconv.bench.contest import Job
@@ -27,16 +28,21 @@ def nominal_flops(network: Network, size: int) -> int:
     return count(network, (network.input_channels, size, size)).training_flops
 
 
-def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
+def executed_flops(
+    network: Network, source: tuple[int, int], size: int, batch: int, precision: Precision = "float32"
+) -> int:
     """FLOPs of forward and backward pass for one image, as executed by our PyTorch back end.
 
-    Computing the folded kernel, which costs the same for any batch, is not counted.
+    Computing the folded kernel and the transforms of kernels, which cost the same for any batch, are not counted.
 
     Args:
         network: The network.
         source: (height, width) of the image.
         size: The side in pixels to which it is enlarged.
+        batch: The images of a step.
+        precision: The precision of the convolutions.
     """
+    from mlpconv.backends.pytorch import winograd
     from mlpconv.backends.pytorch.fast_fir import row_products, suits
 
     shape = (network.input_channels, size, size)
@@ -53,7 +59,11 @@ def executed_flops(network: Network, source: tuple[int, int], size: int) -> int:
             computed, whole = rows * columns, prod(layer.output_shape[1:])
             macs, backward = macs // whole * computed, backward // whole * computed
             kernel, stride = (pair(getattr(convolutions[layer.name], what)) for what in ("kernel_size", "stride"))
-            if suits((layer.output_shape[0], layer.input_shape[0], *kernel), stride, rows):
+            weight = layer.output_shape[0], layer.input_shape[0], *kernel
+            tiling = winograd.tiling(weight, stride, batch, (rows, columns)) if precision == "float32" else None
+            if tiling:
+                macs, backward = winograd.multiplications(tiling, layer.input_shape[0], layer.output_shape[0])
+            elif suits(weight, stride, rows):
                 done, direct = row_products(kernel[0], rows), kernel[0] * rows
                 macs, backward = macs // direct * done, backward // direct * done
         total += 2 * (macs + backward)

@@ -112,7 +112,7 @@ def summarize(rounds: Rounds, job: Job, missing: dict[str, str]) -> dict[str, An
     kind = first["ours"]["precision"]
     flops = {
         "nominal": peak.nominal_flops(network, job.image_size),
-        "executed": peak.executed_flops(network, SOURCE_SIZE, job.image_size),
+        "executed": peak.executed_flops(network, SOURCE_SIZE, job.image_size, job.batch_size, kind),
     }
     speeds = {name: [each[name]["images_per_second"] for each in rounds] for name in (*OURS, *PEERS) if name in first}
     peaks = {name: [each["peak"][name] for each in rounds] for name in ("bfloat16", "float32")}

@@ -9,7 +9,7 @@ import msgspec
 from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
-from mlpconv.optimizers import Optimizer
+from mlpconv.optimizers import Optimizer, default_settings
 
 
 class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -192,7 +192,7 @@ def _merge(values: dict[str, Any], changes: Mapping[str, Any], struct: type, pla
             # Another optimizer does not have the settings of the one before, such as momentum.
             before = values.get(key, {}).get("name", "sgd")
             if isinstance(value, Mapping) and value.get("name", before) != before:
-                values[key] = {}
+                values[key] = dict(default_settings(value["name"]))
         if isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
             if not isinstance(value, Mapping):
                 raise RecipeError(

@@ -4,9 +4,9 @@ import pytest
 
 from support.changed_package import copy_package, last_traceback_line, needs_pyright, type_errors
 
-NAMES = 'OptimizerName = Literal["sgd", "adam", "adamw"]'
+NAMES = 'OptimizerName = Literal["sgd", "adam", "adamw", "muon"]'
 RULE = '        case "adamw":\n            return ADAMW\n'
-ONLY_NAMED = {NAMES: NAMES.replace('"adamw"]', '"adamw", "lion"]')}
+ONLY_NAMED = {NAMES: NAMES.replace('"muon"]', '"muon", "lion"]')}
 WITH_A_RULE = ONLY_NAMED | {RULE: RULE.replace('"adamw"', '"adamw" | "lion"')}
 RULES, PYTORCH = "mlpconv/optimizers.py", "mlpconv/backends/pytorch/optimizer.py"
 

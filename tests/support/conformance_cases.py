@@ -40,6 +40,7 @@ OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "nesterov": Optimizer(momentum=0.9, nesterov=True),
     "adam": Optimizer("adam", eps=1e-4),
     "adamw": Optimizer("adamw", weight_decay=0.5, beta1=0.0, eps=1e-4),
+    "muon": Optimizer("muon", momentum=0.9, nesterov=True, weight_decay=0.5),
 }
 """Every optimizer, a new one with its defaults; those that need it with settings that do not amplify rounding."""
 GRADIENT_LEARNING_RATE = 1024.0

@@ -25,6 +25,7 @@ optimizers = st.one_of(
     st.builds(Optimizer, st.just("sgd"), momentum=st.floats(1e-6, 0.99), nesterov=st.booleans()),
     st.builds(Optimizer, st.just("adam"), beta1=shares, beta2=shares, eps=rates),
     st.builds(Optimizer, st.just("adamw"), weight_decay=rates),
+    st.builds(Optimizer, st.just("muon"), momentum=st.floats(1e-6, 0.99), nesterov=st.booleans(), weight_decay=rates),
 )
 recipes = st.builds(
     Recipe,

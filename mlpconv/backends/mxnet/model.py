@@ -2,8 +2,8 @@
 
 from functools import wraps
 from math import prod
-from types import FunctionType
-from typing import Any
+from types import FunctionType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 from mxnet import autograd, context, gluon, nd, random, util  # pyright: ignore[reportAttributeAccessIssue]
@@ -17,7 +17,13 @@ from mlpconv.backends.common import compiled
 from mlpconv.backends.mxnet import network as mxnet_network
 from mlpconv.backends.training_state import DOTTED
 from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
-from mlpconv.optimizers import Optimizer, Step
+from mlpconv.optimizers import ArrayFunctions, Optimizer, Step
+
+FUNCTIONS = cast(
+    ArrayFunctions,
+    SimpleNamespace(sqrt=nd.sqrt, expm1=nd.expm1, sum=nd.sum, matmul=nd.dot, reshape=nd.reshape, swapaxes=nd.swapaxes),
+)
+"""The functions of arrays that the formulas of optimizers call."""
 
 
 def _with_nd(model_type: type) -> type:
@@ -114,13 +120,13 @@ class MxnetModel(compiled.Predictions):
         assert optimizer is not None
         self._step += finite
         rule = optimizer.rule
-        shared = rule.shared(optimizer, self._step, nd)
+        shared = rule.shared(optimizer, self._step, FUNCTIONS)
         for name, parameter in self._parameters.items():
             p, slots = self._data(parameter), self._slots[name]
             ones = (1,) * p.ndim
             # MXNet broadcasts only arrays of the same number of axes.
             step = Step(learning_rate, tuple(v.reshape(ones) if isinstance(v, nd.NDArray) else v for v in shared))
-            new, state = rule.update(optimizer, p, gradients[name], slots, step, nd)
+            new, state = rule.update(optimizer, p, gradients[name], slots, step, FUNCTIONS)
             kept = finite.reshape(ones).broadcast_to(p.shape)
             for part, old in slots.items():
                 nd.where(kept, state[part], old, out=old)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpconv.backends.pytorch import fast_fir, private_api
+from mlpconv.backends.pytorch import fast_fir, private_api, winograd
 
 Parameters = Callable[[], tuple[Tensor, Tensor | None]]
 Size = tuple[int, int]
@@ -60,6 +60,9 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
     def direct(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, relu: bool = False) -> Tensor:
         return private_api.convolution(x, weight.to(x.dtype), bias, (rows, padding[1]), stride, relu=relu)
 
+    if tiling := _tiling(x, convolution, weight):
+        x = winograd.convolve(x, weight, bias, padding, tiling)
+        return F.relu_(x) if relu else x
     if _is_fast(x, convolution, weight):
         x = fast_fir.convolve(x, weight, bias, padding[0], direct)
         return F.relu_(x) if relu else x
@@ -67,8 +70,20 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
 
 
 def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
-    rows = x.shape[2] + 2 * convolution.padding[0] - weight.shape[2] + 1
-    return fast_fir.suits(tuple(weight.shape), convolution.stride, rows)
+    return fast_fir.suits(tuple(weight.shape), convolution.stride, _output_size(x, convolution, weight)[0])
+
+
+def _tiling(x: Tensor, convolution: Convolution, weight: Tensor) -> winograd.Tiling | None:
+    """How Winograd's algorithm divides the output; None in bfloat16, and where it is slower."""
+    if x.dtype != torch.float32:
+        return None
+    return winograd.tiling(tuple(weight.shape), convolution.stride, len(x), _output_size(x, convolution, weight))
+
+
+def _output_size(x: Tensor, convolution: Convolution, weight: Tensor) -> Size:
+    """At stride 1."""
+    height, width = (x.shape[i] + 2 * convolution.padding[i - 2] - weight.shape[i] + 1 for i in (2, 3))
+    return height, width
 
 
 def is_fused(x: Tensor) -> bool:
@@ -120,6 +135,8 @@ def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, bias: bool, convolution: Convolution, needs_input: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """The gradients of a convolution's input (where it is needed), weight and bias, by the gradient of its output."""
+    if tiling := _tiling(x, convolution, weight):
+        return winograd.gradients(gradient, x, weight, bias, convolution.padding, tiling)
     if not _is_fast(x, convolution, weight):
         return _direct_gradients(gradient, x, weight, bias, convolution, needs_input)
     without_rows = convolution._replace(padding=(0, convolution.padding[1]))

@@ -54,7 +54,7 @@ class TorchModel:
         for parameter in self.native.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=self._layout)
-        self._update = create_update(self.native, optimizer) if optimizer else None
+        self._update = create_update(self.native, optimizer, precision) if optimizer else None
         self._generator = torch.Generator(self.device)
         self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)

@@ -2,23 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import assert_never
+from types import SimpleNamespace
+from typing import assert_never, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlpconv.backends.base import State
+from mlpconv.backends.base import Precision, State
 from mlpconv.backends.pytorch import private_api
 from mlpconv.backends.training_state import SLASHED
 from mlpconv.errors import WeightsError
-from mlpconv.optimizers import Optimizer, Step, has_weight_decay
+from mlpconv.optimizers import ArrayFunctions, Optimizer, Step, has_weight_decay
 
 Parameters = Mapping[str, nn.Parameter]
 
 
-def create_update(module: nn.Module, optimizer: Optimizer) -> "ParameterUpdate":
-    """The update of a module's parameters: PyTorch's own fused optimizer where it computes the same formula."""
+def create_update(module: nn.Module, optimizer: Optimizer, precision: Precision = "float32") -> "ParameterUpdate":
+    """The update of a module's parameters: PyTorch's own fused optimizer where it computes the same formula.
+
+    Args:
+        module: The module.
+        optimizer: The optimizer.
+        precision: That of the matrix products in a formula, if it has some.
+    """
     parameters = dict(module.named_parameters())
     match optimizer.name:
         case "sgd":
@@ -32,8 +39,9 @@ def create_update(module: nn.Module, optimizer: Optimizer) -> "ParameterUpdate":
                 _groups(parameters, optimizer), lr=0.0, betas=betas, eps=optimizer.eps, fused=True
             )
             return FusedUpdate(parameters, fused, ("exp_avg", "exp_avg_sq"), counts=True)
+        case "muon":  # torch.optim.Muon refuses kernels, which have four axes
+            return FormulaUpdate(parameters, optimizer, precision)
         case _:
-            # A rule that PyTorch does not have: return FormulaUpdate(parameters, optimizer).
             assert_never(optimizer.name)
 
 
@@ -43,6 +51,23 @@ def _groups(parameters: Parameters, optimizer: Optimizer) -> list[dict[str, obje
     others = [p for p in parameters.values() if not has_weight_decay(tuple(p.shape))]
     groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def _functions(precision: Precision) -> ArrayFunctions:
+    """PyTorch's functions of tensors, with matrix products in a precision; their results are float32."""
+
+    def product(x: Tensor, y: Tensor) -> Tensor:
+        return torch.matmul(x.bfloat16(), y.bfloat16()).float()
+
+    functions = SimpleNamespace(
+        sqrt=torch.sqrt,
+        expm1=torch.expm1,
+        sum=torch.sum,
+        matmul=product if precision == "bfloat16" else torch.matmul,
+        reshape=torch.reshape,
+        swapaxes=torch.swapaxes,
+    )
+    return cast(ArrayFunctions, functions)
 
 
 class ParameterUpdate(ABC):
@@ -124,9 +149,9 @@ class FusedUpdate(ParameterUpdate):
 class FormulaUpdate(ParameterUpdate):
     """The update by the formula in ``mlpconv.optimizers``, for rules that PyTorch does not have, or not fused."""
 
-    def __init__(self, parameters: Parameters, optimizer: Optimizer) -> None:
+    def __init__(self, parameters: Parameters, optimizer: Optimizer, precision: Precision = "float32") -> None:
         super().__init__(parameters)
-        self._optimizer = optimizer
+        self._optimizer, self._functions = optimizer, _functions(precision)
         self._state = {
             name: {part: torch.zeros_like(p) for part in optimizer.state_names} for name, p in parameters.items()
         }
@@ -135,10 +160,10 @@ class FormulaUpdate(ParameterUpdate):
     @torch.no_grad()
     def _step(self, finite: Tensor, learning_rate: float) -> None:
         rule = self._optimizer.rule
-        step = Step(learning_rate, rule.shared(self._optimizer, self._count + 1, torch))
+        step = Step(learning_rate, rule.shared(self._optimizer, self._count + 1, self._functions))
         for name, p in self._parameters.items():
             assert p.grad is not None
-            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], step, torch)
+            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], step, self._functions)
             p.copy_(torch.where(finite, new, p))
             for part, value in self._state[name].items():
                 value.copy_(torch.where(finite, state[part], value))
