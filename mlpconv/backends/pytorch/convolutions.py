@@ -74,8 +74,11 @@ def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
 
 
 def _tiling(x: Tensor, convolution: Convolution, weight: Tensor) -> winograd.Tiling | None:
-    """How Winograd's algorithm divides the output; None in bfloat16, and where it is slower."""
-    if x.dtype != torch.float32:
+    """How Winograd's algorithm divides the output; None in bfloat16, and where it is slower.
+
+    A prediction of the memory needs the same operations for every batch, so it sees the convolution as one operation.
+    """
+    if x.dtype != torch.float32 or private_api.is_fake(x):
         return None
     return winograd.tiling(tuple(weight.shape), convolution.stride, len(x), _output_size(x, convolution, weight))
 

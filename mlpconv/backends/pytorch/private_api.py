@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_iter as tree_iter
@@ -112,6 +113,11 @@ def step_where(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
 
 
 # Operations as a dispatch mode sees them
+
+
+def is_fake(x: Tensor) -> bool:
+    """Whether a tensor has a shape but no values, as FakeTensorMode makes them."""
+    return isinstance(x, FakeTensor)
 
 
 def decomposes(operation: Any) -> bool:

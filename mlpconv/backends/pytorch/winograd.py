@@ -233,7 +233,7 @@ def _kernels(weight: Tensor, tiling: Tiling) -> Tensor:
 
 
 def _transforms(tiling: Tiling) -> tuple[Tensor, Tensor, Tensor]:
-    # Tensors are not cached: in a trace of the memory they are not real ones.
+    # Tensors are not cached: made in FakeTensorMode, they would not be real ones.
     g, b, a = (torch.tensor(matrix) for matrix in _matrices(tiling.outputs, tiling.kernel))
     return g, b, a
 
