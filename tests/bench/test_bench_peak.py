@@ -14,7 +14,7 @@ from mlpconv.optimizers import Optimizer
 
 
 def executed_in_a_step(source, size, batch):
-    """FLOPs that PyTorch counts in one training step of so many images."""
+    """FLOPs that PyTorch counts in one training step of ``batch`` images."""
     network = create_model("nin")
     model = TorchModel(network, Preprocess(size=size), Optimizer(), "float32", "cpu")
     model.attach(np.zeros((batch, *source, 1), np.uint8), np.zeros(batch, np.int64))
