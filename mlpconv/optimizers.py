@@ -163,16 +163,21 @@ def _decay(optimizer: Optimizer, parameter: Any) -> float:
     return optimizer.weight_decay if has_weight_decay(parameter.shape) else 0.0
 
 
+def _with_momentum(optimizer: Optimizer, g: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The direction of the step by the gradient and the earlier ones, and the new state."""
+    if not optimizer.momentum:
+        return g, {}
+    velocity = state["velocity"] * optimizer.momentum + g
+    return g + velocity * optimizer.momentum if optimizer.nesterov else velocity, {"velocity": velocity}
+
+
 def _update_sgd(
     optimizer: Optimizer, p: Any, g: Any, state: Mapping[str, Any], step: Step, functions: ArrayFunctions
 ) -> tuple[Any, dict[str, Any]]:
     decay = _decay(optimizer, p)
     g = g + p * decay if decay else g
-    if not optimizer.momentum:
-        return p - g * step.learning_rate, {}
-    velocity = state["velocity"] * optimizer.momentum + g
-    direction = g + velocity * optimizer.momentum if optimizer.nesterov else velocity
-    return p - direction * step.learning_rate, {"velocity": velocity}
+    direction, kept = _with_momentum(optimizer, g, state)
+    return p - direction * step.learning_rate, kept
 
 
 def _bias_corrections(optimizer: Optimizer, count: Any, functions: ArrayFunctions) -> tuple[Any, ...]:
@@ -221,8 +226,7 @@ def _update_muon(
 ) -> tuple[Any, dict[str, Any]]:
     lr, decay = step.learning_rate, _decay(optimizer, p)
     p = p - p * (lr * decay) if decay else p
-    velocity = state["velocity"] * optimizer.momentum + g if optimizer.momentum else g
-    direction = g + velocity * optimizer.momentum if optimizer.nesterov else velocity
+    direction, kept = _with_momentum(optimizer, g, state)
     outputs = p.shape[step.output_axis]
     inputs = prod(p.shape) // outputs
     if len(p.shape) == 1:
@@ -230,7 +234,7 @@ def _update_muon(
     size = (outputs, inputs) if step.output_axis == 0 else (inputs, outputs)
     orthogonal = functions.reshape(_orthogonal(functions.reshape(direction, size), functions), tuple(p.shape))
     scale = UPDATE_SIZE * sqrt(max(size))
-    return p - orthogonal * (lr * scale), {"velocity": velocity} if optimizer.momentum else {}
+    return p - orthogonal * (lr * scale), kept
 
 
 def _momentum_state(optimizer: Optimizer) -> tuple[str, ...]:

@@ -62,11 +62,11 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
 
     if tiling := _tiling(x, convolution, weight):
         x = winograd.convolve(x, weight, bias, padding, tiling)
-        return F.relu_(x) if relu else x
-    if _is_fast(x, convolution, weight):
+    elif _is_fast(x, convolution, weight):
         x = fast_fir.convolve(x, weight, bias, padding[0], direct)
-        return F.relu_(x) if relu else x
-    return direct(x, weight, bias, padding[0], relu)
+    else:
+        return direct(x, weight, bias, padding[0], relu)
+    return F.relu_(x) if relu else x
 
 
 def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
