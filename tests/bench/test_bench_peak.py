@@ -65,10 +65,10 @@ def test_the_chapters_network_at_its_own_size():
     fast = 6 * 256 * 25 * 96 * 5 * (125 - 101)
     block3 = 6 * 384 * (12 * 12 - 11 * 11) * (256 * 9 + 384 + 384)
     assert nominal - in_bfloat16 == folded + block1 + block2 + block3 + fast
-    # 7 × 7 tiles of 8 × 8 points for the 5 × 5 convolution, 2 × 2 of 8 × 8 for the 3 × 3 one, and their transforms.
+    # 5 × 5 tiles of 9 × 9 points for the 5 × 5 convolution, 2 × 2 of 8 × 8 for the 3 × 3 one, and their transforms.
     direct = 6 * (256 * 25 * 25 * 96 * 25 + 384 * 11 * 11 * 256 * 9)
-    block2 = 49 * 64 * (6 * 96 * 256 + 6 * 64 * 96 + 4 * 16 * 256)
-    block3 = 4 * 64 * (6 * 256 * 384 + 6 * 64 * 256 + 4 * 36 * 384)
+    block2 = 25 * (6 * 81 * 96 * 256 + 6 * (2 * 9**3) * 96 + 4 * (9 * 5 * 9 + 9 * 5 * 5) * 256)
+    block3 = 4 * (6 * 64 * 256 * 384 + 6 * (2 * 8**3) * 256 + 4 * (8 * 6 * 8 + 8 * 6 * 6) * 384)
     assert in_float32 == in_bfloat16 + fast - direct + block2 + block3
 
 

@@ -5,13 +5,14 @@ a convolution. In the backward pass, gradients that only this operation uses are
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlpconv.backends.pytorch import fast_fir, private_api, winograd
+from mlpconv.backends.pytorch import fast_fir, private_api, scratch, winograd
 
 Parameters = Callable[[], tuple[Tensor, Tensor | None]]
 Size = tuple[int, int]
@@ -61,7 +62,11 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
         return private_api.convolution(x, weight.to(x.dtype), bias, (rows, padding[1]), stride, relu=relu)
 
     if tiling := _tiling(x, convolution, weight):
-        x = winograd.convolve(x, weight, bias, padding, tiling)
+        if private_api.is_fake(x):
+            with scratch.uses(partial(winograd.scratch_bytes, tiling, *weight.shape[1::-1], False)):
+                x = direct(x, weight, bias, padding[0])
+        else:
+            x = winograd.convolve(x, weight, bias, padding, tiling)
     elif _is_fast(x, convolution, weight):
         x = fast_fir.convolve(x, weight, bias, padding[0], direct)
     else:
@@ -78,9 +83,10 @@ def _tiling(x: Tensor, convolution: Convolution, weight: Tensor) -> winograd.Til
 
     A prediction of the memory needs the same operations for every batch, so it sees the convolution as one operation.
     """
-    if x.dtype != torch.float32 or private_api.is_fake(x):
+    if x.dtype != torch.float32:
         return None
-    return winograd.tiling(tuple(weight.shape), convolution.stride, len(x), _output_size(x, convolution, weight))
+    batch = winograd.ROWS if private_api.is_fake(x) else len(x)
+    return winograd.tiling(tuple(weight.shape), convolution.stride, batch, _output_size(x, convolution, weight))
 
 
 def _output_size(x: Tensor, convolution: Convolution, weight: Tensor) -> Size:
@@ -139,7 +145,10 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """The gradients of a convolution's input (where it is needed), weight and bias, by the gradient of its output."""
     if tiling := _tiling(x, convolution, weight):
-        return winograd.gradients(gradient, x, weight, bias, convolution.padding, tiling)
+        if not private_api.is_fake(x):
+            return winograd.gradients(gradient, x, weight, bias, convolution.padding, tiling)
+        with scratch.uses(partial(winograd.scratch_bytes, tiling, *weight.shape[1::-1], True)):
+            return _direct_gradients(gradient, x, weight, bias, convolution, needs_input)
     if not _is_fast(x, convolution, weight):
         return _direct_gradients(gradient, x, weight, bias, convolution, needs_input)
     without_rows = convolution._replace(padding=(0, convolution.padding[1]))

@@ -2,7 +2,7 @@
 
 The step runs on fake tensors, which have shapes but no values, and every storage counts from the operation that creates
 it until its last reference is gone. The prediction therefore follows the program, with all its fast paths. Memory that
-an operation allocates and frees internally is not seen.
+an operation allocates and frees internally is not seen, unless it is announced to ``mlpconv.backends.pytorch.scratch``.
 """
 
 import weakref
@@ -18,6 +18,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Images, Precision, StepPlan
 from mlpconv.backends.pytorch import private_api
 from mlpconv.backends.pytorch.model import EVALUATION_BATCH, TorchModel
+from mlpconv.backends.pytorch.scratch import ScratchBytes, in_use
 from mlpconv.optimizers import Optimizer
 
 SMALL_BATCH, LARGE_BATCH = 4, 8
@@ -25,11 +26,11 @@ SMALL_BATCH, LARGE_BATCH = 4, 8
 
 
 class _MemoryHistory(private_api.TorchDispatchMode):
-    """The bytes of all storages that exist after each operation."""
+    """The bytes of all storages that exist after each operation, and the memory that it used while it ran."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: list[int] = []
+        self.history: list[tuple[int, tuple[ScratchBytes, ...]]] = []
         self._alive = 0
         self._counted: set[int] = set()
 
@@ -46,7 +47,7 @@ class _MemoryHistory(private_api.TorchDispatchMode):
         for tensor in () if func.is_view else private_api.tree_iter(result):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
-        self.history.append(self._alive)
+        self.history.append((self._alive, in_use()))
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
@@ -71,17 +72,20 @@ def peak_bytes(work: Callable[[int], object]) -> Callable[[int], int]:
     small_history, large_history = _history(work, SMALL_BATCH), _history(work, LARGE_BATCH)
     assert len(small_history) == len(large_history), (len(small_history), len(large_history))
     lines = {
-        ((large - small) // (LARGE_BATCH - SMALL_BATCH), small)
-        for small, large in zip(small_history, large_history, strict=True)
+        ((large - small) // (LARGE_BATCH - SMALL_BATCH), small, scratch)
+        for (small, scratch), (large, _) in zip(small_history, large_history, strict=True)
     }
 
     def peak(batch: int) -> int:
-        return max(small + per_image * (batch - SMALL_BATCH) for per_image, small in lines)
+        return max(
+            small + per_image * (batch - SMALL_BATCH) + sum(used(batch) for used in scratch)
+            for per_image, small, scratch in lines
+        )
 
     return peak
 
 
-def _history(work: Callable[[int], object], batch: int) -> list[int]:
+def _history(work: Callable[[int], object], batch: int) -> list[tuple[int, tuple[ScratchBytes, ...]]]:
     with private_api.FakeTensorMode(allow_non_fake_inputs=True), _MemoryHistory() as memory:
         result = work(batch)
     del result

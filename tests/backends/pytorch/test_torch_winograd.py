@@ -60,15 +60,16 @@ def test_outputs_and_gradients_agree_with_the_convolution(kernel, outputs, heigh
 
 
 @pytest.mark.parametrize(
-    ("weight", "size"),
+    ("weight", "size", "largest"),
     [
-        pytest.param((256, 96, 5, 5), (25, 25), id="the-chapters-second-block-at-224"),
-        pytest.param((256, 96, 5, 5), (15, 15), id="the-chapters-second-block-at-131"),
-        pytest.param((384, 256, 3, 3), (12, 12), id="the-chapters-third-block-at-224"),
-        pytest.param((384, 256, 3, 3), (7, 7), id="the-chapters-third-block-at-131"),
+        pytest.param((256, 96, 5, 5), (25, 25), 1.5e-5, id="the-chapters-second-block-at-224"),
+        pytest.param((384, 256, 3, 3), (12, 12), 6e-6, id="the-chapters-third-block-at-224"),
+        pytest.param((384, 256, 3, 3), (7, 7), 1.5e-5, id="the-chapters-third-block-at-131"),
+        pytest.param((384, 256, 3, 3), (5, 5), 5e-6, id="the-chapters-third-block-at-99"),
+        pytest.param((256, 96, 5, 5), (7, 7), 5e-6, id="the-chapters-second-block-at-70"),
     ],
 )
-def test_the_error_is_at_most_as_documented(weight, size):
+def test_the_error_is_at_most_as_documented(weight, size, largest):
     outputs, inputs, kernel, _ = weight
     x, w, bias, gradient = random_tensors(0, (8, inputs, *size), weight, (outputs,), (8, outputs, *size))
     padding = kernel // 2, kernel // 2
@@ -77,14 +78,14 @@ def test_the_error_is_at_most_as_documented(weight, size):
     y = winograd.convolve(x, w, bias, padding, tiling)
     found = [y, *winograd.gradients(gradient, x, w, True, padding, tiling)]
     for one, expected in zip(found, exact(x, w, bias, padding, gradient), strict=True):
-        assert relative_error(one, expected) < 1e-5
+        assert relative_error(one, expected) < largest
 
 
 @pytest.mark.parametrize(
     ("weight", "stride", "batch", "size", "expected"),
     [
-        pytest.param((256, 96, 5, 5), (1, 1), 128, (25, 25), Tiling(4, 5, 7, 7), id="the-chapters-second-block"),
-        pytest.param((384, 256, 3, 3), (1, 1), 128, (7, 7), Tiling(4, 3, 2, 2), id="the-chapters-third-block-at-131"),
+        pytest.param((256, 96, 5, 5), (1, 1), 128, (25, 25), Tiling(5, 5, 5, 5), id="the-chapters-second-block"),
+        pytest.param((384, 256, 3, 3), (1, 1), 128, (7, 7), Tiling(7, 3, 1, 1), id="the-chapters-third-block-at-131"),
         pytest.param((384, 256, 3, 3), (1, 1), 128, (3, 3), Tiling(3, 3, 1, 1), id="a-map-of-one-tile"),
         pytest.param((256, 96, 5, 5), (2, 2), 128, (25, 25), None, id="with-a-stride"),
         pytest.param((256, 96, 5, 3), (1, 1), 128, (25, 25), None, id="a-kernel-that-is-not-square"),
