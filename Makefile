@@ -45,7 +45,7 @@ test-without-bfloat16: $(DEV) ## the tests that depend on the processor, as on o
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow and not wheel" \
 		tests/backends/pytorch tests/bench/test_bench_forecast.py::test_forecast tests/cli/test_precision.py \
 		tests/faults/test_resuming.py::test_07_resume_in_mid_epoch tests/golden/test_golden_runs.py \
-		'$(GOLDEN_TRAINING)[quick]' '$(GOLDEN_TRAINING)[fast]' tests/inference tests/runs tests/test_api.py $(ARGS)
+		'$(GOLDEN_TRAINING)[study]' '$(GOLDEN_TRAINING)[fast]' tests/inference tests/runs tests/test_api.py $(ARGS)
 
 test-long: $(DEV) ## the faults at length: 100 kill -9s, 50,000 damaged inputs a reader; ten minutes
 	MLPCONV_KILLS=100 MLPCONV_INPUTS=50000 $(PYTEST) tests/faults $(ARGS)

@@ -116,6 +116,8 @@ class Step(NamedTuple):
     """What ``Rule.shared`` returned for this step; an array has one value, or broadcasts with the parameter."""
     output_axis: int = 0
     """The axis of a kernel that its outputs have: 0, or -1 in Keras."""
+    reduced: Callable[[Any], Any] = lambda matrix: matrix
+    """A matrix in the precision of a formula's matrix products; by default as it is."""
 
 
 Update = Callable[["Optimizer", Any, Any, Mapping[str, Any], Step, ArrayFunctions], tuple[Any, dict[str, Any]]]
@@ -204,16 +206,17 @@ UPDATE_SIZE = 0.2
 """The root mean square of the values of an update with learning rate 1, about that of AdamW."""
 
 
-def _orthogonal(matrix: Any, functions: ArrayFunctions) -> Any:
+def _orthogonal(matrix: Any, reduced: Callable[[Any], Any], functions: ArrayFunctions) -> Any:
     """A matrix with about the same singular vectors whose singular values are between about 0.7 and 1.2."""
     rows, columns = matrix.shape
     if rows > columns:
-        return functions.swapaxes(_orthogonal(functions.swapaxes(matrix, 0, 1), functions), 0, 1)
+        return functions.swapaxes(_orthogonal(functions.swapaxes(matrix, 0, 1), reduced, functions), 0, 1)
     # One value of as many axes as the matrix, since MXNet broadcasts no other.
     norm = functions.reshape(functions.sqrt(functions.sum(matrix * matrix)), (1, 1))
     x = matrix / (norm + 1e-7)
     if rows == 1:
         return x
+    x = reduced(x)
     a, b, c = NEWTON_SCHULZ
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = functions.matmul(x, functions.swapaxes(x, 0, 1))
@@ -232,7 +235,8 @@ def _update_muon(
     if len(p.shape) == 1:
         inputs, outputs = outputs, 1
     size = (outputs, inputs) if step.output_axis == 0 else (inputs, outputs)
-    orthogonal = functions.reshape(_orthogonal(functions.reshape(direction, size), functions), tuple(p.shape))
+    matrix = functions.reshape(direction, size)
+    orthogonal = functions.reshape(_orthogonal(matrix, step.reduced, functions), tuple(p.shape))
     scale = UPDATE_SIZE * sqrt(max(size))
     return p - orthogonal * (lr * scale), kept
 

@@ -105,7 +105,7 @@ def test_recipes_are_given_by_name_file_or_value(tmp_path, monkeypatch):
         1,
         20,
         0.1,
-        "adamw",
+        "muon",
     )
     assert run.config.data.name == "mine"
 

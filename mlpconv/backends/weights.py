@@ -38,6 +38,11 @@ class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     Its convolutions that are 1×1 and of equal width, or lead from class maps to class maps, start as the identity plus
     N(0, 0.01²), and all its biases at 0.1.
     """
+    identity: bool = False
+    """Start all convolutions that are 1×1 and of equal width as the identity plus N(0, 0.01²).
+
+    A deep network then starts like a shallow one, which learns faster (Zagoruyko, Komodakis 2017, arXiv:1706.00388).
+    """
 
 
 INITIALIZERS = {
@@ -45,6 +50,7 @@ INITIALIZERS = {
     "he": Initializer("he"),
     "torch": Initializer("torch", "framework"),
     "open": Initializer("he", open_last=True),
+    "identity": Initializer("he", open_last=True, identity=True),
 }
 
 
@@ -99,7 +105,9 @@ def initialize(
             value = np.full(shape, float(part in ("weight", "running_var")))
         elif part == "weight":
             value = _kernel(initializer.weights, shape, draw)
-            if layer_name in opened and shape[0] == shape[1] and (prod(shape[2:]) == 1 or shape[0] == classes):
+            to_classes = layer_name in opened and shape[0] == classes
+            of_block = layer_name in opened or (initializer.identity and len(shape) == 4)
+            if shape[0] == shape[1] and (to_classes or (of_block and prod(shape[2:]) == 1)):
                 value = draw.normal(0, 0.01, shape)
                 value[:, :, *(side // 2 for side in shape[2:])] += np.eye(shape[0])
         elif layer_name in opened:

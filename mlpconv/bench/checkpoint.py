@@ -52,7 +52,7 @@ def measure(
     allocator.keep_memory()
     optimizer = {"name": "sgd", "momentum": 0.9}
     changes = {"optimizer": optimizer, "epochs": 1, "batch_size": batch_size, "image_size": image_size}
-    prepared = prepare(Request(recipe="quick", changes=changes, device=device), splits("generated"))
+    prepared = prepare(Request(recipe="study", changes=changes, device=device), splits("generated"))
     train = prepared.data.train
     ahead = prepared.forecast()
     progress(f"an epoch takes {ahead.seconds:.0f} s at {ahead.images_per_second:,.0f} images/s")

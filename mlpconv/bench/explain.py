@@ -31,11 +31,11 @@ Progress = Callable[[str], None]
 
 
 def trained(path: Path, progress: Progress) -> Run:
-    """The run in ``path``, or one that is trained there: ``nin_28``, the recipe quick for one epoch."""
+    """The run in ``path``, or one that is trained there: ``nin_28``, the recipe study for one epoch."""
     if (path / "config.json").exists() and Run(path).result is not None:
         return Run(path)
     progress(f"training nin_28 for an epoch into {path}")
-    prepared = prepare(Request(recipe="quick", changes={"model": "nin_28", "epochs": 1}))
+    prepared = prepare(Request(recipe="study", changes={"model": "nin_28", "epochs": 1}))
     execution = execute(prepared, path, ExecuteOptions(resume=(path / "config.json").exists()))
     for _ in execution:
         pass

@@ -86,7 +86,7 @@ def overhead_facts(result: dict[str, Any]) -> list[str]:
     """The measurements of `bench overhead`, with a sentence on each line."""
     has = result["settings"]
     return [
-        f"the recipe quick, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "
+        f"the recipe study, batch {has['batch_size']}, {has['steps']} steps, bare and as a whole run in turn, "
         f"{has['rounds']} rounds: a run's steps take {result['overhead_share']:+.2%} more time (median of the rounds)",
         f"plans, progress and the points of the curve take {result['outside_share']:.3%} of a run's training time, "
         "timed within it; where a notebook draws the curves instead of a bar in a terminal, they take "

@@ -38,7 +38,7 @@ def summarize(found: dict[str, Any], job: Job) -> dict[str, Any]:
             ("a run compared with its bare steps", overhead),
             ("plan and progress within a run", outside),
             ("plan and the notebook's curves within a run", median(found["notebook"])),
-            ("report / the recipe quick", report),
+            ("report / the recipe study", report),
         )
     ]
     return {

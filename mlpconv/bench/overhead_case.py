@@ -52,8 +52,8 @@ def measure(job: Job) -> dict[str, Any]:
     whole = splits(job.data)
     data = Splits(first_images(whole.train, job.steps * job.batch_size), first_images(whole.test, job.batch_size))
     size = {"image_size": job.image_size} if job.image_size else {}
-    recipe = change(get_recipe("quick"), {"batch_size": job.batch_size, "epochs": 1, **size})
-    prepared = prepare(Request(recipe=recipe, recipe_name="quick", device=job.device), data)
+    recipe = change(get_recipe("study"), {"batch_size": job.batch_size, "epochs": 1, **size})
+    prepared = prepare(Request(recipe=recipe, recipe_name="study", device=job.device), data)
     found: dict[str, list[float]] = {name: [] for name in ("bare", "whole", "outside", "report", "notebook")}
     _bare(prepared)  # caches and memory
     for number in range(job.rounds):
@@ -66,7 +66,7 @@ def measure(job: Job) -> dict[str, Any]:
                     found[name].append(seconds)
         shown = _whole(prepared, _in_notebook)
         found["notebook"].append(shown["outside"] / shown["whole"])
-    full = change(get_recipe("quick"), {"batch_size": job.batch_size, **size})
+    full = change(get_recipe("study"), {"batch_size": job.batch_size, **size})
     train, test = whole
     images = TrainingData(
         LabelledImages(train.images, train.labels),

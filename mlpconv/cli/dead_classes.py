@@ -13,7 +13,7 @@ def dead_classes(
     model: Annotated[
         str, Argument(metavar="MODEL", help="A network: a name, a JSON file, or module:function.")
     ] = "nin",
-    initializer: Annotated[str, Option(help="Initial weights: xavier, he, torch or open.")] = "xavier",
+    initializer: Annotated[str, Option(help="Initial weights: xavier, he, torch, open or identity.")] = "xavier",
     seeds: Annotated[int, Option(min=1, help="Number of seeds, from 0.")] = 12,
     images: Annotated[int, Option(min=1, help="Number of test images.")] = 64,
     image_size: Annotated[
@@ -75,5 +75,5 @@ def dead_classes(
     least, most = min(counts), max(counts)
     share = f"{least} to {most}" if least < most else str(least)
     say(f"\n{share} of {test.num_classes} classes are dead; the mean is {mean:.1f}")
-    if initializer != "open":
+    if not named_initializer(initializer).open_last:
         next_steps((f"mlpconv dead-classes {model} --initializer open", "the start that keeps every class alive"))

@@ -202,10 +202,11 @@ def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precisio
 
 
 def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
-    """The recipe with the epochs and the patience that its ``min_steps`` asks for with so many training images."""
+    """The recipe with the epochs that its ``min_steps`` asks for with so many training images, and what follows."""
     epochs = epochs_of(recipe, images)
     patience = -(-recipe.patience * epochs // recipe.epochs)
-    return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, min_steps=0)
+    sizes = tuple((start * (epochs / recipe.epochs), size) for start, size in recipe.image_sizes)
+    return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, image_sizes=sizes, min_steps=0)
 
 
 def _hold_out_validation(data: RunData) -> RunData:

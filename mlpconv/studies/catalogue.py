@@ -40,7 +40,7 @@ class Study(NamedTuple):
     budgets: dict[str, Budget]
     pairs: tuple[tuple[str, str], ...]
     """(arm, other): the arms to compare."""
-    recipe: str = "quick"
+    recipe: str = "study"
     base: Mapping[str, Any] = MappingProxyType({})
     """Changes of the recipe for all arms."""
     extra: measures.Extra | None = None

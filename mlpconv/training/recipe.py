@@ -111,8 +111,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     patience: int = 0
     """Training ends after this number of epochs without a better validation accuracy; 0 is no limit."""
     min_steps: int = 0
-    """The fewest steps of a run: if ``epochs`` have fewer, there are more epochs, and ``patience`` grows in
-    proportion."""
+    """The fewest steps of a run: if ``epochs`` have fewer, there are more epochs, and ``patience`` and the starts in
+    ``image_sizes`` grow in proportion."""
 
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 0), ("min_steps", 0)):
@@ -150,8 +150,9 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
     """The recipe with some fields changed.
 
     ``initializer`` and ``optimizer`` also take a name; another optimizer starts from its own defaults. Another model
-    drops ``image_size`` and ``image_sizes`` unless they are given too, as they were chosen for the model before. If
-    ``epochs`` are given, ``min_steps`` no longer adds to them. Without validation images there is no ``patience``.
+    drops ``image_size`` and ``image_sizes`` unless they are given too, as they were chosen for the model before, and
+    another ``image_size`` drops ``image_sizes``. If ``epochs`` are given, ``min_steps`` no longer adds to them. Without
+    validation images there is no ``patience``.
 
     Args:
         recipe: The recipe to start from.
@@ -166,6 +167,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
     if changes.get("model", recipe.model) != recipe.model:
         for key in ("image_size", "image_sizes"):
             values.pop(key, None)
+    if changes.get("image_size", recipe.image_size) != recipe.image_size:
+        values.pop("image_sizes", None)
     if "epochs" in changes:
         values.pop("min_steps", None)
     if "validation" in changes and not changes["validation"]:
@@ -251,7 +254,9 @@ def describe(recipe: Recipe, name: str) -> str:
     augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
-    enlarged = [f"{recipe.image_size}×{recipe.image_size}"] * bool(recipe.image_size)
+    sizes = [size for _, size in recipe.image_sizes]
+    sizes += [recipe.image_size] * bool(recipe.image_size and recipe.image_size not in sizes[-1:])
+    enlarged = [" → ".join(f"{size}×{size}" for size in sizes)] * bool(sizes)
     epochs = f"{recipe.patience} epoch{'s' * (recipe.patience > 1)}"
     patience = [f"stops after {epochs} without improvement"] * bool(recipe.patience)
     parts = [

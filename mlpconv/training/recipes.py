@@ -52,6 +52,30 @@ _FAST = Recipe(
 RECIPES: dict[str, Named] = {
     "quick": Named(
         Recipe(
+            epochs=1,
+            optimizer=Optimizer("muon", momentum=0.95, nesterov=True, weight_decay=0.05),
+            learning_rate=3e-3,
+            schedule="one-cycle",
+            warmup=0.4,
+            image_size=131,
+            image_sizes=((0.0, 70), (0.25, 99), (0.65, 131)),
+            normalize="data",
+            initializer=INITIALIZERS["identity"],
+            label_smoothing=0.05,
+            min_steps=300,
+        ),
+        source=(
+            "mlpconv; the chapter's network on images that grow to 131×131, where its class maps are 3×3; with Muon "
+            "and a start near the identity, with every class alive"
+        ),
+        expect=(
+            "0.904 test accuracy (median of five seeds, lowest 0.902) in 195 seconds on two CPU cores with bfloat16, "
+            "in 297 seconds (seed 0) with AVX2 alone"
+        ),
+        target=0.90,
+    ),
+    "study": Named(
+        Recipe(
             epochs=3,
             optimizer=Optimizer("adamw", weight_decay=0.05),
             learning_rate=2e-3,
@@ -63,7 +87,7 @@ RECIPES: dict[str, Named] = {
             label_smoothing=0.05,
             min_steps=300,
         ),
-        source="mlpconv; the chapter's network at 70×70, with a start that keeps every class alive",
+        source="mlpconv; what `mlpconv study` changes one thing of: the chapter's network at 70×70 with AdamW",
         expect="0.904 test accuracy (median of five seeds, lowest 0.903) in 112 seconds on two CPU cores with bfloat16",
         target=0.90,
     ),
@@ -176,7 +200,7 @@ def get_recipe(name: str) -> Recipe:
         >>> import mlpconv
         >>> recipe = mlpconv.get_recipe("quick")
         >>> recipe.epochs, recipe.image_size, recipe.optimizer.name
-        (3, 70, 'adamw')
+        (1, 131, 'muon')
     """
     if name.endswith(".toml"):
         return read_recipe(Path(name))

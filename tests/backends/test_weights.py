@@ -119,6 +119,23 @@ def test_the_initializer_open_uses_he_for_windows_of_features():
     np.testing.assert_array_equal(weights["block3.conv.weight"], plain["block3.conv.weight"])
 
 
+def test_the_initializer_identity_starts_every_convolution_of_one_position_near_the_identity():
+    weights, opened = (initialize(create_model("nin"), INITIALIZERS[kind], 3) for kind in ("identity", "open"))
+    for name in (f"block{block}.mlp{layer}.weight" for block in (1, 2, 3) for layer in (1, 2)):
+        kernel = weights.pop(name)[:, :, 0, 0]
+        rest = kernel - np.eye(len(kernel))
+        assert rest.std() == pytest.approx(0.01, rel=0.05)
+        assert abs(rest.mean()) < 0.001
+    # Everything else is that of "open", the last block included.
+    assert all(np.array_equal(value, opened[name]) for name, value in weights.items())
+
+
+def test_the_initializer_identity_leaves_other_layers_as_he_does():
+    net = Network(Conv2d(4, 3), Conv2d(4, 3), Conv2d(6, 1), Flatten(), Linear(16), Linear(16), input_size=9)
+    weights, plain = (initialize(net, INITIALIZERS[kind], 3) for kind in ("identity", "he"))
+    assert all(np.array_equal(weights[name], plain[name]) for name in plain)
+
+
 def test_the_initializer_open_is_he_without_a_block():
     weights, plain = (initialize(WIDE, INITIALIZERS[kind], 3) for kind in ("open", "he"))
     assert all(np.array_equal(weights[name], plain[name]) for name in plain)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mlpconv.data import load_dataset
+from mlpconv.errors import DataError
 
 
 def test_the_evidence_for_each_class_is_printed(cli, digits_run, digit):
@@ -41,6 +42,37 @@ def test_classes_are_located_in_a_large_image(cli, digits_run):
     x, y = next(row["strongest_at"] for row in image["classes"] if row["label"] == "6")
     assert 16 <= x <= 32
     assert 8 <= y <= 24
+
+
+def strongest_columns(cli, run, images, labels):
+    """Per image, where its class has the strongest evidence with the object on the left and on the right, from 0 to 1.
+
+    The object is squeezed to half its width; the other half of the picture is black.
+    """
+    rows = []
+    height, width = images.shape[1:3]
+    for number, (image, label) in enumerate(zip(images[..., 0], labels, strict=True)):
+        object_ = Image.fromarray(image).resize((width // 2, height), Image.Resampling.BILINEAR)
+        for side, at in (("left", 0), ("right", width // 2)):
+            picture = Image.new("L", (width, height))
+            picture.paste(object_, (at, 0))
+            picture.save(f"{number}-{side}.png")
+        files = (f"{number}-left.png", f"{number}-right.png")
+        explained = cli("explain", run, *files, "--class", label, "--json").json()["images"]
+        maps = [next(row for row in each["classes"] if row["label"] == label) for each in explained]
+        rows.append([row["strongest_at"][0] / width for row in maps])
+    return np.array(rows)
+
+
+@pytest.mark.slow
+def test_the_evidence_of_the_recipe_quick_is_where_the_object_is(cli):
+    try:
+        test = load_dataset("fashion-mnist", download=False).test
+    except DataError as error:
+        pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
+    assert cli("train", "--recipe", "quick", "--out", "run").code == 0
+    found = strongest_columns(cli, "run", test.images[:40], [test.class_names[k] for k in test.labels[:40]])
+    assert np.mean(found[:, 1] > found[:, 0]) > 0.8
 
 
 @pytest.mark.parametrize(

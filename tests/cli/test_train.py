@@ -219,14 +219,14 @@ def test_the_plan_names_the_threads_and_the_weights_that_training_starts_from(cl
     threads = torch.get_num_threads()
     plan = cli(*QUICK, "--dry-run").out
     assert f"{threads} thread{'s' * (threads != 1)})" in plan
-    assert "start     open weights" in plan
+    assert "start     identity weights" in plan
 
 
 def test_another_model_uses_its_own_image_size(cli):
     def size(*arguments):
         return cli("train", "--data", "digits", "--dry-run", "--json", *arguments).json()["preprocess"]["size"]
 
-    assert size() == 70  # the quick recipe's, for the chapter's network
+    assert size() == 131  # the quick recipe's, for the chapter's network
     assert size("--model", "nin_28") == 28
     assert size("--set", "model=nin_28") == 28
     assert size("--model", "nin_28", "--image-size", "14") == 14
@@ -287,7 +287,7 @@ def test_resuming_with_other_settings_is_refused(cli):
     cli(*QUICK, "--out", "run", "--max-time", "0")
     said = cli("train", "--out", "run", "--resume", "--lr", "0.5")
     assert said.code == 2
-    assert "run: cannot be resumed with other settings:\n  learning_rate: 0.002, now 0.5\nleave them out" in said.err
+    assert "run: cannot be resumed with other settings:\n  learning_rate: 0.003, now 0.5\nleave them out" in said.err
     said = cli(*QUICK, "--out", "run")
     assert (said.code, said.err) == (2, "error: run: holds a run; continue it with --resume, or choose another --out\n")
 

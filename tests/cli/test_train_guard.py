@@ -71,7 +71,8 @@ def test_a_target_holds_out_images(cli):
 
 def test_patience_holds_out_images_and_is_reported(cli):
     # At this rate nothing is learnt: the first epoch stays the best.
-    said = cli(*DIGITS, "--epochs", "9", "--lr", "1e-9", "--patience", "2", "--on-trouble", "ignore", "--out", "run")
+    still = ("--recipe", "study", "--lr", "1e-9", "--on-trouble", "ignore")
+    said = cli(*DIGITS, "--epochs", "9", *still, "--patience", "2", "--out", "run")
     assert said.code == 0, said.err
     assert "stops after 2 epochs without improvement" in said.out
     assert "ended early, after 3 of 9 epochs: no better validation accuracy for 2 epochs" in said.out

@@ -76,7 +76,7 @@ sources.load_digits = fewer
 def test_09_other_settings_are_refused_without_their_flag(processes, command, tmp_path):
     path = start_and_stop(processes, command, tmp_path / "run")
     said = refused(processes, path, "--batch-size", "90", "--lr", "0.001", "--deterministic")
-    assert "\n  batch_size: 180, now 90\n  learning_rate: 0.002, now 0.001\n  deterministic: False, now True\n" in said
+    assert "\n  batch_size: 180, now 90\n  learning_rate: 0.003, now 0.001\n  deterministic: False, now True\n" in said
     assert "--resume-override batch_size=90 --resume-override learning_rate=0.001" in said
     said = refused(processes, path, "--resume-override", "model=lenet")
     assert "--resume-override model: a resumed run keeps its own" in said
@@ -92,7 +92,7 @@ def test_09_other_settings_are_refused_without_their_flag(processes, command, tm
     assert config.resumed_with == (
         "epoch 0, step 5: epochs: 2, now 3",
         "epoch 0, step 5: batch_size: 180, now 90",
-        "epoch 0, step 5: learning_rate: 0.002, now 0.001",
+        "epoch 0, step 5: learning_rate: 0.003, now 0.001",
     )
     assert Run(path).result.epochs == 3
 

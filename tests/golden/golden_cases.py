@@ -106,10 +106,11 @@ def more_in_bfloat16(directory: Path, backend: str) -> None:
 
 
 CASES: dict[str, tuple[Case, ...]] = {
-    "quick": (steps("quick", 8, 25, 2), steps("quick", 8, 5, 1)),
-    "quick-bfloat16": (
-        steps("quick", 8, 25, 2, precision="bfloat16"),
-        steps("quick", 8, 5, 1, precision="bfloat16"),
+    "quick": (steps("quick", 8, 12, 1),),
+    "study": (steps("study", 8, 25, 2), steps("study", 8, 5, 1)),
+    "study-bfloat16": (
+        steps("study", 8, 25, 2, precision="bfloat16"),
+        steps("study", 8, 5, 1, precision="bfloat16"),
         more_in_bfloat16,
     ),
     "fast": (steps("fast", 32, 25, 2), steps("fast", 32, 5, 1)),
@@ -126,7 +127,8 @@ CASES: dict[str, tuple[Case, ...]] = {
 At 148 pixels, the convolutions of the second block are tall enough for the fast FIR algorithm in PyTorch."""
 
 RUNS = dict.fromkeys(CASES, ("0/run", "1/run")) | {
-    "quick-bfloat16": ("0/run", "1/run", "2/bfloat16"),
+    "study-bfloat16": ("0/run", "1/run", "2/bfloat16"),
+    "quick": ("0/run",),
     "d2l-148": ("0/run",),
     "going-on": tuple(f"0/{name}" for name in ("stopped", "longer", "again", "weights", "pretrained")),
 }

@@ -54,7 +54,7 @@ PACKAGES = {
 
 FACTOR, LEAST = 10, 1e-5
 """The tolerance for weights with other arithmetic: this factor times the effect of the limits above on the recording
-machine. After 5 steps that is less than the effect of a label smoothing of 0.06 instead of 0.05 in `quick` and `fast`.
+machine. After 5 steps that is less than the effect of a label smoothing of 0.06 instead of 0.05 in `study` and `fast`.
 After 50 steps, rounding errors are so large that only the loss of the first steps and the median tensor are
 informative."""
 

@@ -87,14 +87,14 @@ def outputs(only: str = "") -> None:
 
 
 def training(only: str = "") -> None:
-    """The weights of all cases (or one: training:quick) in PyTorch, without limits and as on a processor with AVX2."""
+    """The weights of all cases (or one: training:study) in PyTorch, without limits and as on a processor with AVX2."""
     for case in [only] if only else cases.CASES:
         _training(case, "torch")
 
 
 def framework() -> None:
-    """The weights of `quick` in the framework of this environment, in both ways."""
-    _training("quick", recorded.frameworks()[0])
+    """The weights of `study` in the framework of this environment, in both ways."""
+    _training("study", recorded.frameworks()[0])
 
 
 def _training(case: str, backend: str) -> None:

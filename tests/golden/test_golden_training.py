@@ -1,8 +1,8 @@
 """Trainings end with the recorded weights.
 
-In PyTorch, the recipes `quick`, `fast`, `d2l` and `own`, and trainings from the recorded runs; in another framework,
-if it is installed, `quick`. Bit for bit if the arithmetic (processor, limits on it, versions) was recorded, else within
-a tolerance: see ``FACTOR`` in golden_recorded.py.
+In PyTorch, the recipes `quick`, `study`, `fast`, `d2l` and `own`, and trainings from the recorded runs; in another
+framework, if it is installed, `study`. Bit for bit if the arithmetic (processor, limits on it, versions) was recorded,
+else within a tolerance: see ``FACTOR`` in golden_recorded.py.
 """
 
 from importlib.util import find_spec
@@ -45,4 +45,4 @@ def test_in_another_framework(backend, tmp_path):
         pytest.skip(f"no training of {backend} is recorded")
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    compare("quick", backend, tmp_path)
+    compare("study", backend, tmp_path)

@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 def test_training_learns_real_digits(tmp_path):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     recipe = change(
-        get_recipe("quick"),
+        get_recipe("study"),
         {
             "model": "nin_28",
             "data": "digits",
@@ -36,7 +36,7 @@ def test_training_learns_real_digits(tmp_path):
         },
     )
     data = load_dataset("digits")
-    prepared = prepare(Request(recipe=recipe, recipe_name="quick"))
+    prepared = prepare(Request(recipe=recipe, recipe_name="study"))
     assert prepared.job.data.fingerprint == data.train.fingerprint()
     assert prepared.network.input_size == (28, 28)
     execution = execute(prepared, tmp_path / "run")
@@ -52,7 +52,7 @@ def test_training_learns_fashion_mnist(tmp_path):
         pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
     data = Splits(train.subset(range(1500), name=train.name), test.subset(range(400), name=test.name))
     recipe = change(
-        get_recipe("quick"),
+        get_recipe("study"),
         {
             "model": "nin_28",
             "image_size": 14,

@@ -370,6 +370,8 @@ def test_few_images_get_more_epochs_unless_epochs_are_given():
     # 3 epochs with a patience of 2 become 12 with a patience of 8.
     patient = tiny_training.prepared(min_steps=100, validation=0.1, patience=2).recipe
     assert (patient.epochs, patient.patience) == (12, 8)
+    growing = tiny_training.prepared(min_steps=100, image_size=6, image_sizes=[[0, 6], [1.5, 12]]).recipe
+    assert (growing.epochs, growing.image_sizes) == (12, ((0.0, 6), (6.0, 12)))
     assert tiny_training.recipe(epochs=2).min_steps == 0
 
 

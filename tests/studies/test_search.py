@@ -59,7 +59,7 @@ def test_the_default_space_fits_quick():
     found = candidate(get_recipe("quick"), {field.name: search._first(field) for field in parse_space(search.SPACE)})
     assert found.optimizer.weight_decay == 1e-3
     assert found.batch_size == 64
-    assert found.optimizer.name == "adamw"
+    assert found.optimizer.name == "muon"
 
 
 @pytest.mark.parametrize(

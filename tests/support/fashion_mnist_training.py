@@ -35,7 +35,7 @@ def load_part() -> Splits:
 
 def test_accuracy(backend: str, seed: int) -> float:
     """Of a whole run with its directory."""
-    recipe = msgspec.structs.replace(change(get_recipe("quick"), CHANGES), seed=seed)
+    recipe = msgspec.structs.replace(change(get_recipe("study"), CHANGES), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(Request(recipe=recipe, backend=backend, device="cpu"), load_part())
         execution = execute(job, Path(folder) / "run")

@@ -63,7 +63,7 @@ def recipe(**changes):
         "initializer": "open",
         "augmentation": {"flip": True, "shift": 1, "mixup": 0.2},
     }
-    return change(get_recipe("quick"), base | changes)
+    return change(get_recipe("study"), base | changes)
 
 
 DATA = splits()

@@ -105,7 +105,7 @@ def test_differences_name_exactly_the_fields_that_differ(one, other):
 
 
 def test_differences_state_both_values():
-    recipe = get_recipe("quick")
+    recipe = get_recipe("study")
     changed = change(recipe, {"learning_rate": 0.1, "image_size": 28, "model": "nin_28", "precision": "float32"})
     assert differences(recipe, changed) == {
         "model": '"nin", now "nin_28"',
@@ -202,7 +202,7 @@ def test_no_changes_leave_the_recipe_equal():
 
 
 def test_a_change_keeps_the_other_fields():
-    recipe = get_recipe("quick")
+    recipe = get_recipe("study")
     changed = change(recipe, {"optimizer": {"weight_decay": 0.1}, "augmentation": {"shift": 2}})
     assert changed.optimizer == Optimizer("adamw", weight_decay=0.1)
     assert changed.augmentation == Augmentation(flip=True, shift=2)
@@ -214,9 +214,9 @@ def test_another_optimizer_starts_with_its_own_defaults(adam):
     momentum = change(Recipe(), {"optimizer": {"momentum": 0.9, "nesterov": True}})
     assert change(momentum, {"optimizer": adam}).optimizer == Optimizer("adam")
     assert change(momentum, {"optimizer": "sgd"}).optimizer == momentum.optimizer
-    quick = get_recipe("quick")
-    assert change(quick, {"optimizer": adam}).optimizer == Optimizer("adam")
-    assert change(quick, {"optimizer": {"name": "sgd", "momentum": 0.5}}).optimizer == Optimizer(momentum=0.5)
+    study = get_recipe("study")
+    assert change(study, {"optimizer": adam}).optimizer == Optimizer("adam")
+    assert change(study, {"optimizer": {"name": "sgd", "momentum": 0.5}}).optimizer == Optimizer(momentum=0.5)
 
 
 def test_an_initializer_is_a_name_or_a_table():
@@ -237,6 +237,13 @@ def test_another_model_drops_the_previous_image_size():
     assert (given.image_size, given.image_sizes) == (28, ())
     given = change(recipe, {"model": "nin_28", "image_sizes": [[1, 32]]})
     assert (given.image_size, given.image_sizes) == (None, ((1.0, 32),))
+
+
+def test_another_image_size_drops_those_on_the_way_to_the_previous_one():
+    recipe = change(Recipe(), {"image_size": 80, "image_sizes": [[0, 64]]})
+    assert change(recipe, {"image_size": 96}).image_sizes == ()
+    assert change(recipe, {"image_size": 80}) == recipe
+    assert change(recipe, {"image_size": 96, "image_sizes": [[0, 72]]}).image_sizes == ((0.0, 72),)
 
 
 def test_a_file_that_changes_the_model_drops_the_image_size(tmp_path):

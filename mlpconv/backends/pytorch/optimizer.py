@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
 from typing import assert_never, cast
 
 import numpy as np
@@ -51,23 +50,6 @@ def _groups(parameters: Parameters, optimizer: Optimizer) -> list[dict[str, obje
     others = [p for p in parameters.values() if not has_weight_decay(tuple(p.shape))]
     groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
-
-
-def _functions(precision: Precision) -> ArrayFunctions:
-    """PyTorch's functions of tensors, with matrix products in a precision; their results are float32."""
-
-    def product(x: Tensor, y: Tensor) -> Tensor:
-        return torch.matmul(x.bfloat16(), y.bfloat16()).float()
-
-    functions = SimpleNamespace(
-        sqrt=torch.sqrt,
-        expm1=torch.expm1,
-        sum=torch.sum,
-        matmul=product if precision == "bfloat16" else torch.matmul,
-        reshape=torch.reshape,
-        swapaxes=torch.swapaxes,
-    )
-    return cast(ArrayFunctions, functions)
 
 
 class ParameterUpdate(ABC):
@@ -151,7 +133,8 @@ class FormulaUpdate(ParameterUpdate):
 
     def __init__(self, parameters: Parameters, optimizer: Optimizer, precision: Precision = "float32") -> None:
         super().__init__(parameters)
-        self._optimizer, self._functions = optimizer, _functions(precision)
+        self._optimizer = optimizer
+        self._reduced = Tensor.bfloat16 if precision == "bfloat16" else Tensor.float
         self._state = {
             name: {part: torch.zeros_like(p) for part in optimizer.state_names} for name, p in parameters.items()
         }
@@ -160,10 +143,12 @@ class FormulaUpdate(ParameterUpdate):
     @torch.no_grad()
     def _step(self, finite: Tensor, learning_rate: float) -> None:
         rule = self._optimizer.rule
-        step = Step(learning_rate, rule.shared(self._optimizer, self._count + 1, self._functions))
+        functions = cast(ArrayFunctions, torch)
+        shared = rule.shared(self._optimizer, self._count + 1, functions)
+        step = Step(learning_rate, shared, reduced=self._reduced)
         for name, p in self._parameters.items():
             assert p.grad is not None
-            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], step, self._functions)
+            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], step, functions)
             p.copy_(torch.where(finite, new, p))
             for part, value in self._state[name].items():
                 value.copy_(torch.where(finite, state[part], value))

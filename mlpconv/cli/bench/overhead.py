@@ -21,7 +21,7 @@ def overhead(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Cost of progress, plans, notebook and report relative to training itself, with the recipe quick.
+    """Cost of progress, plans, notebook and report relative to training itself, with the recipe study.
 
     Run nothing else meanwhile. Less than two minutes on two cores. The gates do not change the exit code.
 
