@@ -168,7 +168,8 @@ def gradients(
         found = buffers.new("found", len(images), *tiling.padded, inputs).zero_()
         _add_tiles(found, tiles.view(tiling.inputs, tiling.inputs, *received.shape[2:5], inputs), tiling)
         of_x[chunk] = found[:, rows, columns]
-    of_weight = _transform(kernel_transform.T, of_kernels, buffers, "kernels").view(*weight.shape[2:], inputs, outputs)
+    # In separate memory: the gradient lives longer than the buffers.
+    of_weight = _transform(kernel_transform.T, of_kernels, buffers, "weight").view(*weight.shape[2:], inputs, outputs)
     of_bias = gradient.sum((0, 2, 3)) if bias else None
     return of_x.permute(0, 3, 1, 2), of_weight.permute(3, 2, 0, 1), of_bias
 
