@@ -13,7 +13,7 @@ from mlpconv.backends.base import Labels, StepPlan
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.schedules import image_size, learning_rate
 
-_ORDER, _STEP = 1, 2
+_ORDER, _STEP, _FLIP = 1, 2, 3
 
 
 def steps_per_epoch(recipe: Recipe, count: int) -> int:
@@ -75,7 +75,7 @@ def plan_step(
         image_size=image_size(recipe, done / per_epoch, final_size),
         learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
-        flip=draw.random(size) < 0.5 if augmentation.flip else None,
+        flip=_flips(recipe, count, epoch, indices, draw),
         shift=draw.integers(-augmentation.shift, augmentation.shift, (size, 2), endpoint=True)
         if augmentation.shift
         else None,
@@ -84,6 +84,17 @@ def plan_step(
         mix=float(draw.beta(augmentation.mixup, augmentation.mixup)) if augmentation.mixup else 1.0,
         label_smoothing=recipe.label_smoothing,
     )
+
+
+def _flips(recipe: Recipe, count: int, epoch: int, indices: np.ndarray, draw: np.random.Generator) -> np.ndarray | None:
+    """Which images of a step are mirrored, bool (B,); None without flips."""
+    match recipe.augmentation.flip:
+        case False:
+            return None
+        case True:
+            return draw.random(len(indices)) < 0.5
+        case "alternate":
+            return _first_flips(recipe.seed, count)[indices] ^ (epoch % 2 == 1)
 
 
 def _generator(seed: int, stream: int, epoch: int, step: int = 0) -> np.random.Generator:
@@ -109,6 +120,12 @@ def _order(seed: int, count: int, epoch: int, balance: float, labels: _Labels | 
     order = draw.permutation(count) if labels is None else _balanced(draw, labels.array, balance)
     order.setflags(write=False)
     return order
+
+
+@lru_cache(maxsize=2)
+def _first_flips(seed: int, count: int) -> np.ndarray:
+    """Which images are mirrored in the first epoch of alternating flips, bool (count,)."""
+    return _generator(seed, _FLIP, 0).random(count) < 0.5
 
 
 def _balanced(draw: np.random.Generator, labels: Labels, balance: float) -> np.ndarray:

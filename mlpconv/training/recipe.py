@@ -15,8 +15,13 @@ from mlpconv.optimizers import Optimizer, default_settings
 class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How training images vary. Pixels are those of the images at the size in which they are stored."""
 
-    flip: bool = False
-    """Mirror half of the images."""
+    flip: bool | Literal["alternate"] = False
+    """Mirror images left to right.
+
+    - true: half of the images of each step, at random.
+    - "alternate": half of the images in the first epoch, at random; then each image in every second epoch, so that two
+      consecutive epochs show both sides of each image (Jordan 2024, arXiv:2404.00498).
+    """
     shift: int = 0
     """The most pixels by which an image is shifted in each direction."""
     erase: int = 0
@@ -251,7 +256,8 @@ def describe(recipe: Recipe, name: str) -> str:
     """A recipe in one line, for people."""
     momentum = f" momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.momentum else ""
     change = recipe.augmentation
-    augmentation = ["flips"] * change.flip + [f"shifts ±{change.shift}"] * bool(change.shift)
+    flips = ["alternating flips" if change.flip == "alternate" else "flips"] * bool(change.flip)
+    augmentation = flips + [f"shifts ±{change.shift}"] * bool(change.shift)
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     sizes = [size for _, size in recipe.image_sizes]

@@ -144,6 +144,19 @@ def test_shifts_reach_both_ends_and_half_the_images_are_flipped():
     assert plan.flip.mean() == pytest.approx(0.5, abs=0.04)
 
 
+def test_alternating_flips_show_both_sides_of_every_image_in_two_epochs():
+    recipe = Recipe(batch_size=300, augmentation=Augmentation(flip="alternate"))
+    flipped = np.zeros((4, 1000), bool)
+    for epoch in range(4):
+        for step in range(4):
+            plan = plan_step(recipe, 1000, (8, 8), 28, epoch, step)
+            flipped[epoch, plan.indices] = plan.flip
+    assert flipped[0].mean() == pytest.approx(0.5, abs=0.06)
+    assert (flipped[0] != flipped[1]).all()
+    assert (flipped[::2] == flipped[0]).all()
+    assert (flipped[1::2] == flipped[1]).all()
+
+
 def test_size_and_rate_follow_their_schedules():
     plans = [plan_step(EVERYTHING, 10, (8, 8), 16, step // 3, step % 3) for step in range(9)]
     assert [plan.image_size for plan in plans] == [16] * 3 + [20] * 6

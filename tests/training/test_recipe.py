@@ -15,7 +15,7 @@ from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
 from mlpconv.models import create_model, list_models
 from mlpconv.optimizers import Optimizer
-from mlpconv.training.recipe import Augmentation, Recipe, change, differences, parse_settings, to_toml
+from mlpconv.training.recipe import Augmentation, Recipe, change, describe, differences, parse_settings, to_toml
 from mlpconv.training.recipes import RECIPES, get_recipe, read_recipe
 
 rates = st.floats(1e-12, 1e12)
@@ -173,6 +173,10 @@ def test_an_unknown_name_lists_the_known():
         ({"fit": "cropp"}, "here: unknown fit 'cropp'; did you mean 'crop'"),
         ({"schedule": 3}, r"here: .*\$\.schedule"),
         ({"optimizer": 3}, "here: optimizer is a table of name, momentum.*, not 3"),
+        (
+            {"augmentation": {"flip": "alternating"}},
+            "here: augmentation: unknown flip 'alternating'; did you mean 'altern",
+        ),
         ({"augmentation": True}, "here: augmentation is a table of flip, shift, erase, mixup, not True"),
         ({"epochs": 1.5}, r"here: .*\$\.epochs"),
         ({"epochs": True}, r"here: .*\$\.epochs"),
@@ -206,6 +210,9 @@ def test_a_change_keeps_the_other_fields():
     changed = change(recipe, {"optimizer": {"weight_decay": 0.1}, "augmentation": {"shift": 2}})
     assert changed.optimizer == Optimizer("adamw", weight_decay=0.1)
     assert changed.augmentation == Augmentation(flip=True, shift=2)
+    alternate = change(changed, {"augmentation": {"flip": "alternate"}})
+    assert alternate.augmentation == Augmentation(flip="alternate", shift=2)
+    assert "alternating flips" in describe(alternate, "it")
     assert list(differences(recipe, changed)) == ["optimizer", "augmentation"]
 
 
