@@ -54,6 +54,8 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     """adam and adamw: the decay rate of the mean of the squared gradients, at least 0 and below 1."""
     eps: float = 1e-8
     """adam and adamw: added to the denominator, above 0."""
+    ns_steps: int = 5
+    """muon: steps of the Newton-Schulz iteration that makes the update orthogonal, at least 1."""
 
     def __post_init__(self) -> None:
         for setting in ("momentum", "beta1", "beta2"):
@@ -63,9 +65,12 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
             raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0, both finite")
         if self.nesterov and not self.momentum:
             raise RecipeError("optimizer: nesterov needs a momentum above 0")
+        if self.ns_steps < 1:
+            raise RecipeError(f"optimizer.ns_steps must be at least 1, not {self.ns_steps}")
         settings = self.rule.settings
-        for setting in ("momentum", "nesterov", "weight_decay"):
-            if getattr(self, setting) and setting not in settings:
+        defaults = dict(zip(self.__struct_fields__, self.__struct_defaults__, strict=True))
+        for setting in ("momentum", "nesterov", "weight_decay", "ns_steps"):
+            if getattr(self, setting) != defaults[setting] and setting not in settings:
                 owners = " or ".join(name for name in OPTIMIZER_NAMES if setting in _rule(name).settings)
                 raise RecipeError(
                     f"optimizer: {self.name} has no {setting}, only {', '.join(settings)}; for {setting} use {owners}"
@@ -201,16 +206,18 @@ def _update_adam(
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """The coefficients a, b, c of Jordan's quintic iteration, which is steep at 0 and keeps singular values near 1."""
-NEWTON_SCHULZ_STEPS = 5
 UPDATE_SIZE = 0.2
 """The root mean square of the values of an update with learning rate 1, about that of AdamW."""
 
 
-def _orthogonal(matrix: Any, reduced: Callable[[Any], Any], functions: ArrayFunctions) -> Any:
-    """A matrix with about the same singular vectors whose singular values are between about 0.7 and 1.2."""
+def _orthogonal(matrix: Any, steps: int, reduced: Callable[[Any], Any], functions: ArrayFunctions) -> Any:
+    """A matrix with about the same singular vectors whose singular values are nearer to 1.
+
+    After 5 steps they are between about 0.7 and 1.2.
+    """
     rows, columns = matrix.shape
     if rows > columns:
-        return functions.swapaxes(_orthogonal(functions.swapaxes(matrix, 0, 1), reduced, functions), 0, 1)
+        return functions.swapaxes(_orthogonal(functions.swapaxes(matrix, 0, 1), steps, reduced, functions), 0, 1)
     # One value of as many axes as the matrix, since MXNet broadcasts no other.
     norm = functions.reshape(functions.sqrt(functions.sum(matrix * matrix)), (1, 1))
     x = matrix / (norm + 1e-7)
@@ -218,7 +225,7 @@ def _orthogonal(matrix: Any, reduced: Callable[[Any], Any], functions: ArrayFunc
         return x
     x = reduced(x)
     a, b, c = NEWTON_SCHULZ
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    for _ in range(steps):
         gram = functions.matmul(x, functions.swapaxes(x, 0, 1))
         x = x * a + functions.matmul(gram * b + functions.matmul(gram, gram) * c, x)
     return x
@@ -236,7 +243,7 @@ def _update_muon(
         inputs, outputs = outputs, 1
     size = (outputs, inputs) if step.output_axis == 0 else (inputs, outputs)
     matrix = functions.reshape(direction, size)
-    orthogonal = functions.reshape(_orthogonal(matrix, step.reduced, functions), tuple(p.shape))
+    orthogonal = functions.reshape(_orthogonal(matrix, optimizer.ns_steps, step.reduced, functions), tuple(p.shape))
     scale = UPDATE_SIZE * sqrt(max(size))
     return p - orthogonal * (lr * scale), kept
 
@@ -277,7 +284,7 @@ ADAMW = Rule(
 MUON = Rule(
     label="Muon",
     help="orthogonalized momentum (Jordan 2024)",
-    settings=("momentum", "nesterov", "weight_decay"),
+    settings=("momentum", "nesterov", "weight_decay", "ns_steps"),
     state_names=_momentum_state,
     update=_update_muon,
     defaults={"momentum": 0.95, "nesterov": True},

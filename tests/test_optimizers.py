@@ -35,6 +35,19 @@ def test_a_muon_step_has_nearly_equal_singular_values_whatever_the_gradients_siz
     assert np.sum(matrix * (u @ v)) > 0.6 * np.linalg.norm(matrix) * np.sqrt(len(values))
 
 
+@given(seed=st.integers(0, 99), steps=st.integers(1, 6))
+def test_more_newton_schulz_steps_lift_every_singular_value(seed, steps):
+    gradient = np.random.default_rng(seed).normal(size=(6, 4))
+
+    def smallest(ns_steps):
+        matrix = step(Optimizer("muon", momentum=0.9, ns_steps=ns_steps), gradient) / (0.2 * np.sqrt(6))
+        return np.linalg.svd(matrix, compute_uv=False).min()
+
+    normalized = np.linalg.svd(gradient, compute_uv=False).min() / np.linalg.norm(gradient)
+    assert smallest(steps) > min(0.6, 2 * normalized)
+    assert smallest(steps) != smallest(steps + 1)
+
+
 def test_a_muon_step_of_a_vector_is_its_direction():
     gradient = np.array([3.0, 0.0, -4.0])
     np.testing.assert_allclose(step(MUON, gradient), -0.2 * np.sqrt(3) * gradient / 5, rtol=1e-6)

@@ -237,6 +237,8 @@ def test_a_model_without_an_optimizer_cannot_train():
         ({"weight_decay": -1e-3}, "weight_decay must be at least 0"),
         ({"weight_decay": float("nan")}, "weight_decay must be at least 0"),
         ({"eps": 0.0}, "eps above 0"),
+        ({"name": "sgd", "ns_steps": 3}, "sgd has no ns_steps, .*; for ns_steps use muon"),
+        ({"name": "muon", "ns_steps": 0}, "optimizer.ns_steps must be at least 1, not 0"),
         ({"name": "adam", "momentum": 0.9}, "adam has no momentum, only beta1, beta2, eps; for momentum use sgd"),
         ({"nesterov": True}, "nesterov needs a momentum"),
         ({"name": "adam", "weight_decay": 0.1}, "adam has no weight_decay, .*; for weight_decay use sgd or adamw"),
