@@ -38,17 +38,18 @@ def has_bfloat16() -> bool:
 
     Respects ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions.
     """
-    return _isa_limit() not in _ISA_WITHOUT_BFLOAT16 and bool(_BFLOAT16_FLAGS & _flags())
+    return instruction_limit() not in _ISA_WITHOUT_BFLOAT16 and bool(_BFLOAT16_FLAGS & _flags())
 
 
 def has_bfloat16_convolutions() -> bool:
     """Whether oneDNN has convolutions in bfloat16 for this processor, possibly slower than those in float32."""
-    if _isa_limit() in ("SSE41", "AVX", "AVX2", "AVX2_VNNI"):
+    if instruction_limit() in ("SSE41", "AVX", "AVX2", "AVX2_VNNI"):
         return False
     return bool(_flags() & {"avx_ne_convert", "bf16"}) or _flags() >= {"avx512bw", "avx512vl", "avx512dq"}
 
 
-def _isa_limit() -> str:
+def instruction_limit() -> str:
+    """The newest instructions that ONEDNN_MAX_CPU_ISA allows, such as "AVX2"; "" where it sets no limit."""
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 

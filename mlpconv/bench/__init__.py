@@ -6,6 +6,7 @@ BENCHMARKS = (
     "overhead",
     "recipe",
     "accuracy",
+    "speedrun",
     "guard",
     "explain",
     "checkpoint",

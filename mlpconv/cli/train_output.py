@@ -197,11 +197,13 @@ def print_result(run: "Run", json: bool) -> None:
 
 
 def _print_json_result(run: "Run", result: "Result") -> None:
+    from mlpconv.arch.cost import count
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.training.ending import ending
 
     history = run.history
     values = {key: getattr(result, key) for key in RESULT_KEYS}
+    values["parameters"] = count(run.config.make_network()).parameters
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     repairs = [event for line in history for event in line.get("repairs", ())]
     forecast = run.forecast._asdict() if run.forecast else None

@@ -177,13 +177,26 @@ def _native(num_classes: int, input_channels: int, size: int) -> Network:
     "(arXiv:1502.03167)"
 )
 def nin_fast(num_classes: int = 10, input_channels: int = 1) -> Network:
-    """A NiN that learns most in the first epoch: its first layer halves the images."""
+    """A NiN that learns most in the first epoch: 1×1 convolutions on large maps, most channels on small ones."""
+    return _narrow(((16, 16, 32), (64, 64), (128, 128), (192,)), num_classes, input_channels)
+
+
+@register_model(
+    source="mlpconv's own: `nin_fast` with fewer channels and one block less, with batch normalisation "
+    "(arXiv:1502.03167)"
+)
+def nin_tiny(num_classes: int = 10, input_channels: int = 1) -> Network:
+    """A NiN that needs seconds for an epoch on a processor."""
+    return _narrow(((8, 16), (32, 32), (64, 64)), num_classes, input_channels)
+
+
+def _narrow(widths: tuple[tuple[int, ...], ...], num_classes: int, input_channels: int) -> Network:
+    """Blocks of the given widths with max pooling between them, then the class maps."""
+    layers: list[Block | MaxPool2d] = []
+    for width in widths:
+        layers += [nin_block(width, kernel_size=3, padding=1, mlp=len(width) - 1, norm=True), MaxPool2d(2, stride=2)]
     return Network(
-        nin_block(64, kernel_size=5, stride=2, padding=2, mlp=1, norm=True),
-        MaxPool2d(3, stride=2, padding=1),
-        nin_block(128, kernel_size=3, padding=1, mlp=1, norm=True),
-        MaxPool2d(3, stride=2, padding=1),
-        nin_block(256, kernel_size=3, padding=1, mlp=1, norm=True),
+        *layers[:-1],
         Block(conv=Conv2d(num_classes, 1)),
         GlobalAvgPool2d(),
         Flatten(),

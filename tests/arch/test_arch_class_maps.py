@@ -104,7 +104,8 @@ def test_the_chapters_network_has_maps_of_one_position_below_99_pixels(size, sin
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("nin", 70), ("nin", 98), ("nin_28", 4), ("nin_32", 3), ("nin_fast", 4), ("nin_cifar10", 4)]
+    ("name", "size"),
+    [("nin", 70), ("nin", 98), ("nin_28", 4), ("nin_32", 3), ("nin_fast", 8), ("nin_tiny", 4), ("nin_cifar10", 4)],
 )
 def test_the_size_that_is_named_is_the_smallest_with_a_useful_map(name, size):
     network = create_model(name).replace(input_size=size)

@@ -21,6 +21,7 @@ SIZES = {
     "nin_28": 28,
     "nin_32": 32,
     "nin_fast": 28,
+    "nin_tiny": 28,
     "nin11": 64,
     "nin16": 64,
     "nin19": 64,

@@ -13,6 +13,7 @@ from mlpconv.cli.bench import (
     guard,
     overhead,
     recipe,
+    speedrun,
     train,
 )
 from mlpconv.cli.bench.common import Out
@@ -29,6 +30,7 @@ COMMANDS = {
         overhead.overhead,
         recipe.recipe,
         accuracy.accuracy,
+        speedrun.speedrun,
         guard.guard,
         explain.explain,
         checkpoint.checkpoint,
