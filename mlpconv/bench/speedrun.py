@@ -188,6 +188,11 @@ def _processor(machine: dict[str, Any]) -> str:
     return f"{machine['processor']}, {machine['cpus']} CPUs" + (f", limited to {limit}" if limit else "")
 
 
+def _program(entry: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+    return f"- {entry['name']}: `{entry['program']}`; {versions}; {entry['hardware']['platform']}"
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The result as a page: rules, tables, programs, and how to enter."""
     lines = [
@@ -203,9 +208,7 @@ def markdown(result: dict[str, Any]) -> str:
     for title, rows in tables(result):
         lines += ["", f"## {title}", "", *markdown_table(TITLES, rows, left=(0, 6))]
     lines += ["", "Accuracy and seconds are medians over the seeds.", "", "## Programs", ""]
-    for entry in result["entries"]:
-        versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
-        lines.append(f"- {entry['name']}: `{entry['program']}`; {versions}; {entry['hardware']['platform']}")
+    lines += dict.fromkeys(_program(entry) for entry in result["entries"])
     example = 'mlpconv bench speedrun --name my-network --command "python my_network.py" --out benchmarks'
     lines += [
         "",
