@@ -80,7 +80,7 @@ class Classifier:
         >>> classifier.logits(digits.test.images[:5]).shape  # (images, classes)
         (5, 10)
         >>> classifier.class_maps(digits.test.images[:5]).after.shape  # (images, classes, height, width)
-        (5, 10, 2, 2)
+        (5, 10, 4, 4)
         >>> accuracy = classifier.evaluate(digits.test).accuracy
     """
 

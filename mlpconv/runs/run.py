@@ -121,7 +121,7 @@ class Run:
         >>> run.config.recipe.batch_size, run.result.epochs, len(run.history)
         (128, 1, 1)
         >>> run.weights()["block1.conv.weight"].shape  # (output channels, input channels, height, width)
-        (64, 1, 5, 5)
+        (8, 1, 3, 3)
     """
 
     path: Path
