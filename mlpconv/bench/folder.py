@@ -9,7 +9,6 @@ drops the pages of the file, so that each image is read from the disk.
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from mlpconv import hardware
+from mlpconv.bench.programs import output_of
 from mlpconv.data.folders.cache import IMAGES
 from mlpconv.data.folders.folder import Folder, Loaded, scan_folder
 from mlpconv.data.memory_mapped import Prefetcher, release
-from mlpconv.errors import BenchmarkFailed, DataError
+from mlpconv.errors import DataError
 from mlpconv.reports.provenance import provenance
 
 FORMAT = 1
@@ -183,13 +183,7 @@ def _batches(loaded: Loaded, passes: int = 5) -> float:
 
 def _train(path: Path, cache: Path, most: int, steps: int, memory_gb: float) -> dict[str, Any]:
     argument = json.dumps([str(path), str(cache), most, steps, memory_gb])
-    done = subprocess.run(
-        [sys.executable, "-m", "mlpconv.bench.folder", argument], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = "\n".join(done.stderr.splitlines()[-15:])
-        raise BenchmarkFailed(f"training on {path}: ended with {done.returncode}:\n{last}")
-    return json.loads(done.stdout)
+    return json.loads(output_of([sys.executable, "-m", "mlpconv.bench.folder", argument], f"training on {path}"))
 
 
 def child(argument: str) -> dict[str, Any]:

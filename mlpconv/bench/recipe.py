@@ -1,13 +1,13 @@
 """The accuracy and time of a recipe: the same training with several seeds, each in a separate process."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mlpconv.errors import BenchmarkFailed, RunError
+from mlpconv.bench.programs import output_of
+from mlpconv.errors import RunError
 from mlpconv.formatting import markdown_table
 from mlpconv.reports.provenance import hardware, provenance_line
 from mlpconv.runs.outcome import lost_classes
@@ -30,12 +30,7 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
             # Resuming starts over where nothing was saved, so the same command continues an interrupted benchmark.
             resume = ["--resume"] if (path / "config.json").exists() else []
             command = ["train", "--recipe", recipe, "--seed", str(seed), "--out", str(path), "--json", *resume]
-            done = subprocess.run(
-                [sys.executable, "-m", "mlpconv", *command], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                last = "\n".join(done.stderr.splitlines()[-15:])
-                raise BenchmarkFailed(f"recipe {recipe}, seed {seed}: ended with {done.returncode}:\n{last}")
+            output_of([sys.executable, "-m", "mlpconv", *command], f"recipe {recipe}, seed {seed}")
         rows.append(_row(Run(path)))
         progress(f"seed {seed}: test accuracy {rows[-1]['test_accuracy']:.4f} in {rows[-1]['seconds']:.0f} s")
     first = Run(place(runs, recipe, 0))

@@ -7,7 +7,6 @@ a JSON object with ``test_accuracy``, ``seconds`` and ``parameters``, as `mlpcon
 
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from mlpconv import hardware
+from mlpconv.bench.programs import output_of
 from mlpconv.errors import BenchmarkFailed
 from mlpconv.formatting import markdown_table
 from mlpconv.reports.provenance import provenance
@@ -94,15 +94,9 @@ def _attempt(command: list[str]) -> tuple[Attempt, float]:
     """The result of one seed, and the seconds of the whole process."""
     shown = shlex.join(command)
     started = time.perf_counter()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise BenchmarkFailed(f"{shown}: cannot be started: {error}") from None
+    output = output_of(command, shown)
     whole = time.perf_counter() - started
-    if done.returncode:
-        last = "\n".join(done.stderr.splitlines()[-15:])
-        raise BenchmarkFailed(f"{shown}: ended with {done.returncode}:\n{last}")
-    last = (done.stdout.splitlines() or [""])[-1]
+    last = (output.splitlines() or [""])[-1]
     try:
         attempt = msgspec.json.decode(last, type=Attempt)
     except msgspec.DecodeError as error:
