@@ -104,17 +104,15 @@ def operations(
 
 def _convolution(layer: nn.Conv2d, required: RequiredOutput) -> Iterator[Operation | Convolution]:
     (above, left), (below, right) = cast(tuple[int, int], layer.padding), required.padding
-    stride = cast(tuple[int, int], layer.stride)
+    stride, both = cast(tuple[int, int], layer.stride), (min(above, below), min(left, right))
     if layer.kernel_size == (1, 1) and stride != (1, 1):
         # oneDNN's gradient of the weight writes past its memory where there are few channels: oneDNN issue 6035.
         if any((above, left, below, right)):
             yield Pad(above, left, below, right)
         yield Every(*stride)
-        yield Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), False)
-        return
-    both = min(above, below), min(left, right)
-    # oneDNN skips the zeros that it puts on both sides itself, so only the others are put there before.
-    if (above, left) != both:
+        stride, both = (1, 1), (0, 0)
+    elif (above, left) != both:
+        # oneDNN skips the zeros that it puts on both sides itself, so only the others are put there before.
         yield Pad(above - both[0], left - both[1])
     yield Convolution(lambda: (layer.weight, layer.bias), stride, both, False)
 

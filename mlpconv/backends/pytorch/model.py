@@ -24,7 +24,7 @@ from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.pytorch.augmentation import augment, fit
 from mlpconv.backends.pytorch.folding import Fold
 from mlpconv.backends.pytorch.forward import Operation, operations
-from mlpconv.backends.pytorch.network import layout, named, native, put
+from mlpconv.backends.pytorch.network import named, native, put
 from mlpconv.backends.pytorch.optimizer import create_update
 from mlpconv.backends.training_state import SLASHED, parse_key
 from mlpconv.backends.weights import is_statistic
@@ -38,7 +38,7 @@ EVALUATION_BATCH = 256
 
 
 class TorchModel:
-    """A network in PyTorch: see ``mlpconv.backends.base.Model``. Weights are float32, and channels last where safe."""
+    """A network in PyTorch: see ``mlpconv.backends.base.Model``. Weights are float32, and channels last."""
 
     native: nn.Sequential
 
@@ -48,12 +48,11 @@ class TorchModel:
         self.network, self.preprocess, self.precision = network, preprocess, precision
         self.device = torch.device(device)
         self.classes = num_classes(network)
-        self._layout = layout(network, self.device)
         with self.device:
             self.native = cast(nn.Sequential, native(network))
         for parameter in self.native.parameters():
             if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=self._layout)
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._update = create_update(self.native, optimizer, precision) if optimizer else None
         self._generator = torch.Generator(self.device)
         self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
@@ -203,7 +202,7 @@ class TorchModel:
         if x.shape[2:] != size:
             shrinks = size[0] < x.shape[2] or size[1] < x.shape[3]
             x = F.interpolate(x, size, mode="bilinear", antialias=self.preprocess.antialias and shrinks)
-        return x.contiguous(memory_format=self._layout)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def _plan(self, source: Size, size: Size, maps: bool) -> tuple[Fold | None, list[Operation]]:
         """The fold, if any, and the operations for images of ``source`` (height, width) resized to ``size``; cached."""

@@ -110,14 +110,3 @@ def put(module: nn.Module, network: Network, weights: Weights, where: str) -> No
     with torch.no_grad():
         for name, value in named(module):
             value.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
-
-
-def layout(network: Network, device: torch.device) -> torch.memory_format:
-    """Channels last, which is fastest, where it is safe."""
-    for row in layer_shapes(network):
-        if isinstance(row.layer, Conv2d) and device.type == "cpu" and row.input_shape[0] < 16:
-            window = row.layer.window
-            # Its gradient in channels last writes past its memory: oneDNN issue 6035.
-            if window.kernel == (1, 1) and window.stride != (1, 1):
-                return torch.contiguous_format
-    return torch.channels_last
