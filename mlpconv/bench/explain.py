@@ -1,122 +1,189 @@
-"""How faithful class maps are, and what they cost, compared with Grad-CAM on earlier layers, occlusion and chance."""
+"""Tests of class maps, each against Grad-CAM on earlier layers, occlusion and chance, and what class maps cost.
+
+Four tests, which a method can fail: ``explain_road`` (removed pixels), ``explain_weights`` (random weights),
+``explain_places`` (a planted shortcut, and objects in a mosaic).
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlpconv.arch.class_maps import until_class_maps
-from mlpconv.arch.network import Block
-from mlpconv.arch.shapes import layer_shapes
-from mlpconv.backends.base import Floats, Images, Labels
-from mlpconv.bench import saliency
+from mlpconv.backends.base import Floats, Images
+from mlpconv.backends.registry import get_backend
+from mlpconv.bench import explain_places as places
+from mlpconv.bench import recipe as recipes
+from mlpconv.bench.explain_road import SHARES, road
+from mlpconv.bench.explain_weights import MAX_CORRELATION, correlations
+from mlpconv.bench.saliency import OURS, View, methods
 from mlpconv.data import ImageDataset, load_dataset
-from mlpconv.errors import DataError
+from mlpconv.errors import BenchmarkFailed, DataError, TrainingFailed
 from mlpconv.inference.classifier import Classifier
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
+from mlpconv.jobs.run_data import reload_run_data
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import Run, environment
-from mlpconv.studies.runner import summarize
-from mlpconv.training.metrics import softmax
+from mlpconv.studies.runner import Summary, summarize
+from mlpconv.training.recipes import get_recipe
 
 MAX_COST = 1.1
 """The gate: the time of class maps relative to plain prediction."""
-OURS = "class map"
+FEWER = {"weights": 8, "mosaics": 4}
+"""Tests in which each image needs several maps divide the number of images by this."""
+POOL = 5
+"""The shortcut and the mosaics choose from this number of times the images."""
+MARKED_CLASS = 0
+"""The class whose training images have the marker."""
 Progress = Callable[[str], None]
 
 
-def trained(path: Path, progress: Progress) -> Run:
-    """The run in ``path``, or one that is trained there: ``nin_28``, the recipe study for one epoch."""
-    if (path / "config.json").exists() and Run(path).result is not None:
+class Budget(NamedTuple):
+    """How much is measured."""
+
+    images: int = 200
+    rounds: int = 5
+    """Rounds in which the cost of class maps is timed."""
+
+
+def train_marked(recipe: str, seed: int, runs: Path, progress: Progress) -> Run:
+    """The run in ``runs`` of a recipe whose data set has the marker in one class; it is trained if it is not finished.
+
+    Raises:
+        BenchmarkFailed: The training failed.
+    """
+    path = runs / f"{Path(recipe).stem}-marked-seed-{seed}"
+    if recipes.finished(path):
         return Run(path)
-    progress(f"training nin_28 for an epoch into {path}")
-    prepared = prepare(Request(recipe="study", changes={"model": "nin_28", "epochs": 1}))
+    progress(f"training {recipe} with a marker in one class, seed {seed}, into {path}")
+    data = places.with_shortcut(load_dataset(get_recipe(recipe).data), MARKED_CLASS, seed)
+    prepared = prepare(Request(recipe=recipe, changes={"seed": seed}), data)
     execution = execute(prepared, path, ExecuteOptions(resume=(path / "config.json").exists()))
-    for _ in execution:
-        pass
+    try:
+        for _ in execution:
+            pass
+    except TrainingFailed as error:
+        raise BenchmarkFailed(f"{recipe} with a marker in one class, seed {seed}: {error}") from None
     return execution.run
 
 
 def measure(
-    run: Run, count: int, steps: int, rounds: int, progress: Progress, *, data: ImageDataset | None = None
+    runs: Sequence[Run],
+    marked: Sequence[Run],
+    budget: Budget,
+    progress: Progress,
+    *,
+    data: ImageDataset | None = None,
+    marked_data: ImageDataset | None = None,
 ) -> dict[str, Any]:
-    """Deletion and insertion of ``count`` test images in ``steps`` steps, and time in ``rounds`` rounds.
+    """Carry out all tests.
 
-    The images are by default those of the test set of the run's data set.
+    Args:
+        runs: Runs of one network with different seeds, or one run.
+        marked: Runs whose training images of class ``MARKED_CLASS`` had the marker, and no others.
+        budget: How much to measure.
+        progress: Called with a line for each test and run.
+        data: The test images of ``runs``; by default those of the data set that the first was trained on.
+        marked_data: The test images of ``marked``, without the marker; by default likewise.
 
     Raises:
-        NetworkError: The network has no class maps.
-        DataError: There are fewer images.
+        NetworkError: A network has no class maps.
+        DataError: There are fewer images or classes than needed.
     """
-    classifier = Classifier(run)
-    until_class_maps(classifier.stored.network)
-    test = data or load_dataset(classifier.stored.data).test
-    if count > len(test):
-        raise DataError(f"--images {count}: {test.name} has {len(test)}")
-    images = test.images[:count]
-    classes = classifier.logits(images).argmax(1).astype(np.int64)
-    ratio = cost(classifier, images, rounds)
-    fill = np.rint(255 * np.array(classifier.stored.preprocess.mean)).astype(np.uint8)
-    rows, curves = [], {}
-    for name, method in methods(classifier, fill).items():
-        times, found = [], np.empty(0, np.float32)
-        for _ in range(rounds):
-            started = time.perf_counter()
-            found = method(images, classes)
-            times.append(time.perf_counter() - started)
-        deletion, insertion = faithfulness(classifier, images, classes, found, fill, steps)
-        curves[name] = {"deletion": deletion.mean(0).tolist(), "insertion": insertion.mean(0).tolist()}
-        rows.append(
-            {
-                "name": name,
-                "deletion": deletion.mean(1),
-                "insertion": insertion.mean(1),
-                "seconds_per_image": median(times) / count,
-                "times_prediction": median(times) / count / ratio["prediction_seconds_per_image"],
-            }
-        )
-        progress(
-            f"{name}: deletion {deletion.mean():.3f}, insertion {insertion.mean():.3f}, "
-            f"{rows[-1]['times_prediction']:.2f} × prediction"
-        )
-    ours = rows[0]
-    arms = [{**row, **{key: _against(row[key], ours[key]) for key in ("deletion", "insertion")}} for row in rows]
-    about = environment(classifier.device)
+    views, marked_views = ([View(open_classifier(run)) for run in each] for each in (runs, marked))
+    first, misled = views[0].classifier, marked_views[0].classifier
+    test = data or reload_run_data(first.stored.data, first).test
+    if budget.images > len(test):
+        raise DataError(f"--images {budget.images}: {test.name} has {len(test)}")
+    if test.num_classes < 4:
+        raise DataError(f"{test.name}: has {test.num_classes} classes; a mosaic of four classes needs four or more")
+    marked_test = marked_data or load_dataset(misled.stored.data.removesuffix(places.SUFFIX)).test
+    ratio = cost(first, test.images[: budget.images], budget.rounds)
+    road_result, seconds = measure_road(views, test, budget.images, progress)
+    about = environment(first.device)
     return {
-        "format": 1,
-        "run": str(run.path),
-        "network": classifier.stored.network.name,
+        "format": 2,
+        "runs": [str(run.path) for run in runs],
+        "network": first.stored.network.name,
         "data": test.name,
-        "images": count,
-        "steps": steps,
-        "rounds": rounds,
+        "images": budget.images,
+        "map_size": _map_size(first, test.images[:1]),
         "cost": ratio,
-        "methods": arms,
-        "curves": curves,
+        "seconds": [
+            {"name": name, "seconds_per_image": each, "times_prediction": each / ratio["prediction_seconds_per_image"]}
+            for name, each in seconds.items()
+        ],
+        "road": road_result,
+        "weights": measure_weights(views, test, max(budget.images // FEWER["weights"], 2), progress),
+        "mosaics": measure_mosaics(views, test, budget.images, progress),
+        "shortcut": measure_shortcut(marked_views, marked_test, budget.images, progress),
         "hardware": hardware(about, HARDWARE_OF_DEVICE),
-        "precision": run.config.precision,
+        "precision": runs[0].config.precision,
         "versions": about["versions"],
         "date": about["date"],
-        "command": f"mlpconv bench explain --run {run.path} --images {count} --steps {steps} --rounds {rounds}",
     }
 
 
-def _against(values: Floats, ours: Floats) -> dict[str, float]:
-    """The mean over images, and its difference from ours on the same images, each with its 95 % interval."""
-    own, apart = summarize(values.tolist()), summarize((values - ours).tolist())
-    return {
-        "mean": own.mean,
-        "low": own.low,
-        "high": own.high,
-        "difference": apart.mean,
-        "difference_low": apart.low,
-        "difference_high": apart.high,
-    }
+def open_classifier(run: Run) -> Classifier:
+    """The network of a run. Raises NetworkError if it has no class maps."""
+    classifier = Classifier(run, backend="torch")  # Grad-CAM needs its gradients
+    until_class_maps(classifier.stored.network)
+    return classifier
+
+
+def _map_size(classifier: Classifier, images: Images) -> list[int]:
+    return list(classifier.class_maps(images).before.shape[2:])
+
+
+def statistic(values: Floats, ours: Floats | None = None, *, better: int = 1) -> dict[str, Any]:
+    """A mean with its 95 % interval, and how class maps compare with it.
+
+    The value of an image is the mean over the runs in which it counts; intervals are over images, by Student's t. Class
+    maps are better or worse if the interval of the difference on the same images does not contain 0 and every run
+    agrees.
+
+    Args:
+        values: (runs, images); not a number where an image does not count for a run.
+        ours: The values of class maps, which count for the same images; None if these are ``values``.
+        better: 1 if more is better, −1 if less is.
+    """
+    summary = _over_images(values)
+    found: dict[str, Any] = {
+        "mean": summary.mean, "low": summary.low, "high": summary.high, "runs": _over_runs(values),
+        "difference": None, "verdict": None,
+    }  # fmt: skip
+    if ours is not None:
+        apart = _over_images(values - ours)
+        gains = [-better * each for each in (apart.low, apart.high, *_over_runs(values - ours))]
+        verdict = "better" if min(gains) > 0 else "worse" if max(gains) < 0 else "open"
+        found |= {"difference": {"mean": apart.mean, "low": apart.low, "high": apart.high}, "verdict": verdict}
+    return found
+
+
+def _over_images(values: Floats) -> Summary:
+    counted = values[:, ~np.isnan(values).all(0)].astype(np.float64)
+    return summarize(np.nanmean(counted, 0).tolist())
+
+
+def _over_runs(values: Floats) -> list[float]:
+    return [float(np.nanmean(row)) for row in values.astype(np.float64) if not np.isnan(row).all()]
+
+
+def _compared(values: Mapping[str, Mapping[str, Floats]], better: Mapping[str, int]) -> list[dict[str, Any]]:
+    """For each method its name and the statistics of each measure in ``better``."""
+    return [
+        {"name": name}
+        | {
+            key: statistic(measured[key], None if name == OURS else values[OURS][key], better=sign)
+            for key, sign in better.items()
+        }
+        for name, measured in values.items()
+    ]
 
 
 def cost(classifier: Classifier, images: Images, rounds: int) -> dict[str, Any]:
@@ -138,65 +205,141 @@ def cost(classifier: Classifier, images: Images, rounds: int) -> dict[str, Any]:
     }
 
 
-def methods(classifier: Classifier, fill: Images) -> dict[str, Callable[[Images, Labels], Floats]]:
-    """Each method by name, ours first: (images, classes) → float32 (N, H, W)."""
+def measure_road(
+    views: Sequence[View], test: ImageDataset, count: int, progress: Progress
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Accuracy while pixels are imputed, and the seconds that each method takes for an image: see ``explain_road``.
 
-    def class_map(images: Images, classes: Labels) -> Floats:
-        maps = classifier.class_maps(images)
-        return maps.over_images(maps.before[np.arange(len(images)), classes])
-
-    found: dict[str, Callable[[Images, Labels], Floats]] = {OURS: class_map}
-    maps = {row.name.partition(".")[0] for row in layer_shapes(classifier.stored.network) if len(row.output_shape) == 3}
-    blocks = [name for name, layer in classifier.stored.network.layers.items() if isinstance(layer, Block)]
-    for block in reversed([name for name in blocks if name in maps][:-1]):
-        found[f"Grad-CAM, {block}"] = lambda images, classes, block=block: saliency.grad_cam(
-            classifier, images, classes, block
-        )
-    found["occlusion"] = lambda images, classes: saliency.occlusion(classifier, images, classes, fill)
-    found["chance"] = lambda images, _: saliency.chance(images)
-    return found
-
-
-def faithfulness(
-    classifier: Classifier, images: Images, classes: Labels, saliencies: Floats, fill: Images, steps: int
-) -> tuple[Floats, Floats]:
-    """Deletion and insertion (Petsiuk et al. 2018, arXiv:1806.07421).
-
-    Returns:
-        The probability of each image's class, (N, steps + 1), while pixels are replaced by ``fill``, the most
-        informative first (deletion), and while they are put back into a blurred image (insertion). With a faithful
-        order the first falls fast and the second rises fast.
+    The map is that of the predicted class. ``morf`` and ``lerf`` of an image are means over ``SHARES``; ``gap`` is
+    their difference, which is larger for a better order.
     """
-    count, height, width = images.shape[:3]
-    order = np.argsort(-saliencies.reshape(count, -1), axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(height * width)[None], axis=1)
-    rank = rank.reshape(count, height, width, 1)
-    blurred = blur(images)
-    deletion, insertion = [], []
-    for step in range(steps + 1):
-        chosen = rank < round(step * height * width / steps)
-        for kept, picture in (
-            (deletion, np.where(chosen, fill, images)),
-            (insertion, np.where(chosen, images, blurred)),
-        ):
-            chances = softmax(classifier.logits(picture.astype(np.uint8)))
-            kept.append(chances[np.arange(count), classes])
-    return np.stack(deletion, 1).astype(np.float32), np.stack(insertion, 1).astype(np.float32)
+    images, labels = test.images[:count], test.labels[:count]
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
+    seconds: dict[str, list[float]] = {}
+    whole = []
+    for index, view in enumerate(views):
+        classes = view.logits(images).argmax(1).astype(np.int64)
+        whole.append(float(np.mean(classes == labels)))
+        for name, method in methods(view.classifier.stored.network).items():
+            started = time.perf_counter()
+            maps = method(view, images, classes[:, None])[:, 0]
+            seconds.setdefault(name, []).append((time.perf_counter() - started) / count)
+            found.setdefault(name, []).append(road(view, images, labels, maps, seed=index))
+            lines = [
+                f"{label} {each.mean():.3f}" for label, each in zip(("MoRF", "LeRF"), found[name][-1], strict=True)
+            ]
+            progress(f"ROAD, run {index + 1} of {len(views)}, {name}: accuracy {', '.join(lines)}")
+    values = {
+        name: dict(zip(("morf", "lerf"), (np.stack(each) for each in zip(*pairs, strict=True)), strict=True))
+        for name, pairs in found.items()
+    }
+    areas = {
+        name: {key: each.mean(2) for key, each in pair.items()} | {"gap": (pair["lerf"] - pair["morf"]).mean(2)}
+        for name, pair in values.items()
+    }
+    result = {
+        "shares": list(SHARES),
+        "accuracy": float(np.mean(whole)),
+        "methods": _compared(areas, {"morf": -1, "lerf": 1, "gap": 1}),
+        "curves": {
+            name: {key: each.mean((0, 1)).tolist() for key, each in pair.items()} for name, pair in values.items()
+        },
+    }
+    return result, {name: median(each) for name, each in seconds.items()}
 
 
-def blur(images: Images) -> Images:
-    """Images blurred by a Gaussian whose standard deviation is an eighth of the longer side; edges are extended."""
-    sigma = max(images.shape[1:3]) / 8
-    matrices = []
-    for side in images.shape[1:3]:
-        reach = round(3 * sigma)
-        kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-        matrix = np.zeros((side, side))
-        for row in range(side):
-            np.add.at(matrix[row], np.clip(np.arange(row - reach, row + reach + 1), 0, side - 1), kernel / kernel.sum())
-        matrices.append(matrix)
-    down, across = matrices
-    return np.rint(np.einsum("ih,nhwc,jw->nijc", down, images.astype(np.float64), across, optimize=True)).astype(
-        np.uint8
-    )
+def measure_weights(views: Sequence[View], test: ImageDataset, count: int, progress: Progress) -> dict[str, Any]:
+    """The rank correlation of maps with those of the network with random weights: see ``explain_weights``.
+
+    A method passes if, with all blocks randomized, the 95 % interval of its mean is below ``MAX_CORRELATION``.
+    """
+    images, biases = test.images[:count], get_backend("torch").framework_biases
+    blocks: list[str] = []
+    found: dict[str, list[Floats]] = {}
+    for index, view in enumerate(views):
+        classes = view.logits(images).argmax(1).astype(np.int64)
+        blocks, measured = correlations(view, methods(view.classifier.stored.network), images, classes, index, biases)
+        for name, each in measured.items():
+            found.setdefault(name, []).append(each)
+        progress(
+            f"random weights, run {index + 1} of {len(views)}: "
+            + ", ".join(f"{name} {each[-1].mean():+.2f}" for name, each in measured.items())
+        )
+    values = {name: np.stack(each, 1) for name, each in found.items()}
+    rows = []
+    for name, each in values.items():
+        steps = [{"block": block, **statistic(step)} for block, step in zip(blocks, each, strict=True)]
+        rows.append({"name": name, "steps": steps, "passed": steps[-1]["high"] < MAX_CORRELATION})
+    return {"images": count, "bound": MAX_CORRELATION, "blocks": blocks, "methods": rows}
+
+
+def measure_mosaics(views: Sequence[View], test: ImageDataset, count: int, progress: Progress) -> dict[str, Any]:
+    """Mosaics of four images that every run classifies correctly: see ``explain_places.quadrant_scores``."""
+    pool = test.subset(range(min(POOL * count, len(test))))
+    right = np.all([view.logits(pool.images).argmax(1) == pool.labels for view in views], 0)
+    if len(np.unique(pool.labels[right])) < 4:
+        raise DataError(
+            f"{test.name}: of fewer than four classes every run classifies an image correctly; train longer"
+        )
+    number = max(count // FEWER["mosaics"], 2)
+    images, labels = places.mosaics(pool.images[right], pool.labels[right], number, seed=0)
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
+    size: list[int] = []
+    for index, view in enumerate(View(view.classifier, dense=True) for view in views):
+        size = list(view.classifier.class_maps(images[:1], dense=True).before.shape[2:])
+        for name, method in methods(view.classifier.stored.network).items():
+            found.setdefault(name, []).append(places.quadrant_scores(method(view, images, labels)))
+            hit, share = (each.mean() for each in found[name][-1])
+            progress(f"mosaics, run {index + 1} of {len(views)}, {name}: quadrant {hit:.3f}, share {share:.3f}")
+    return {"mosaics": number, "map_size": size, "chance": 0.25, "methods": _compared(_pairs(found), _PLACES)}
+
+
+_PLACES = {"hit": 1, "energy": 1}
+
+
+def _pairs(found: Mapping[str, Sequence[tuple[Floats, Floats]]]) -> dict[str, dict[str, Floats]]:
+    """The values of all runs, (runs, images), of each measure in ``_PLACES``."""
+    return {
+        name: {key: np.stack([pair[place] for pair in pairs]) for place, key in enumerate(_PLACES)}
+        for name, pairs in found.items()
+    }
+
+
+def measure_shortcut(views: Sequence[View], test: ImageDataset, count: int, progress: Progress) -> dict[str, Any]:
+    """Whether the map of the marked class finds the marker in images that it misleads: see ``explain_places``.
+
+    These are test images of other classes that a run classifies correctly without the marker, and as the marked class
+    with it; at most ``count`` for each run. ``methods`` is empty if there are fewer than two.
+    """
+    first = views[0].classifier
+    others = test.subset(np.flatnonzero(test.labels != MARKED_CLASS)[: POOL * count])
+    marked, inside = places.plant(others.images, seed=0)
+    near = places.enlarge(inside)
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
+    misled_shares, all_chosen = [], np.zeros(len(others), bool)
+    for index, view in enumerate(views):
+        right = view.logits(others.images).argmax(1) == others.labels
+        misled = np.flatnonzero(right & (view.logits(marked).argmax(1) == MARKED_CLASS))
+        misled_shares.append(len(misled) / max(int(right.sum()), 1))
+        chosen = misled[:count]
+        all_chosen[chosen] = True
+        for name, method in methods(view.classifier.stored.network).items():
+            scores = np.full((2, len(others)), np.nan, np.float32)
+            if len(chosen):
+                maps = method(view, marked[chosen], np.full((len(chosen), 1), MARKED_CLASS))[:, 0]
+                scores[:, chosen] = places.hits(maps, near[chosen]), places.energy(maps, near[chosen])
+            found.setdefault(name, []).append((scores[0], scores[1]))
+        progress(f"shortcut, run {index + 1} of {len(views)}: {misled_shares[-1]:.1%} of the images are misled")
+    return {
+        "runs": [str(view.classifier.path) for view in views],
+        "network": first.stored.network.name,
+        "data": test.name,
+        "map_size": _map_size(first, marked[:1]),
+        "class": test.class_names[MARKED_CLASS],
+        "marker": places.MARKER,
+        "tolerance": places.TOLERANCE,
+        "misled": misled_shares,
+        "images": int(all_chosen.sum()),
+        "chance": float(near[all_chosen].mean()) if all_chosen.any() else None,
+        "methods": _compared(_pairs(found), _PLACES) if all_chosen.sum() > 1 else [],
+    }

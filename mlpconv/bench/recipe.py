@@ -25,13 +25,7 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
     get_recipe(recipe)
     rows = []
     for seed in range(seeds):
-        path = place(runs, recipe, seed)
-        if not _finished(path):
-            # Resuming starts over where nothing was saved, so the same command continues an interrupted benchmark.
-            resume = ["--resume"] if (path / "config.json").exists() else []
-            command = ["train", "--recipe", recipe, "--seed", str(seed), "--out", str(path), "--json", *resume]
-            output_of([sys.executable, "-m", "mlpconv", *command], f"recipe {recipe}, seed {seed}")
-        rows.append(_row(Run(path)))
+        rows.append(_row(trained(recipe, seed, runs)))
         progress(f"seed {seed}: test accuracy {rows[-1]['test_accuracy']:.4f} in {rows[-1]['seconds']:.0f} s")
     first = Run(place(runs, recipe, 0))
     trained_in = first.environment
@@ -52,12 +46,28 @@ def measure(recipe: str, seeds: int, runs: Path, progress: Callable[[str], None]
     }
 
 
+def trained(recipe: str, seed: int, runs: Path) -> Run:
+    """The run of ``recipe`` with a seed in ``runs``; if it is not finished, it is trained first, in another process.
+
+    Raises:
+        BenchmarkFailed: The training failed; the message names the seed.
+    """
+    path = place(runs, recipe, seed)
+    if not finished(path):
+        # Resuming starts over where nothing was saved, so the same command continues an interrupted benchmark.
+        resume = ["--resume"] if (path / "config.json").exists() else []
+        command = ["train", "--recipe", recipe, "--seed", str(seed), "--out", str(path), "--json", *resume]
+        output_of([sys.executable, "-m", "mlpconv", *command], f"recipe {recipe}, seed {seed}")
+    return Run(path)
+
+
 def place(runs: Path, recipe: str, seed: int) -> Path:
     """The run directory of one seed."""
     return runs / f"{Path(recipe).stem}-seed-{seed}"
 
 
-def _finished(path: Path) -> bool:
+def finished(path: Path) -> bool:
+    """Whether a directory holds a finished run."""
     try:
         return Run(path).result is not None
     except RunError:

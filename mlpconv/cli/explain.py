@@ -1,5 +1,6 @@
 """``mlpconv explain``: the evidence for each class and its position in the image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,13 @@ def explain(
     class_: Annotated[
         list[str] | None,
         Option("--class", metavar="NAME", help="A class to show the map of, besides the top ones; repeatable."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="A class to compare with: its map is subtracted from that of each --class, or of the top other class.",
+        ),
     ] = None,
     top: Annotated[int, Option(min=1, help="Number of top predicted classes to show maps for.")] = 3,
     dense: Annotated[bool, Option("--dense", help="Do not resize images: a large image gives a large map.")] = False,
@@ -45,17 +53,25 @@ def explain(
 
     if not images and not figure:
         raise DataError("explain: no image given; give image files, or --figure for images of the test set")
+    if against is not None and not images:
+        raise DataError("--against: no image given; give image files whose maps are to be compared")
+    if against is not None and against in (class_ or []):
+        raise MlpconvError(f"--against: {against!r} is also given with --class; choose two different classes")
     classifier = Classifier(run, backend=backend, device=device, precision=precision)
     names = classifier.class_names
-    for name in class_ or []:
-        if name not in names:
-            raise MlpconvError(f"--class: {unknown('class', name, names)}")
+    chosen = [_number(names, name, "--class") for name in class_ or []]
+    other = None if against is None else _number(names, against, "--against")
+    if other is not None and len(names) == 1:
+        raise MlpconvError(
+            f"--against: {against!r} is the only class of {classifier.path}; there is none to compare it with"
+        )
     make_directory(out, "--out")
-    chosen = [names.index(name) for name in class_ or []]
     explained: list[dict[str, Any]] = []
     for image in images or []:
         path = _unused_path(out, image, [row["picture"] for row in explained])
-        explained.append(_explain(classifier, image, chosen, top, dense, invert, path))
+        maps = classifier.class_maps(image, dense=dense, invert=invert)
+        warn_if_inverted(classifier, _inverted(classifier, maps), invert)
+        explained.append(_explain(maps, image, chosen, other, top, dense, path))
     figure_path = _figure(classifier, data_dir, out) if figure else None
     single = single_position(classifier.stored.network)
     if single:
@@ -76,6 +92,10 @@ def explain(
         next_steps(
             (f"mlpconv explain {run} --figure", "the paper's figure: the maps of all classes side by side"),
             (f"mlpconv explain {run} IMAGE --dense", "find the classes in a large image"),
+            (
+                f"mlpconv explain {run} IMAGE --against CLASS",
+                "why this class and not that one",
+            ),
         )
 
 
@@ -87,8 +107,14 @@ def _unused_path(out: Path, image: str, used: list[str]) -> Path:
     return path
 
 
+def _number(names: Sequence[str], name: str, option: str) -> int:
+    if name not in names:
+        raise MlpconvError(f"{option}: {unknown('class', name, names)}")
+    return names.index(name)
+
+
 def _explain(
-    classifier: "Classifier", file: str, chosen: list[int], top: int, dense: bool, invert: bool, path: Path
+    maps: "ClassMaps", file: str, chosen: list[int], against: int | None, top: int, dense: bool, path: Path
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -96,8 +122,6 @@ def _explain(
     from mlpconv.explain.figures import overlay_figure
     from mlpconv.training.metrics import softmax
 
-    maps = classifier.class_maps(file, dense=dense, invert=invert)
-    warn_if_inverted(classifier, _inverted(classifier, maps), invert)
     logits = maps.logits
     if dense:
         # A large image may show several objects: use the position where the evidence is strongest.
@@ -106,14 +130,21 @@ def _explain(
     scores = maps.before[0].max(axis=(1, 2)) if dense else logits[0]
     order = [int(label) for label in np.argsort(-scores, kind="stable")]
     classes = list(dict.fromkeys(order[:top] + chosen))
-    write_file(path, png(overlay_figure(maps, 0, classes)), "--out")
+    pairs: list[tuple[int, int]] = []
+    if against is not None:
+        compared = chosen or [next(label for label in order if label != against)]
+        pairs = [(label, against) for label in dict.fromkeys(compared)]
+        classes = list(dict.fromkeys([*classes, *compared, against]))
+    write_file(path, png(overlay_figure(maps, 0, classes, pairs)), "--out")
     return {
         "file": file,
         "predicted": maps.class_names[order[0]],
         "probability": float(softmax(logits)[0, order[0]]),
         "image_size": list(maps.images.shape[1:3]),
         "map_size": list(maps.before.shape[2:]),
+        "receptive_field": list(maps.receptive_field) if maps.receptive_field else None,
         "classes": [_row(maps, label) for label in classes],
+        "differences": [_difference(maps, *pair) for pair in pairs],
         "picture": str(path),
     }
 
@@ -131,18 +162,36 @@ def _inverted(classifier: "Classifier", maps: "ClassMaps") -> list[str]:
 def _row(maps: "ClassMaps", label: int) -> dict[str, Any]:
     import numpy as np
 
+    from mlpconv.explain.class_maps import strongest
+
     values = maps.before[0, label]
-    row, column = np.unravel_index(values.argmax(), values.shape)
-    height, width = maps.images.shape[1:3]
     return {
         "label": maps.class_names[label],
         "logit": float(maps.logits[0, label]),
         "evidence_for": float(np.maximum(values, 0).mean()),
         "evidence_against": float(np.minimum(values, 0).mean()),
-        "strongest_at": [
-            float(np.clip(maps.columns[column], 0, width)),
-            float(np.clip(maps.rows[row], 0, height)),
-        ],
+        "strongest_at": list(maps.place(*strongest(values))),
+    }
+
+
+def _difference(maps: "ClassMaps", label: int, against: int) -> dict[str, Any]:
+    """The map of one class minus that of another: its mean, and the strongest place for either class, if any."""
+    from mlpconv.explain.class_maps import strongest
+
+    values = maps.difference(label, against)[0]
+
+    def place(sign: int) -> dict[str, Any] | None:
+        at = strongest(sign * values)
+        if sign * values[at] <= 0:
+            return None
+        return {"at": list(maps.place(*at)), "value": float(values[at])}
+
+    return {
+        "label": maps.class_names[label],
+        "against": maps.class_names[against],
+        "logit_difference": float(values.mean()),
+        "strongest_for": place(1),
+        "strongest_against": place(-1),
     }
 
 
@@ -158,6 +207,21 @@ def _print(row: dict[str, Any]) -> None:
             x, y = each["strongest_at"]
             line += f"; strongest at x {x:.0f}, y {y:.0f}"
         say(line)
+    for each in row["differences"]:
+        line = f"  {each['label']} − {each['against']}: logits differ by {each['logit_difference']:+.2f}"
+        if row["map_size"] != [1, 1]:
+            line += "".join(
+                _strongest(each[name], each[key])
+                for name, key in (("label", "strongest_for"), ("against", "strongest_against"))
+            )
+        say(line)
+
+
+def _strongest(label: str, place: dict[str, Any] | None) -> str:
+    if place is None:
+        return f"; nowhere for {label}"
+    x, y = place["at"]
+    return f"; strongest for {label} at x {x:.0f}, y {y:.0f} ({place['value']:+.2f})"
 
 
 def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> Path:

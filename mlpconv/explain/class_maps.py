@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpconv.arch.class_maps import Grid, class_map_grid, until_class_maps
+from mlpconv.arch.cost import last_map
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Model
@@ -27,6 +28,16 @@ class _Fields(NamedTuple):
     images: Images
     rows: Positions
     columns: Positions
+    receptive_field: tuple[float, float] | None = None
+
+
+class Box(NamedTuple):
+    """A rectangle on an image, in pixels; pixel i extends from i to i + 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 class ClassMaps(_Fields):
@@ -41,6 +52,8 @@ class ClassMaps(_Fields):
         images: uint8 (N, H, W, C), the images that the network received.
         rows: (h,), the vertical positions of the maps on the images, in pixels.
         columns: (w,), the horizontal positions.
+        receptive_field: (height, width) of the pixels that a position depends on, around the position; it may be
+            larger than the images. None for maps that were stored without it.
     """
 
     @property
@@ -52,6 +65,34 @@ class ClassMaps(_Fields):
     def logits(self) -> Floats:
         """The mean of each map after the last ReLU: float32 (N, classes)."""
         return self.after.mean(axis=(2, 3))
+
+    def difference(self, label: int, against: int) -> Floats:
+        """The map of one class minus that of another, after the last ReLU: float32 (N, h, w).
+
+        Its mean is the difference of the two logits: it decomposes why the network prefers one class to the other.
+
+        Args:
+            label: The number of the class whose evidence is positive.
+            against: The number of the class whose evidence is negative.
+        """
+        after = self.after
+        return after[:, label] - after[:, against]
+
+    def place(self, row: int, column: int) -> tuple[float, float]:
+        """The center (x, y) of a position of the maps, in pixels of the images, moved to the edge if it is outside."""
+        height, width = self.images.shape[1:3]
+        return float(np.clip(self.columns[column], 0, width)), float(np.clip(self.rows[row], 0, height))
+
+    def field_of(self, row: int, column: int) -> Box | None:
+        """The part of the images that a position depends on; None if the receptive field is not known."""
+        if self.receptive_field is None:
+            return None
+        height, width = self.images.shape[1:3]
+        tall, wide = (side / 2 for side in self.receptive_field)
+        y, x = self.rows[row], self.columns[column]
+        left, right = (float(np.clip(edge, 0, width)) for edge in (x - wide, x + wide))
+        top, bottom = (float(np.clip(edge, 0, height)) for edge in (y - tall, y + tall))
+        return Box(left, top, right, bottom)
 
     def over_images(self, maps: Floats | None = None) -> Floats:
         """Enlarge maps to the size of the images.
@@ -94,18 +135,19 @@ def class_maps(
         NetworkError: The network has no class maps, or the images are too small for it.
         DataError: The images are too large to process.
     """
-    _, rectified = until_class_maps(network)
+    maps_network, rectified = until_class_maps(network)
     height, width = images.shape[1:3]
-    size = _dense_input_size(preprocess, height, width) if dense else None
+    size = dense_input_size(preprocess, height, width) if dense else None
     before = model.class_maps(images, size)
+    input_size, fit = size or (preprocess.size, preprocess.size), "squash" if dense else preprocess.fit
     rows, columns = positions_on_image(
-        class_map_grid(network),
-        before.shape[2:],
-        input_size=size or (preprocess.size, preprocess.size),
-        image_size=(height, width),
-        fit="squash" if dense else preprocess.fit,
+        class_map_grid(network), before.shape[2:], input_size=input_size, image_size=(height, width), fit=fit
     )
-    return ClassMaps(before, rectified, class_names, names, images, rows, columns)
+    last = last_map(maps_network)
+    assert last is not None  # the class maps themselves are maps
+    resized = resized_sides((height, width), fit)
+    field = (last.size[0] * resized[0] / input_size[0], last.size[1] * resized[1] / input_size[1])
+    return ClassMaps(before, rectified, class_names, names, images, rows, columns, field)
 
 
 def dense_preprocess(preprocess: Preprocess) -> Preprocess:
@@ -113,7 +155,7 @@ def dense_preprocess(preprocess: Preprocess) -> Preprocess:
     return msgspec.structs.replace(preprocess, fit="squash", source_size=None)
 
 
-def _dense_input_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
+def dense_input_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
     """(height, width) of the network's input for an image whose pixels are as large as those of a training image."""
     down, across = (preprocess.size / side for side in preprocess.source_size or (preprocess.size, preprocess.size))
     size = round(height * down), round(width * across)
@@ -123,6 +165,12 @@ def _dense_input_size(preprocess: Preprocess, height: int, width: int) -> tuple[
             f"{MAX_INPUT_PIXELS:,} pixels; make the image smaller"
         )
     return size
+
+
+def strongest(values: Floats) -> tuple[int, int]:
+    """(row, column) of the highest value of a map (h, w)."""
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    return int(row), int(column)
 
 
 def interpolation(positions: Positions, side: int) -> Floats:
@@ -147,12 +195,17 @@ def positions_on_image(
     Returns:
         The vertical positions (h,) and the horizontal ones (w,), in pixels of the image.
     """
-    square = {"crop": min(image_size), "pad": max(image_size)}.get(fit)
+    resized = resized_sides(image_size, fit)
 
     def along(axis: int) -> Positions:
-        resized_side = square or image_size[axis]
-        margin = (resized_side - image_size[axis]) / 2
+        margin = (resized[axis] - image_size[axis]) / 2
         on_input = grid.first[axis] + grid.stride[axis] * np.arange(map_size[axis])
-        return on_input * resized_side / input_size[axis] - margin
+        return on_input * resized[axis] / input_size[axis] - margin
 
     return along(0), along(1)
+
+
+def resized_sides(image_size: tuple[int, int], fit: str) -> tuple[int, int]:
+    """(height, width) in pixels of the image of what becomes the network's input: see ``positions_on_image``."""
+    square = {"crop": min(image_size), "pad": max(image_size)}.get(fit)
+    return (square, square) if square else image_size

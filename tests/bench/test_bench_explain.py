@@ -1,5 +1,6 @@
-"""The benchmark of class maps: its peers are what they claim to be, its curves what Petsiuk et al. describe."""
+"""The benchmark of class maps: all tests on a small network, what their statistics claim, and the page."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,187 +10,204 @@ import pytest
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.weights import INITIALIZERS, initialize
+from mlpconv.backends.weights import INITIALIZERS
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import DataError
-from mlpconv.inference.classifier import Classifier
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
 from mlpconv.training.recipe import Recipe
 
 torch = pytest.importorskip("torch")
-from mlpconv.bench import explain, explain_report, saliency  # noqa: E402
+from mlpconv.bench import explain, explain_report  # noqa: E402
+from mlpconv.bench.explain_places import with_shortcut  # noqa: E402
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "json" / "bench-explain.schema.json"
+NAMES = ("a", "b", "c", "d")
+METHODS = ["class map", "Grad-CAM, block2", "Grad-CAM, block1", "occlusion", "chance"]
 
 
-def corners(num_classes=3, input_channels=1, rectified=True):
-    tail = {"relu": ReLU()} if rectified else {}
+def squares(num_classes=4, input_channels=1):
     return Network(
-        Block(conv=Conv2d(6, 3, padding=1), relu=ReLU()),
+        Block(conv=Conv2d(12, 3, padding=1), relu=ReLU()),
         MaxPool2d(2, stride=2),
-        Block(conv=Conv2d(6, 3, padding=1), relu=ReLU()),
-        Block(conv=Conv2d(num_classes, 1), **tail),
+        Block(conv=Conv2d(12, 3, padding=1), relu=ReLU()),
+        Block(conv=Conv2d(num_classes, 1)),
         GlobalAvgPool2d(),
         Flatten(),
         input_channels=input_channels,
-        input_size=8,
-        name="corners",
+        input_size=12,
+        name="squares",
     )
 
 
-def draw(count):
-    """A bright square in one of three corners says the class."""
-    labels = np.arange(count) % 3
-    images = np.random.default_rng(0).integers(0, 40, (count, 8, 8, 1), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        top, left = ((0, 0), (0, 5), (5, 0))[label]
-        image[top : top + 3, left : left + 3] = 230 if label else 120
-        if label == 1:
-            image[top + 1, left + 1] = 0
-    return ImageDataset(images, labels, ("a", "b", "c"), "corners/test")
+def draw(count, classes=4):
+    """The pattern of a square at a random place says the class."""
+    labels = np.arange(count) % classes
+    random = np.random.default_rng(0)
+    images = random.integers(0, 30, (count, 12, 12, 1), dtype=np.uint8)
+    patterns = np.full((4, 5, 5, 1), 230, np.uint8)
+    patterns[0] = 100
+    patterns[1, ::2] = 0
+    patterns[2, :, ::2] = 0
+    for image, label, (top, left) in zip(images, labels, random.integers(0, 8, (count, 2)), strict=True):
+        image[top : top + 5, left : left + 5] = patterns[label]
+    return ImageDataset(images, labels, NAMES[:classes], "squares/test")
 
 
-DATA = draw(60)
+DATA = draw(200)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def train(path, data, seed, model="squares"):
     recipe = Recipe(
-        model=f"{__name__}:corners",
-        epochs=12,
-        batch_size=6,
+        model=f"{__name__}:{model}",
+        epochs=10,
+        batch_size=8,
         learning_rate=0.1,
         precision="float32",
         initializer=INITIALIZERS["open"],
+        seed=seed,
     )
-    job = prepare(Request(recipe=recipe, device="cpu"), Splits(DATA, DATA))
-    execution = execute(job, tmp_path_factory.mktemp("explain") / "run")
+    execution = execute(prepare(Request(recipe=recipe, device="cpu"), data), path)
     list(execution)
     return execution.run
 
 
 @pytest.fixture(scope="module")
-def classifier(run):
-    return Classifier(run, device="cpu", precision="float32")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("explain")
 
 
-@pytest.mark.parametrize("rectified", [True, False])
-@pytest.mark.parametrize("seed", range(5))
-def test_grad_cam_at_the_last_block_is_the_class_map_up_to_clipping_and_scale(rectified, seed):
-    from mlpconv.backends.pytorch.backend import TorchBackend
-
-    network = corners(rectified=rectified)
-    model = TorchBackend().build(network, Preprocess(8))
-    model.load_weights(initialize(network, INITIALIZERS["xavier"], seed))
-    maps = model.class_maps(DATA.images)
-    x = torch.from_numpy(DATA.images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    positive = 0
-    for label in range(3):
-        cam = saliency.grad_cam_maps(model.native, x, torch.full((len(x),), label), "block3.conv").numpy()
-        clipped = np.maximum(maps[:, label], 0)
-        # Through a ReLU the gradient passes where the map is above 0; its mean is the scale.
-        scale = (maps[:, label] > 0).mean((1, 2)) / 16 if rectified else np.full(len(x), 1 / 16)
-        np.testing.assert_allclose(cam, clipped * scale[:, None, None], atol=1e-6)
-        positive += int((cam > 0).sum())
-    assert positive > 100
+@pytest.fixture(scope="module")
+def runs(directory):
+    return [train(directory / f"seed-{seed}", Splits(DATA, DATA), seed) for seed in range(2)]
 
 
-class Corner:
-    """Its logits are the brightness of the lower right quarter, for every class."""
-
-    def logits(self, images):
-        return np.repeat(images[:, 4:, 4:].mean((1, 2)), 3, axis=1).astype(np.float32)
+@pytest.fixture(scope="module")
+def marked(directory):
+    return [train(directory / "marked", with_shortcut(Splits(DATA, DATA), 0, 0), 0)]
 
 
-def test_occlusion_finds_the_relevant_region():
-    images = np.full((2, 8, 8, 1), 100, np.uint8)
-    found = saliency.occlusion(Corner(), images, np.array([0, 2]), np.zeros(1, np.uint8))
-    assert found.shape == (2, 8, 8)
-    # A square of 2×2 in the quarter of 16 pixels takes a quarter of its brightness.
-    assert found[0, 6, 6] == pytest.approx(25)
-    assert (found[:, :3] == 0).all()
-    assert (found[:, :, :3] == 0).all()
-
-
-def test_blur_keeps_the_mean_of_a_plain_image_and_smooths():
-    plain = np.full((1, 5, 9, 3), 77, np.uint8)
-    np.testing.assert_array_equal(explain.blur(plain), plain)
-    point = np.zeros((1, 9, 9, 1), np.uint8)
-    point[0, 4, 4] = 255
-    found = explain.blur(point)[0, ..., 0]
-    assert found.argmax() == 4 * 9 + 4
-    assert found.max() < 60
-
-
-def test_curves_have_the_correct_end_points(classifier):
-    images, labels = DATA.images[:9], DATA.labels[:9]
-    order = saliency.chance(images)
-    deletion, insertion = explain.faithfulness(classifier, images, labels, order, np.zeros(1, np.uint8), 4)
-
-    def chances(pictures):
-        logits = classifier.logits(pictures).astype(np.float64)
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        return (shares / shares.sum(1, keepdims=True))[np.arange(9), labels]
-
-    assert deletion.shape == insertion.shape == (9, 5)
-    np.testing.assert_allclose(deletion[:, 0], chances(images), atol=1e-5)
-    np.testing.assert_allclose(insertion[:, -1], chances(images), atol=1e-5)
-    np.testing.assert_allclose(deletion[:, -1], chances(np.zeros_like(images)), atol=1e-5)
-    np.testing.assert_allclose(insertion[:, 0], chances(explain.blur(images)), atol=1e-5)
-
-
-def test_the_most_informative_pixels_are_removed_first(classifier):
-    images, labels = DATA.images[1:2], DATA.labels[1:2]
-    telling = np.zeros((1, 8, 8), np.float32)
-    telling[0, :3, 5:] = 1
-    rest, first = (
-        explain.faithfulness(classifier, images, labels, values, np.zeros(1, np.uint8), 4)[0].mean()
-        for values in (-telling, telling)
-    )
-    assert first < rest
-
-
-def test_the_result(run, tmp_path):
+@pytest.fixture(scope="module")
+def measured(runs, marked):
     lines = []
-    result = explain.measure(run, 12, 4, 2, lines.append, data=DATA)
+    found = explain.measure(runs, marked, explain.Budget(40, 2), lines.append, data=DATA, marked_data=DATA)
+    return found | {"command": "mlpconv bench explain"}, lines
+
+
+def test_the_result_has_every_test_and_method(measured):
+    result, lines = measured
     jsonschema.validate(result, json.loads(SCHEMA.read_text()), cls=jsonschema.Draft202012Validator)
-    names = [row["name"] for row in result["methods"]]
-    assert names == ["class map", "Grad-CAM, block2", "Grad-CAM, block1", "occlusion", "chance"]
-    assert len(lines) == len(names)
-    ours = result["methods"][0]
-    assert ours["deletion"]["difference"] == 0
-    for row in result["methods"]:
-        curve = result["curves"][row["name"]]["deletion"]
-        assert np.mean(curve) == pytest.approx(row["deletion"]["mean"], abs=1e-5)
+    for key in ("road", "weights", "mosaics", "shortcut"):
+        assert [each["name"] for each in result[key]["methods"]] == METHODS
+    assert result["map_size"] == [6, 6]
+    assert result["mosaics"]["map_size"] == [12, 12]
+    assert any(line.startswith("ROAD, run 2 of 2, occlusion: accuracy MoRF ") for line in lines)
+
+
+def test_class_maps_of_a_network_that_looks_at_small_squares_beat_chance_and_chance_ignores_the_weights(measured):
+    result, _ = measured
+    assert explain_report.beats_chance(result) == {
+        "Removed pixels (ROAD)": True,
+        "A planted shortcut": True,
+        "Mosaics of four classes": True,
+        "Random weights": True,
+    }
+    passed = {each["name"]: each["passed"] for each in result["weights"]["methods"]}
+    assert not passed["chance"]
+    assert result["mosaics"]["methods"][-1]["hit"]["mean"] == pytest.approx(0.25, abs=0.15)
+
+
+def test_the_areas_are_those_of_the_curves(measured):
+    result, _ = measured
+    for row in result["road"]["methods"]:
+        curves = result["road"]["curves"][row["name"]]
+        for key, values in curves.items():
+            assert np.mean(values) == pytest.approx(row[key]["mean"], abs=1e-6)
+        assert row["gap"]["mean"] == pytest.approx(row["lerf"]["mean"] - row["morf"]["mean"], abs=1e-6)
+
+
+def test_the_page_and_the_figure_have_every_test(measured):
+    result, _ = measured
     page = explain_report.markdown(result)
-    assert page.count("\n- Against ") == 4
+    for test in explain_report.COMPARED:
+        assert f"## {test.title}\n" in page
+        assert len(explain_report.rows(result, test)) == 5
+    assert "| method | block3 | + block2 | + block1 | result |" in page
     assert f"{result['cost']['ratio']:.3f} × plain prediction" in page
-    assert len(explain_report.figure(result).axes[0].lines) == 5
-    with pytest.raises(DataError, match="--images 61: corners/test has 60"):
-        explain.measure(run, 61, 4, 2, lines.append, data=DATA)
+    assert "pass  Random weights: class maps depend on them" in page
+    road, weights, shortcut, mosaics = explain_report.figure(result).axes
+    assert len(road.lines) == 10
+    assert len(weights.lines) == 6
+    assert len(shortcut.patches) == len(mosaics.patches) == 10
+
+
+def test_a_marker_that_misleads_nobody_is_reported(runs):
+    lines = []
+    result = explain.measure_shortcut([explain.View(explain.open_classifier(runs[0]))], draw(8), 0, lines.append)
+    assert result["methods"] == []
+    assert result["chance"] is None
+
+
+def test_too_few_images_or_classes_are_refused(runs, marked, directory):
+    with pytest.raises(DataError, match="--images 201: squares/test has 200"):
+        explain.measure(runs, marked, explain.Budget(201, 1), print, data=DATA, marked_data=DATA)
+    with pytest.raises(DataError, match="has 3 classes; a mosaic of four classes needs four or more"):
+        explain.measure(runs, marked, explain.Budget(9, 1), print, data=draw(9, 3), marked_data=DATA)
+
+
+def test_an_image_counts_with_its_mean_over_the_runs_that_have_it():
+    nan = np.nan
+    found = explain.statistic(np.float32([[0, 1, nan, nan], [1, 1, 0, nan]]))
+    assert found["mean"] == pytest.approx(0.5)
+    assert found["runs"] == pytest.approx([0.5, 2 / 3])
+    assert found["verdict"] is None
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("theirs", "better", "verdict"),
     [
-        (0.1, 0.3, "better by deletion"),
-        (-0.3, -0.1, "worse by deletion"),
-        (-0.1, 0.1, "not distinguishable by deletion"),
+        ([[0, 0.1, 0], [0.1, 0, 0]], 1, "better"),
+        ([[0, 0.1, 0], [0.1, 0, 0]], -1, "worse"),
+        ([[2, 2.1, 2], [2.1, 2, 2]], -1, "better"),
+        ([[0, 1, 2], [2, 1, 0]], 1, "open"),
+        # On average clearly less, but not in the second run.
+        ([[-5, -5, -5], [1.1, 1.2, 1.1]], 1, "open"),
     ],
 )
-def test_the_text_claims_no_more_than_the_intervals(low, high, said):
-    found = {
-        "mean": 0,
-        "low": 0,
-        "high": 0,
-        "difference": (low + high) / 2,
-        "difference_low": low,
-        "difference_high": high,
-    }
-    other = {"name": "chance", "deletion": found, "insertion": {**found, "difference_low": -1, "difference_high": 1}}
-    (sentence,) = explain_report.words({"methods": [{"name": "class map"}, other]})
-    assert said in sentence
-    assert "not distinguishable by insertion" in sentence
+def test_a_verdict_needs_the_interval_and_every_run(theirs, better, verdict):
+    ours = np.ones((2, 3), np.float32)
+    assert explain.statistic(np.float32(theirs), ours, better=better)["verdict"] == verdict
+
+
+def test_the_sentences_say_what_the_verdicts_say(measured):
+    result = copy.deepcopy(measured[0])
+    for each, verdict in zip(result["road"]["methods"], (None, "open", "open", "worse", "better"), strict=True):
+        each["gap"]["verdict"] = verdict
+    result["shortcut"]["methods"] = []
+    result["weights"]["methods"][0]["passed"] = False
+    said = explain_report.words(result)
+    assert said[0] == (
+        "Removed pixels (ROAD): class maps are better than chance; worse than occlusion; not distinguishable from "
+        "Grad-CAM, block2, Grad-CAM, block1."
+    )
+    assert said[1] == "A planted shortcut: too few images were misled to compare methods."
+    assert said[-1].startswith("Random weights: class maps fail; class map, ")
+    assert explain_report.beats_chance(result)["A planted shortcut"] is False
+    gates = explain_report.gates(result)
+    assert gates[0].startswith("pass  ")
+    assert "FAIL  Random weights: class maps depend on them" in gates
+
+
+def test_a_network_is_trained_with_the_marker_once(tmp_path):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    recipe = tmp_path / "digits.toml"
+    recipe.write_text('base = "fast"\ndata = "digits"\nimage_size = 8\nprecision = "float32"\n')
+    lines = []
+    run = explain.train_marked(str(recipe), 3, tmp_path / "runs", lines.append)
+    assert run.path == tmp_path / "runs" / "digits-marked-seed-3"
+    assert (run.config.recipe.seed, run.config.data.name) == (3, "digits-marked")
+    assert len(lines) == 1
+    again = explain.train_marked(str(recipe), 3, tmp_path / "runs", lines.append)
+    assert again.path == run.path
+    assert len(lines) == 1

@@ -75,9 +75,36 @@ def test_the_evidence_of_the_recipe_quick_is_where_the_object_is(cli):
     assert np.mean(found[:, 1] > found[:, 0]) > 0.8
 
 
+def test_the_difference_of_two_classes_is_described(cli, digits_run, digit):
+    path, label = digit
+    other = "3" if label != "3" else "4"
+    said = cli("explain", digits_run, path, "--against", other)
+    assert said.code == 0
+    assert f"  {label} − {other}: logits differ by +" in said.out
+    assert f"; strongest for {label} at x " in said.out
+    value = cli("explain", digits_run, path, "--against", other, "--class", label, "--class", "5", "--json")
+    (image,) = value.json()["images"]
+    assert [(row["label"], row["against"]) for row in image["differences"]] == [(label, other), ("5", other)]
+    logits = {row["label"]: row["logit"] for row in image["classes"]}
+    for row in image["differences"]:
+        assert row["logit_difference"] == pytest.approx(logits[row["label"]] - logits[other], abs=1e-4)
+    assert image["differences"][0]["strongest_for"]["value"] > 0
+
+
+def test_a_class_is_compared_with_the_top_other_class_if_it_is_the_top_one_itself(cli, digits_run, digit):
+    path, label = digit
+    (image,) = cli("explain", digits_run, path, "--against", label, "--json").json()["images"]
+    (found,) = image["differences"]
+    assert (found["label"], found["against"]) == (image["classes"][1]["label"], label)
+    assert found["logit_difference"] < 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--figure", "--against", "3"), "--against: no image given"),
+        (("none.png", "--against", "four"), "--against: unknown class 'four'"),
+        (("none.png", "--class", "3", "--against", "3"), "--against: '3' is also given with --class"),
         ((), "no image given; give image files, or --figure"),
         (("none.png",), "none.png: there is no such file"),
         (("--figure", "--class", "four"), "unknown class 'four'"),

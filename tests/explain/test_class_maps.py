@@ -1,14 +1,23 @@
 """The class maps of a trained network: their positions on the image, how they are drawn, which ones a run stores."""
 
+from math import ceil, floor
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from mlpconv import create_model
 from mlpconv.arch.class_maps import Grid
 from mlpconv.arch.network import Network
+from mlpconv.arch.preprocess import Preprocess
+from mlpconv.backends.registry import get_backend
+from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.errors import DataError, NetworkError, RunError
 from mlpconv.explain import stored_class_maps
-from mlpconv.explain.class_maps import ClassMaps, interpolation, positions_on_image
+from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation, positions_on_image
 from mlpconv.explain.overlay import overlay
 from mlpconv.inference.classifier import Classifier
 from mlpconv.reports.report import report_html
@@ -40,6 +49,46 @@ def test_the_mean_of_a_map_is_the_logit(classifier):
     assert (maps.after >= 0).all()
     assert (maps.before < 0).any()
     assert maps.class_names == tiny_training.NAMES
+
+
+@given(
+    before=arrays(np.float32, (2, 4, 3, 5), elements=st.floats(-100, 100, width=32)),
+    rectified=st.booleans(),
+    pair=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_the_mean_of_a_difference_is_the_difference_of_the_logits(before, rectified, pair):
+    images, names = np.zeros((2, 9, 15, 1), np.uint8), ("a", "b", "c", "d")
+    maps = ClassMaps(before, rectified, names, ["0", "1"], images, np.arange(3) * 3 + 1.5, np.arange(5) * 3 + 1.5)
+    first, second = pair
+    found = maps.difference(first, second)
+    exact = maps.logits[:, first].astype(np.float64) - maps.logits[:, second]
+    np.testing.assert_allclose(found.mean((1, 2), dtype=np.float64), exact, atol=1e-4)
+    np.testing.assert_array_equal(found, -maps.difference(second, first))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_pixels_outside_its_receptive_field_do_not_change_a_position(dense):
+    network = create_model("nin_tiny")
+    preprocess = Preprocess(28)
+    model = get_backend("torch").build(network, preprocess)
+    model.load_weights(initialize(network, INITIALIZERS["he"], 0))
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
+
+    def of(pixels):
+        return class_maps(model, network, preprocess, tuple("abcdefghij"), pixels, ["0"], dense=dense)
+
+    maps = of(images)
+    assert maps.receptive_field == (18, 18)
+    for row, column in ((0, 0), (3, 3), (2, 6)):
+        field = maps.field_of(row, column)
+        inside = np.zeros((28, 28, 1), bool)
+        inside[floor(field.top) : ceil(field.bottom), floor(field.left) : ceil(field.right)] = True
+        others = draw.integers(0, 256, images.shape, dtype=np.uint8)
+        before, after = maps.before[0, :, row, column], of(np.where(inside, images, others)).before[0, :, row, column]
+        np.testing.assert_allclose(after, before, atol=1e-5)
+        changed = of(np.where(inside, others, images)).before[0, :, row, column]
+        assert np.abs(changed - before).max() > 1e-3
 
 
 def test_files_and_arrays_agree(classifier, tmp_path):

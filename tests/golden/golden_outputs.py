@@ -26,7 +26,7 @@ CASES: dict[str, tuple[tuple[object, ...], ...]] = {
     "evaluate": (("evaluate", "finished"),),
     "predict": (("predict", "finished", "photos/ant"),),
     "predict-out": (("predict", "finished", "photos", "--out", "said.csv"),),
-    "explain": (("explain", "finished", "photos/ant/000.png", "--class", "3", "--figure"),),
+    "explain": (("explain", "finished", "photos/ant/000.png", "--class", "3", "--against", "5", "--figure"),),
     "report": (("report", "finished", "--out", "report.html"),),
     "compare": (("compare", "finished", "stopped", "--out", "compared.html"),),
     "runs": (("runs", "."),),
