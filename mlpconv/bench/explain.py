@@ -34,8 +34,8 @@ from mlpconv.training.recipes import get_recipe
 
 MAX_COST = 1.1
 """The gate: the time of class maps relative to plain prediction."""
-FEWER = {"weights": 8, "mosaics": 4}
-"""Tests in which each image needs several maps divide the number of images by this."""
+FEWER = 8
+"""Random weights and mosaics, which need many maps, are measured on this fraction of the images."""
 POOL = 5
 """The shortcut and the mosaics choose from this number of times the images."""
 MARKED_CLASS = 0
@@ -119,7 +119,7 @@ def measure(
             for name, each in seconds.items()
         ],
         "road": road_result,
-        "weights": measure_weights(views, test, max(budget.images // FEWER["weights"], 2), progress),
+        "weights": measure_weights(views, test, max(budget.images // FEWER, 2), progress),
         "mosaics": measure_mosaics(views, test, budget.images, progress),
         "shortcut": measure_shortcut(marked_views, marked_test, budget.images, progress),
         "hardware": hardware(about, HARDWARE_OF_DEVICE),
@@ -281,7 +281,7 @@ def measure_mosaics(views: Sequence[View], test: ImageDataset, count: int, progr
         raise DataError(
             f"{test.name}: of fewer than four classes every run classifies an image correctly; train longer"
         )
-    number = max(count // FEWER["mosaics"], 2)
+    number = max(count // FEWER, 2)
     images, labels = places.mosaics(pool.images[right], pool.labels[right], number, seed=0)
     found: dict[str, list[tuple[Floats, Floats]]] = {}
     size: list[int] = []

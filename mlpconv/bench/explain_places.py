@@ -67,7 +67,7 @@ def enlarge(inside: Mask, by: int = TOLERANCE) -> Mask:
     for axis in (1, 2):
         padded = np.pad(inside, [(by, by) if k == axis else (0, 0) for k in range(3)])
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * by + 1, axis)
-        inside = windows.any(-1)
+        inside = np.any(windows, axis=-1, keepdims=False)
     return inside
 
 

@@ -27,7 +27,7 @@ def cascade(
     """
     random = initialize(network, INITIALIZERS["he"], seed, framework_biases=framework_biases)
     mixed = dict(weights)
-    for block in reversed(network.layers):
+    for block in reversed(list(network.layers)):
         names = [name for name in random if name.partition(".")[0] == block]
         if names:
             mixed |= {name: random[name] for name in names}

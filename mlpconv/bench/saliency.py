@@ -125,7 +125,7 @@ def occlusion(view: View, images: Images, classes: Labels, share: int = 4) -> Fl
         images: The images, uint8 (N, H, W, C).
         classes: The classes of each image, int64 (N, K).
         share: The side of the image divided by that of the square, which has the mean color of the training images;
-            squares overlap by half.
+            squares overlap by about half.
 
     Returns:
         The mean over the squares that cover a pixel, float32 (N, K, H, W).
@@ -135,8 +135,8 @@ def occlusion(view: View, images: Images, classes: Labels, share: int = 4) -> Fl
     tall, wide = max(height // share, 1), max(width // share, 1)
     whole = np.take_along_axis(view.logits(images), classes, 1)
     total, times = np.zeros((*classes.shape, height, width), np.float32), np.zeros((height, width), np.float32)
-    for top in range(-(tall // 2), height, max(tall // 2, 1)):
-        for left in range(-(wide // 2), width, max(wide // 2, 1)):
+    for top in range(-(tall // 2), height, (tall + 1) // 2):
+        for left in range(-(wide // 2), width, (wide + 1) // 2):
             box = slice(max(top, 0), top + tall), slice(max(left, 0), left + wide)
             covered = images.copy()
             covered[:, box[0], box[1]] = fill

@@ -78,8 +78,8 @@ def overlay_figure(maps: ClassMaps, index: int, classes: Sequence[int], pairs: P
                 _mark_strongest(panels[row, column], maps, maps.before[index, class_index], len(image) / height)
     for column, pair in enumerate(pairs, len(classes) + 1):
         over = maps.over_images(maps.difference(*pair)[index])
-        _show(panels[-1, column], overlay(image, enlarge(over[..., None], MIN_IMAGE_SIDE)[..., 0], limit), "")
-        _write(panels[0, column].set_title, _difference_title(maps, index, pair), 9)
+        drawn = overlay(image, enlarge(over[..., None], MIN_IMAGE_SIDE)[..., 0], limit)
+        _show(panels[-1, column], drawn, _difference_title(maps, index, pair))
         if len(rows) > 1:
             panels[0, column].set_axis_off()
     if maps.receptive_field is not None:

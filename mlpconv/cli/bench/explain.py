@@ -18,7 +18,9 @@ def explain(
         str, Option(help="Recipe of the networks that are trained with a marker in one class.")
     ] = "fast",
     seeds: Seeds = 3,
-    images: Annotated[int, Option(min=8, help="Number of test images.")] = 200,
+    images: Annotated[
+        int, Option(min=8, help="Number of test images; random weights and mosaics take an eighth.")
+    ] = 200,
     rounds: Annotated[int, Option(min=1, help="Number of times that the cost is measured.")] = 5,
     runs: RunsDirectory = Path("runs"),
     out: Out = None,
@@ -60,7 +62,8 @@ def explain(
         return benchmark.measure(tested, marked, benchmark.Budget(images, rounds), progress) | {"command": command}
 
     def trained(seed: int, progress: benchmark.Progress) -> Run:
-        progress(f"{recipe}, seed {seed}: {recipes.place(runs, recipe, seed)}")
+        path = recipes.place(runs, recipe, seed)
+        progress(f"{'reusing' if recipes.finished(path) else f'training {recipe}, seed {seed}, into'} {path}")
         return recipes.trained(recipe, seed, runs)
 
     run_benchmark(
