@@ -24,7 +24,7 @@ from mlpconv.bench.explain_places import with_shortcut  # noqa: E402
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "json" / "bench-explain.schema.json"
 NAMES = ("a", "b", "c", "d")
-METHODS = ["class map", "Grad-CAM, block2", "Grad-CAM, block1", "occlusion", "chance"]
+METHODS = ["class map", "Grad-CAM at block2", "Grad-CAM at block1", "occlusion", "chance"]
 
 
 def squares(num_classes=4, input_channels=1):
@@ -193,7 +193,7 @@ def test_the_sentences_say_what_the_verdicts_say(measured):
     said = explain_report.words(result)
     assert said[0] == (
         "Removed pixels (ROAD): class maps are better than chance; worse than occlusion; not distinguishable from "
-        "Grad-CAM, block2, Grad-CAM, block1."
+        "Grad-CAM at block2, Grad-CAM at block1."
     )
     assert said[1] == "A planted shortcut: too few images were misled to compare methods."
     assert said[-1].startswith("Random weights: class maps fail; class map, ")

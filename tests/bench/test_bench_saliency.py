@@ -93,7 +93,7 @@ def test_occlusion_finds_the_relevant_region():
 
 
 def test_methods_are_ours_then_the_blocks_from_the_end_then_the_others():
-    names = ["class map", "Grad-CAM, block2", "Grad-CAM, block1", "occlusion", "chance"]
+    names = ["class map", "Grad-CAM at block2", "Grad-CAM at block1", "occlusion", "chance"]
     assert list(saliency.methods(network())) == names
 
 
