@@ -21,7 +21,7 @@ from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import Run, environment
-from mlpconv.studies.runner import summarize
+from mlpconv.studies.summary import summarize
 from mlpconv.training.metrics import softmax
 
 MAX_COST = 1.1
