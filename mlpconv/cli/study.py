@@ -36,7 +36,9 @@ def study(
         int | None, Option(min=1, help="Side in pixels to resize images to; by default the budget's.")
     ] = None,
     runs: Annotated[Path, Option(help="Directory for the runs; finished runs there are reused.")] = Path("runs"),
-    data: Annotated[str | None, Option(help="A data set's name; by default fashion-mnist.")] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name or a folder of images; by default that of the study.")
+    ] = None,
     data_dir: DataDir = None,
     backend: NewBackend = None,
     device: Device = None,

@@ -284,6 +284,36 @@ _study(
     "met before it did anything; without it nothing is repaired, and both are the same.",
 )
 
+_PAPER = (
+    Arm("paper", {"model": "nin_cifar10"}, "the paper's network: dropout, global average pooling"),
+    Arm("no-dropout", {"model": _network("paper_without_dropout")}, "without its two dropout layers"),
+    Arm("connected", {"model": _network("paper_connected")}, "a fully connected layer in place of the pooling"),
+    Arm("connected-dropout", {"model": _network("paper_connected_dropout")}, "the same, with dropout before it"),
+    Arm(
+        "modern",
+        {
+            "model": "nin_32",
+            "optimizer": {"name": "adamw", "momentum": 0.0, "weight_decay": 0.05},
+            "learning_rate": 3e-3,
+            "schedule": "one-cycle",
+            "augmentation": {"erase": 8},
+            "label_smoothing": 0.1,
+        },
+        "batch normalization, AdamW and one cycle: the recipe `modern`",
+    ),
+)
+_study(
+    "paper",
+    "What do dropout and global average pooling contribute to the paper's network on CIFAR-10, and newer methods?",
+    _PAPER,
+    _budgets(seeds=3, images=10_000, epochs=10, size=32, batch=64, gpu_epochs=100, gpu_size=32),
+    recipe="paper",
+    least_map=2,
+    extra=measures.overfitting,
+    columns={"accuracy_on_training_images": "accuracy on the training images", "gap": "above the test accuracy by"},
+    about="These are the ablations of the paper's tables, with the recipe `paper` shortened.",
+)
+
 _study(
     "resources",
     "How many parameters, how much computation, how much memory in training and in prediction: predicted and measured?",

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from mlpconv.arch.class_maps import last_map, smallest_side
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import show
-from mlpconv.data import ImageDataset, Splits, load_dataset
+from mlpconv.data import ImageDataset, Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MlpconvError, unknown
+from mlpconv.jobs.run_data import load_run_data
 from mlpconv.models import create_model
 from mlpconv.studies import answers, measures, resources, runner
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
@@ -36,7 +37,7 @@ class StudyData(NamedTuple):
     """The data set of a study."""
 
     name: str | None = None
-    """Its name; None is that of the study's recipe."""
+    """Its name, or a folder of images; None is that of the study's recipe."""
     directory: Path | None = None
     """The directory with its files; None is where it is installed or cached."""
     download: Callable[[str, int, int], None] | None = None
@@ -76,7 +77,7 @@ def perform(
         result = resources.study(study, recipe, range(budget.seeds), directory, options)
     else:
         if isinstance(data, StudyData):
-            data = load_dataset(recipe.data, directory=data.directory, progress=data.download)
+            data = _load(recipe, data)
         made = runner.ready(recipe, arms(study, budget), _parts(data, budget), options)
         for each in made:
             _check_last_map(study, each)
@@ -102,6 +103,16 @@ def perform(
     result["comparisons"] = [each._asdict() for each in comparisons]
     result["conclusion"] = conclusion(result, study, comparisons)
     return result
+
+
+def _load(recipe: Recipe, data: StudyData) -> Splits:
+    loaded = load_run_data(recipe, directory=data.directory, progress=data.download)
+    if loaded.loaded_folder is None:
+        return loaded.splits
+    # Results name a folder as the user does, not where it is on this machine.
+    name = Path(loaded.name).name
+    parts = zip(loaded.splits, ("train", "test"), strict=True)
+    return Splits(*(ImageDataset(each.images, each.labels, each.class_names, f"{name}/{part}") for each, part in parts))
 
 
 def base(study: Study, budget: Budget) -> Recipe:

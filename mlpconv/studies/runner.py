@@ -77,10 +77,14 @@ class ReadyArm(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """A digest of all that determines a run except its seed: recipe, network, images, back end and precision."""
+        """A digest of all that determines a run except its seed: recipe, network, images, back end and precision.
+
+        Where the images are stored does not count, only what they are.
+        """
         job = msgspec.to_builtins(self.prepared.job)
-        del job["recipe_name"]
-        job["recipe"].pop("seed", None)
+        del job["recipe_name"], job["data"]["name"]
+        for key in ("seed", "data"):
+            job["recipe"].pop(key, None)
         text = json.dumps([job, self.data.test.fingerprint()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

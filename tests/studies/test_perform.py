@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
@@ -16,7 +17,7 @@ from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Run
 from mlpconv.studies import answers, figures, measures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
-from mlpconv.studies.perform import conclusion, perform
+from mlpconv.studies.perform import StudyData, conclusion, perform
 from mlpconv.studies.runner import Arm, StudyOptions
 
 pytest.importorskip("torch")
@@ -245,6 +246,24 @@ def test_the_page_names_what_is_not_run_yet(whole):
     assert pages.not_run_yet(part, larger)[1] == (
         "all arms at the study's present size, 24 training images, 10 test images, 3 epochs, 5 pixels"
     )
+
+
+def test_a_study_of_a_folder_names_it_without_its_path(tmp_path):
+    pictures = tmp_path / "pictures"
+    for index, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        path = pictures / ("train", "test")[index % 4 == 3] / ("low", "high")[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    budget = BUDGET._replace(seeds=1, epochs=1)
+    first = perform(study(("narrow",)), budget, tmp_path / "runs", StudyData(str(pictures)), StudyOptions(device="cpu"))
+    assert first["data"] == "pictures-24"
+    assert str(tmp_path) not in json.dumps(first)
+    # The same images elsewhere are the same study.
+    moved = pictures.rename(tmp_path / "elsewhere")
+    options = StudyOptions(device="cpu", previous=first)
+    again = perform(study(("narrow",)), budget, tmp_path / "none", StudyData(str(moved)), options)
+    assert again["arms"] == first["arms"]
+    assert not (tmp_path / "none").exists()
 
 
 def test_effective_rank():
