@@ -12,7 +12,7 @@ from mlpconv.arch.cost import count, prediction_memory, training_memory
 from mlpconv.formatting import format_bytes
 from mlpconv.models import create_model
 from mlpconv.studies import answers, pages, perform
-from mlpconv.studies.catalogue import STUDIES
+from mlpconv.studies.catalogue import STUDIES, Budget
 from mlpconv.studies.runner import Arm
 
 ROOT = Path(__file__).parents[1]
@@ -34,24 +34,27 @@ def test_a_page_agrees_with_its_numbers(name):
     result = json.loads(text)
     jsonschema.validate(result, SCHEMA)
     study = perform.find(name)
-    assert (result["study"], result["complete"]) == (name, True)
-    planned = pages.not_run_yet(result, study.arms)
-    assert [arm["name"] for arm in result["arms"]] == [arm.name for arm in study.arms if arm.name not in planned]
+    assert result["study"] == name
+    planned = pages.not_run_yet(result, study)
+    assert result["complete"] or planned
+    assert {arm["name"] for arm in result["arms"]} | set(planned) >= {arm.name for arm in study.arms}
     compared = answers.compare(result, study.pairs, perform.HEADLINE)
     assert result["conclusion"] == perform.conclusion(result, study, compared)
     # A new arm need not be run at once, but the page must state it: python tools/study_pages.py.
     page = (PLACE / f"{name}.md").read_text(encoding="utf-8")
     assert page == pages.markdown(result, result["command"], planned)
-    assert ("not run yet: " + ", ".join(planned) in page) if planned else ("not run yet" not in page)
+    assert ("not run yet: " + "; ".join(planned) in page) if planned else ("not run yet" not in page)
     assert (PLACE / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_page_names_the_arms_that_are_not_run_yet():
     result = json.loads((PLACE / "epochs.json").read_text(encoding="utf-8"))
     study = perform.find("epochs")
+    study = study._replace(budgets={"laptop": Budget(**result["budget"])})
     arms = (*study.arms, Arm("epochs-16", {"epochs": 16}, "sixteen times through the images"))
     longer = study._replace(arms=arms, pairs=(*study.pairs, ("epochs-16", "epochs-8")))
-    planned = pages.not_run_yet(result, longer.arms)
+    assert pages.not_run_yet(result, study) == []
+    planned = pages.not_run_yet(result, longer)
     assert planned == ["epochs-16"]
     compared = answers.compare(result, longer.pairs, perform.HEADLINE)
     assert perform.conclusion(result, longer, compared) == result["conclusion"]

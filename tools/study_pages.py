@@ -8,6 +8,7 @@ Nothing is trained. The page of a study whose catalogue entry has new arms state
 import json
 from pathlib import Path
 
+from mlpconv.arch.class_maps import last_map
 from mlpconv.files import write_atomic
 from mlpconv.studies import answers, pages, perform
 
@@ -20,9 +21,12 @@ def main() -> None:
         result = json.loads(path.read_text(encoding="utf-8"))
         study = perform.find(path.stem)
         result |= {"question": study.question, "about": study.about}
+        if study.kind != "resources":
+            for arm in result["arms"]:
+                arm["last_map"] = last_map(perform.arm_network(result, arm))
         comparisons = answers.compare(result, study.pairs, perform.HEADLINE)
         result["conclusion"] = perform.conclusion(result, study, comparisons)
-        planned = pages.not_run_yet(result, study.arms)
+        planned = pages.not_run_yet(result, study)
         write_atomic(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         write_atomic(path.with_suffix(".md"), pages.markdown(result, result["command"], planned))
 

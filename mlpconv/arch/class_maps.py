@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mlpconv.arch.layers import AnyLayer, Flatten, GlobalAvgPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.arch.shapes import output_shape, show
+from mlpconv.arch.shapes import layer_shapes, output_shape, show
 from mlpconv.errors import NetworkError
 
 USEFUL_SIDE = 3
@@ -82,14 +82,41 @@ def single_position(network: Network) -> SinglePosition | None:
         return None
     if output_shape(maps)[1:] != (1, 1):
         return None
-    sides = range(max(network.input_size) + 1, max(network.input_size) + MAX_LARGER)
-
-    def map_side(side: int) -> int:
-        return min(output_shape(maps, (maps.input_channels, side, side))[1:])
-
-    index = bisect_left(sides, USEFUL_SIDE, key=map_side)
-    larger = (sides[index], map_side(sides[index])) if index < len(sides) else None
+    side = smallest_side(maps, USEFUL_SIDE)
+    larger = None if side is None else (side, min(output_shape(maps, (maps.input_channels, side, side))[1:]))
     return SinglePosition(network.input_size, larger)
+
+
+def last_map(network: Network, side: int | None = None) -> tuple[int, int] | None:
+    """(height, width) of the last map in positions: what is pooled globally or flattened; None if there is no map.
+
+    Args:
+        network: The network.
+        side: The side in pixels of square images; by default, the images have the network's input size.
+    """
+    shape = None if side is None else (network.input_channels, side, side)
+    last = None
+    for row in layer_shapes(network.replace(input_size=shape[1:]) if shape else network):
+        if isinstance(row.layer, GlobalAvgPool2d | Flatten):
+            return row.input_shape[1:] if len(row.input_shape) == 3 else last
+        if len(row.output_shape) == 3:
+            last = row.output_shape[1:]
+    return last
+
+
+def smallest_side(network: Network, positions: int) -> int | None:
+    """The side in pixels of the smallest square images, larger than the network's, with so large a last map.
+
+    Args:
+        network: The network.
+        positions: The positions that a side of the last map has at least.
+
+    Returns:
+        The side; None if even images that are ``MAX_LARGER`` pixels larger have no such map.
+    """
+    sides = range(max(network.input_size) + 1, max(network.input_size) + MAX_LARGER)
+    index = bisect_left(sides, positions, key=lambda side: min(last_map(network, side) or (0,)))
+    return sides[index] if index < len(sides) else None
 
 
 def class_map_grid(network: Network) -> Grid:

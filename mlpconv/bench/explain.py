@@ -29,7 +29,7 @@ from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.jobs.run_data import reload_run_data
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.run import Run, environment
-from mlpconv.studies.runner import Summary, summarize
+from mlpconv.studies.summary import Summary, summarize
 from mlpconv.training.recipes import get_recipe
 
 MAX_COST = 1.1

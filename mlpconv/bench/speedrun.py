@@ -53,6 +53,33 @@ class Attempt(msgspec.Struct, frozen=True):
     parameters: int
 
 
+class _Machine(msgspec.Struct):
+    processor: str | None
+    cpus: int
+    bfloat16: bool
+    instructions_up_to: str | None
+    platform: str
+
+
+class _Entry(msgspec.Struct):
+    """What the page takes from an entry."""
+
+    name: str
+    program: str
+    parameters: int
+    test_accuracy: float
+    lowest_test_accuracy: float
+    seconds: float
+    seeds: list[dict[str, Any]]
+    hardware: _Machine
+    versions: dict[str, str]
+    date: str
+
+
+class _Result(msgspec.Struct):
+    entries: list[_Entry]
+
+
 def command_of(recipe: str) -> list[str]:
     """The command that trains a recipe of mlpconv as an entry."""
     return [sys.executable, "-m", "mlpconv", "train", "--recipe", recipe, "--json"]
@@ -123,10 +150,12 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
         BenchmarkFailed: The file is not such a result.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["entries"]
+        text = path.read_bytes()
+        msgspec.json.decode(text, type=_Result)
+        return msgspec.json.decode(text)["entries"]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise BenchmarkFailed(
             f"{path}: is not a result of mlpconv bench speedrun ({error}); restore or remove it"
         ) from None

@@ -36,7 +36,9 @@ def study(
         int | None, Option(min=1, help="Side in pixels to resize images to; by default the budget's.")
     ] = None,
     runs: Annotated[Path, Option(help="Directory for the runs; finished runs there are reused.")] = Path("runs"),
-    data: Annotated[str | None, Option(help="A data set's name; by default fashion-mnist.")] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name or a folder of images; by default that of the study.")
+    ] = None,
     data_dir: DataDir = None,
     backend: NewBackend = None,
     device: Device = None,
@@ -52,7 +54,7 @@ def study(
     from mlpconv.backends import allocator
     from mlpconv.drawing.plots import png
     from mlpconv.jobs.stop import Stop
-    from mlpconv.studies import pages
+    from mlpconv.studies import earlier, figures, pages
     from mlpconv.studies.perform import StudyData, find, perform
     from mlpconv.studies.runner import StudyOptions
 
@@ -69,6 +71,7 @@ def study(
     if out is not None:
         make_directory(out, "--out")
 
+    previous = earlier.read(out / f"{name}.json") if out is not None else None
     stop = Stop(None)
     with stop, Download() as download:
         result = perform(
@@ -76,14 +79,17 @@ def study(
             size,
             directory,
             StudyData(data, data_dir, download),
-            StudyOptions(backend, device, (lambda line: None) if json else print_progress, stop.wanted),
+            StudyOptions(backend, device, (lambda line: None) if json else print_progress, stop.wanted, previous),
         )
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]
     result["command"] = " ".join(["mlpconv study", shlex.quote(name), f"--budget {budget}", *given])
     written = []
-    if out is not None and result["complete"]:
-        written = write_results(out, name, result, pages.markdown(result, result["command"]), png(pages.figure(result)))
+    if out is not None and earlier.supersedes(result, previous):
+        page = pages.markdown(result, result["command"], pages.not_run_yet(result, chosen_study))
+        written = write_results(out, name, result, page, png(figures.figure(result)))
+    elif out is not None and previous is not None:
+        warn(f"{out / name}.json has runs that this result lacks, so nothing is written; choose another --out")
     if json:
         print_json(result, indent=None)
     else:

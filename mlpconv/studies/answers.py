@@ -5,7 +5,7 @@ from math import atan, cos, inf, pi, sin, sqrt
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from mlpconv.studies.runner import summarize
+from mlpconv.studies.summary import summarize
 
 SIGNIFICANCE_LEVEL = 0.05
 

@@ -51,6 +51,8 @@ class Study(NamedTuple):
     """Those of them by which arms are not compared."""
     kind: Kind = "bars"
     """What the figure shows."""
+    least_map: int = 1
+    """The positions that each side of an arm's last map needs for the question to have a meaning."""
     about: str = ""
     """Notes for the page."""
 
@@ -68,15 +70,17 @@ def _budgets(
     seeds: int,
     images: int,
     epochs: int,
-    size: int = 80,
+    size: int = 131,
     batch: int | None = 32,
+    test: int = 5000,
     gpu_epochs: int = 5,
     gpu_size: int = 224,
 ) -> dict[str, Budget]:
+    """The sizes of a study that trains. At 131 pixels the last map of the chapter's network is 3×3, at 99 it is 2×2."""
     return {
         "small": Budget(seeds=2, images=400, test_images=200, epochs=1, image_size=size, batch_size=batch),
         "laptop": Budget(
-            seeds=seeds, images=images, test_images=5000, epochs=epochs, image_size=size, batch_size=batch
+            seeds=seeds, images=images, test_images=test, epochs=epochs, image_size=size, batch_size=batch
         ),
         "gpu": Budget(seeds=5, images=None, test_images=None, epochs=gpu_epochs, image_size=gpu_size),
     }
@@ -98,7 +102,7 @@ _study(
     "epochs",
     "What do more epochs bring, and how fast does the network converge?",
     _EPOCHS,
-    _budgets(seeds=5, images=12_000, epochs=1),
+    _budgets(seeds=3, images=6_000, epochs=1, batch=16, test=2000),
     pairs=tuple((later.name, earlier.name) for earlier, later in pairwise(_EPOCHS)),
     extra=measures.convergence,
     columns={"epochs_to_within_0.01": "epochs until within 0.01 of the end"},
@@ -114,7 +118,7 @@ _study(
     "one-by-one",
     "Why two 1×1 convolutions in each block? What do none, one and three of them do?",
     _LAYERS,
-    _budgets(seeds=5, images=12_000, epochs=4),
+    _budgets(seeds=4, images=6_000, epochs=4),
 )
 
 _KERNELS = (
@@ -126,7 +130,9 @@ _study(
     "three-by-three",
     "What changes when the 1×1 convolutions become 3×3 ones?",
     _KERNELS,
-    _budgets(seeds=4, images=10_000, epochs=4),
+    _budgets(seeds=3, images=6_000, epochs=4),
+    least_map=2,
+    about="On a map of one position, a 3×3 convolution is a 1×1 one: only the middle of its window meets the map.",
 )
 
 _HEADS = (
@@ -134,11 +140,19 @@ _HEADS = (
     Arm("connected", {"model": _network("connected")}, "AlexNet's three fully connected layers in their place"),
     Arm("one-connected", {"model": _network("one_connected")}, "one fully connected layer in their place"),
 )
+_FEW = tuple(
+    Arm(f"{arm.name}-few", {**arm.changes, "epochs": 6}, f"{arm.about}; 2,000 images, six epochs", images=2_000)
+    for arm in _HEADS
+)
 _study(
     "head",
     "Global average pooling or fully connected layers: speed, accuracy, parameters, overfitting?",
-    _HEADS,
-    _budgets(seeds=4, images=10_000, epochs=4, size=112),
+    (*_HEADS, *_FEW),
+    _budgets(seeds=3, images=6_000, epochs=4),
+    pairs=(*_against(_HEADS[0].name, _HEADS), *_against(_FEW[0].name, _FEW)),
+    least_map=2,
+    about="Global average pooling of one position is the identity, so the maps must have more. The arms with few "
+    "images show what each head does where overfitting is likely.",
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images", "gap": "above the test accuracy by"},
 )
@@ -152,7 +166,8 @@ _study(
     "one-step",
     "What is lost when 384 channels become 10 in one step?",
     _STEPS,
-    _budgets(seeds=5, images=12_000, epochs=4),
+    _budgets(seeds=4, images=6_000, epochs=4),
+    least_map=2,
     extra=measures.last_block,
     columns={
         "rank_least": "least effective rank in the last block",
@@ -165,14 +180,26 @@ _study(
 
 _RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _STARTS = ("xavier", "open")
+_LONGER = ((128, 0.1), (128, 0.04), (64, 0.04))
 _study(
     "learning-rate",
     "At which learning rates does it learn, stall, lose classes, diverge?",
-    tuple(
-        Arm(f"{start}-{rate:g}", {"learning_rate": rate, "initializer": start}, f"SGD {rate:g}, {start} start")
-        for start, rate in product(_STARTS, _RATES)
+    (
+        *(
+            Arm(f"{start}-{rate:g}", {"learning_rate": rate, "initializer": start}, f"SGD {rate:g}, {start} start")
+            for start, rate in product(_STARTS, _RATES)
+        ),
+        *(
+            Arm(
+                f"20-epochs-{batch}-{rate:g}",
+                {"learning_rate": rate, "batch_size": batch, "epochs": 20},
+                f"SGD {rate:g}, Xavier start, batches of {batch}, 20 epochs of 4,000 images",
+                images=4_000,
+            )
+            for batch, rate in _LONGER
+        ),
     ),
-    _budgets(seeds=3, images=12_000, epochs=3),
+    _budgets(seeds=3, images=6_000, epochs=2, size=99, test=2000),
     recipe="d2l",
     pairs=(),
     extra=measures.lost_classes,
@@ -188,7 +215,7 @@ _study(
         Arm(f"batch-{size}-{rate:g}", {"learning_rate": rate, "batch_size": size}, f"batches of {size}, SGD {rate:g}")
         for size, rate in product(_BATCHES, (0.01, 0.03, 0.1, 0.3))
     ),
-    _budgets(seeds=3, images=12_000, epochs=3, batch=None),
+    _budgets(seeds=3, images=6_000, epochs=2, size=99, batch=None, test=2000),
     recipe="d2l",
     base={"initializer": "open"},
     pairs=(),
@@ -209,7 +236,7 @@ _study(
     "classics",
     "How does NiN compare with LeNet, AlexNet and VGG at an equal budget of images?",
     _CLASSICS,
-    _budgets(seeds=3, images=6_000, epochs=4),
+    _budgets(seeds=3, images=3_000, epochs=3, batch=16, test=2000),
     base={"learning_rate": 1e-3},
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images"},
@@ -221,7 +248,7 @@ _study(
     "family",
     "A family of NiN by VGG's rules, NiN-11, NiN-16, NiN-19: what does depth bring for what it costs?",
     _FAMILY,
-    _budgets(seeds=4, images=8_000, epochs=4, size=32, gpu_size=64),
+    _budgets(seeds=3, images=4_000, epochs=2, size=64, batch=16, gpu_size=96),
     pairs=(("nin16", "nin11"), ("nin19", "nin16"), ("nin19", "nin11")),
 )
 
@@ -241,8 +268,8 @@ _study(
     "How often does the chapter's recipe lose classes, and what helps?",
     _REMEDIES,
     {
-        "small": Budget(seeds=2, images=400, test_images=200, epochs=1, image_size=80),
-        "laptop": Budget(seeds=20, images=20_000, test_images=5000, epochs=2, image_size=70, batch_size=32),
+        "small": Budget(seeds=2, images=400, test_images=200, epochs=1, image_size=99),
+        "laptop": Budget(seeds=12, images=12_000, test_images=2000, epochs=1, image_size=99, batch_size=32),
         "gpu": Budget(seeds=20, images=None, test_images=None, epochs=10, image_size=224),
     },
     recipe="d2l",
@@ -255,6 +282,36 @@ _study(
     only_shown=("first_dead_classes", "repairs"),
     about="A class is dead when its map is at most 0 at 99.9 % of positions or more. First attempts are what the guard "
     "met before it did anything; without it nothing is repaired, and both are the same.",
+)
+
+_PAPER = (
+    Arm("paper", {"model": "nin_cifar10"}, "the paper's network: dropout, global average pooling"),
+    Arm("no-dropout", {"model": _network("paper_without_dropout")}, "without its two dropout layers"),
+    Arm("connected", {"model": _network("paper_connected")}, "a fully connected layer in place of the pooling"),
+    Arm("connected-dropout", {"model": _network("paper_connected_dropout")}, "the same, with dropout before it"),
+    Arm(
+        "modern",
+        {
+            "model": "nin_32",
+            "optimizer": {"name": "adamw", "momentum": 0.0, "weight_decay": 0.05},
+            "learning_rate": 3e-3,
+            "schedule": "one-cycle",
+            "augmentation": {"erase": 8},
+            "label_smoothing": 0.1,
+        },
+        "batch normalization, AdamW and one cycle: the recipe `modern`",
+    ),
+)
+_study(
+    "paper",
+    "What do dropout and global average pooling contribute to the paper's network on CIFAR-10, and newer methods?",
+    _PAPER,
+    _budgets(seeds=3, images=10_000, epochs=10, size=32, batch=64, gpu_epochs=100, gpu_size=32),
+    recipe="paper",
+    least_map=2,
+    extra=measures.overfitting,
+    columns={"accuracy_on_training_images": "accuracy on the training images", "gap": "above the test accuracy by"},
+    about="These are the ablations of the paper's tables, with the recipe `paper` shortened.",
 )
 
 _study(

@@ -1,8 +1,8 @@
-"""The chapter's network with one thing changed, each a ``module:function`` for a recipe: what the studies compare."""
+"""The networks of the chapter and of the paper with one thing changed, each a ``module:function`` for a recipe."""
 
 from mlpconv.arch.layers import AnyLayer, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.models.nin import nin_block
+from mlpconv.models.nin import nin_block, nin_cifar10
 
 Shape = tuple[int, int, int, int]
 STEM: tuple[Shape, ...] = ((96, 11, 4, 0), (256, 5, 1, 2), (384, 3, 1, 1))
@@ -101,3 +101,26 @@ def two_steps(num_classes: int = 10, input_channels: int = 1) -> Network:
 def three_steps(num_classes: int = 10, input_channels: int = 1) -> Network:
     """384 → 114 → 34 → classes: three steps of the same factor."""
     return _narrowing(num_classes, input_channels, (114, 34))
+
+
+def _paper(num_classes: int, input_channels: int, *head: AnyLayer) -> Network:
+    """The paper's network with another head, or, without one, without dropout."""
+    network = nin_cifar10(num_classes, input_channels)
+    layers = list(network.layers.values())
+    changed = [*layers[:-2], *head] if head else [layer for layer in layers if not isinstance(layer, Dropout)]
+    return Network(*changed, input_channels=input_channels, input_size=network.input_size)
+
+
+def paper_without_dropout(num_classes: int = 10, input_channels: int = 3) -> Network:
+    """The paper's network without its two dropout layers."""
+    return _paper(num_classes, input_channels)
+
+
+def paper_connected(num_classes: int = 10, input_channels: int = 3) -> Network:
+    """A fully connected layer in place of the paper's global average pooling."""
+    return _paper(num_classes, input_channels, Flatten(), Linear(num_classes))
+
+
+def paper_connected_dropout(num_classes: int = 10, input_channels: int = 3) -> Network:
+    """The same, with dropout before the fully connected layer."""
+    return _paper(num_classes, input_channels, Flatten(), Dropout(0.5), Linear(num_classes))

@@ -1,21 +1,14 @@
-"""A study's result for people: a page in Markdown, and its figure."""
+"""A study's result for people: a page in Markdown."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, assert_never
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+from mlpconv.arch.shapes import show
 from mlpconv.formatting import format_bytes, format_count, format_duration, markdown_table
+from mlpconv.studies import figures
 from mlpconv.studies.answers import all_learn
-from mlpconv.studies.catalogue import Kind
-from mlpconv.studies.runner import Arm
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-SIGNED_MEASURES = ("gap",)
-"""Measures that can be negative; all others are shares, counts or times."""
-OUTCOME_COLORS = {"learns": "#1a9850", "loses classes": "#fdae61", "stalls": "#9e9e9e", "diverges": "#d73027"}
-"""The color of each outcome of a run (mlpconv.studies.measures.outcome) on a map."""
+from mlpconv.studies.catalogue import Study
+from mlpconv.studies.summary import interval
 
 
 def titles(result: Mapping[str, Any]) -> list[str]:
@@ -43,6 +36,7 @@ def titles(result: Mapping[str, Any]) -> list[str]:
         "seeds",
         *result["columns"].values(),
         *ended,
+        *(["images", "last map"] if _common_map(result) is None else []),
         "parameters",
         "FLOPs",
         "training memory",
@@ -59,7 +53,7 @@ def rows(result: Mapping[str, Any]) -> list[list[str]]:
 def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     found = arm["summary"].get("test_accuracy")
     ended = [row.get("outcome", "") for row in arm["seeds"]]
-    kinds = [f"{ended.count(kind)} {kind}" for kind in OUTCOME_COLORS if kind in ended]
+    kinds = [f"{ended.count(kind)} {kind}" for kind in figures.OUTCOME_COLORS if kind in ended]
     return [
         arm["name"],
         arm["about"],
@@ -69,6 +63,7 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
         str(len(arm["seeds"])),
         *(_mean_and_interval(key, arm["summary"].get(key)) for key in result["columns"]),
         *([] if all_learn(result) else [", ".join(kinds)]),
+        *(_images_and_map(result, arm) if _common_map(result) is None else []),
         f"{arm['parameters']:,}" if arm["parameters"] else "–",
         format_count(arm["flops"]) if arm["flops"] else "–",
         format_bytes(arm["training_memory_bytes"]) if arm["training_memory_bytes"] else "–",
@@ -76,15 +71,16 @@ def _trained(result: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def interval(measure: str, found: Mapping[str, float]) -> tuple[float, float]:
-    """The confidence interval of a mean, within the values that the measure can have.
+def _images_and_map(result: Mapping[str, Any], arm: Mapping[str, Any]) -> tuple[str, str]:
+    """The size of an arm's images and of its last map."""
+    side = arm["changes"].get("image_size") or result["budget"]["image_size"]
+    return show((side, side)), show(arm["last_map"]) if arm.get("last_map") else "–"
 
-    Student's interval does not know them: that of an accuracy can end above 1, that of a count below 0.
-    """
-    low, high = found["low"], found["high"]
-    if measure in SIGNED_MEASURES:
-        return low, high
-    return max(low, 0.0), min(high, 1.0) if "accuracy" in measure else high
+
+def _common_map(result: Mapping[str, Any]) -> str | None:
+    """The size of the images and of the last map, if all arms share them."""
+    first, *others = {_images_and_map(result, arm) for arm in result["arms"]}
+    return None if others else f"images of {first[0]}, last map {first[1]}"
 
 
 def _mean_and_interval(measure: str, found: Mapping[str, float] | None) -> str:
@@ -119,20 +115,17 @@ def markdown(result: Mapping[str, Any], command: str, planned: Sequence[str] = (
     Args:
         result: The result of the study.
         command: The command that made it.
-        planned: The names of arms that the study has but the result has not; the page states that they are not run yet.
+        planned: What the study has and the result has not (``not_run_yet``); the page states it.
     """
-    has = result["hardware"]
-    not_run = [f"- not run yet: {', '.join(planned)}"] if planned else []
-    machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
     lines = [
         f"# {result['study'].capitalize().replace('-', ' ')}",
         "",
         f"*{result['question']}*",
         "",
         *(f"- {sentence}" for sentence in result["conclusion"]),
-        *not_run,
+        *([f"- not run yet: {'; '.join(planned)}"] if planned else []),
         "",
-        f"![{_caption(result)}]({result['study']}.png)",
+        f"![{figures.caption(result)}]({result['study']}.png)",
         "",
         *markdown_table(titles(result), rows(result), left=None),
         "",
@@ -141,34 +134,45 @@ def markdown(result: Mapping[str, Any], command: str, planned: Sequence[str] = (
         *(line for paragraph in _setting(result) for line in (paragraph, "")),
         f"- command: `{command}`",
         f"- {_extent(result)}",
-        f"- hardware: {machine}, {has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}, "
-        f"{result['precision']}; {has.get('platform')}",
-        f"- versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- date: {result['date']}",
+        *_provenance(result),
+        *(f"- earlier runs: {'; '.join(_provenance(each, ''))}" for each in result.get("earlier", ())),
         "",
     ]
     return "\n".join(lines)
 
 
-def not_run_yet(result: Mapping[str, Any], arms: Iterable[Arm]) -> list[str]:
-    """The names of a study's arms that its result does not have."""
-    done = {arm["name"] for arm in result["arms"]}
-    return [arm.name for arm in arms if arm.name not in done]
+def _provenance(measured: Mapping[str, Any], bullet: str = "- ") -> list[str]:
+    """Hardware, versions and date, a line each."""
+    has = measured["hardware"]
+    machine = has.get("processor") if str(has.get("device")).startswith("cpu") else has.get("device")
+    count = f"{has.get('cpus')} processor{'s' * (has.get('cpus') != 1)}"
+    bfloat16 = "" if has.get("bfloat16") is None else f" {'with' if has['bfloat16'] else 'without'} bfloat16"
+    return [
+        f"{bullet}hardware: {machine}, {count}{bfloat16}, computing in {measured['precision']}; {has.get('platform')}",
+        f"{bullet}versions: {', '.join(f'{name} {version}' for name, version in measured['versions'].items())}",
+        f"{bullet}date: {measured['date']}",
+    ]
 
 
-def _caption(result: Mapping[str, Any]) -> str:
-    kind: Kind = result["kind"]
-    match kind:
-        case "bars":
-            return "each arm's seeds" if _shows_own(result) else "test accuracy and costs"
-        case "curves":
-            return "test accuracy over the epochs"
-        case "map":
-            return "a map of the outcomes"
-        case "resources":
-            return "predicted and measured"
-        case _:
-            assert_never(kind)
+def not_run_yet(result: Mapping[str, Any], study: Study) -> list[str]:
+    """What a study has that its result has not: arms, seeds of an arm, or its present size.
+
+    The command of a result whose size was given by options is complete by itself.
+    """
+    rows = {arm["name"]: arm["seeds"] for arm in result["arms"]}
+    wanted = range(result["budget"]["seeds"])
+    missing = []
+    for arm in study.arms:
+        seeds = sorted(set(wanted) - {row["seed"] for row in rows.get(arm.name, ())})
+        if len(seeds) == len(wanted):
+            missing.append(arm.name)
+        elif seeds:
+            missing.append(f"{arm.name} with seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
+    name = result.get("command", "").removeprefix(f"mlpconv study {study.name} --budget ")
+    now = study.budgets.get(name)
+    if now is not None and now._asdict() != result["budget"]:
+        missing.append(f"all arms at the study's present size, {_size(now._asdict(), ())}")
+    return missing
 
 
 def _setting(result: Mapping[str, Any]) -> list[str]:
@@ -189,170 +193,25 @@ def _setting(result: Mapping[str, Any]) -> list[str]:
 
 
 def _extent(result: Mapping[str, Any]) -> str:
-    """Repetitions, or seeds and the budget, without the numbers that every arm sets itself."""
-    numbers, budget = [row["seed"] for row in result["arms"][0]["seeds"]], result["budget"]
+    """Repetitions, or seeds, images, last map and budget, without the numbers that every arm sets itself."""
+    numbers = sorted({row["seed"] for arm in result["arms"] for row in arm["seeds"]})
     if result["kind"] == "resources":
         return f"repetitions: {len(numbers)}"
+    seeds = f"{numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}" if numbers else "none"
+    own = {key for key in result["budget"] if all(arm.get(key) or key in arm["changes"] for arm in result["arms"])}
+    maps = _common_map(result)
+    return "; ".join(part for part in (f"seeds: {seeds}", maps, f"budget: {_size(result['budget'], own)}") if part)
 
-    def common(key: str) -> bool:
-        return bool(budget[key]) and not all(key in arm["changes"] for arm in result["arms"])
 
-    parts = [f"{budget['images']:,} training images" if budget["images"] else "all training images"]
-    parts += [f"{budget['test_images']:,} test images" if budget["test_images"] else "all test images"]
-    parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}"] if common("epochs") else []
+def _size(budget: Mapping[str, Any], own: Collection[str]) -> str:
+    """A budget without its seeds and the numbers that every arm sets itself."""
+
+    def images(key: str, kind: str) -> str:
+        return f"{budget[key]:,} {kind} images" if budget[key] else f"all {kind} images"
+
+    parts = [] if "images" in own else [images("images", "training")]
+    parts += [images("test_images", "test")]
+    parts += [f"{budget['epochs']} epoch{'s' * (budget['epochs'] > 1)}"] if "epochs" not in own else []
     parts += [f"{budget['image_size']} pixels"]
-    parts += [f"batches of {budget['batch_size']}"] if common("batch_size") else []
-    seeds = f"{numbers[0]}{f' to {numbers[-1]}' * (len(numbers) > 1)}"
-    return f"seeds: {seeds}; budget: {', '.join(parts)}"
-
-
-def figure(result: Mapping[str, Any]) -> "Figure":
-    """The figure of a result, of its kind."""
-    kind: Kind = result["kind"]
-    match kind:
-        case "bars":
-            return _bars(result)
-        case "curves":
-            return _curves(result)
-        case "map":
-            return _map(result)
-        case "resources":
-            return _ratios(result)
-        case _:
-            assert_never(kind)
-
-
-def _bars(result: Mapping[str, Any]) -> "Figure":
-    """The test accuracy of each arm; next to it the same against its FLOPs, or, if all have the same FLOPs, the study's
-    first further measure."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    drawn = Figure(figsize=(11, 4), layout="constrained")
-    own = _shows_own(result)
-    left, right = drawn.subplots(1, 2, sharey=not own)
-    _side_by_side(left, result, "test_accuracy", "test accuracy")
-    if own:
-        _side_by_side(right, result, *next(iter(result["columns"].items())))
-    else:
-        for index, arm in enumerate(result["arms"]):
-            if arm["flops"]:
-                _arm(right, arm, arm["flops"], index)
-        flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
-        scale = "log" if flops and max(flops) > 10 * min(flops) else "linear"
-        right.set(xlabel="FLOPs of one image", xscale=scale, title="against computation")
-        if scale == "linear":
-            right.xaxis.set_major_formatter(lambda value, _: format_count(value))
-            right.xaxis.set_major_locator(MaxNLocator(5))
-        handles, names = right.get_legend_handles_labels()
-        if handles:
-            right.legend(handles, names)
-    for axes in (left, right):
-        axes.grid(alpha=0.4)
-    return drawn
-
-
-def _shows_own(result: Mapping[str, Any]) -> bool:
-    """Whether bars show the study's first further measure: there is one, and the arms' FLOPs differ by at most 2 %."""
-    flops = [arm["flops"] for arm in result["arms"] if arm["flops"]]
-    return bool(result["columns"]) and (not flops or max(flops) <= 1.02 * min(flops))
-
-
-def _side_by_side(axes: "Axes", result: Mapping[str, Any], key: str, title: str) -> None:
-    """A measure of every arm."""
-    for index, arm in enumerate(result["arms"]):
-        _arm(axes, arm, index, index, key)
-    axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]], rotation=20, ha="right")
-    axes.set(ylabel=title, title="mean, 95 % interval, each seed")
-    if key == "test_accuracy" and axes.get_ylim()[1] > 1:
-        axes.set_ylim(top=1)
-
-
-def _arm(axes: "Axes", arm: Mapping[str, Any], x: float, index: int, key: str = "test_accuracy") -> None:
-    values = [row[key] for row in arm["seeds"] if row.get(key) is not None]
-    if not values:
-        return
-    color = f"C{index % 10}"
-    axes.plot([x] * len(values), values, ".", color=color, alpha=0.45)
-    found = arm["summary"].get(key)
-    if found:
-        low, high = interval(key, found)
-        error = [[found["mean"] - low], [high - found["mean"]]]
-        axes.errorbar([x], [found["mean"]], error, fmt="o", color=color, capsize=5, label=arm["name"])
-
-
-def _curves(result: Mapping[str, Any]) -> "Figure":
-    """The test accuracy after each epoch, with a line for each seed and a color for each arm."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    drawn = Figure(figsize=(11, 4), layout="constrained")
-    left, right = drawn.subplots(1, 2)
-    _side_by_side(left, result, "test_accuracy", "test accuracy")
-    for index, arm in enumerate(result["arms"]):
-        for place, row in enumerate(arm["seeds"]):
-            points = row.get("test_accuracies") or []
-            label = None if place else arm["name"]
-            right.plot(range(1, len(points) + 1), points, ".-", color=f"C{index % 10}", alpha=0.6, label=label)
-    right.set(xlabel="epoch", ylabel="test accuracy", title="over the epochs, each seed")
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (left, right):
-        axes.grid(alpha=0.4)
-    if any(arm["seeds"] for arm in result["arms"]):
-        right.legend()
-    return drawn
-
-
-def _map(result: Mapping[str, Any]) -> "Figure":
-    """A map with a column for each rate and a row for each other setting.
-
-    Each cell has the median accuracy and a bar with the outcomes of its seeds.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    arms = {tuple(arm["name"].rsplit("-", 1)): arm for arm in result["arms"]}
-    names = list(dict.fromkeys(first for first, _ in arms))
-    rates = list(dict.fromkeys(second for _, second in arms))
-    drawn = Figure(figsize=(1.5 + 1.25 * len(rates), 1.4 + 0.75 * len(names)), layout="constrained")
-    axes = drawn.add_subplot()
-    for (name, rate), arm in arms.items():
-        x, y = rates.index(rate), names.index(name)
-        ended = sorted((row["outcome"] for row in arm["seeds"]), key=list(OUTCOME_COLORS).index)
-        for place, kind in enumerate(ended):
-            width = 1 / len(ended)
-            axes.add_patch(
-                Rectangle((x + place * width, y), width, 1, color=OUTCOME_COLORS[kind], alpha=0.75, linewidth=0)
-            )
-        found = arm["summary"].get("test_accuracy")
-        axes.text(x + 0.5, y + 0.5, f"{found['median']:.3f}" if found else "–", ha="center", va="center")
-    axes.vlines(range(1, len(rates)), 0, len(names), color="white", linewidth=2)
-    axes.hlines(range(1, len(names)), 0, len(rates), color="white", linewidth=2)
-    axes.set(xlim=(0, len(rates)), ylim=(len(names), 0), xlabel="learning rate")
-    axes.set_title("median test accuracy; each seed's outcome as a color")
-    axes.set_xticks([x + 0.5 for x in range(len(rates))], rates)
-    axes.set_yticks([y + 0.5 for y in range(len(names))], names)
-    handles = [Rectangle((0, 0), 1, 1, color=color, alpha=0.75) for color in OUTCOME_COLORS.values()]
-    drawn.legend(handles, list(OUTCOME_COLORS), loc="outside lower center", ncols=len(OUTCOME_COLORS))
-    return drawn
-
-
-def _ratios(result: Mapping[str, Any]) -> "Figure":
-    """The ratio of measured to predicted memory, in training and in prediction."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(8, 4), layout="constrained")
-    axes = drawn.add_subplot()
-    for place, phase in enumerate(("training", "prediction")):
-        key = f"{phase}_bytes"
-        points = [
-            (index + 0.3 * place - 0.15, arm["summary"][key]["mean"] / arm["predicted"][key])
-            for index, arm in enumerate(result["arms"])
-            if key in arm["summary"]
-        ]
-        axes.bar([x for x, _ in points], [y for _, y in points], 0.28, label=phase)
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(result["arms"])), [arm["name"] for arm in result["arms"]])
-    axes.set(ylabel="memory measured / predicted", yscale="log")
-    axes.legend()
-    return drawn
+    parts += [f"batches of {budget['batch_size']}"] if budget["batch_size"] and "batch_size" not in own else []
+    return ", ".join(parts)

@@ -4,13 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlpconv.data import ImageDataset, Splits, load_dataset
+from mlpconv.arch.class_maps import last_map, smallest_side
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import show
+from mlpconv.data import ImageDataset, Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MlpconvError, unknown
-from mlpconv.runs.run import Run
+from mlpconv.jobs.run_data import load_run_data
+from mlpconv.models import create_model
 from mlpconv.studies import answers, measures, resources, runner
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
-from mlpconv.studies.runner import DEFAULT_OPTIONS, Arm, StudyOptions
+from mlpconv.studies.runner import DEFAULT_OPTIONS, Arm, ReadyArm, StudyOptions
 from mlpconv.training.recipe import Recipe, change
 from mlpconv.training.recipes import get_recipe
 
@@ -33,7 +37,7 @@ class StudyData(NamedTuple):
     """The data set of a study."""
 
     name: str | None = None
-    """Its name; None is that of the study's recipe."""
+    """Its name, or a folder of images; None is that of the study's recipe."""
     directory: Path | None = None
     """The directory with its files; None is where it is installed or cached."""
     download: Callable[[str, int, int], None] | None = None
@@ -57,37 +61,36 @@ def perform(
         budget: Its size.
         directory: The directory for the runs; finished runs there are reused.
         data: The images, or where to find them; the budget uses a part of them.
-        options: Back end and device, what to call with the progress, and when to stop.
+        options: Back end and device, what to call with the progress, when to stop, and the earlier result.
 
     Returns:
-        Plain values: the runner's result, the ``mean``, ``low`` and ``high`` of each arm's test accuracy, its costs,
-        and the conclusion in sentences.
+        Plain values: the runner's result, the ``mean``, ``low`` and ``high`` of each arm's test accuracy, its costs and
+        last map, and the conclusion in sentences.
 
     Raises:
-        MlpconvError: The study cannot be run.
+        MlpconvError: The study cannot be run, or the maps of an arm are too small for its question.
     """
     recipe = base(study, budget)
     if isinstance(data, StudyData) and data.name:
         recipe = change(recipe, {"data": data.name})
-    seeds = range(budget.seeds)
     if study.kind == "resources":
-        result = resources.study(study, recipe, seeds, directory, options)
+        result = resources.study(study, recipe, range(budget.seeds), directory, options)
     else:
         if isinstance(data, StudyData):
-            data = load_dataset(recipe.data, directory=data.directory, progress=data.download)
-        images = part(data, budget)
+            data = _load(recipe, data)
+        made = runner.ready(recipe, arms(study, budget), _parts(data, budget), options)
+        for each in made:
+            _check_last_map(study, each)
         result = runner.study(
             study.name,
-            recipe,
-            arms(study, budget),
-            seeds,
+            made,
+            range(budget.seeds),
             directory,
-            images,
             options,
-            measure=lambda run: measures.measure(run, images, study.extra),
+            measure=lambda run, images: measures.measure(run, images, study.extra),
         )
-        for arm in result["arms"]:
-            arm |= _totals(arm, directory)
+        for arm, each in zip(result["arms"], made, strict=True):
+            arm |= _totals(arm, each)
     result |= {
         "question": study.question,
         "about": study.about,
@@ -100,6 +103,16 @@ def perform(
     result["comparisons"] = [each._asdict() for each in comparisons]
     result["conclusion"] = conclusion(result, study, comparisons)
     return result
+
+
+def _load(recipe: Recipe, data: StudyData) -> Splits:
+    loaded = load_run_data(recipe, directory=data.directory, progress=data.download)
+    if loaded.loaded_folder is None:
+        return loaded.splits
+    # Results name a folder as the user does, not where it is on this machine.
+    name = Path(loaded.name).name
+    parts = zip(loaded.splits, ("train", "test"), strict=True)
+    return Splits(*(ImageDataset(each.images, each.labels, each.class_names, f"{name}/{part}") for each, part in parts))
 
 
 def base(study: Study, budget: Budget) -> Recipe:
@@ -130,22 +143,65 @@ def part(data: Splits, budget: Budget) -> Splits:
     return Splits(some(data.train, budget.images, "train"), some(data.test, budget.test_images, "test"))
 
 
-def _totals(arm: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The mean and interval of ``HEADLINE``, None if no seed is finished, and the costs of the arm."""
+def _parts(data: Splits, budget: Budget) -> Callable[[Arm], Splits]:
+    """From an arm to its images; arms with as many images share them."""
+    made: dict[int | None, Splits] = {}
+
+    def images(arm: Arm) -> Splits:
+        count = budget.images if arm.images is None else arm.images
+        if count not in made:
+            made[count] = part(data, budget._replace(images=count))
+        return made[count]
+
+    return images
+
+
+def _check_last_map(study: Study, made: ReadyArm) -> None:
+    """Refuse an arm whose maps are too small for the question."""
+    network = made.prepared.network
+    side = last_map(network)
+    if side is None or min(side) >= study.least_map:
+        return
+    enough = smallest_side(network, study.least_map)
+    remedy = f"; --image-size {enough} gives larger ones" if enough else ""
+    raise MlpconvError(
+        f"study {study.name}: with images of {show(network.input_size)}, the last map of the arm {made.arm.name} is "
+        f"{show(side)}, and on fewer than {show((study.least_map, study.least_map))} positions the question has no "
+        f"meaning{remedy}"
+    )
+
+
+def _totals(arm: dict[str, Any], made: ReadyArm) -> dict[str, Any]:
+    """The mean and interval of ``HEADLINE``, None if no seed is finished, and the costs and last map of the arm."""
     found: dict[str, Any] = {key: arm["summary"].get(HEADLINE, {}).get(key) for key in ("mean", "low", "high")}
-    found |= {"parameters": None, "flops": None, "training_memory_bytes": None, "seconds": None}
-    if arm["seeds"]:
-        config = Run(directory / arm["name"] / f"seed-{arm['seeds'][0]['seed']}").config
-        found |= measures.costs(config.make_network(), config)
-        # The median, as other programs may slow down single runs.
-        found["seconds"] = arm["summary"].get("seconds", {}).get("median")
-    return found
+    network = made.prepared.network
+    found |= measures.costs(network, made.prepared.job)
+    # The median, as other programs may slow down single runs.
+    found["seconds"] = arm["summary"].get("seconds", {}).get("median")
+    return found | {"last_map": last_map(network)}
+
+
+def arm_network(result: dict[str, Any], arm: dict[str, Any]) -> Network:
+    """The network of an arm of a result, at the size of its images."""
+    recipe = change(base(find(result["study"]), Budget(**result["budget"])), arm["changes"])
+    side = recipe.image_size or result["budget"]["image_size"]
+    return create_model(recipe.model).replace(input_size=(side, side))
 
 
 def conclusion(result: dict[str, Any], study: Study, comparisons: Sequence[answers.Comparison]) -> list[str]:
     """The conclusions from the numbers, a sentence each."""
     if study.kind == "resources":
         return resources.sentences(result)
+    lines = _findings(result, study, comparisons)
+    single = [arm["name"] for arm in result["arms"] if min(arm.get("last_map") or (2,)) == 1]
+    if not single:
+        return lines
+    # No sentence may be read without its condition.
+    whose = "" if len(single) == len(result["arms"]) else f" of {', '.join(single)}"
+    return [f"{line.removesuffix('.')}; last map{whose}: 1×1." for line in lines]
+
+
+def _findings(result: dict[str, Any], study: Study, comparisons: Sequence[answers.Comparison]) -> list[str]:
     lines = answers.outcomes(result)
     if study.kind == "map":
         lines += answers.best(result, HEADLINE, "test accuracy")

@@ -1,55 +1,31 @@
 """The runner of every study: arms × seeds, each in a separate run directory, so that a study can be continued."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import sqrt
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
+import msgspec
+
+from mlpconv.arch.cost import count
 from mlpconv.data import Splits
 from mlpconv.errors import RecipeError, TrainingFailed
+from mlpconv.formatting import format_duration
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
+from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import ExecuteOptions, Request
 from mlpconv.reports.provenance import HARDWARE_OF_DEVICE, hardware
 from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import Run
+from mlpconv.studies import earlier
+from mlpconv.studies.summary import summarize
 from mlpconv.training.problems import is_repair
 from mlpconv.training.recipe import Recipe, change
 
-# 97.5 % quantiles of Student's t for 1, 2, 3 … degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.2).
-_STUDENT = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-    2.086,
-    2.080,
-    2.074,
-    2.069,
-    2.064,
-    2.060,
-    2.056,
-    2.052,
-    2.048,
-    2.045,
-    2.042,
-)
+PROVENANCE = ("precision", "hardware", "versions", "date")
+"""The keys of a result that state where and when it was measured."""
 
 
 class Arm(NamedTuple):
@@ -61,36 +37,13 @@ class Arm(NamedTuple):
     """The fields of the recipe that it changes, as ``training.recipe.change`` takes them."""
     about: str = ""
     """A description for people."""
+    images: int | None = None
+    """The number of its training images; None is that of the study."""
 
 
-class Summary(NamedTuple):
-    """Statistics of one measure over seeds."""
-
-    runs: int
-    mean: float
-    low: float
-    """The lower end of the mean's 95 % confidence interval by Student's t; the mean if there is only one seed.
-
-    The interval of a measure with a bounded range may extend beyond it.
-    """
-    high: float
-    """The upper end."""
-    median: float
-    least: float
-    most: float
-
-
-Measure = Callable[[Run], dict[str, Any]]
-"""Returns the measures of a finished run by name. ``Run.result`` is None if training failed."""
-
-
-def summarize(values: Sequence[float]) -> Summary:
-    """The statistics of at least one value."""
-    mean, freedom = fmean(values), len(values) - 1
-    # Beyond the table: the first term of Cornish and Fisher's expansion.
-    quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.95996 + 2.3722 / freedom
-    half = quantile * stdev(values) / sqrt(len(values)) if freedom else 0.0
-    return Summary(len(values), mean, mean - half, mean + half, median(values), min(values), max(values))
+Measure = Callable[[Run, Splits], dict[str, Any]]
+"""Returns the measures of a finished run by name, from the run and its images. ``Run.result`` is None if training
+failed."""
 
 
 class StudyOptions(NamedTuple):
@@ -101,67 +54,69 @@ class StudyOptions(NamedTuple):
     device: str | None = None
     """The device; None is the back end's choice."""
     progress: Callable[[str], None] = lambda line: None
-    """Called with a line for each finished run."""
+    """Called with a line about the time that the study will take, and with one for each finished run."""
     should_stop: Callable[[], bool] = lambda: False
     """Called between steps; where it returns True, the current run is saved and the study stops."""
+    previous: Mapping[str, Any] | None = None
+    """A result of an earlier call. Runs that are in it, with the same settings, are not trained again."""
 
 
 DEFAULT_OPTIONS = StudyOptions()
 
 
-def carry_out(
-    base: Recipe,
-    arms: Sequence[Arm],
-    seeds: Sequence[int],
-    directory: Path,
-    data: Splits,
-    options: StudyOptions = DEFAULT_OPTIONS,
-) -> Iterator[tuple[Arm, int, Run]]:
-    """Train each arm with each seed into ``directory/ARM/seed-N``; finished runs there are reused.
+class ReadyArm(NamedTuple):
+    """An arm with everything that training it takes."""
+
+    arm: Arm
+    recipe: Recipe
+    """The changed recipe."""
+    data: Splits
+    """Its images."""
+    prepared: PreparedJob
+    """Its job, with the recipe's seed."""
+
+    @property
+    def settings(self) -> str:
+        """A digest of all that determines a run except its seed: recipe, network, images, back end and precision.
+
+        Where the images are stored does not count, only what they are.
+        """
+        job = msgspec.to_builtins(self.prepared.job)
+        del job["recipe_name"], job["data"]["name"]
+        for key in ("seed", "data"):
+            job["recipe"].pop(key, None)
+        text = json.dumps([job, self.data.test.fingerprint()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def flops(self) -> float:
+        """The floating-point operations of a run, about: a training step takes three times those of a prediction."""
+        job = self.prepared.job
+        images = 3 * job.data.train + job.data.test
+        return float(count(self.prepared.network).flops * images * job.recipe.epochs)
+
+
+def ready(
+    base: Recipe, arms: Sequence[Arm], data: Callable[[Arm], Splits], options: StudyOptions = DEFAULT_OPTIONS
+) -> list[ReadyArm]:
+    """Prepare the arms of a study; nothing is written.
 
     Args:
         base: The recipe that all arms change.
         arms: The arms.
-        seeds: The seeds.
-        directory: The directory of the study.
-        data: The images.
-        options: Back end and device, and when to stop.
-
-    Yields:
-        (arm, seed, run) once the run is finished, even if it failed. All arms are finished with a seed before the next
-        seed starts, so that a study that is stopped has about as many runs of each arm.
-
-    Raises:
-        RecipeError: A change of an arm is not valid.
-        RunError: The directory has runs with other settings.
-    """
-    for arm, seed, recipe in study_recipes(base, arms, seeds):
-        request = Request(recipe=recipe, recipe_name=arm.name, backend=options.backend, device=options.device)
-        job = prepare(request, data)
-        path = directory / arm.name / f"seed-{seed}"
-        resume = ExecuteOptions(resume=(path / CONFIG).exists())
-        execution = execute(job, path, resume, should_stop=options.should_stop)
-        run = execution.run
-        if run.result is None and run.failure is None:
-            try:
-                for _ in execution:
-                    pass
-            except TrainingFailed:
-                assert run.failure is not None  # a failure is an outcome of the study
-        if run.result is None and run.failure is None:
-            return
-        yield arm, seed, run
-
-
-def study_recipes(base: Recipe, arms: Sequence[Arm], seeds: Sequence[int]) -> list[tuple[Arm, int, Recipe]]:
-    """The runs of a study, in the order in which they are executed: each arm has a seed before the next seed starts.
+        data: Returns the images of an arm.
+        options: Back end and device.
 
     Raises:
         RecipeError: A change of an arm is not valid.
     """
-    recipes = {arm.name: _recipe(base, arm) for arm in arms}
-    assert len(recipes) == len(arms), "arms need different names"
-    return [(arm, seed, change(recipes[arm.name], {"seed": seed})) for seed in seeds for arm in arms]
+    assert len({arm.name for arm in arms}) == len(arms), "arms need different names"
+    recipes = [_recipe(base, arm) for arm in arms]
+    return [
+        ReadyArm(arm, recipe, images, _prepare(arm, recipe, images, options))
+        for arm, recipe in zip(arms, recipes, strict=True)
+        for images in [data(arm)]
+    ]
 
 
 def _recipe(base: Recipe, arm: Arm) -> Recipe:
@@ -171,11 +126,50 @@ def _recipe(base: Recipe, arm: Arm) -> Recipe:
         raise RecipeError(f"arm {arm.name}: {error}") from None
 
 
+def _prepare(arm: Arm, recipe: Recipe, data: Splits, options: StudyOptions) -> PreparedJob:
+    return prepare(Request(recipe=recipe, recipe_name=arm.name, backend=options.backend, device=options.device), data)
+
+
+def carry_out(made: ReadyArm, seed: int, directory: Path, options: StudyOptions = DEFAULT_OPTIONS) -> Run | None:
+    """Train one seed of an arm into ``directory/ARM/seed-N``; a finished run there is reused.
+
+    Args:
+        made: The arm.
+        seed: The seed.
+        directory: The directory of the study.
+        options: Back end and device, and when to stop.
+
+    Returns:
+        The run once it is finished, even if training failed; None if it was stopped before.
+
+    Raises:
+        RunError: The directory has a run with other settings.
+    """
+    job = _prepare(made.arm, change(made.recipe, {"seed": seed}), made.data, options)
+    path = run_path(directory, made.arm, seed)
+    resume = ExecuteOptions(resume=(path / CONFIG).exists())
+    execution = execute(job, path, resume, should_stop=options.should_stop)
+    run = execution.run
+    if run.result is None and run.failure is None:
+        try:
+            for _ in execution:
+                pass
+        except TrainingFailed:
+            assert run.failure is not None  # a failure is an outcome of the study
+    return None if run.result is None and run.failure is None else run
+
+
+def run_path(directory: Path, arm: Arm, seed: int) -> Path:
+    """The run directory of one seed of an arm. directory: that of the study."""
+    return directory / arm.name / f"seed-{seed}"
+
+
 def measure(run: Run) -> dict[str, Any]:
     """The measures of every study.
 
-    Accuracies and loss are None if training failed before the end of its first epoch; ``dead_classes``, the number of
-    classes that are dead in the end, is None if no class can die. ``repairs`` is the number of the guard's repairs.
+    Accuracies and loss are None if training failed before the end of its first epoch; ``test_accuracies`` are those
+    after each epoch. ``dead_classes``, the number of classes that are dead in the end, is None if no class can die.
+    ``repairs`` is the number of the guard's repairs.
     """
     history = run.history
     last = history[-1] if history else {}
@@ -185,6 +179,7 @@ def measure(run: Run) -> dict[str, Any]:
         "test_accuracy": run.result.test_accuracy if run.result else last.get("test_accuracy"),
         "train_accuracy": last.get("train_accuracy"),
         "loss": last.get("loss"),
+        "test_accuracies": [line["test_accuracy"] for line in history],
         "dead_classes": None if dead is None else len(dead),
         "repairs": sum(is_repair(event["action"]) for event in events),
         "seconds": run.result.seconds if run.result else sum(line["seconds"] for line in history),
@@ -195,60 +190,139 @@ def measure(run: Run) -> dict[str, Any]:
 
 def study(
     name: str,
-    base: Recipe,
-    arms: Sequence[Arm],
+    arms: Sequence[ReadyArm],
     seeds: Sequence[int],
     directory: Path,
-    data: Splits,
     options: StudyOptions = DEFAULT_OPTIONS,
     *,
-    measure: Measure = measure,
+    measure: Measure = lambda run, data: measure(run),
 ) -> dict[str, Any]:
     """Run a study and summarize it.
 
+    All arms are finished with a seed before the next seed starts, so that a study that is stopped has about as many
+    runs of each arm.
+
     Args:
         name: The name of the study.
-        base: The recipe that all arms change.
-        arms: The arms.
+        arms: The arms, from ``ready``.
         seeds: The seeds.
         directory: The directory of the study.
-        data: The images.
-        options: Back end and device, what to call with the progress, and when to stop.
+        options: Back end and device, what to call with the progress, when to stop, and the earlier result.
         measure: Returns the measures of a run.
 
     Returns:
         Plain values, ready to be written as JSON. ``arms`` is a list in the order given, each with ``name``,
-        ``about``, ``changes``, ``seeds`` (the measures of each finished seed) and ``summary`` (the statistics of each
-        measure that all seeds have). ``complete`` is whether no run is missing.
+        ``about``, ``changes``, ``settings`` (a digest by which a later call recognizes what it need not train again),
+        ``seeds`` (the measures of each finished seed) and ``summary`` (the statistics of each measure that all seeds
+        have). ``complete`` is whether no run is missing. ``earlier`` lists where and when the runs were measured that
+        the earlier result has.
+
+    Raises:
+        RunError: The directory has runs with other settings.
     """
-    rows: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
+    previous = options.previous or {}
+    known = earlier.known(previous, {made.arm.name: made.settings for made in arms})
+    # What is here is read again: its extra measures may be new.
+    here = {(made.arm.name, seed) for made in arms for seed in seeds if _is_finished(directory, made.arm, seed)}
+    missing = [made for seed in seeds for made in arms if (made.arm.name, seed) not in {*here, *known}]
+    remaining = _Remaining(missing)
+    if missing:
+        options.progress(f"{len(missing)} run{'s' * (len(missing) > 1)} to train: {remaining.first()}")
+    rows: dict[str, list[dict[str, Any]]] = {made.arm.name: [] for made in arms}
     newest: Run | None = None
-    for arm, seed, run in carry_out(base, arms, seeds, directory, data, options):
-        newest = run
-        rows[arm.name].append({"seed": seed, **measure(run)})
-        options.progress(f"{arm.name}, seed {seed}: {_describe(rows[arm.name][-1])}")
+    reused = False
+    for made, seed in ((made, seed) for seed in seeds for made in arms):
+        arm = made.arm
+        row = known.get((arm.name, seed)) if (arm.name, seed) not in here else None
+        reused |= row is not None
+        if row is None:
+            run = carry_out(made, seed, directory, options)
+            if run is None:
+                break
+            newest, row = run, {"seed": seed, **measure(run, made.data)}
+            if (arm.name, seed) not in here:
+                remaining.subtract(made, row["seconds"])
+        rows[arm.name].append(row)
+        options.progress(f"{arm.name}, seed {seed}: {_describe(row)}{remaining}")
     done = sum(map(len, rows.values()))
-    trained_in = newest.environment if newest else {}
     return {
         "format": 1,
         "study": name,
         "complete": done == len(arms) * len(seeds),
         "arms": [
             {
-                "name": arm.name,
-                "about": arm.about,
-                "changes": dict(arm.changes),
-                "seeds": rows[arm.name],
-                "summary": _summaries(rows[arm.name]),
+                "name": made.arm.name,
+                "about": made.arm.about,
+                "changes": dict(made.arm.changes),
+                "images": made.arm.images,
+                "settings": made.settings,
+                "seeds": rows[made.arm.name],
+                "summary": _summaries(rows[made.arm.name]),
             }
-            for arm in arms
+            for made in arms
         ],
-        "data": newest.config.data.name if newest else base.data,
-        "precision": newest.config.precision if newest else None,
+        "data": arms[0].prepared.job.data.name,
+        **_provenance(newest, previous, reused=reused),
+    }
+
+
+def _is_finished(directory: Path, arm: Arm, seed: int) -> bool:
+    path = run_path(directory, arm, seed)
+    if not (path / CONFIG).exists():
+        return False
+    run = Run(path)
+    return run.result is not None or run.failure is not None
+
+
+def _provenance(newest: Run | None, previous: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
+    """Where and when the newest run was measured, and, under ``earlier``, those that an earlier result has."""
+    before = [{key: previous.get(key) for key in PROVENANCE}, *previous.get("earlier", ())] if reused else []
+    if newest is None:
+        latest = before.pop(0) if before else {"precision": None, "hardware": {}, "versions": {}, "date": None}
+        return latest | {"earlier": before}
+    trained_in = newest.environment
+    latest = {
+        "precision": newest.config.precision,
         "hardware": hardware(trained_in, HARDWARE_OF_DEVICE),
         "versions": trained_in.get("versions", {}),
         "date": trained_in.get("date"),
     }
+
+    def machine(measured: Mapping[str, Any]) -> tuple[Any, ...]:
+        return measured["precision"], measured["hardware"], measured["versions"]
+
+    # A machine is named once, though a study was continued on it.
+    return latest | {"earlier": [each for each in before if machine(each) != machine(latest)]}
+
+
+class _Remaining:
+    """The time that the rest of a study takes: by a forecast of one run and the costs of the others, then measured."""
+
+    def __init__(self, missing: Sequence[ReadyArm]) -> None:
+        self._missing = list(missing)
+        self._rate = 0.0
+        self._took: dict[str, list[float]] = {}
+
+    def first(self) -> str:
+        """A forecast of all runs, from a few steps of the first one."""
+        first = self._missing[0]
+        self._rate = first.prepared.forecast().seconds / first.flops
+        return f"about {format_duration(self._seconds())} in {first.prepared.job.precision} on this machine"
+
+    def subtract(self, made: ReadyArm, seconds: float) -> None:
+        """Take off a run that took ``seconds``."""
+        self._missing.remove(made)
+        self._took.setdefault(made.arm.name, []).append(seconds)
+
+    def _seconds(self) -> float:
+        def expected(made: ReadyArm) -> float:
+            took = self._took.get(made.arm.name)
+            return sum(took) / len(took) if took else self._rate * made.flops
+
+        return sum(map(expected, self._missing))
+
+    def __str__(self) -> str:
+        return f"; about {format_duration(self._seconds())} left" if self._missing else ""
 
 
 def _describe(row: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.class_maps import class_map_grid, single_position, until_class_maps
+from mlpconv.arch.class_maps import class_map_grid, last_map, single_position, smallest_side, until_class_maps
 from mlpconv.arch.layers import (
     AvgPool2d,
     Conv2d,
@@ -121,3 +121,26 @@ def test_the_size_that_is_named_is_the_smallest_with_a_useful_map(name, size):
 
 def test_a_network_without_class_maps_has_no_position():
     assert single_position(create_model("lenet")) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "positions"), [((70, 98), 1), ((99, 130), 2), ((131, 162), 3), ((163, 194), 4), ((195, 226), 5)]
+)
+def test_the_last_map_of_the_chapters_network_by_image_size(sizes, positions):
+    nin = create_model("nin")
+    assert {last_map(nin, side) for side in sizes} == {(positions, positions)}
+    assert last_map(nin.replace(input_size=(sizes[0], 224))) == (positions, 5)
+    assert smallest_side(nin.replace(input_size=(70, 70)), positions) == max(sizes[0], 71)
+
+
+def test_the_last_map_is_what_is_flattened_where_nothing_is_pooled_globally():
+    assert last_map(create_model("lenet")) == (5, 5)
+    assert last_map(create_model("vgg11")) == (7, 7)
+    assert last_map(Network(Flatten(), Linear(2), input_channels=1, input_size=6)) == (6, 6)
+    assert last_map(Network(Conv2d(3, 3), input_channels=1, input_size=6)) == (4, 4)
+
+
+def test_maps_that_hardly_grow_with_the_images():
+    network = Network(MaxPool2d(2, stride=512), Flatten(), Linear(2), input_channels=1, input_size=6)
+    assert smallest_side(network, 2) == 514
+    assert smallest_side(network, 9) is None

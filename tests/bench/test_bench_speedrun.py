@@ -119,7 +119,9 @@ def test_the_page_states_rules_entries_and_how_to_enter():
     assert "--out benchmarks" in page
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"entries": '])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"entries": ', '{"entries": [3]}', '{"entries": [{"name": "a", "seconds": 3}]}', "\x80"]
+)
 def test_a_damaged_result_is_not_overwritten(tmp_path, text):
     path = tmp_path / "speedrun.json"
     path.write_text(text)

@@ -47,7 +47,8 @@ def test_a_study_writes_its_page_and_its_runs(cli):
     assert [arm["name"] for arm in value["arms"]] == ["nin11", "nin16", "nin19"]
     assert [len(arm["seeds"]) for arm in value["arms"]] == [1, 1, 1]
     few = "With fewer than two seeds an arm, nothing can be said about differences."
-    assert value["conclusion"] == [*outcomes(value), few]
+    # At 32 pixels, the last maps of these networks have one position.
+    assert value["conclusion"] == [line.removesuffix(".") + "; last map: 1×1." for line in (*outcomes(value), few)]
     assert value["command"].endswith("--seeds 1 --images 128 --image-size 32 --data digits")
     for arm in value["arms"]:
         assert (Path("runs/study-family-small") / arm["name"] / "seed-0" / "result.json").exists()
@@ -61,6 +62,29 @@ def test_a_study_writes_its_page_and_its_runs(cli):
     assert said.code == 0
     assert "nothing can be said about differences" in said.out
     assert "written: pages/family.json, pages/family.md, pages/family.png" in said.out
+
+
+def test_a_written_result_is_continued_without_its_runs(cli):
+    cli(*FAMILY, "--json").json()
+    Path("runs").rename("elsewhere")
+    more = [argument if argument != "1" else "2" for argument in FAMILY]
+    said = cli(*more)
+    assert said.code == 0
+    assert "3 runs to train: about" in said.err + said.out
+    value = json.loads(Path("pages/family.json").read_text())
+    assert [[row["seed"] for row in arm["seeds"]] for arm in value["arms"]] == [[0, 1]] * 3
+    assert [path.name for path in Path("runs/study-family-small/nin11").iterdir()] == ["seed-1"]
+    # Fewer seeds than the file has: it stays.
+    said = cli(*FAMILY)
+    assert "has runs that this result lacks" in said.err
+    assert json.loads(Path("pages/family.json").read_text()) == value
+
+
+def test_a_size_at_which_the_question_has_no_meaning_is_refused(cli):
+    said = cli("study", "head", "--budget", "small", "--image-size", "80", "--images", "64")
+    assert said.code == 2
+    assert "with images of 80×80, the last map of the arm average-pooling is 1×1" in said.err
+    assert "--image-size 99 gives larger ones" in said.err
 
 
 @pytest.mark.parametrize(

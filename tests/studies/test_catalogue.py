@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlpconv.arch.cost import count
-from mlpconv.arch.layers import Conv2d, GlobalAvgPool2d, Linear
+from mlpconv.arch.layers import Conv2d, Dropout, GlobalAvgPool2d, Linear
 from mlpconv.arch.shapes import output_shape
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MlpconvError
@@ -16,6 +16,7 @@ from mlpconv.studies.catalogue import STUDIES
 from mlpconv.studies.perform import arms, base, find, part
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 
 EVERY = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 
@@ -33,6 +34,7 @@ def test_every_exercise_has_its_study():
         "family",
         "resources",
         "collapse",
+        "paper",
     }
 
 
@@ -117,6 +119,30 @@ def test_the_variants_match_their_descriptions():
     for name, widths in (("one_step", [10, 10, 10]), ("two_steps", [62, 10, 10]), ("three_steps", [114, 34, 10])):
         block = getattr(networks, name)().layers["block4"]
         assert [layer.out_channels for layer in block.layers.values() if isinstance(layer, Conv2d)] == widths
+
+
+def test_the_ablations_of_the_paper():
+    paper = create_model("nin_cifar10")
+    without = networks.paper_without_dropout()
+    assert count(without).parameters == count(paper).parameters
+    assert [type(layer) for _, layer in paper.walk()].count(Dropout) == 2
+    assert Dropout not in [type(layer) for _, layer in without.walk()]
+    for name, dropouts in (("paper_connected", 2), ("paper_connected_dropout", 3)):
+        network = getattr(networks, name)()
+        kinds = [type(layer) for _, layer in network.walk()]
+        assert GlobalAvgPool2d not in kinds
+        assert kinds.count(Dropout) == dropouts
+        # 10 maps of 8×8 positions, each with a weight for each class, and a bias for each class.
+        assert count(network).parameters == count(paper).parameters + 640 * 10 + 10
+
+
+def test_the_modern_arm_is_the_recipe_modern():
+    study = find("paper")
+    size = study.budgets["gpu"]
+    arm = next(arm for arm in arms(study, size) if arm.name == "modern")
+    made = change(base(study, size), arm.changes)
+    expected = change(get_recipe("modern"), {"on_trouble": "ignore", "epochs": size.epochs, "image_size": 32})
+    assert made == expected
 
 
 def test_the_family_counts_layers_as_vgg_does():

@@ -5,7 +5,7 @@ import pytest
 
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.drawing.plots import png
-from mlpconv.studies import pages
+from mlpconv.studies import figures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget
 from mlpconv.studies.perform import base, perform
 from mlpconv.studies.runner import StudyOptions
@@ -68,8 +68,9 @@ def test_each_seed_has_accuracy_dead_classes_and_repairs(tmp_path, monkeypatch):
     assert guarded["mean"] > as_it_is["mean"]
     page = pages.markdown(result, "mlpconv study collapse")
     assert "dead classes in the end" in page
-    assert png(pages.figure(result)).startswith(b"\x89PNG")
-    assert len(lines) == 4
+    assert png(figures.figure(result)).startswith(b"\x89PNG")
+    assert len(lines) == 5
+    assert lines[0].startswith("4 runs to train: about ")
 
 
 def test_the_arms_are_the_chapter_and_its_remedies():

@@ -6,16 +6,18 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, Linear, ReLU
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.drawing.plots import png
+from mlpconv.errors import MlpconvError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Run
-from mlpconv.studies import measures, pages
+from mlpconv.studies import answers, figures, measures, pages
 from mlpconv.studies.catalogue import STUDIES, Budget, Study
-from mlpconv.studies.perform import perform
+from mlpconv.studies.perform import StudyData, conclusion, perform
 from mlpconv.studies.runner import Arm, StudyOptions
 
 pytest.importorskip("torch")
@@ -128,8 +130,9 @@ def test_the_page_states_how_it_was_measured(whole):
 
 @pytest.mark.parametrize("kind", ["bars", "curves"])
 def test_the_pictures_of_a_study(whole, kind):
-    figure = pages.figure({**whole[2], "kind": kind})
-    assert len(figure.axes) == 2
+    figure = figures.figure({**whole[2], "kind": kind})
+    assert len(figure.axes) == (3 if kind == "bars" else 2)
+    assert [line.get_label() for line in figure.axes[-1].lines][::2] == ["narrow", "wide"]
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -158,7 +161,7 @@ def test_a_map_shows_the_result_of_each_seed(tmp_path):
     assert any(sentence.startswith("The highest mean") for sentence in result["conclusion"]) or any(
         arm["mean"] is None for arm in result["arms"]
     )
-    axes = pages.figure(result).axes[0]
+    axes = figures.figure(result).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "1e+30"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["he", "open"]
     assert len(axes.patches) == 8
@@ -195,6 +198,72 @@ def test_a_stopped_study_can_be_resumed(whole, tmp_path):
     second = perform(asked, BUDGET, tmp_path, DATA, StudyOptions(device="cpu"))
     for ours, theirs in zip(second["arms"], whole[2]["arms"], strict=True):
         assert ours["mean"] == theirs["mean"]
+
+
+def test_an_arm_whose_last_map_is_too_small_is_refused(tmp_path):
+    asked = study(("narrow",), least_map=4)
+    with pytest.raises(MlpconvError) as caught:
+        perform(asked, BUDGET, tmp_path, DATA, StudyOptions(device="cpu"))
+    assert str(caught.value) == (
+        "study widths: with images of 4×4, the last map of the arm narrow is 3×3, and on fewer than 4×4 positions the "
+        "question has no meaning; --image-size 5 gives larger ones"
+    )
+    assert not list(tmp_path.iterdir())
+    assert perform(study(("narrow",), least_map=3), BUDGET._replace(seeds=1), tmp_path, DATA)["complete"]
+
+
+def test_a_conclusion_from_maps_of_one_position_says_so(whole):
+    _, asked, result = whole
+    compared = [answers.Comparison(**each) for each in result["comparisons"]]
+    said = conclusion(result, asked, compared)
+    assert not any("last map" in line for line in said)
+    flat = {**result, "arms": [{**arm, "last_map": (1, 1)} for arm in result["arms"]]}
+    assert conclusion(flat, asked, compared) == [line[:-1] + "; last map: 1×1." for line in said]
+    flat["arms"][0] = result["arms"][0]
+    assert all(line.endswith("; last map of wide: 1×1.") for line in conclusion(flat, asked, compared))
+
+
+def test_the_page_states_the_last_map(whole):
+    _, _, result = whole
+    assert [arm["last_map"] for arm in result["arms"]] == [(3, 3), (3, 3)]
+    assert "; images of 4×4, last map 3×3; " in pages.markdown(result, "mlpconv study widths")
+    mixed = json.loads(json.dumps(result))
+    mixed["arms"][1]["last_map"] = [2, 2]
+    page = pages.markdown(mixed, "mlpconv study widths")
+    assert "| images | last map |" in page
+    assert "last map 3×3" not in page
+
+
+def test_the_page_names_what_is_not_run_yet(whole):
+    _, asked, result = whole
+    part = json.loads(json.dumps({**result, "command": "mlpconv study widths --budget small"}))
+    assert pages.not_run_yet(part, asked) == []
+    del part["arms"][1]["seeds"][1]
+    assert pages.not_run_yet(part, asked) == ["wide with seed 1"]
+    part["arms"][1]["seeds"] = []
+    assert pages.not_run_yet(part, asked) == ["wide"]
+    larger = asked._replace(budgets={"small": BUDGET._replace(image_size=5)})
+    assert pages.not_run_yet(part, larger)[1] == (
+        "all arms at the study's present size, 24 training images, 10 test images, 3 epochs, 5 pixels"
+    )
+
+
+def test_a_study_of_a_folder_names_it_without_its_path(tmp_path):
+    pictures = tmp_path / "pictures"
+    for index, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        path = pictures / ("train", "test")[index % 4 == 3] / ("low", "high")[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    budget = BUDGET._replace(seeds=1, epochs=1)
+    first = perform(study(("narrow",)), budget, tmp_path / "runs", StudyData(str(pictures)), StudyOptions(device="cpu"))
+    assert first["data"] == "pictures-24"
+    assert str(tmp_path) not in json.dumps(first)
+    # The same images elsewhere are the same study.
+    moved = pictures.rename(tmp_path / "elsewhere")
+    options = StudyOptions(device="cpu", previous=first)
+    again = perform(study(("narrow",)), budget, tmp_path / "none", StudyData(str(moved)), options)
+    assert again["arms"] == first["arms"]
+    assert not (tmp_path / "none").exists()
 
 
 def test_effective_rank():
@@ -242,7 +311,7 @@ def test_resources_are_measured_in_a_separate_process(tmp_path):
     assert row["training_bytes"] > row["prediction_bytes"] > 418_346 * 4
     assert any("parameters and FLOPs are as predicted" in sentence for sentence in result["conclusion"])
     assert "nin_28" in pages.markdown(result, "mlpconv study resources")
-    png(pages.figure(result))
+    png(figures.figure(result))
     kept = (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns
     perform(asked, asked.budgets["small"]._replace(seeds=1), tmp_path, options=StudyOptions(device="cpu"))
     assert (tmp_path / "nin_28" / "seed-0" / "resources.json").stat().st_mtime_ns == kept

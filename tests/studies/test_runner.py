@@ -11,7 +11,8 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs.run import Failure, Run
-from mlpconv.studies.runner import Arm, StudyOptions, carry_out, measure, study, summarize
+from mlpconv.studies.runner import Arm, StudyOptions, carry_out, measure, ready, study
+from mlpconv.studies.summary import summarize
 from mlpconv.training.recipe import Recipe
 
 pytest.importorskip("torch")
@@ -34,8 +35,12 @@ def halves(num_classes=2, input_channels=1):
 BASE = Recipe(model=f"{__name__}:halves", epochs=2, batch_size=6, learning_rate=0.01, precision="float32")
 
 
-def go(path, arms=ARMS, seeds=(0, 1), measure=measure, **options):
-    return study("rates", BASE, arms, seeds, path, DATA, StudyOptions(device="cpu", **options), measure=measure)
+def made(arms=ARMS):
+    return ready(BASE, arms, lambda arm: DATA, StudyOptions(device="cpu"))
+
+
+def go(path, arms=ARMS, seeds=(0, 1), measure=lambda run, data: measure(run), **options):
+    return study("rates", made(arms), seeds, path, StudyOptions(device="cpu", **options), measure=measure)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,54 @@ def test_a_resumed_study_has_the_same_results(whole, tmp_path):
             assert [row[key] for row in ours["seeds"]] == [row[key] for row in theirs["seeds"]]
 
 
+def test_a_study_continues_from_the_result_of_an_earlier_call(whole, tmp_path):
+    """On another machine the run directories are missing, but not the numbers."""
+    lines = []
+    again = go(tmp_path, seeds=(0, 1, 2), previous=whole[1], progress=lines.append)
+    assert again["complete"]
+    for ours, theirs in zip(again["arms"], whole[1]["arms"], strict=True):
+        assert ours["seeds"][:2] == theirs["seeds"]
+        assert [row["seed"] for row in ours["seeds"]] == [0, 1, 2]
+        assert sorted(path.name for path in (tmp_path / ours["name"]).iterdir()) == ["seed-2"]
+    assert lines[0].startswith("2 runs to train: about ")
+    assert [line.partition(":")[0] for line in lines[1:]] == [f"{arm.name}, seed {k}" for k in range(3) for arm in ARMS]
+    assert lines[-2].endswith(" left")
+    assert not lines[-1].endswith(" left")
+    same_machine = [each for each in again["earlier"] if each["hardware"] == again["hardware"]]
+    assert again["earlier"] == same_machine == []
+
+
+def test_where_the_earlier_runs_were_measured_is_kept(whole, tmp_path):
+    elsewhere = {"hardware": {"processor": "another"}, "precision": "float32", "versions": {}, "date": "2020-01-01"}
+    second = go(tmp_path, seeds=(0, 1, 2), previous={**whole[1], **elsewhere})
+    assert second["earlier"] == [elsewhere]
+    assert second["date"] > "2026"
+    third = go(tmp_path / "empty", seeds=(0, 1, 2), previous=second)
+    assert {key: third[key] for key in second} == second
+    assert not (tmp_path / "empty").exists()
+
+
+def test_only_the_new_arm_of_an_extended_study_is_trained(whole, tmp_path):
+    result = go(tmp_path, [*ARMS, Arm("faster", {"learning_rate": 1.0})], previous=whole[1])
+    assert [arm["name"] for arm in result["arms"]] == ["slow", "fast", "faster"]
+    assert [path.name for path in tmp_path.iterdir()] == ["faster"]
+
+
+def test_an_arm_with_other_settings_is_trained_again(whole, tmp_path):
+    result = go(tmp_path, [ARMS[0], Arm("fast", {"learning_rate": 0.4})], previous=whole[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["fast"]
+    assert result["arms"][1]["settings"] != whole[1]["arms"][1]["settings"]
+    assert result["arms"][0]["settings"] == whole[1]["arms"][0]["settings"]
+
+
+def test_an_arm_may_have_fewer_images(tmp_path):
+    few = Splits(ImageDataset(IMAGES[:12], LABELS[:12], ("low", "high"), "halves-12/train"), DATA.test)
+    arms = ready(BASE, [Arm("few", images=12)], lambda arm: few if arm.images == 12 else DATA)
+    result = study("rates", arms, [0], tmp_path, measure=lambda run, data: {"images": len(data.train), **measure(run)})
+    assert Run(tmp_path / "few" / "seed-0").config.data.train == 12
+    assert (result["arms"][0]["images"], result["arms"][0]["seeds"][0]["images"]) == (12, 12)
+
+
 def test_a_failed_run_is_a_result_and_the_study_continues(tmp_path):
     changes = {"learning_rate": 1e38, "epochs": 3, "batch_size": 1, "on_trouble": "ignore"}
     result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=[0])
@@ -102,7 +155,7 @@ def test_a_failure_names_files_from_the_studys_directory(tmp_path):
 
 def test_values_that_some_seeds_lack_are_not_summarized(tmp_path):
     # A run that failed has no result, so a study's own measures are missing there.
-    def measured(run):
+    def measured(run, data):
         seed = run.config.recipe.seed
         return measure(run) | ({} if seed == 1 else {"rank": seed}) | {"odd": seed if seed else None}
 
@@ -114,7 +167,7 @@ def test_values_that_some_seeds_lack_are_not_summarized(tmp_path):
 
 def test_another_base_recipe_in_the_same_directory_is_refused(whole):
     with pytest.raises(RunError, match="cannot be resumed with other settings"):
-        list(carry_out(BASE, [Arm("slow", {"epochs": 3})], [0], whole[0], DATA, StudyOptions(device="cpu")))
+        carry_out(made([Arm("slow", {"epochs": 3})])[0], 0, whole[0], StudyOptions(device="cpu"))
 
 
 def test_the_error_of_an_invalid_change_names_its_arm(tmp_path):

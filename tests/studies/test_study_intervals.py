@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlpconv.studies.pages import interval
+from mlpconv.studies.summary import interval
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Option
 
 from mlpconv.cli.bench.common import Out, Result, Seeds, print_rows, run_benchmark
-from mlpconv.cli.output import Json, say
+from mlpconv.cli.output import Json, say, write_results
 
 
 def speedrun(
@@ -33,6 +33,11 @@ def speedrun(
         raise BadParameter("give --name and --command together")
     if command is not None and recipes:
         raise BadParameter(f"give either recipes ({', '.join(recipes)}) or --command")
+    if out is not None and seeds < benchmark.FEWEST_SEEDS:
+        raise BadParameter(
+            f"--seeds {seeds}: the table in --out takes entries of at least {benchmark.FEWEST_SEEDS} seeds; "
+            "for a trial, leave --out away"
+        )
     commands = {}
     if name is not None and command is not None:
         commands[name] = shlex.split(command)
@@ -42,8 +47,12 @@ def speedrun(
             commands[f"mlpconv {Path(recipe).stem}"] = benchmark.command_of(recipe)
 
     def measure(progress: benchmark.Progress) -> Result:
-        old = benchmark.read_entries(out / "speedrun.json") if out is not None else []
-        return benchmark.merged(old, [benchmark.measure(*entry, seeds, progress) for entry in commands.items()])
+        result = benchmark.merged(benchmark.read_entries(out / "speedrun.json") if out is not None else [], [])
+        for entry in commands.items():
+            result = benchmark.merged(result["entries"], [benchmark.measure(*entry, seeds, progress)])
+            if out is not None:  # so that the failure of a later entry does not lose this one
+                write_results(out, "speedrun", result, benchmark.markdown(result))
+        return result
 
     def show(result: Result) -> None:
         for title, rows in benchmark.tables(result):
