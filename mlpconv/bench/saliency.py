@@ -50,7 +50,9 @@ def methods(network: Network) -> dict[str, Method]:
     maps = {row.name.partition(".")[0] for row in layer_shapes(network) if len(row.output_shape) == 3}
     blocks = [name for name, layer in network.layers.items() if isinstance(layer, Block) and name in maps]
     for block in reversed(blocks[:-1]):
-        found[f"Grad-CAM at {block}"] = lambda view, images, classes, block=block: grad_cam(view, images, classes, block)
+        found[f"Grad-CAM at {block}"] = lambda view, images, classes, block=block: grad_cam(
+            view, images, classes, block
+        )
     return found | {"occlusion": occlusion, CHANCE: chance}
 
 
