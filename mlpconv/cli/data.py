@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from mlpconv.cli.options import DataDir
+from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.cli.options import MAX_PIXELS_HELP, DataDir
 from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, warn, write_file
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_bytes
@@ -163,6 +164,7 @@ def check(
     follow_links: Annotated[
         bool, Option("--follow-links", help="Follow symbolic links that point outside the folder.")
     ] = False,
+    max_pixels: Annotated[int, Option(min=1, max=(1 << 31) - 1, help=MAX_PIXELS_HELP, show_default=False)] = MAX_PIXELS,
     json: Json = False,
 ) -> None:
     """Check your own images before training: counts, sizes, unreadable files, duplicates, class balance, samples.
@@ -181,7 +183,9 @@ def check(
     if fit not in ("squash", "crop", "pad"):
         raise DataError(f"--fit {fit}: expected squash, crop or pad")
     with Download() as progress:
-        folder = scan_folder(directory, strict=strict, follow_links=follow_links, progress=progress)
+        folder = scan_folder(
+            directory, strict=strict, follow_links=follow_links, max_pixels=max_pixels, progress=progress
+        )
         choice = choose_model(folder.typical_side)
         preprocess = folder.preprocess(image_size or choice.image_size, fit)
         loaded = folder.load(preprocess, progress)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import Backend, DataDir, Device, Invert, Precision, RunPath
+from mlpconv.cli.options import Backend, DataDir, Device, Invert, MaxPixels, Precision, RunPath
 from mlpconv.cli.output import Download, Json, make_directory, next_steps, print_json, say, warn, write_file
 from mlpconv.errors import DataError, MlpconvError, unknown
 
@@ -34,6 +34,7 @@ def explain(
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Show what a network sees: class maps drawn over each image, whose means are the logits.
@@ -45,7 +46,7 @@ def explain(
 
     if not images and not figure:
         raise DataError("explain: no image given; give image files, or --figure for images of the test set")
-    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     names = classifier.class_names
     for name in class_ or []:
         if name not in names:

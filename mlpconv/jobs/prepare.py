@@ -74,7 +74,7 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
         recipe_name=chosen.name,
         recipe=recipe,
         network=network.to_dict(),
-        preprocess=_make_preprocess(recipe, network, run_data.splits, pretrained),
+        preprocess=_make_preprocess(recipe, network, run_data, pretrained),
         data=_data_info(loaded, run_data),
         backend=backend,
         device=device,
@@ -258,9 +258,13 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
 
 
-def _make_preprocess(recipe: Recipe, network: Network, data: Splits, pretrained: StoredClassifier | None) -> Preprocess:
-    train = data.train
-    values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+def _make_preprocess(
+    recipe: Recipe, network: Network, data: RunData, pretrained: StoredClassifier | None
+) -> Preprocess:
+    train = data.splits.train
+    values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias, "max_pixels": recipe.max_pixels}
+    if data.loaded_folder is not None:
+        values["bits"] = data.loaded_folder.folder.bits
     if recipe.normalize == "data":
         std = tuple(float(value) or 1.0 for value in train.std)
         values |= {"mean": tuple(map(float, train.mean)), "std": std}

@@ -101,6 +101,7 @@ def _folder(recipe: Recipe, directory: str | Path | None, options: FolderOptions
         validation=recipe.validation,
         strict=options.strict,
         follow_links=options.follow_links,
+        max_pixels=recipe.max_pixels,
         progress=progress,
     )
     recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
@@ -132,5 +133,11 @@ def reload_run_data(
         return load_dataset(name, directory=directory, progress=progress)
     split = classifier.path / SPLIT
     trained_on = name == classifier.stored.data and split.exists()
-    folder = scan_folder(split if trained_on else name, class_names=classifier.class_names, progress=progress)
-    return folder.load(classifier.file_preprocess, progress).splits
+    preprocess = classifier.file_preprocess
+    folder = scan_folder(
+        split if trained_on else name,
+        class_names=classifier.class_names,
+        max_pixels=preprocess.max_pixels,
+        progress=progress,
+    )
+    return folder.load(preprocess, progress).splits

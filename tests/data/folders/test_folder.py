@@ -16,6 +16,7 @@ from mlpconv.data.folders import workers
 from mlpconv.data.folders.cache import clean, entries
 from mlpconv.data.folders.folder import scan_folder
 from mlpconv.data.folders.listing import list_folder
+from mlpconv.data.folders.worker_jobs import ScanJob
 from mlpconv.data.image import read_image
 from mlpconv.data.memory_mapped import map_of
 from mlpconv.errors import DataError
@@ -320,7 +321,7 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
     alone = load(root).splits.train
     pixels = alone.images.copy()
     clean()
-    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_ONE_WORKER", 0)
     monkeypatch.setattr(workers, "FILES_PER_JOB", 5)
     monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 5)
     monkeypatch.setattr("mlpconv.data.folders.scan.FILES_PER_JOB", 5)
@@ -336,14 +337,14 @@ def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import os\nimport mlpconv.data.folders.workers as w\nold = w._scan\n"
-        f"w._scan = lambda path: os._exit(9) if path == {str(bad)!r} else old(path)\n"
+        "import os\nimport mlpconv.data.folders.worker_jobs as w\nold = w._scan\n"
+        f"w._scan = lambda path, most: os._exit(9) if path == {str(bad)!r} else old(path, most)\n"
     )
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
-    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_ONE_WORKER", 0)
     files = [f"a/{index:03}.png".encode() for index in range(4)]
-    ((_, result),) = workers.run_jobs([workers.ScanJob(0, str(root), files)], 4)
-    assert [file.error for file in result.scanned] == ["", "", "cannot be decoded: the decoder crashed on it", ""]
+    ((_, results),) = workers.run_jobs([ScanJob(0, str(root), files)], 4)
+    assert [file.error for file in results] == ["", "", workers.CRASHED, ""]
 
 
 def test_gray_images_stay_gray_and_large_ones_are_resized(tmp_path):
