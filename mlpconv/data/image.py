@@ -1,5 +1,6 @@
 """Decode an image file into pixels, by documented rules."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
@@ -89,11 +90,12 @@ def read_header(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> Hea
     """
     with open_picture(file, where, max_pixels) as image:
         width, height = image.size
+        deep = _is_deep(image)  # first: a PNG is decoded to find its orientation, and then no longer says
         if image.format == "TIFF":  # newer versions of Pillow give the size after rotation
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # pyright: ignore[reportAttributeAccessIssue]
         if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
-        return Header(width, height, image.mode, _is_deep(image))
+        return Header(width, height, image.mode, deep)
 
 
 def largest_value(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> int:
@@ -105,12 +107,14 @@ def largest_value(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> i
         DataError: As `read_image`; or the values are negative, larger or of floating point.
     """
     with open_picture(file, where, max_pixels) as image:
-        extrema = image.getextrema()
         if not _is_integer(image):
-            return int(np.max(extrema)) << 8 | 0xFF
-        lowest, highest = (float(np.min(extrema)), float(np.max(extrema)))
-        _check_range(image.mode, lowest, highest, where)
-        return int(highest)
+            return int(np.max(image.getextrema())) << 8 | 0xFF
+        largest = 0
+        for _, part in _parts(image):
+            values = np.asarray(part)
+            _check_range(values, where)
+            largest = max(largest, int(values.max()))
+        return largest
 
 
 def depth(largest: int) -> int:
@@ -149,9 +153,7 @@ def _converted(image: "Image.Image", preprocess: Preprocess, where: str) -> "Ima
     if not _is_integer(image) and not image.has_transparency_data:
         return image.convert(preprocess.mode)
     result = Image.new(preprocess.mode, image.size)
-    rows = max(1, _PIXELS_OF_A_PART // image.width)
-    for top in range(0, image.height, rows):
-        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+    for top, part in _parts(image):
         if _is_integer(part):
             part = Image.fromarray(_to_8_bits(np.asarray(part), preprocess.bits, where))
         elif part.has_transparency_data:
@@ -169,23 +171,31 @@ def _is_deep(image: "Image.Image") -> bool:
     return _is_integer(image) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def _check_range(kind: str, lowest: float, highest: float, where: str, bits: int = 16) -> None:
+def _parts(image: "Image.Image") -> "Iterator[tuple[int, Image.Image]]":
+    """The rows of an image in parts that need little memory, each with the number of its first row."""
+    rows = max(1, _PIXELS_OF_A_PART // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _check_range(values: np.ndarray, where: str, bits: int = 16) -> None:
     """Raise DataError for values that do not define which value is white, or are above it."""
-    if kind == "F" or lowest < 0 or highest > 65535:
+    lowest, highest = values.min(), values.max()
+    if values.dtype.kind == "f" or lowest < 0 or highest > 65535:
         raise DataError(
-            f"{where}: expected 8 or 16 bits per value, received {'numbers' if kind == 'F' else 'integers'} from "
-            f"{lowest:g} to {highest:g}, for which white is undefined; save the image with 8 or 16 bits per value"
+            f"{where}: expected 8 or 16 bits per value, received {values.dtype} from {lowest:g} to {highest:g}, for "
+            "which white is undefined; save the image with 8 or 16 bits per value"
         )
     if highest >= 1 << bits:
         raise DataError(
-            f"{where}: has values up to {highest:.0f}, but the training images had {bits} bits per value, so "
+            f"{where}: has values up to {highest}, but the training images had {bits} bits per value, so "
             f"{(1 << bits) - 1} is white; save the image on the scale of the training images"
         )
 
 
 def _to_8_bits(values: np.ndarray, bits: int, where: str) -> np.ndarray:
     """Values of ``bits`` bits, in any of the dtypes that Pillow uses for them, reduced to 8 bits."""
-    _check_range("F" if values.dtype.kind == "f" else "I", values.min(), values.max(), where, bits)
+    _check_range(values, where, bits)
     return (values >> (bits - 8)).astype(np.uint8)
 
 
