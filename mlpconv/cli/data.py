@@ -185,16 +185,14 @@ def check(
     """
     from mlpconv.data import sample_sheet
     from mlpconv.data.folders.check import check as check_folder
-    from mlpconv.data.folders.folder import scan_folder
+    from mlpconv.data.folders.folder import FolderOptions, scan_folder
     from mlpconv.drawing.plots import png
     from mlpconv.training.automatic import choose_model
 
     if fit not in ("squash", "crop", "pad"):
         raise DataError(f"--fit {fit}: expected squash, crop or pad")
     with Download() as progress:
-        folder = scan_folder(
-            directory, strict=strict, follow_links=follow_links, max_pixels=max_pixels, progress=progress
-        )
+        folder = scan_folder(directory, options=FolderOptions(strict, follow_links, max_pixels), progress=progress)
         choice = choose_model(folder.typical_side)
         preprocess = folder.preprocess(image_size or choice.image_size, fit)
         loaded = folder.load(preprocess, progress)

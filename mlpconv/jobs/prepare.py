@@ -13,12 +13,13 @@ from mlpconv.backends.base import Precision
 from mlpconv.backends.registry import available_backend, get_backend
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.data import Splits, hold_out
+from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
-from mlpconv.jobs.run_data import FolderOptions, Progress, RunData, default_recipe, load_run_data
+from mlpconv.jobs.run_data import Progress, RunData, default_recipe, load_run_data
 from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier

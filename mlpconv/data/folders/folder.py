@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,20 @@ _SPLITS = (TRAIN, VALIDATION, TEST)
 """By their number in `Folder.splits`."""
 _GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
 _MAX_PROBLEMS_IN_ERROR = 20
+
+
+class FolderOptions(NamedTuple):
+    """How a folder of images is read."""
+
+    strict: bool = False
+    """Whether to refuse a folder if anything in it cannot be used."""
+    follow_links: bool = False
+    """Whether to follow symbolic links that point outside the folder."""
+    max_pixels: int = MAX_PIXELS
+    """The most pixels that an image may have."""
+
+
+NO_OPTIONS = FolderOptions()
 
 
 @dataclass(eq=False)
@@ -163,9 +178,7 @@ def scan_folder(
     validation: float = 0.0,
     seed: int = 0,
     class_names: tuple[str, ...] | None = None,
-    strict: bool = False,
-    follow_links: bool = False,
-    max_pixels: int = MAX_PIXELS,
+    options: FolderOptions = NO_OPTIONS,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Folder:
@@ -179,16 +192,15 @@ def scan_folder(
         validation: Fraction of the images to hold out for validation if the layout has no validation split.
         seed: Seed for the choice of held-out images; the same files and seed give the same split.
         class_names: The expected classes, in this order; by default those of the folder, sorted.
-        strict: Refuse a folder with anything that would be skipped.
-        follow_links: Follow symbolic links that point outside the folder.
-        max_pixels: The most pixels that an image may have.
+        options: How it is read.
         cache: The cache directory (see `cache_directory`).
         progress: Called as files are read.
 
     Raises:
-        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or `strict` is true
+        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or it is read strictly
             and something would be skipped.
     """
+    strict, follow_links, max_pixels = options
     listing = list_folder(path, follow_links=follow_links)
     scanned = scan(listing.root, listing.files, folders_directory(cache), progress, max_pixels)
     bits = _check_depth(scanned)

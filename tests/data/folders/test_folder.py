@@ -14,7 +14,7 @@ from PIL import Image
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import workers
 from mlpconv.data.folders.cache import clean, entries
-from mlpconv.data.folders.folder import scan_folder
+from mlpconv.data.folders.folder import FolderOptions, scan_folder
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.worker_jobs import ScanJob
 from mlpconv.data.image import read_image
@@ -151,14 +151,14 @@ def test_every_unusable_file_is_skipped_with_its_reason(tmp_path):
 def test_strict_refuses_and_names(tmp_path):
     image_folders.create_unusable_files(tmp_path / "d")
     with pytest.raises(DataError, match=r"(?s)--strict, and 12 files or folders cannot be used:\n.*notes\.txt"):
-        scan_folder(tmp_path / "d", strict=True)
+        scan_folder(tmp_path / "d", options=FolderOptions(strict=True))
 
 
 def test_strict_refuses_what_only_decoding_finds(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     whole = image_folders.save_image(root / "a" / "cut.jpg", image_folders.random_pixels(7, 64, 64)).read_bytes()
     (root / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    folder = scan_folder(root, strict=True)
+    folder = scan_folder(root, options=FolderOptions(strict=True))
     with pytest.raises(DataError, match=r"(?s)--strict.*\n  a/cut\.jpg: cannot be decoded"):
         folder.load(folder.preprocess(8, "squash"))
 
@@ -168,7 +168,7 @@ def test_links_out_of_the_folder_are_followed_if_asked_for(tmp_path):
     pool = image_folders.create_classes(tmp_path / "pool", {"c": 4}, 50)
     (root / "c").symlink_to(pool / "c", target_is_directory=True)
     assert scan_folder(root).class_names == ("a", "b")
-    assert scan_folder(root, follow_links=True).class_names == ("a", "b", "c")
+    assert scan_folder(root, options=FolderOptions(follow_links=True)).class_names == ("a", "b", "c")
 
 
 def test_a_single_class_is_named(tmp_path):
@@ -218,7 +218,7 @@ def test_class_names_in_any_script(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 def test_a_file_without_read_permission_is_named():
     code = (
-        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import scan_folder; "
+        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import FolderOptions, scan_folder; "
         "PIL.Image.init(); "
         "os.setuid(65534); "
         "print(scan_folder(sys.argv[1], cache='/nonexistent').problems)"
