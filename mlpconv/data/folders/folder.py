@@ -197,8 +197,8 @@ def scan_folder(
         progress: Called as files are read.
 
     Raises:
-        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or it is read strictly
-            and something would be skipped.
+        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or the options are
+            strict and something would be skipped.
     """
     strict, follow_links, max_pixels = options
     listing = list_folder(path, follow_links=follow_links)
