@@ -75,6 +75,9 @@ def predict(
     if more:
         warn(f"… and {more:,} more")
     if out and not json:
-        say(f"{predicted:,} predictions in {out}" + (f", {len(problems):,} files skipped" if problems else ""))
+        counts = [f"{predicted:,} prediction{'s' * (predicted != 1)} in {out}"]
+        if problems:
+            counts.append(f"{len(problems):,} file{'s' * (len(problems) != 1)} skipped")
+        say(", ".join(counts))
     if failed:
         raise typer.Exit(2)

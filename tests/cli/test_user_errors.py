@@ -139,7 +139,7 @@ def test_unreadable_files_do_not_end_a_prediction(cli, digits_run, digit, tmp_pa
     for name in ("p.csv", "p.jsonl"):
         said = cli("predict", digits_run, *files, "--out", name)
         assert said.code == 2
-        assert f"1 predictions in {name}, 2 files skipped" in said.out
+        assert f"1 prediction in {name}, 2 files skipped" in said.out
         assert len((tmp_path / name).read_text().splitlines()) == 3 + name.endswith("csv")
 
 
