@@ -6,6 +6,9 @@ import msgspec
 
 from mlpconv.errors import NetworkError
 
+MAX_PIXELS = 89_478_485
+"""The most pixels of an image file that is accepted by default: 256 MiB at three bytes per pixel, as in Pillow."""
+
 
 class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How an image becomes the network's input. It is part of the model and is stored in its file.
@@ -33,6 +36,11 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     source_size: tuple[int, int] | None = None
     """(height, width) of the training images. Images of other sizes are first resized to it, in 8 bits, so that the
     network sees no detail that was not there in training."""
+    bits: int = 16
+    """The bits of gray values that a file stores in more than 8, from 8 to 16: 2**bits − 1 is white. For a folder, they
+    follow from the largest value in it."""
+    max_pixels: int = MAX_PIXELS
+    """Image files with more pixels are refused."""
 
     @classmethod
     def of_channels(cls, size: int, channels: int, **options: Any) -> Self:
@@ -54,6 +62,10 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
                 f"preprocess: mode {self.mode} has {self.channels} channels, "
                 f"but mean has {len(self.mean)} and std has {len(self.std)}"
             )
+        if not 8 <= self.bits <= 16:
+            raise NetworkError(f"preprocess: bits must be from 8 to 16, not {self.bits}")
+        if not 1 <= self.max_pixels < 1 << 31:
+            raise NetworkError(f"preprocess: max_pixels must be at least 1 and below 2**31, not {self.max_pixels}")
         if not all(s > 0 for s in self.std):
             raise NetworkError(f"preprocess: std must be above 0, not {self.std}")
 

@@ -5,8 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from mlpconv.cli.options import DataDir
-from mlpconv.cli.output import Column, Download, Json, next_steps, print_json, say, table, warn, write_file
+from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.cli.options import MAX_PIXELS_HELP, DataDir
+from mlpconv.cli.output import (
+    Column,
+    Download,
+    Json,
+    advise_fonts,
+    next_steps,
+    print_json,
+    say,
+    table,
+    warn,
+    write_file,
+)
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_bytes
 
@@ -132,19 +144,18 @@ def show(
 
     Example: mlpconv data show fashion-mnist
     """
-    import io
-
     from mlpconv.data import dataset_source, load_dataset, sample_sheet
+    from mlpconv.drawing.plots import png
 
     if split not in ("train", "test"):
         raise DataError(f"--split {split}: expected train or test")
     source = dataset_source(name)
     with Download() as progress:
         splits = load_dataset(source, directory=data_dir, progress=progress)
-    png = io.BytesIO()
-    sample_sheet(splits.train if split == "train" else splits.test, seed=seed).savefig(png, format="png")
+    dataset = splits.train if split == "train" else splits.test
     path = out or Path(f"{name}.png")
-    write_file(path, png.getvalue(), "--out")
+    write_file(path, png(sample_sheet(dataset, seed=seed), "figure"), "--out")
+    advise_fonts(dataset.class_names)
     say(str(path))
 
 
@@ -163,6 +174,7 @@ def check(
     follow_links: Annotated[
         bool, Option("--follow-links", help="Follow symbolic links that point outside the folder.")
     ] = False,
+    max_pixels: Annotated[int, Option(min=1, max=(1 << 31) - 1, help=MAX_PIXELS_HELP, show_default=False)] = MAX_PIXELS,
     json: Json = False,
 ) -> None:
     """Check your own images before training: counts, sizes, unreadable files, duplicates, class balance, samples.
@@ -171,25 +183,23 @@ def check(
 
     Example: mlpconv data check photos
     """
-    import io
-
     from mlpconv.data import sample_sheet
     from mlpconv.data.folders.check import check as check_folder
-    from mlpconv.data.folders.folder import scan_folder
+    from mlpconv.data.folders.folder import FolderOptions, scan_folder
+    from mlpconv.drawing.plots import png
     from mlpconv.training.automatic import choose_model
 
     if fit not in ("squash", "crop", "pad"):
         raise DataError(f"--fit {fit}: expected squash, crop or pad")
     with Download() as progress:
-        folder = scan_folder(directory, strict=strict, follow_links=follow_links, progress=progress)
+        folder = scan_folder(directory, options=FolderOptions(strict, follow_links, max_pixels), progress=progress)
         choice = choose_model(folder.typical_side)
         preprocess = folder.preprocess(image_size or choice.image_size, fit)
         loaded = folder.load(preprocess, progress)
     report = check_folder(loaded, preprocess, f"{choice.model} at {choice.image_size}×{choice.image_size}")
-    png = io.BytesIO()
-    sample_sheet(loaded.splits.train).savefig(png, format="png")
     path = out or Path(f"{directory.resolve().stem}-samples.png")
-    write_file(path, png.getvalue(), "--out")
+    write_file(path, png(sample_sheet(loaded.splits.train), "figure"), "--out")
+    advise_fonts(folder.class_names)
     if json:
         print_json(report | {"sheet": str(path)})
         return

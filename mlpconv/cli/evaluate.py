@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Option
 
-from mlpconv.cli.options import Backend, DataDir, Device, Precision, RunPath
+from mlpconv.cli.options import Backend, DataDir, Device, MaxPixels, Precision, RunPath
 from mlpconv.cli.output import Download, Json, print_json, say
 from mlpconv.errors import DataError
 
@@ -20,6 +20,7 @@ def evaluate(
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Measure a trained network: loss, accuracy, accuracy by class and the confusion matrix.
@@ -32,7 +33,7 @@ def evaluate(
 
     if split not in ("test", "train"):
         raise DataError(f"--split {split}: expected test or train")
-    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     name = data or classifier.stored.data
     if not name:
         raise DataError(f"{run}: does not record what it was trained on; name a data set: --data fashion-mnist")

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import Backend, DataDir, Device, Invert, Precision, RunPath
-from mlpconv.cli.output import Download, Json, make_directory, next_steps, print_json, say, warn, write_file
+from mlpconv.cli.options import Backend, DataDir, Device, Invert, MaxPixels, Precision, RunPath
+from mlpconv.cli.output import (
+    Download,
+    Json,
+    advise_fonts,
+    make_directory,
+    next_steps,
+    print_json,
+    say,
+    warn,
+    write_file,
+)
 from mlpconv.errors import DataError, MlpconvError, unknown
+
+_OTHER_FIGURES = (".jpg", ".jpeg", ".svg", ".pdf", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".eps")
 
 if TYPE_CHECKING:
     from mlpconv.explain.class_maps import ClassMaps
@@ -38,10 +50,13 @@ def explain(
     ] = False,
     invert: Invert = False,
     data_dir: DataDir = None,
-    out: Annotated[Path, Option(help="Directory for the figures.")] = Path("class-maps"),
+    out: Annotated[
+        Path, Option(help="Directory for the figures; or, for a single figure, a file whose name ends in .png.")
+    ] = Path("class-maps"),
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Show what a network sees: class maps drawn over each image, whose means are the logits.
@@ -57,7 +72,7 @@ def explain(
         raise DataError("--against: no image given; give image files whose maps are to be compared")
     if against is not None and against in (class_ or []):
         raise MlpconvError(f"--against: {against!r} is also given with --class; choose two different classes")
-    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     names = classifier.class_names
     chosen = [_number(names, name, "--class") for name in class_ or []]
     other = None if against is None else _number(names, against, "--against")
@@ -65,14 +80,16 @@ def explain(
         raise MlpconvError(
             f"--against: {against!r} is the only class of {classifier.path}; there is none to compare it with"
         )
-    make_directory(out, "--out")
+    single_file = _single_file(out, len(images or []) + figure)
+    make_directory(out.parent if single_file else out, "--out")
     explained: list[dict[str, Any]] = []
     for image in images or []:
-        path = _unused_path(out, image, [row["picture"] for row in explained])
+        path = out if single_file else _unused_path(out, image, [row["picture"] for row in explained])
         maps = classifier.class_maps(image, dense=dense, invert=invert)
         warn_if_inverted(classifier, _inverted(classifier, maps), invert)
         explained.append(_explain(maps, image, chosen, other, top, dense, path))
-    figure_path = _figure(classifier, data_dir, out) if figure else None
+    figure_path = _figure(classifier, data_dir, out if single_file else out / "figure.png") if figure else None
+    advise_fonts(names)
     single = single_position(classifier.stored.network)
     if single:
         hint = f" (mlpconv train --image-size {single.larger[0]})" if single.larger else ""
@@ -97,6 +114,22 @@ def explain(
                 "why this class and not that one",
             ),
         )
+
+
+def _single_file(out: Path, figures: int) -> bool:
+    """Whether ``--out`` names the file of the only figure, not a directory.
+
+    Raises:
+        DataError: It names a file, but there are more figures, or figures of that type are not written.
+    """
+    suffix = out.suffix.lower()
+    if out.is_dir() or suffix not in (".png", *_OTHER_FIGURES):
+        return False
+    if suffix != ".png":
+        raise DataError(f"--out {out}: figures are written as PNG; give a name that ends in .png, or a directory")
+    if figures > 1:
+        raise DataError(f"--out {out}: names one file, but there are {figures} figures; give a directory")
+    return True
 
 
 def _unused_path(out: Path, image: str, used: list[str]) -> Path:
@@ -224,8 +257,8 @@ def _strongest(label: str, place: dict[str, Any] | None) -> str:
     return f"; strongest for {label} at x {x:.0f}, y {y:.0f} ({place['value']:+.2f})"
 
 
-def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> Path:
-    """Draw the paper's figure; returns its path."""
+def _figure(classifier: "Classifier", data_dir: Path | None, path: Path) -> Path:
+    """Draw the paper's figure; returns ``path``."""
     import numpy as np
 
     from mlpconv.drawing.plots import png
@@ -242,7 +275,6 @@ def _figure(classifier: "Classifier", data_dir: Path | None, out: Path) -> Path:
     firsts = [np.flatnonzero(test.labels == label)[:1] for label in range(min(test.num_classes, 10))]
     chosen = test.subset(np.concatenate(firsts))
     maps = classifier.class_maps(chosen.images)
-    path = out / "figure.png"
     classes = range(len(firsts))
     write_file(path, png(paper_figure(maps, chosen.labels, classes)), "--out")
     return path

@@ -21,4 +21,9 @@ Device = Annotated[str | None, Option(help="Device: cpu, cuda, cuda:1 …; by de
 Precision = Annotated[str | None, Option(help="Precision: float32 or bfloat16; by default the fastest on this device.")]
 DataDir = Annotated[Path | None, Option(help="Directory that holds the files of the data set.")]
 Invert = Annotated[bool, Option("--invert", help="Swap light and dark in each image first.")]
+MAX_PIXELS_HELP = "Most pixels of an image file; larger ones are refused (default: 89,478,485)."
+MaxPixels = Annotated[
+    int | None,
+    Option(min=1, max=(1 << 31) - 1, help="Most pixels of an image file; by default as in training."),
+]
 RecipeName = Annotated[str, Argument(help="A recipe's name or a TOML file.")]

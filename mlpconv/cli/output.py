@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -41,6 +41,14 @@ def say(text: str = "", *, style: str | None = None) -> None:
 def warn(text: str) -> None:
     """Print a warning on standard error."""
     err().print(text, style="yellow", markup=False)
+
+
+def advise_fonts(names: Iterable[str]) -> None:
+    """Say on standard error which font to install, if a figure shows these names and no font has their characters."""
+    from mlpconv.drawing.fonts import font_advice
+
+    if advice := font_advice(names):
+        warn(advice)
 
 
 def print_progress(line: str) -> None:

@@ -4,10 +4,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import Backend, Device, Invert, Precision, RunPath
+from mlpconv.cli.options import Backend, Device, Invert, MaxPixels, Precision, RunPath
 from mlpconv.cli.output import Download, Json, print_json, say, warn
 
 MAX_LISTED_PROBLEMS = 20
@@ -27,9 +28,12 @@ def predict(
     ] = None,
     device: Device = None,
     precision: Precision = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Classify images, or all images of a folder: class names and probabilities.
+
+    A file that is given by name and cannot be read is reported, the others are classified, and the exit code is 2.
 
     Example: mlpconv predict latest photos --out predictions.csv
     """
@@ -38,7 +42,7 @@ def predict(
     from mlpconv.inference.classifier import Classifier
     from mlpconv.inference.predictions import as_json, find_files, open_predictions, predict_files
 
-    classifier = Classifier(run, backend=backend, device=device, precision=precision)
+    classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     files = find_files(images)
     top = min(top, len(classifier.class_names))
     listed, inverted, problems, predicted = [], [], [], 0
@@ -58,12 +62,22 @@ def predict(
                 guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in item.top)
                 say(f"{printable(item.file)}: {guesses}")
     warn_if_inverted(classifier, inverted, invert)
+    named = {printable(file.path) for file in files if file.named}
+    failed = [problem for problem in problems if problem.path in named]
     if json:
         print_json({"out": str(out), "images": predicted, "skipped": len(problems)} if out else listed)
-        return
-    for problem in problems[:MAX_LISTED_PROBLEMS]:
+    for problem in failed[:MAX_LISTED_PROBLEMS]:
+        warn(f"error: {problem.path}: {problem.reason}")
+    skipped = [] if json else [problem for problem in problems if problem.path not in named]
+    for problem in skipped[:MAX_LISTED_PROBLEMS]:
         warn(f"{problem.path}: skipped: {problem.reason}")
-    if len(problems) > MAX_LISTED_PROBLEMS:
-        warn(f"… and {len(problems) - MAX_LISTED_PROBLEMS:,} more")
-    if out:
-        say(f"{predicted:,} predictions in {out}" + (f", {len(problems):,} files skipped" if problems else ""))
+    more = sum(max(0, len(each) - MAX_LISTED_PROBLEMS) for each in (failed, skipped))
+    if more:
+        warn(f"… and {more:,} more")
+    if out and not json:
+        counts = [f"{predicted:,} prediction{'s' * (predicted != 1)} in {out}"]
+        if problems:
+            counts.append(f"{len(problems):,} file{'s' * (len(problems) != 1)} skipped")
+        say(", ".join(counts))
+    if failed:
+        raise typer.Exit(2)

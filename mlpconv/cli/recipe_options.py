@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, get_args
 
 from typer import Option
 
+from mlpconv.cli.options import MAX_PIXELS_HELP
 from mlpconv.optimizers import OptimizerName
 
 RECIPE_HELP_TAIL = "a name or a TOML file (default: quick; folder for a folder of images)."
@@ -33,6 +34,7 @@ OPTIONS = (
     RecipeOption("learning_rate", float, "Peak learning rate.", flag="--lr"),
     RecipeOption("batch_size", int, "Images per training step."),
     RecipeOption("image_size", int, "Side in pixels to which images are resized."),
+    RecipeOption("max_pixels", int, MAX_PIXELS_HELP),
     RecipeOption("optimizer", str, f"Optimizer: {', '.join(get_args(OptimizerName))}."),
     RecipeOption("initializer", str, "Initializer of the weights: xavier, he, torch or open."),
     RecipeOption("seed", int, "Seed for weight initialization, shuffling, augmentation and dropout."),

@@ -1,48 +1,53 @@
 """Decode an image file into pixels, by documented rules."""
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
+from mlpconv.data.picture_files import open_picture
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
+DEPTHS = (8, 10, 12, 14, 16)
+"""The possible numbers of bits of gray values that are stored in more than 8."""
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_PIXELS_OF_A_PART = 1 << 22
 
 
 def read_image(path: str | Path, preprocess: Preprocess) -> np.ndarray:
-    """Decode an image file of any format that Pillow supports.
+    """Decode an image file in one of the formats of `FORMATS` (mlpconv/data/picture_files.py).
 
     - Of an animation, the first frame is used.
     - The image is rotated and mirrored according to its EXIF orientation.
     - Transparent pixels are composited onto white.
-    - Values of 16 bits are reduced to their upper 8 bits. Images with 32-bit integers or floating-point values are
-      refused, because the value of white is unknown.
+    - Gray values of more than 8 bits are reduced to the upper 8 of ``preprocess.bits`` bits. An image with larger
+      values is refused, and so are negative and floating-point values, for which white is unknown.
     - CMYK is converted to RGB without the color profile.
     - The image is made square according to ``preprocess.fit``, unless ``preprocess.source_size`` is not square.
     - The image is resized to ``preprocess.source_size`` with a bilinear filter that includes a low-pass filter. A JPEG
       of more than four times that size is decoded at a half, quarter or eighth of its size first.
 
+    This decodes in the current process; `mlpconv.data.folders.workers.read_images` also limits time and memory.
+
     Args:
         path: The file.
-        preprocess: The mode (gray or RGB), fit and source size to use.
+        preprocess: The mode (gray or RGB), bits, fit and source size to use, and the most pixels to accept.
 
     Returns:
         The pixels, uint8 (H, W, C).
 
     Raises:
-        DataError: The file is missing, cannot be read, is not an image, is damaged, or has more pixels than Pillow
-            considers safe.
+        DataError: The file is missing, cannot be read, is not an image, is damaged, or has more pixels than
+            ``preprocess.max_pixels``.
     """
     path = Path(path)
     try:
@@ -63,45 +68,71 @@ class Header(NamedTuple):
         width: In pixels, after applying the EXIF orientation.
         height: In pixels, after applying the EXIF orientation.
         mode: Pillow's mode, such as "RGB".
+        deep: Whether the values have more than 8 bits.
     """
 
     width: int
     height: int
     mode: str
+    deep: bool
 
 
-def read_header(file: BinaryIO, where: str) -> Header:
+def read_header(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of an open image file, read without decoding the pixels.
 
     Args:
         file: The open file.
         where: The name of the file, for errors.
+        max_pixels: The most pixels that an image may have.
 
     Raises:
         DataError: As `read_image`.
     """
-    with _opened(file, where) as image:
+    with open_picture(file, where, max_pixels) as image:
         width, height = image.size
-        transposed = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-        return Header(*((height, width) if transposed else (width, height)), image.mode)
+        deep = _is_deep(image)  # first: a PNG is decoded to find its orientation, and then no longer says
+        if image.format == "TIFF":  # newer versions of Pillow give the size after rotation
+            width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # pyright: ignore[reportAttributeAccessIssue]
+        if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        return Header(width, height, image.mode, deep)
+
+
+def largest_value(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> int:
+    """The largest value of an image with more than 8 bits per value, from 0 to 65535.
+
+    Of 16 bits per color, Pillow decodes the upper 8, so the largest value with these upper bits is returned.
+
+    Raises:
+        DataError: As `read_image`; or the values are negative, larger or of floating point.
+    """
+    with open_picture(file, where, max_pixels) as image:
+        if not _is_integer(image):
+            return int(np.max(image.getextrema())) << 8 | 0xFF
+        largest = 0
+        for _, part in _parts(image):
+            values = np.asarray(part)
+            _check_range(values, where)
+            largest = max(largest, int(values.max()))
+        return largest
+
+
+def depth(largest: int) -> int:
+    """The bits per value of images whose values of more than 8 bits reach ``largest``: 8, 10, 12, 14 or 16."""
+    return next(bits for bits in DEPTHS if largest < 1 << bits)
 
 
 def decode(file: BinaryIO, preprocess: Preprocess, where: str) -> np.ndarray:
     """`read_image` for an open file, which errors call ``where``."""
     from PIL import Image, ImageOps
 
-    with _opened(file, where) as source:
+    with open_picture(file, where, preprocess.max_pixels) as image:
         if preprocess.source_size is not None:
             # At least twice the final size, so that the result differs from decoding all of it by a level or two only.
             side = 2 * max(preprocess.source_size)
-            source.draft(None, (side, side))
-        image = ImageOps.exif_transpose(source)
-        image.load()
-        if image.mode == "F" or image.mode.startswith("I"):
-            image = Image.fromarray(_upper_half(np.asarray(image), where))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        image = image.convert(preprocess.mode)
+            image.draft(None, (side, side))
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _converted(image, preprocess, where)
         if preprocess.source_size is None:
             image = _square(image, preprocess.fit)
         else:
@@ -113,35 +144,59 @@ def decode(file: BinaryIO, preprocess: Preprocess, where: str) -> np.ndarray:
         return pixels.reshape(*pixels.shape[:2], -1)
 
 
-@contextmanager
-def _opened(file: BinaryIO, where: str) -> "Iterator[Image.Image]":
-    """Open an image without decoding its pixels; any exception in the block becomes a DataError."""
-    from PIL import Image, UnidentifiedImageError
+def _converted(image: "Image.Image", preprocess: Preprocess, where: str) -> "Image.Image":
+    """An image in the mode of ``preprocess``. A large one is converted in parts, so that it is in memory only twice."""
+    from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # unusual metadata of an image that is readable
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                yield image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{where}: refused before decoding: {error}") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{where}: not an image in a supported format (PNG, JPEG, WebP, GIF, BMP, TIFF …)") from None
-    except DataError:
-        raise
-    except Exception as error:  # for a damaged file, decoders raise TypeError, RuntimeError and many others
-        raise DataError(f"{where}: cannot be decoded: {error}") from None
+    if image.mode == "LAB":
+        raise DataError(f"{where}: its colors are in L*a*b*, which is not supported; save the image in RGB")
+    if not _is_integer(image) and not image.has_transparency_data:
+        return image.convert(preprocess.mode)
+    result = Image.new(preprocess.mode, image.size)
+    for top, part in _parts(image):
+        if _is_integer(part):
+            part = Image.fromarray(_to_8_bits(np.asarray(part), preprocess.bits, where))
+        elif part.has_transparency_data:
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part.convert("RGBA"))
+        result.paste(part.convert(preprocess.mode), (0, top))
+    return result
 
 
-def _upper_half(values: np.ndarray, where: str) -> np.ndarray:
-    """16-bit values, in any of the dtypes that Pillow uses for them, reduced to 8 bits."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+def _is_integer(image: "Image.Image") -> bool:
+    """Whether an image has one value of more than 8 bits per pixel: integers, or floating-point numbers."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _is_deep(image: "Image.Image") -> bool:
+    return _is_integer(image) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _parts(image: "Image.Image") -> "Iterator[tuple[int, Image.Image]]":
+    """The rows of an image in parts that need little memory, each with the number of its first row."""
+    rows = max(1, _PIXELS_OF_A_PART // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _check_range(values: np.ndarray, where: str, bits: int = 16) -> None:
+    """Raise DataError for values that do not define which value is white, or are above it."""
+    lowest, highest = values.min(), values.max()
+    if values.dtype.kind == "f" or lowest < 0 or highest > 65535:
         raise DataError(
-            f"{where}: expected 8 or 16 bits per value, received {values.dtype} from {values.min():g} to "
-            f"{values.max():g}, for which white is undefined; save the image with 8 or 16 bits per value"
+            f"{where}: expected 8 or 16 bits per value, received {values.dtype} from {lowest:g} to {highest:g}, for "
+            "which white is undefined; save the image with 8 or 16 bits per value"
         )
-    return (values >> 8).astype(np.uint8)
+    if highest >= 1 << bits:
+        raise DataError(
+            f"{where}: has values up to {highest}, but the training images had {bits} bits per value, so "
+            f"{(1 << bits) - 1} is white; save the image on the scale of the training images"
+        )
+
+
+def _to_8_bits(values: np.ndarray, bits: int, where: str) -> np.ndarray:
+    """Values of ``bits`` bits, in any of the dtypes that Pillow uses for them, reduced to 8 bits."""
+    _check_range(values, where, bits)
+    return (values >> (bits - 8)).astype(np.uint8)
 
 
 def _square(image: "Image.Image", fit: Literal["squash", "crop", "pad"]) -> "Image.Image":

@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mlpconv.drawing.charts import Chart, History, comparison_charts, finite, run_chart
 from mlpconv.drawing.fonts import font_families
@@ -53,13 +53,13 @@ def save_curves(history: History, path: Path, title: str = "") -> None:
     write_atomic(path, png(curves_figure(history, title)))
 
 
-def png(figure: "Figure") -> bytes:
-    """The content of a PNG file that shows a figure."""
+def png(figure: "Figure", dpi: float | Literal["figure"] = 120) -> bytes:
+    """The content of a PNG file that shows a figure, at ``dpi`` dots per inch, or those of the figure."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # Without a font for a name, Matplotlib draws boxes; the curves are still worth having.
+        # Without a font for a name, Matplotlib draws boxes; the figure is still worth having. See font_advice.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(content, format="png", dpi=120)
+        figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
 

@@ -12,7 +12,8 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, Model
 from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_backend
 from mlpconv.data.dataset import ImageDataset
-from mlpconv.data.image import looks_inverted, read_image
+from mlpconv.data.folders.workers import read_images
+from mlpconv.data.image import looks_inverted
 from mlpconv.errors import DataError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
 from mlpconv.runs.classifier_file import SUFFIX, StoredClassifier, read_classifier
@@ -68,6 +69,7 @@ class Classifier:
         backend: The back end that computes; by default the one in which a run was trained.
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
+        max_pixels: The most pixels that an image file may have; by default as in training.
 
     Raises:
         RunError: There is no such run or classifier.
@@ -98,12 +100,16 @@ class Classifier:
         backend: str | None = None,
         device: str | None = None,
         precision: str | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         if not isinstance(source, Run) and is_file(source):
             self.stored, trained_in = read_classifier(Path(source)), DEFAULT_BACKEND
         else:
             run = source if isinstance(source, Run) else Run(source)
             self.stored, trained_in = run.stored(), run.config.backend
+        if max_pixels is not None:
+            preprocess = msgspec.structs.replace(self.stored.preprocess, max_pixels=max_pixels)
+            self.stored = self.stored._replace(preprocess=preprocess)
         engine = get_backend(backend or available_backend(trained_in))
         self.device, chosen = engine.choose(device, precision)
         self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
@@ -197,7 +203,11 @@ class Classifier:
         files = [images] if isinstance(images, str | Path) else images
         if not len(files):
             raise DataError(f"{caller}: no images given")
-        pixels = [read_image(file, preprocess) for file in files]
+        pixels = []
+        for image in read_images(files, preprocess):
+            if isinstance(image, DataError):
+                raise image
+            pixels.append(image)
         if len({image.shape for image in pixels}) > 1:
             raise DataError(f"{caller}: the images have different sizes; give them one at a time")
         return [str(file) for file in files], np.stack(pixels)

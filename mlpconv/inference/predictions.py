@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from mlpconv.data.folders.listing import Problem
-from mlpconv.data.image import read_image
+from mlpconv.data.folders.workers import read_images
 from mlpconv.errors import DataError
 from mlpconv.files import atomic_file
 from mlpconv.formatting import printable
@@ -21,6 +21,7 @@ from mlpconv.inference.classifier import Classifier, Prediction
 
 BATCH_SIZE = 256
 SUFFIXES = (".csv", ".jsonl")
+_SPECIAL = "not a file: a pipe, socket, device or broken link"
 
 
 class ImageFile(NamedTuple):
@@ -83,25 +84,23 @@ def predict_files(
         progress: Called after each batch with "predicting", the number of files done and the number of all files.
 
     Yields:
-        For each file, in order, its prediction, or a Problem if it was found in a folder and cannot be read.
-
-    Raises:
-        DataError: A file that the user named cannot be read.
+        For each file, in order, its prediction, or a Problem if it cannot be read.
     """
     preprocess = classifier.file_preprocess
     for start in range(0, len(files), BATCH_SIZE):
         batch = files[start : start + BATCH_SIZE]
+        special = {file.path for file in batch if not file.named and not os.path.isfile(file.path)}
+        readable = [file.path for file in batch if file.path not in special]
+        images = dict(zip(readable, read_images(readable, preprocess), strict=True))
         pixels, problems = [], []
         for file in batch:
-            try:
-                if not file.named and not os.path.isfile(file.path):
-                    raise DataError(f"{printable(file.path)}: not a file: a pipe, socket, device or broken link")
-                pixels.append(read_image(file.path, preprocess))
+            image = images.get(file.path, _SPECIAL)
+            if isinstance(image, np.ndarray):
+                pixels.append(image)
                 problems.append(None)
-            except DataError as error:
-                if file.named:
-                    raise
-                problems.append(Problem(printable(file.path), str(error).removeprefix(f"{printable(file.path)}: ")))
+            else:
+                reason = str(image).removeprefix(f"{printable(file.path)}: ")
+                problems.append(Problem(printable(file.path), reason))
         predictions = iter(classifier.predict(np.stack(pixels), top=top, invert=invert) if pixels else ())
         for file, problem in zip(batch, problems, strict=True):
             yield problem or next(predictions)._replace(file=file.path)

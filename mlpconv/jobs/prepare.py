@@ -13,12 +13,13 @@ from mlpconv.backends.base import Precision
 from mlpconv.backends.registry import available_backend, get_backend
 from mlpconv.backends.weights import check_weights, weight_shapes
 from mlpconv.data import Splits, hold_out
+from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
-from mlpconv.jobs.run_data import FolderOptions, Progress, RunData, default_recipe, load_run_data
+from mlpconv.jobs.run_data import Progress, RunData, default_recipe, load_run_data
 from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier
@@ -74,7 +75,7 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
         recipe_name=chosen.name,
         recipe=recipe,
         network=network.to_dict(),
-        preprocess=_make_preprocess(recipe, network, run_data.splits, pretrained),
+        preprocess=_make_preprocess(recipe, network, run_data, pretrained),
         data=_data_info(loaded, run_data),
         backend=backend,
         device=device,
@@ -258,9 +259,13 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
 
 
-def _make_preprocess(recipe: Recipe, network: Network, data: Splits, pretrained: StoredClassifier | None) -> Preprocess:
-    train = data.train
-    values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias}
+def _make_preprocess(
+    recipe: Recipe, network: Network, data: RunData, pretrained: StoredClassifier | None
+) -> Preprocess:
+    train = data.splits.train
+    values: dict[str, Any] = {"fit": recipe.fit, "antialias": recipe.antialias, "max_pixels": recipe.max_pixels}
+    if data.loaded_folder is not None:
+        values["bits"] = data.loaded_folder.folder.bits
     if recipe.normalize == "data":
         std = tuple(float(value) or 1.0 for value in train.std)
         values |= {"mean": tuple(map(float, train.mean)), "std": std}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from mlpconv.data import ImageDataset, Splits, list_datasets, load_dataset
-from mlpconv.data.folders.folder import Loaded, scan_folder
+from mlpconv.data.folders.folder import NO_OPTIONS, FolderOptions, Loaded, scan_folder
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
 from mlpconv.models import create_model
@@ -18,18 +18,6 @@ from mlpconv.training.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
 """Called with a name, how much of it is done, and the total: bytes of a download, or images."""
-
-
-class FolderOptions(NamedTuple):
-    """How a folder of images is read."""
-
-    strict: bool = False
-    """Whether to refuse a folder if anything in it cannot be used."""
-    follow_links: bool = False
-    """Whether to follow links that lead out of the folder."""
-
-
-NO_OPTIONS = FolderOptions()
 
 
 class RunData(NamedTuple):
@@ -99,8 +87,7 @@ def _folder(recipe: Recipe, directory: str | Path | None, options: FolderOptions
     folder = scan_folder(
         recipe.data,
         validation=recipe.validation,
-        strict=options.strict,
-        follow_links=options.follow_links,
+        options=options._replace(max_pixels=recipe.max_pixels),
         progress=progress,
     )
     recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
@@ -132,5 +119,11 @@ def reload_run_data(
         return load_dataset(name, directory=directory, progress=progress)
     split = classifier.path / SPLIT
     trained_on = name == classifier.stored.data and split.exists()
-    folder = scan_folder(split if trained_on else name, class_names=classifier.class_names, progress=progress)
-    return folder.load(classifier.file_preprocess, progress).splits
+    preprocess = classifier.file_preprocess
+    folder = scan_folder(
+        split if trained_on else name,
+        class_names=classifier.class_names,
+        options=FolderOptions(max_pixels=preprocess.max_pixels),
+        progress=progress,
+    )
+    return folder.load(preprocess, progress).splits

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from mlpconv.arch.preprocess import MAX_PIXELS
 from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
@@ -84,6 +85,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     and divides by its standard deviation."""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """How images that are not square become square."""
+    max_pixels: int = MAX_PIXELS
+    """The most pixels of an image file of a folder, in training and afterwards; larger ones are refused."""
     antialias: bool = True
     """Whether images are smoothed when they are made smaller."""
     initializer: Initializer = INITIALIZERS["xavier"]
@@ -125,6 +128,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
                 raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
         if self.image_size is not None and self.image_size < 1:
             raise RecipeError(f"image_size must be at least 1, not {self.image_size}")
+        if not 1 <= self.max_pixels < 1 << 31:
+            raise RecipeError(f"max_pixels must be at least 1 and below 2**31, not {self.max_pixels}")
         if not 0 < self.learning_rate < float("inf"):
             raise RecipeError(f"learning_rate must be above 0 and finite, not {self.learning_rate}")
         if not 0 <= self.warmup <= 1:

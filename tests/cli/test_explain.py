@@ -21,6 +21,34 @@ def test_the_evidence_for_each_class_is_printed(cli, digits_run, digit):
         assert picture.width > 500
 
 
+def test_a_single_figure_is_written_to_the_file_that_is_named(cli, digits_run, digit):
+    path, _ = digit
+    for options in ((path,), ("--figure",)):
+        said = cli("explain", digits_run, *options, "--out", "new/e1.png")
+        assert said.code == 0, said.err
+        with Image.open("new/e1.png") as picture:
+            assert picture.format == "PNG"
+        Path("new/e1.png").unlink()
+    Path("kept.png").mkdir()  # an existing directory stays one
+    value = cli("explain", digits_run, path, "--out", "kept.png", "--json").json()
+    assert value["images"][0]["picture"] == "kept.png/digit.png"
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (2, ("--out", "e1.png"), "--out e1.png: names one file, but there are 2 figures; give a directory"),
+        (1, ("--out", "e1.png", "--figure"), "there are 2 figures"),
+        (1, ("--out", "e1.JPG"), "--out e1.JPG: figures are written as PNG; give a name that ends in .png"),
+    ],
+)
+def test_a_file_that_cannot_hold_the_figures(cli, digits_run, digit, images, options, message):
+    said = cli("explain", digits_run, *[digit[0]] * images, *options)
+    assert said.code == 2
+    assert message in said.err
+    assert not Path("e1.png").exists()
+
+
 def test_images_of_the_same_name_have_separate_files(cli, digits_run, digit):
     path, _ = digit
     Path("other").mkdir()

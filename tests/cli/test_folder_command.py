@@ -4,7 +4,9 @@ import csv
 import json
 import tarfile
 import tomllib
+import warnings
 import zipfile
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 from PIL import Image
 from test_json import check
 
+import mlpconv
 from mlpconv.cli import output
+from support import image_folders
 
 QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
 
@@ -175,3 +179,56 @@ def test_mistakes(cli, photos, digits_run, tmp_path, arguments, message):
 def test_the_schema_refuses_other_output():
     with pytest.raises(jsonschema.ValidationError):
         check("data-check", {"format": 1})
+
+
+def test_missing_fonts_are_one_line(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlpconv.drawing.fonts._installed", lambda: frozenset({"DejaVu Sans"}))
+    image_folders.create_classes(tmp_path / "d", {"猫": 8, "犬": 8, "鳥": 8})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said = cli("data", "check", "d")
+    assert said.code == 0
+    assert said.err.count("no installed font has") == 1
+    assert "missing from" not in said.err
+
+
+def test_the_limit_of_pixels_is_chosen_and_kept(cli, tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 9, "b": 9})
+    large = image_folders.save_image(root / "a" / "large.png", image_folders.random_pixels(99, 40, 30))
+    said = cli("data", "check", root, "--max-pixels", "1000", "--json").json()
+    (skipped,) = said["skipped"]
+    assert skipped["path"] == "a/large.png"
+    assert "1,200 pixels" in skipped["reason"]
+    assert "--max-pixels 1200" in skipped["reason"]
+    assert cli("data", "check", root, "--max-pixels", "1200", "--json").json()["skipped"] == []
+    assert cli("data", "check", root, "--max-pixels", "1199", "--json").json()["skipped"] != []
+
+    trained = cli("train", "--data", root, *QUICK, "--max-pixels", "1000", "--out", "run")
+    assert trained.code == 0, trained.err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["preprocess"]["max_pixels"] == 1000
+    for command in ("predict", "explain"):
+        said = cli(command, "run", large)
+        assert said.code == 2
+        assert "1,200 pixels, more than the limit of 1,000" in said.err
+        said = cli(command, "run", large, "--max-pixels", "1200")
+        assert said.code == 0, said.err
+    assert cli("evaluate", "run", "--max-pixels", "1200").code == 0
+
+
+def test_the_scale_of_deep_values_is_kept(cli, tmp_path):
+    for index in range(18):
+        values = np.random.default_rng(index).integers(0, 4096, (8, 8)).astype(np.uint16)
+        values[0, 0] = 4095
+        image_folders.save_image(tmp_path / "d" / "ab"[index % 2] / f"{index}.tif", values)
+    trained = cli("train", "--data", "d", *QUICK, "--out", "run")
+    assert trained.code == 0, trained.err
+    assert "4,095 becomes white" in trained.out + trained.err
+    assert mlpconv.Classifier("run").stored.preprocess.bits == 12
+    exported = mlpconv.Classifier("run/weights.safetensors")
+    first, second = Path("d/a/0.tif"), Path("8bit.png")
+    values = np.asarray(Image.open(first))
+    image_folders.save_image(second, (values >> 4).astype(np.uint8))
+    for classifier in (mlpconv.Classifier("run"), exported):
+        one, other = classifier.predict([first, second])
+        assert one.top == other.top
+    assert cli("evaluate", "run").code == 0

@@ -107,7 +107,7 @@ def test_an_error_is_not_printed_as_json(cli, arguments):
 
 @pytest.mark.parametrize("image", ["text", "cut", "nothing", "folder"])
 def test_a_file_that_is_not_an_image(cli, digits_run, digit, tmp_path, image):
-    path, _ = digit
+    path, label = digit
     bad = tmp_path / "bad.png"
     if image == "text":
         bad.write_text("no image")
@@ -115,10 +115,32 @@ def test_a_file_that_is_not_an_image(cli, digits_run, digit, tmp_path, image):
         bad.write_bytes(path.read_bytes()[:60])
     elif image == "folder":
         bad.mkdir()
-    said = cli("predict", digits_run, path, bad)
+    for files in ([path, bad], [bad, path]):
+        said = cli("predict", digits_run, *files)
+        assert said.code == 2
+        assert said.err.startswith(f"error: {bad}")
+        # The others are predicted; a folder without files is a mistake that is found before anything is read.
+        assert said.out.startswith(f"{path}: {label} ") == (image != "folder")
+
+
+def test_unreadable_files_do_not_end_a_prediction(cli, digits_run, digit, tmp_path):
+    path, label = digit
+    bad, missing = tmp_path / "bad.jpg", tmp_path / "missing.png"
+    bad.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n{} loop\n")
+    files = (bad, path, missing)
+    said = cli("predict", digits_run, *files, "--json")
     assert said.code == 2
-    assert said.err.startswith(f"error: {bad}")
-    assert not said.out
+    rows = json.loads(said.out)
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    assert rows[1]["top"][0]["label"] == label
+    assert "PostScript" in rows[0]["error"]
+    assert rows[2]["error"] == "there is no such file; check the path"
+    assert said.err.count("error: ") == 2
+    for name in ("p.csv", "p.jsonl"):
+        said = cli("predict", digits_run, *files, "--out", name)
+        assert said.code == 2
+        assert f"1 prediction in {name}, 2 files skipped" in said.out
+        assert len((tmp_path / name).read_text().splitlines()) == 3 + name.endswith("csv")
 
 
 def test_a_network_file_of_another_format(cli, tmp_path):

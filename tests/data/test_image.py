@@ -12,7 +12,15 @@ from PIL import Image
 
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data import ImageDataset
-from mlpconv.data.image import background, fitting_preprocess, looks_inverted, read_image
+from mlpconv.data.image import (
+    background,
+    depth,
+    fitting_preprocess,
+    largest_value,
+    looks_inverted,
+    read_header,
+    read_image,
+)
 from mlpconv.errors import DataError
 
 GREY, COLOUR = Preprocess(8), Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1))
@@ -94,6 +102,34 @@ def test_16_bits_become_8_by_their_upper_half(tmp_path, name):
     np.testing.assert_array_equal(read_image(path, GREY)[..., 0], RAMP)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(("name", "kind"), [("deep.png", "<u2"), ("deep.tif", "<u2"), ("deep.tif", "<i4")])
+def test_values_of_fewer_than_16_bits_become_8_by_the_bits_of_their_network(tmp_path, bits, name, kind):
+    values = (np.arange(48).reshape(6, 8) * ((1 << bits) - 1) // 47).astype(kind)
+    path = write(tmp_path / name, values)
+    found = read_image(path, Preprocess(8, bits=bits))
+    np.testing.assert_array_equal(found[..., 0], values >> (bits - 8))
+    assert (found.min(), found.max()) == (0, 255)
+    with path.open("rb") as file:
+        assert read_header(file, "").deep
+        file.seek(0)
+        assert largest_value(file, "") == (1 << bits) - 1
+    assert depth((1 << bits) - 1) == bits
+    if bits > 8:
+        with pytest.raises(DataError, match=rf"values up to {(1 << bits) - 1}, but .* {bits - 1} bits .* is white"):
+            read_image(path, Preprocess(8, bits=bits - 1))
+
+
+def test_big_images_are_converted_in_parts_without_seams(tmp_path, monkeypatch):
+    alpha = np.random.default_rng(0).integers(0, 256, (60, 8, 4), dtype=np.uint8)
+    deep = alpha[..., 0].astype(np.uint16) << 8
+    paths = write(tmp_path / "alpha.png", alpha), write(tmp_path / "deep.png", deep)
+    whole = [read_image(path, COLOUR) for path in paths]
+    monkeypatch.setattr("mlpconv.data.image._PIXELS_OF_A_PART", 56)
+    for path, expected in zip(paths, whole, strict=True):
+        np.testing.assert_array_equal(read_image(path, COLOUR), expected)
+
+
 def test_one_bit_and_cmyk(tmp_path):
     path = write(tmp_path / "bit.png", Image.fromarray(RAMP > 100))
     np.testing.assert_array_equal(read_image(path, GREY)[..., 0], np.where(RAMP > 100, 255, 0))
@@ -109,11 +145,20 @@ def test_numbers_without_a_range_are_refused(tmp_path, mode):
         read_image(path, GREY)
 
 
+TURNED = [
+    ("turned.png", {}),
+    ("turned.webp", {"lossless": True}),
+    ("turned.tif", {}),
+    ("turned.tif", {"compression": "tiff_lzw"}),
+]
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_photo_is_turned_as_its_exif_data_says(tmp_path, turn):
+@pytest.mark.parametrize(("name", "options"), TURNED)
+def test_a_photo_is_turned_as_its_exif_data_says(tmp_path, turn, name, options):
     exif = Image.Exif()
     exif[0x0112] = turn
-    path = write(tmp_path / "turned.png", RAMP, exif=exif)
+    path = write(tmp_path / name, RAMP, exif=exif, **options)
     upright = {
         1: RAMP,
         2: RAMP[:, ::-1],
@@ -125,6 +170,9 @@ def test_a_photo_is_turned_as_its_exif_data_says(tmp_path, turn):
         8: np.rot90(RAMP),
     }[turn]
     np.testing.assert_array_equal(read_image(path, GREY)[..., 0], upright)
+    with path.open("rb") as file:
+        header = read_header(file, "")
+    assert (header.height, header.width) == upright.shape
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):

@@ -11,22 +11,25 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import PIL
 
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.cache_directory import cache_directory, cache_lock
 from mlpconv.data.folders.scan import Progress
-from mlpconv.data.folders.workers import FILES_PER_JOB, DecodeJob, run_jobs
+from mlpconv.data.folders.worker_jobs import CANNOT_BE_READ, CHANGED, DecodeJob
+from mlpconv.data.folders.workers import CRASHED, FILES_PER_JOB, run_jobs
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import DataError
 from mlpconv.files import atomic_file, remove_partial_files
 from mlpconv.formatting import format_bytes
+from mlpconv.version import __version__
 
 IMAGES = "images.u8"
 LIMIT_VARIABLE = "MLPCONV_CACHE_GB"
@@ -85,16 +88,19 @@ def decode_files(
     """
     assert preprocess.source_size is not None
     shape = (*preprocess.source_size, preprocess.channels)
-    rules = json.dumps([_RULES_VERSION, preprocess.mode, preprocess.fit, shape])
-    key = hashlib.sha256(rules.encode() + digests.tobytes()).hexdigest()[:32]
+    rules = [_RULES_VERSION, preprocess.mode, preprocess.fit, shape]
+    if preprocess.bits != 16:
+        rules.append(preprocess.bits)
+    key = hashlib.sha256(json.dumps(rules).encode() + digests.tobytes()).hexdigest()[:32]
+    decoder = _decoder(preprocess)
     home = folders_directory(cache)
     entry = home / key
     try:
-        decoded = _open(entry, len(files), shape)
+        decoded = _open(entry, len(files), shape, decoder)
         if decoded is None:
             home.mkdir(parents=True, exist_ok=True)
             with cache_lock(home / f"{key}.lock", "decoding the same images"):
-                decoded = _open(entry, len(files), shape)
+                decoded = _open(entry, len(files), shape, decoder)
                 if decoded is None:
                     _check_free_space(home, len(files) * int(np.prod(shape)))
                     _fill(entry, Path(root), files, digests, preprocess, shape, progress)
@@ -110,11 +116,23 @@ def decode_files(
     return decoded
 
 
-def _open(entry: Path, count: int, shape: tuple[int, ...]) -> Decoded | None:
-    """A complete entry; None if it is missing or damaged."""
+def _decoder(preprocess: Preprocess) -> str:
+    """What decides whether a file can be decoded, besides the file. Errors are remembered only while it is the same."""
+    return f"mlpconv {__version__}, Pillow {PIL.__version__}, at most {preprocess.max_pixels} pixels"
+
+
+def _remembered(errors: Iterable[str]) -> bool:
+    """Whether errors of decoding are the fault of the files, and not of the machine at that moment."""
+    return not any(error.startswith((CANNOT_BE_READ, CHANGED, CRASHED)) for error in errors)
+
+
+def _open(entry: Path, count: int, shape: tuple[int, ...], decoder: str | None = None) -> Decoded | None:
+    """A complete entry; None if it is missing or damaged, or if its errors may not occur again with ``decoder``."""
     try:
         about = json.loads((entry / "about.json").read_bytes())
         errors = {int(index): reason for index, reason in about["errors"].items()}
+        if errors and decoder and not (about.get("decoder") == decoder and _remembered(errors.values())):
+            return None
         kept = np.setdiff1d(np.arange(count), list(errors))
         height, width, channels = shape
         if not len(kept):
@@ -150,15 +168,16 @@ def _fill(
     raw, journal = part / IMAGES, part / "journal.jsonl"
     raw.touch()
     os.truncate(raw, len(files) * int(np.prod(shape)))
-    job_errors = _read_journal(journal)
+    decoder = _decoder(preprocess)
+    job_errors = _read_journal(journal, decoder)
     jobs = [
         DecodeJob(
             number,
-            str(root),
+            str(root.absolute()),
             [os.fsencode(name) for name in files[start : start + FILES_PER_JOB]],
             [row.tobytes() for row in digests[start : start + FILES_PER_JOB]],
             preprocess,
-            str(raw),
+            str(raw.absolute()),
             start,
         )
         for number, start in enumerate(range(0, len(files), FILES_PER_JOB))
@@ -178,10 +197,10 @@ def _fill(
             lines.clear()
 
         try:
-            for job, result in run_jobs(jobs, count):
-                job_errors[job.number] = result.errors
-                lines.append(json.dumps([job.number, result.errors]) + "\n")
-                done += len(result.errors)
+            for job, results in run_jobs(jobs, count):
+                job_errors[job.number] = [result.error for result in results]
+                lines.append(json.dumps([job.number, job_errors[job.number], decoder]) + "\n")
+                done += len(results)
                 if progress:
                     progress("decoding", done, len(files))
                 if time.monotonic() - synced > _SYNC_INTERVAL_SECONDS:
@@ -198,20 +217,24 @@ def _fill(
     if errors:
         journal.unlink()  # first, because its image numbers do not apply to the shortened file
         _remove_missing_images(raw, len(files), int(np.prod(shape)), errors)
-    (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors}))
+    (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors, "decoder": decoder}))
     journal.unlink(missing_ok=True)
     if entry.exists():  # a damaged one
         _remove(entry)
     part.rename(entry)
 
 
-def _read_journal(path: Path) -> dict[int, list[str]]:
-    """The errors of each job that was done before an interruption, by the number of the job."""
+def _read_journal(path: Path, decoder: str) -> dict[int, list[str]]:
+    """The errors of each job that was done before an interruption, by the number of the job.
+
+    Jobs with errors that may not occur again with ``decoder`` are left out.
+    """
     job_errors = {}
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            number, errors = msgspec.json.decode(line, type=tuple[int, list[str]])
-            job_errors[number] = errors
+            number, errors, decoded_by = msgspec.json.decode(line, type=tuple[int, list[str], str])
+            if not any(errors) or (decoded_by == decoder and _remembered(errors)):
+                job_errors[number] = errors
     except (OSError, msgspec.DecodeError):
         return job_errors  # without the line that was being written
     return job_errors

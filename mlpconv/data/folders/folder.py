@@ -5,14 +5,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
 from mlpconv.data.dataset import ImageDataset, Splits, held_out
 from mlpconv.data.folders.cache import decode_files, folders_directory
 from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION, Listing, Problem, list_folder
-from mlpconv.data.folders.scan import Progress, scan
+from mlpconv.data.folders.scan import Progress, ScannedFiles, scan
+from mlpconv.data.image import depth
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
@@ -22,6 +24,20 @@ _SPLITS = (TRAIN, VALIDATION, TEST)
 """By their number in `Folder.splits`."""
 _GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
 _MAX_PROBLEMS_IN_ERROR = 20
+
+
+class FolderOptions(NamedTuple):
+    """How a folder of images is read."""
+
+    strict: bool = False
+    """Whether to refuse a folder if anything in it cannot be used."""
+    follow_links: bool = False
+    """Whether to follow symbolic links that point outside the folder."""
+    max_pixels: int = MAX_PIXELS
+    """The most pixels that an image may have."""
+
+
+NO_OPTIONS = FolderOptions()
 
 
 @dataclass(eq=False)
@@ -43,6 +59,8 @@ class Folder:
         notes: Decisions made for the user, one sentence each.
         cache: The cache directory (see `cache_directory`).
         strict: Whether to refuse files that cannot be decoded instead of skipping them.
+        bits: The bits of gray values that files store in more than 8 (see `Preprocess`).
+        max_pixels: Larger images are refused.
     """
 
     path: Path
@@ -59,6 +77,8 @@ class Folder:
     notes: list[str] = field(default_factory=list)
     cache: str | os.PathLike[str] | None = None
     strict: bool = False
+    bits: int = 16
+    max_pixels: int = MAX_PIXELS
 
     @property
     def name(self) -> str:
@@ -92,7 +112,8 @@ class Folder:
         """
         same = self.one_size
         source = same if same is not None and max(same) <= size else (size, size)
-        return Preprocess.of_channels(size, 3 if self.colour else 1, fit=fit, source_size=source)
+        channels, rules = 3 if self.colour else 1, {"bits": self.bits, "max_pixels": self.max_pixels}
+        return Preprocess.of_channels(size, channels, fit=fit, source_size=source, **rules)
 
     def load(self, preprocess: Preprocess, progress: Progress | None = None) -> "Loaded":
         """Decode the files, or read them from the cache.
@@ -157,8 +178,7 @@ def scan_folder(
     validation: float = 0.0,
     seed: int = 0,
     class_names: tuple[str, ...] | None = None,
-    strict: bool = False,
-    follow_links: bool = False,
+    options: FolderOptions = NO_OPTIONS,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Folder:
@@ -172,22 +192,26 @@ def scan_folder(
         validation: Fraction of the images to hold out for validation if the layout has no validation split.
         seed: Seed for the choice of held-out images; the same files and seed give the same split.
         class_names: The expected classes, in this order; by default those of the folder, sorted.
-        strict: Refuse a folder with anything that would be skipped.
-        follow_links: Follow symbolic links that point outside the folder.
+        options: How it is read.
         cache: The cache directory (see `cache_directory`).
         progress: Called as files are read.
 
     Raises:
-        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or `strict` is true
-            and something would be skipped.
+        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or the options are
+            strict and something would be skipped.
     """
+    strict, follow_links, max_pixels = options
     listing = list_folder(path, follow_links=follow_links)
-    scanned = scan(listing.root, listing.files, folders_directory(cache), progress)
+    scanned = scan(listing.root, listing.files, folders_directory(cache), progress, max_pixels)
+    bits = _check_depth(scanned)
     name = printable(listing.path)
     problems = listing.problems + [Problem(folder, "the folder of a class, without files") for folder in listing.empty]
     good = scanned.error == ""
     problems += [Problem(printable(listing.files[index]), str(scanned.error[index])) for index in np.flatnonzero(~good)]
     notes: list[str] = []
+    if bits < 16:
+        white = f"{(1 << bits) - 1:,}"
+        notes.append(f"images that store more than 8 bits per value use {bits} of them: {white} becomes white")
     classes, splits = np.array(listing.classes, object), _named_splits(listing, good, notes)
     names = class_names or tuple(sorted({str(label) for label in classes[good & (splits <= 0)]}))
     unknown = good & ~np.isin(classes, np.array(names, object))
@@ -235,7 +259,25 @@ def scan_folder(
         notes,
         cache,
         strict,
+        bits,
+        max_pixels,
     )
+
+
+def _check_depth(scanned: ScannedFiles) -> int:
+    """The bits of gray values that are stored in more than 8: as many as the largest value of any file needs.
+
+    Colors of 16 bits are decoded to their upper 8. If no file uses the upper bits, the files become errors.
+    """
+    deep = (scanned.error == "") & (scanned.largest > 0)
+    gray = np.isin(scanned.mode, _GRAY_MODES)
+    largest = int(scanned.largest[deep & ~gray].max(initial=0))
+    if largest and (bits := depth(largest)) < 16:
+        scanned.error[deep & ~gray] = (
+            f"has 16 bits per color, but the images of the folder use only the lower {bits} (the largest value is "
+            f"{largest:,}), so they would be almost black; save them with 8 bits per color, or with values up to 65,535"
+        )
+    return depth(int(scanned.largest[deep & gray].max(initial=0))) if (deep & gray).any() else 16
 
 
 def _strict_error(name: str, problems: list[Problem]) -> str:

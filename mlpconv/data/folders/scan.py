@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpconv.data.folders.workers import FILES_PER_JOB, ScanJob, ScannedFile, run_jobs
+from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.data.folders.worker_jobs import FileResult, ScanJob
+from mlpconv.data.folders.workers import FILES_PER_JOB, run_jobs
+from mlpconv.data.picture_files import too_large
 from mlpconv.files import atomic_file
 
 Progress = Callable[[str, int, int], None]
@@ -19,6 +22,9 @@ Progress = Callable[[str, int, int], None]
 
 _MIN_AGE_NS = 2_000_000_000
 """A file modified this shortly before it was read may have been modified again with the same time stamp."""
+
+_COLUMNS = ("digest", "width", "height", "mode", "largest")
+"""The arrays of `ScannedFiles` that are cached."""
 
 
 @dataclass(eq=False)
@@ -30,6 +36,7 @@ class ScannedFiles:
         width: int32 (N,), in pixels, after applying the EXIF orientation.
         height: int32 (N,), likewise.
         mode: str (N,), Pillow's mode.
+        largest: int32 (N,), the largest value of an image of more than 8 bits per value; 0 for others.
         error: object (N,): why a file cannot be used, else "". The other arrays are undefined for files with an error.
     """
 
@@ -37,6 +44,7 @@ class ScannedFiles:
     width: np.ndarray
     height: np.ndarray
     mode: np.ndarray
+    largest: np.ndarray
     error: np.ndarray
 
     @classmethod
@@ -47,18 +55,22 @@ class ScannedFiles:
             np.zeros(count, np.int32),
             np.zeros(count, np.int32),
             np.zeros(count, "U8"),
+            np.zeros(count, np.int32),
             np.full(count, None, object),
         )
 
-    def put(self, index: int, file: ScannedFile) -> None:
+    def put(self, index: int, file: FileResult) -> None:
         """Store the result for one file."""
         if file.digest:
             self.digest[index] = np.frombuffer(file.digest, np.uint8)
         self.width[index], self.height[index], self.mode[index] = file.width, file.height, file.mode
+        self.largest[index] = file.largest
         self.error[index] = file.error
 
 
-def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None) -> ScannedFiles:
+def scan(
+    root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None, max_pixels: int = MAX_PIXELS
+) -> ScannedFiles:
     """Read the headers and digests of image files.
 
     Results are cached, also those of an interrupted scan.
@@ -68,30 +80,39 @@ def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | Non
         files: Their paths.
         cache: The directory for cached results.
         progress: Called as files are read.
+        max_pixels: The most pixels that an image may have.
     """
     scanned = ScannedFiles.blank(len(files))
     stamps = np.array([_stamp(root, name) for name in files], np.int64).reshape(-1, 2)
     path = cache / "scans" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.npz"
     remaining = _read_cached(path, files, stamps, scanned)
     start_time = time.time_ns()
+    names = [os.fsencode(name) for name in files]
     jobs = [
-        ScanJob(number, str(root), [os.fsencode(files[index]) for index in remaining[start : start + FILES_PER_JOB]])
+        ScanJob(
+            number,
+            os.path.abspath(root),
+            [names[index] for index in remaining[start : start + FILES_PER_JOB]],
+            max_pixels,
+        )
         for number, start in enumerate(range(0, len(remaining), FILES_PER_JOB))
     ]
     done = len(files) - len(remaining)
-    if not remaining:
-        return scanned
     try:
-        for job, result in run_jobs(jobs, len(remaining)):
+        for job, results in run_jobs(jobs, len(remaining)) if remaining else ():
             start = job.number * FILES_PER_JOB
-            for index, file in zip(remaining[start : start + FILES_PER_JOB], result.scanned, strict=True):
+            for index, file in zip(remaining[start : start + FILES_PER_JOB], results, strict=True):
                 scanned.put(index, file)
-            done += len(result.scanned)
+            done += len(results)
             if progress:
                 progress("reading", done, len(files))
     finally:
-        stamps[stamps[:, 1] > start_time - _MIN_AGE_NS] = -1
-        _write_cached(path, files, stamps, scanned)
+        if remaining:
+            stamps[stamps[:, 1] > start_time - _MIN_AGE_NS] = -1
+            _write_cached(path, files, stamps, scanned)
+    pixels = scanned.width.astype(np.int64) * scanned.height
+    for index in np.flatnonzero((scanned.error == "") & (pixels > max_pixels)):  # read with another limit
+        scanned.error[index] = too_large(int(pixels[index]), max_pixels)
     return scanned
 
 
@@ -109,14 +130,14 @@ def _read_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: 
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = stored["names"].tobytes().split(b"\0")
-            cached = {key: stored[key] for key in ("stamps", "digest", "width", "height", "mode")}
+            cached = {key: stored[key] for key in ("stamps", *_COLUMNS)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return list(range(len(files)))
     row_of = {name: row for row, name in enumerate(names)}
     rows = np.array([row_of.get(os.fsencode(name), -1) for name in files])
     unchanged = (rows >= 0) & (stamps[:, 1] >= 0)
     unchanged[unchanged] = (cached["stamps"][rows[unchanged]] == stamps[unchanged]).all(1)
-    for key in ("digest", "width", "height", "mode"):
+    for key in _COLUMNS:
         getattr(scanned, key)[unchanged] = cached[key][rows[unchanged]]
     scanned.error[unchanged] = ""
     return np.flatnonzero(~unchanged).tolist()
@@ -134,8 +155,5 @@ def _write_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned:
                 out,
                 names=np.frombuffer(names, np.uint8),
                 stamps=stamps[good],
-                digest=scanned.digest[good],
-                width=scanned.width[good],
-                height=scanned.height[good],
-                mode=scanned.mode[good],
+                **{key: getattr(scanned, key)[good] for key in _COLUMNS},
             )

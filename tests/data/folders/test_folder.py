@@ -14,8 +14,9 @@ from PIL import Image
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import workers
 from mlpconv.data.folders.cache import clean, entries
-from mlpconv.data.folders.folder import scan_folder
+from mlpconv.data.folders.folder import FolderOptions, scan_folder
 from mlpconv.data.folders.listing import list_folder
+from mlpconv.data.folders.worker_jobs import ScanJob
 from mlpconv.data.image import read_image
 from mlpconv.data.memory_mapped import map_of
 from mlpconv.errors import DataError
@@ -150,14 +151,14 @@ def test_every_unusable_file_is_skipped_with_its_reason(tmp_path):
 def test_strict_refuses_and_names(tmp_path):
     image_folders.create_unusable_files(tmp_path / "d")
     with pytest.raises(DataError, match=r"(?s)--strict, and 12 files or folders cannot be used:\n.*notes\.txt"):
-        scan_folder(tmp_path / "d", strict=True)
+        scan_folder(tmp_path / "d", options=FolderOptions(strict=True))
 
 
 def test_strict_refuses_what_only_decoding_finds(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     whole = image_folders.save_image(root / "a" / "cut.jpg", image_folders.random_pixels(7, 64, 64)).read_bytes()
     (root / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    folder = scan_folder(root, strict=True)
+    folder = scan_folder(root, options=FolderOptions(strict=True))
     with pytest.raises(DataError, match=r"(?s)--strict.*\n  a/cut\.jpg: cannot be decoded"):
         folder.load(folder.preprocess(8, "squash"))
 
@@ -167,7 +168,7 @@ def test_links_out_of_the_folder_are_followed_if_asked_for(tmp_path):
     pool = image_folders.create_classes(tmp_path / "pool", {"c": 4}, 50)
     (root / "c").symlink_to(pool / "c", target_is_directory=True)
     assert scan_folder(root).class_names == ("a", "b")
-    assert scan_folder(root, follow_links=True).class_names == ("a", "b", "c")
+    assert scan_folder(root, options=FolderOptions(follow_links=True)).class_names == ("a", "b", "c")
 
 
 def test_a_single_class_is_named(tmp_path):
@@ -217,7 +218,7 @@ def test_class_names_in_any_script(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read a file")
 def test_a_file_without_read_permission_is_named():
     code = (
-        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import scan_folder; "
+        "import os, sys, PIL.Image, numpy.random; from mlpconv.data.folders.folder import FolderOptions, scan_folder; "
         "PIL.Image.init(); "
         "os.setuid(65534); "
         "print(scan_folder(sys.argv[1], cache='/nonexistent').problems)"
@@ -320,7 +321,7 @@ def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):
     alone = load(root).splits.train
     pixels = alone.images.copy()
     clean()
-    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_ONE_WORKER", 0)
     monkeypatch.setattr(workers, "FILES_PER_JOB", 5)
     monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 5)
     monkeypatch.setattr("mlpconv.data.folders.scan.FILES_PER_JOB", 5)
@@ -336,14 +337,14 @@ def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import os\nimport mlpconv.data.folders.workers as w\nold = w._scan\n"
-        f"w._scan = lambda path: os._exit(9) if path == {str(bad)!r} else old(path)\n"
+        "import os\nimport mlpconv.data.folders.worker_jobs as w\nold = w._scan\n"
+        f"w._scan = lambda path, most: os._exit(9) if path == {str(bad)!r} else old(path, most)\n"
     )
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
-    monkeypatch.setattr(workers, "_MAX_FILES_IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "_MAX_FILES_IN_ONE_WORKER", 0)
     files = [f"a/{index:03}.png".encode() for index in range(4)]
-    ((_, result),) = workers.run_jobs([workers.ScanJob(0, str(root), files)], 4)
-    assert [file.error for file in result.scanned] == ["", "", "cannot be decoded: the decoder crashed on it", ""]
+    ((_, results),) = workers.run_jobs([ScanJob(0, str(root), files)], 4)
+    assert [file.error for file in results] == ["", "", workers.CRASHED, ""]
 
 
 def test_gray_images_stay_gray_and_large_ones_are_resized(tmp_path):
