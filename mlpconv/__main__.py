@@ -1,6 +1,5 @@
 """``mlpconv`` and ``python -m mlpconv``: run a command; a user error prints one message and sets the exit code."""
 
-import errno
 import logging
 import os
 import sys
@@ -29,12 +28,30 @@ def main() -> None:
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        message = _environment_error(error)
+        if message is None:
             raise
+        # What is still in the buffer would fail again while Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        name = error.filename or "the output"
-        print(f"error: {name}: cannot be written: {error.strerror}; free some space", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def _environment_error(error: OSError) -> str | None:
+    """The message for an error that the machine causes; None for one that could be a bug."""
+    from mlpconv.files import REMEDIES, unwritable
+
+    if "temporary directory" in str(error):  # of tempfile, or Matplotlib
+        places = ", ".join(
+            dict.fromkeys(filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp", "the working directory")))
+        )
+        return f"no directory for temporary files can be written ({places}); set TMPDIR to one that can"
+    if error.errno not in REMEDIES:
+        return None
+    name = error.filename or "the output"
+    if isinstance(name, bytes):
+        name = os.fsdecode(name)
+    return unwritable(name, error, otherwise="")
 
 
 def _set_log_level() -> None:
