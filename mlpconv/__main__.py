@@ -42,10 +42,8 @@ def _environment_error(error: OSError) -> str | None:
     from mlpconv.files import REMEDIES, unwritable
 
     if "temporary directory" in str(error):  # of tempfile, or Matplotlib
-        places = ", ".join(
-            dict.fromkeys(filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp", "the working directory")))
-        )
-        return f"no directory for temporary files can be written ({places}); set TMPDIR to one that can"
+        tried = dict.fromkeys((os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "the working directory"))
+        return f"no directory for temporary files can be written ({', '.join(tried)}); set TMPDIR to one that can"
     if error.errno not in REMEDIES:
         return None
     name = error.filename or "the output"
