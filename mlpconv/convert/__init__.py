@@ -38,8 +38,8 @@ __all__ = [
 
 
 LARGEST_FACTOR, LARGEST_EXTRA = 32, 256 << 20
-"""A file that is read has at most so many times the bytes of the network's weights, for what a checkpoint adds to them,
-and so many bytes of anything else."""
+"""The limit on the size of a file: a multiple of the bytes of the network's weights, for what a checkpoint adds to them,
+plus a number of bytes for everything else."""
 
 
 class Format(NamedTuple):

@@ -150,7 +150,7 @@ def write_keras_file(path: Path, network: Network, weights: Weights, names: Name
         model = build_chapter_model(network, weights, str(path))
     else:
         model = backend.native(network, weights)
-    # In a directory of its own: h5py leaves a part of the file on a full disk, and Keras decides by the whole name.
+    # In a separate directory: h5py leaves a part of the file on a full disk, and Keras decides by the whole name.
     with TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as directory:
         temporary = Path(directory) / path.name
         with named_errors(path):

@@ -32,8 +32,8 @@ from mlpconv.training.trainer import EpochEnded, Progress
 from mlpconv.training.training_data import Position
 
 CHECKPOINT_FACTOR, CHECKPOINT_EXTRA = 16, 64 << 20
-"""A checkpoint has at most so many times the bytes of the network's weights, for two states of the optimizer, and so
-many bytes of anything else."""
+"""The limit on the size of a checkpoint: a multiple of the bytes of the network's weights, for two states of the
+optimizer, plus a number of bytes for everything else."""
 
 _log = logging.getLogger(__name__)
 

@@ -158,7 +158,7 @@ def _seal_start(content: bytes | bytearray) -> int:
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the header of a safetensors file says of one tensor."""
+    """The entry of one tensor in the header of a safetensors file."""
 
     dtype: str
     shape: Annotated[tuple[Natural, ...], msgspec.Meta(max_length=32)]

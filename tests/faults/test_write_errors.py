@@ -15,7 +15,7 @@ READ_ONLY = (
     "mount --make-rprivate / && mount -t tmpfs -o ro none /var/tmp && mount --bind /tmp /tmp && "
     "mount -o remount,bind,ro /tmp && cd /tmp || exit 77"
 )
-"""For a shell with mounts of its own: what makes the directories of temporary files read-only."""
+"""For a shell with separate mounts: what makes the directories of temporary files read-only."""
 
 
 def says(done, *parts):
