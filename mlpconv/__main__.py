@@ -73,7 +73,7 @@ _LIMITS = (
         "no thread or process can be started; raise the limit on processes (ulimit -u), or close other programs",
     ),
 )
-"""What errors of a limit contain, in lower case, and what to say of them."""
+"""What the message of such an error contains, in lower case, and what to print instead."""
 
 
 def _limit_error(error: Exception) -> str | None:
