@@ -38,8 +38,8 @@ __all__ = [
 
 
 LARGEST_FACTOR, LARGEST_EXTRA = 32, 256 << 20
-"""The limit on the size of a file: a multiple of the bytes of the network's weights, for what a checkpoint adds to them,
-plus a number of bytes for everything else."""
+"""The limit on the size of a file: a multiple of the bytes of the network's weights, for what a checkpoint adds, plus a
+number of bytes for everything else."""
 
 
 class Format(NamedTuple):
