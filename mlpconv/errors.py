@@ -59,6 +59,11 @@ class BenchmarkFailed(MlpconvError):
     exit_code = 3
 
 
+def shortened(text: str, length: int = 300) -> str:
+    """Text for a message; what is longer than ``length`` characters loses its middle."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-length // 2 :]}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name.
 
@@ -70,7 +75,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     Returns:
         A message such as ``unknown model 'nim'; did you mean 'nin'? known: nin, nin_28``.
     """
-    names = list(known)
+    names, name = list(known), shortened(name)
     similar = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {similar[0]!r}? " if similar else ""
     return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"

@@ -1,9 +1,10 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and what to do about those that cannot be written."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,8 +26,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         The temporary file, open for writing bytes; its path is ``file.name``.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; its ``filename`` is ``path``.
     """
+    with named_errors(path):
+        yield from _atomic_file(path)
+
+
+def _atomic_file(path: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX)
     temporary = Path(name)
     try:
@@ -38,15 +44,56 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:  # including KeyboardInterrupt
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error says what is wrong
+            temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
 
 
-def write_atomic(path: Path, content: bytes | bytearray | str) -> None:
+def write_atomic(path: Path, content: bytes | bytearray | memoryview | str) -> None:
     """Write a file with `atomic_file`; text is encoded as UTF-8."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or ask for a larger quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "mount the file system for writing",
+    errno.EACCES: "check the permissions of the file and its directory",
+    errno.EPERM: "check the permissions of the file and its directory",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the network drive",
+    errno.ENOTCONN: "check the network drive",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs: the system has too many open files",
+}
+"""What to do about errors that the machine causes, and not a program."""
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Within the block, an OSError that names no file, as of writing to an open one, or its temporary file, names
+    ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or is_partial_file(Path(os.fsdecode(error.filename)))):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def unwritable(place: object, error: OSError, *, otherwise: str = "choose another path") -> str:
+    """The message for a file or directory that cannot be written.
+
+    Args:
+        place: The file or directory, with the option that names it if there is one.
+        error: What the system reports.
+        otherwise: What to do besides the remedy for this error.
+    """
+    remedies = [remedy for remedy in (REMEDIES.get(error.errno or 0, ""), otherwise) if remedy]
+    return f"{place}: cannot be written: {error.strerror or error}; {', or '.join(remedies)}"
 
 
 def sync_directory(path: Path) -> None:

@@ -134,6 +134,16 @@ def _process_limits() -> Iterator[tuple[int, int]]:
             yield limit, used
 
 
+def free_address_space() -> int | None:
+    """Bytes that this process may still map, within the limit of ``ulimit -v``; None without such a limit."""
+    try:
+        import resource
+    except ImportError:  # not Unix
+        return None
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _field(_STATUS, "VmSize")
+    return None if limit == resource.RLIM_INFINITY or used is None else max(0, limit - used)
+
+
 _STATUS = Path("/proc/self/status")
 
 

@@ -12,6 +12,7 @@ To add an optimizer:
 The type checker reports each step that is missing, and so does the first use of the optimizer.
 """
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import log, prod, sqrt
@@ -22,6 +23,8 @@ import msgspec
 from mlpconv.errors import RecipeError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+MAX_NS_STEPS = 100
+"""The most steps of the Newton-Schulz iteration; five are usual, and each takes time."""
 OPTIMIZER_NAMES: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 
@@ -65,8 +68,9 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
             raise RecipeError("optimizer: weight_decay must be at least 0 and eps above 0, both finite")
         if self.nesterov and not self.momentum:
             raise RecipeError("optimizer: nesterov needs a momentum above 0")
-        if self.ns_steps < 1:
-            raise RecipeError(f"optimizer.ns_steps must be at least 1, not {self.ns_steps}")
+        if not 1 <= self.ns_steps <= MAX_NS_STEPS:
+            least = "at least 1" if self.ns_steps < 1 else f"at most {MAX_NS_STEPS}"
+            raise RecipeError(f"optimizer.ns_steps must be {least}, not {reprlib.repr(self.ns_steps)}")
         settings = self.rule.settings
         defaults = dict(zip(self.__struct_fields__, self.__struct_defaults__, strict=True))
         for setting in ("momentum", "nesterov", "weight_decay", "ns_steps"):

@@ -18,6 +18,8 @@ from mlpconv.errors import NetworkError
 
 FORMAT = 1
 """The version of the JSON format."""
+MAX_LAYERS = 1000
+"""The most layers of a network."""
 
 
 class Block:
@@ -144,6 +146,9 @@ class Network:
                 raise NetworkError(f"{key}: a network is made of layers and blocks, not {layer!r}")
         if not layers:
             raise NetworkError("a network needs at least one layer")
+        count = sum(len(layer.layers) if isinstance(layer, Block) else 1 for layer in layers.values())
+        if count > MAX_LAYERS:
+            raise NetworkError(f"a network has at most {MAX_LAYERS:,} layers, not {count:,}")
         if not _is_size(channels):
             raise NetworkError(f"input_channels must be whole, at least 1 and below 2³¹, not {reprlib.repr(channels)}")
         sides = (size, size) if isinstance(size, int) else size

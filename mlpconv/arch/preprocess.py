@@ -1,5 +1,6 @@
 """How images become the input of a network: part of a trained model, stored with it."""
 
+import reprlib
 from typing import Any, Literal, Self
 
 import msgspec
@@ -8,6 +9,8 @@ from mlpconv.errors import NetworkError
 
 MAX_PIXELS = 89_478_485
 """The most pixels of an image file that is accepted by default: 256 MiB at three bytes per pixel, as in Pillow."""
+MAX_SIDE = 65_535
+"""Longest side of an image in pixels: that of a JPEG file."""
 
 
 class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -55,8 +58,10 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
         return cls(size, "L" if channels == 1 else "RGB", **{**plain, **options})
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise NetworkError(f"preprocess: size must be at least 1, not {self.size}")
+        for name, sides in (("size", (self.size,)), ("source_size", self.source_size or (1, 1))):
+            if not all(1 <= side <= MAX_SIDE for side in sides):
+                value = reprlib.repr(getattr(self, name))
+                raise NetworkError(f"preprocess: {name} must be at least 1 and at most {MAX_SIDE}, not {value}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise NetworkError(
                 f"preprocess: mode {self.mode} has {self.channels} channels, "
@@ -66,8 +71,11 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
             raise NetworkError(f"preprocess: bits must be from 8 to 16, not {self.bits}")
         if not 1 <= self.max_pixels < 1 << 31:
             raise NetworkError(f"preprocess: max_pixels must be at least 1 and below 2**31, not {self.max_pixels}")
-        if not all(s > 0 for s in self.std):
-            raise NetworkError(f"preprocess: std must be above 0, not {self.std}")
+        # The network computes in float32: what its values cannot hold would make every output NaN.
+        if not all(1e-30 < s < 1e30 for s in self.std):
+            raise NetworkError(f"preprocess: std must be above 0 and finite, not {self.std}")
+        if not all(abs(m) < 1e30 for m in self.mean):
+            raise NetworkError(f"preprocess: mean must be finite, not {self.mean}")
 
     @property
     def channels(self) -> int:

@@ -5,11 +5,14 @@ To add a back end, write its package and add an entry to ``BACKENDS``: docs/how-
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlpconv import hardware
 from mlpconv.errors import MissingDependency, MlpconvError, unknown
+from mlpconv.formatting import format_bytes
 
 if TYPE_CHECKING:
     from mlpconv.backends.base import Backend
@@ -62,6 +65,8 @@ class BackendEntry:
     """The modules that must be importable for it to be installed."""
     load: "Callable[[], Backend]"
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
+    address_space: int = 0
+    """About how many bytes of address space importing and starting it takes; 0 if that is not known."""
     environment: str = ""
     """Why it needs a separate Python environment; empty where it does not."""
 
@@ -69,7 +74,7 @@ class BackendEntry:
 BACKENDS: dict[str, BackendEntry] = {
     entry.name: entry
     for entry in (
-        BackendEntry("torch", "PyTorch", ("torch",), ("torch",), _torch),
+        BackendEntry("torch", "PyTorch", ("torch",), ("torch",), _torch, address_space=1 << 30),
         BackendEntry(
             "tensorflow",
             "TensorFlow",
@@ -135,6 +140,7 @@ def get_backend(name: str) -> "Backend":
     if name not in BACKENDS:
         raise MlpconvError(unknown("backend", name, BACKENDS))
     entry = BACKENDS[name]
+    _check_address_space(entry)
     try:
         return entry.load()
     except ModuleNotFoundError as error:
@@ -143,3 +149,14 @@ def get_backend(name: str) -> "Backend":
         install = f'pip install "mlpconv[{name}]"'
         install += f" in a separate environment: {entry.environment}" if entry.environment else ""
         raise MissingDependency(f"backend {name}: the package {error.name!r} is not installed; {install}") from error
+
+
+def _check_address_space(entry: BackendEntry) -> None:
+    """Raise MlpconvError where a limit would make the framework abort the process while it is imported."""
+    free = hardware.free_address_space()
+    if free is None or free >= entry.address_space or all(module in sys.modules for module in entry.modules):
+        return
+    raise MlpconvError(
+        f"backend {entry.name}: {entry.title} needs about {format_bytes(entry.address_space)} of address space, and "
+        f"the limit of this shell (ulimit -v) leaves {format_bytes(free)}; raise it: ulimit -v unlimited"
+    )

@@ -4,8 +4,9 @@
 flatten; normalization has ``.weight .bias .running_mean .running_var``, the last two of which are not parameters.
 """
 
+from collections.abc import Mapping
 from math import prod, sqrt
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import msgspec
 import numpy as np
@@ -14,11 +15,23 @@ from mlpconv.arch.layers import BatchNorm2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.errors import RecipeError, WeightsError, unknown
+from mlpconv.errors import RecipeError, WeightsError, shortened, unknown
 
 STATISTICS = ("running_mean", "running_var")
 GLUON_NAMES = {"weight": "gamma", "bias": "beta"}
 """Gluon's names of the parts of a normalization, where they differ from the canonical ones."""
+
+
+class TensorInfo(NamedTuple):
+    """The type and shape of a tensor, which need not have been read."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its values."""
+        return prod(self.shape) * self.dtype.itemsize
 
 
 Distribution = Literal["xavier", "he", "torch"]
@@ -159,22 +172,35 @@ def check_weights(network: Network, weights: Weights, place: str, input_shape: t
     Raises:
         WeightsError: Names, shapes or types differ, or a value is not finite.
     """
+    found = {name: TensorInfo(value.dtype, tuple(value.shape)) for name, value in weights.items()}
+    check_weight_shapes(network, found, place, input_shape)
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{place}: {name} holds NaN or infinite values; the file is of a run that diverged")
+
+
+def check_weight_shapes(
+    network: Network, found: Mapping[str, TensorInfo], place: str, input_shape: tuple[int, ...] | None = None
+) -> None:
+    """Check the names, shapes and types of weights, which need not have been read. Arguments as for `check_weights`.
+
+    Raises:
+        WeightsError: They are not those of the network.
+    """
     shapes = weight_shapes(network, input_shape)
-    missing, extra = [n for n in shapes if n not in weights], [n for n in weights if n not in shapes]
+    missing, extra = [n for n in shapes if n not in found], [n for n in found if n not in shapes]
     if missing or extra:
         raise WeightsError(
             f"{place}: these weights belong to another network; "
             f"missing: {_some(missing)}; not in the network: {_some(extra)}"
         )
     for name, shape in shapes.items():
-        value = weights[name]
-        if tuple(value.shape) != shape:
-            raise WeightsError(f"{place}: {name} has the shape {tuple(value.shape)}, the network needs {shape}")
-        if value.dtype != np.float32:
-            raise WeightsError(f"{place}: {name} is {value.dtype}, expected is float32")
-        if not np.isfinite(value).all():
-            raise WeightsError(f"{place}: {name} holds NaN or infinite values; the file is of a run that diverged")
+        if found[name].shape != shape:
+            raise WeightsError(f"{place}: {name} has the shape {found[name].shape}, the network needs {shape}")
+        if found[name].dtype != np.float32:
+            raise WeightsError(f"{place}: {name} is {found[name].dtype}, expected is float32")
 
 
 def _some(names: list[str]) -> str:
-    return (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"
+    shown = ", ".join(shortened(name, 80) for name in names[:3])
+    return (shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"

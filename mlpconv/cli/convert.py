@@ -83,6 +83,7 @@ def convert(
     """
     from mlpconv.arch.shapes import show
     from mlpconv.convert import write_weights
+    from mlpconv.files import unwritable
     from mlpconv.runs.classifier_file import SUFFIX, write_classifier
 
     if not out.name.endswith((SUFFIX, *WRITTEN_SUFFIXES)):
@@ -109,7 +110,7 @@ def convert(
         else:
             write_weights(out, network, weights, names=names)
     except OSError as error:
-        raise RunError(f"--out {out}: cannot be written: {error.strerror or error}; choose another path") from None
+        raise RunError(unwritable(f"--out {out}", error)) from None
     parameters = sum(value.size for value in weights.values())
     if json:
         print_json(

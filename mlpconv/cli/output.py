@@ -190,15 +190,14 @@ def write_file(path: Path, content: bytes | str, option: str) -> None:
     Raises:
         MlpconvError: The file cannot be written.
     """
-    from mlpconv.files import write_atomic
+    from mlpconv.files import unwritable, write_atomic
 
     if path.is_dir():
         raise MlpconvError(f"{option} {path}: is a directory; expected the name of a file")
     try:
         write_atomic(path, content)
     except OSError as error:
-        reason = error.strerror or error
-        raise MlpconvError(f"{option} {path}: cannot be written: {reason}; choose another path") from None
+        raise MlpconvError(unwritable(f"{option} {path}", error)) from None
 
 
 def make_directory(path: Path, option: str) -> None:
@@ -211,11 +210,13 @@ def make_directory(path: Path, option: str) -> None:
     Raises:
         MlpconvError: The directory cannot be created.
     """
+    from mlpconv.files import unwritable
+
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise MlpconvError(f"{option} {path}: cannot be created: {reason}; choose another path") from None
+        message = unwritable(f"{option} {path}", error).replace("cannot be written", "cannot be created")
+        raise MlpconvError(message) from None
 
 
 def write_results(out: Path, name: str, result: Mapping[str, Any], page: str, figure: bytes | None = None) -> list[str]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument
+from typer import Argument, Exit
 
-from mlpconv.cli.output import Column, Json, err, print_json, table
+from mlpconv.cli.output import Column, Json, err, print_json, table, warn
+from mlpconv.errors import RunError
 from mlpconv.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -22,10 +23,23 @@ def runs(
     """
     from mlpconv.runs.run import list_runs
 
-    rows = [_row(run) for run in list_runs(directory)]
+    rows, damaged = [], []
+    for run in list_runs(directory):
+        try:
+            rows.append(_row(run))
+        except RunError as error:  # of one run; the others are listed
+            damaged.append(str(error))
     if json:
         print_json(rows)
-        return
+    else:
+        _print(rows, directory)
+    for message in damaged:
+        warn(message)
+    if damaged:
+        raise Exit(RunError.exit_code)
+
+
+def _print(rows: list[dict[str, Any]], directory: Path) -> None:
     if not rows:
         err().print(f"no runs in {directory}; mlpconv train starts one", markup=False)
         return

@@ -8,6 +8,7 @@ Importing this package imports no framework and not even NumPy: a format imports
 """
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +35,11 @@ __all__ = [
     "recognize_format",
     "write_weights",
 ]
+
+
+LARGEST_FACTOR, LARGEST_EXTRA = 32, 256 << 20
+"""The limit on the size of a file: a multiple of the bytes of the network's weights, for what a checkpoint adds, plus a
+number of bytes for everything else."""
 
 
 class Format(NamedTuple):
@@ -82,12 +88,28 @@ def read_weights(network: "Network", path: str | Path, *, by_shape: bool = False
 
     path = Path(path)
     known = recognize_format(path)
+    _check_size(network, path)
     content = known.read(path)
     if by_shape:
         return from_shapes(network, content, str(path), ordered=known.ordered)
     if isinstance(content, dict):
         return from_state_dict(network, content, str(path))
     return from_layers(network, content, str(path))
+
+
+def _check_size(network: "Network", path: Path) -> None:
+    """Raise WeightsError if a file is far larger than the weights of the network, so that it is never read."""
+    from mlpconv.backends.weights import weight_shapes
+
+    if not path.is_file():
+        return
+    weights = sum(4 * prod(shape) for shape in weight_shapes(network).values())
+    size = path.stat().st_size
+    if size > LARGEST_FACTOR * weights + LARGEST_EXTRA:
+        raise WeightsError(
+            f"{path}: has {size:,} bytes, and the weights of {network.name or 'the network'} {weights:,}; "
+            "check --model, or save only the weights in the program that made it"
+        )
 
 
 def recognize_format(path: Path) -> Format:

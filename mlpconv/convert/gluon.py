@@ -21,6 +21,7 @@ from mlpconv.convert.chapter import Names, collected_names, gluon_names
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import WeightsError
+from mlpconv.files import write_atomic
 
 _FILE, _ARRAY, _NUMPY_ARRAY = 0x112, 0xF993FAC9, 0xF993FACA
 _NAME = re.compile(r"(?P<layer>.+)(?P<separator>[._])(?P<part>weight|bias|gamma|beta|running_mean|running_var)")
@@ -138,4 +139,4 @@ def write_gluon_file(path: Path, network: Network, weights: Weights, names: Name
         part = GLUON_NAMES.get(part, part) if layer in norms else part
         encoded = f"{layer_names[layer]}{separator}{part}".encode()
         parts += [struct.pack("<Q", len(encoded)), encoded]
-    path.write_bytes(b"".join(parts))
+    write_atomic(path, b"".join(parts))

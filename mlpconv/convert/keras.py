@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlpconv.arch.network import Network
@@ -14,6 +15,7 @@ from mlpconv.convert.chapter import Names
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import MissingDependency, MlpconvError, WeightsError
+from mlpconv.files import named_errors
 
 _SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -148,7 +150,12 @@ def write_keras_file(path: Path, network: Network, weights: Weights, names: Name
         model = build_chapter_model(network, weights, str(path))
     else:
         model = backend.native(network, weights)
-    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+    # In a separate directory: h5py leaves a part of the file on a full disk, and Keras decides by the whole name.
+    with TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as directory:
+        temporary = Path(directory) / path.name
+        with named_errors(path):
+            model.save(temporary) if path.suffix == ".keras" else model.save_weights(temporary)
+            temporary.replace(path)
 
 
 def _first_engine() -> Backend:

@@ -1,5 +1,6 @@
 """Read and write PyTorch's files of tensors, without executing what a file contains."""
 
+import io
 import pickle
 import re
 import warnings
@@ -16,6 +17,7 @@ from mlpconv.convert.recognize import SAVE, describe_other, is_pytorch, is_safet
 from mlpconv.convert.safetensors_file import read_safetensors_file
 from mlpconv.convert.state_dict import LAZY, Array
 from mlpconv.errors import MissingDependency, WeightsError
+from mlpconv.files import write_atomic
 
 SAFE_TORCH = (2, 10)
 """The first version of PyTorch whose weights_only=True has no known vulnerability."""
@@ -98,7 +100,10 @@ def write_torch_file(path: Path, network: Network, weights: Weights, names: Name
         state[f"{layer_names[layer]}.{part}"] = torch.from_numpy(np.array(value))
         if part == "running_var":  # the last part of a normalization
             state[f"{layer_names[layer]}.num_batches_tracked"] = torch.tensor(0)
-    torch.save(state, path)
+    # In memory first: of a disk that is full, PyTorch raises RuntimeError, and leaves a part of the file.
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomic(path, content.getbuffer())
 
 
 def _state_dict(loaded: Any, path: Path, torch: Any) -> Mapping[Any, Any]:

@@ -12,13 +12,19 @@ from mlpconv.backends.base import Model
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import NetworkError, RunError
 from mlpconv.explain.class_maps import ClassMaps, class_maps
-from mlpconv.runs.files import read_tensors, write_tensors
+from mlpconv.runs.files import open_tensors, write_tensors
 
 FILE_NAME = "class_maps.safetensors"
 MAX_IMAGES = 8
 """Number of test images, one for each class, whose maps are stored."""
 MAX_IMAGE_SIDE = 512
 """Maps of images with a longer side are not stored, because they would enlarge every run by megabytes."""
+
+
+MAX_POSITIONS = 2048
+"""More rows or columns than the maps of such an image have."""
+_DIMENSIONS = {"before": 4, "rectified": 0, "images": 4, "indices": 1, "labels": 1, "rows": 1, "columns": 1}
+"""The number of dimensions of each tensor."""
 
 
 class StoredClassMaps(NamedTuple):
@@ -67,18 +73,30 @@ def load(directory: Path, class_names: tuple[str, ...]) -> StoredClassMaps | Non
     path = directory / FILE_NAME
     if not path.exists():
         return None
-    tensors, texts = read_tensors(path)
-    dimensions = {"before": 4, "rectified": 0, "images": 4, "indices": 1, "labels": 1, "rows": 1, "columns": 1}
+    damaged = RunError(f"{path}: not a file that mlpconv wrote for this run; remove it for a report without class maps")
+    with open_tensors(path) as file:
+        if {name: len(tensor.shape) for name, tensor in file.tensors.items()} != _DIMENSIONS:
+            raise damaged
+        # A map has at most as many positions as its image, and images are limited.
+        images = file.tensors["images"].shape
+        limits = (MAX_IMAGES, MAX_IMAGE_SIDE, MAX_IMAGE_SIDE, 3)
+        positions = max(file.tensors["rows"].shape[0], file.tensors["columns"].shape[0])
+        if not all(0 < side <= limit for side, limit in zip(images, limits, strict=True)) or positions > MAX_POSITIONS:
+            raise damaged
+        texts, tensors = file.texts, file.read()
     if (
         texts.get("format") != "1"
-        or {name: value.ndim for name, value in tensors.items()} != dimensions
         or tensors["before"].shape[1:] != (len(class_names), len(tensors["rows"]), len(tensors["columns"]))
+        or not tensors["before"].size
         or len({len(tensors[name]) for name in ("before", "images", "indices", "labels")}) > 1
+        or any(tensors[name].dtype.kind != "f" for name in ("before", "rows", "columns"))
+        or any(tensors[name].dtype.kind != "i" for name in ("indices", "labels"))
+        or not all(np.isfinite(tensors[name]).all() for name in ("before", "rows", "columns"))
         or tensors["images"].dtype != np.uint8
         or tensors["images"].shape[3] not in (1, 3)
         or not set(tensors["labels"].tolist()) <= set(range(len(class_names)))
     ):
-        raise RunError(f"{path}: not a file that mlpconv wrote for this run; remove it for a report without class maps")
+        raise damaged
     maps = ClassMaps(
         tensors["before"],
         bool(tensors["rectified"]),

@@ -7,18 +7,25 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from mlpconv import hardware
 from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.cost import prediction_memory
 from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.shapes import show
 from mlpconv.backends.base import Floats, Images, Model
 from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.workers import read_images
 from mlpconv.data.image import looks_inverted
-from mlpconv.errors import DataError
+from mlpconv.errors import DataError, RunError, WeightsError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
+from mlpconv.formatting import format_bytes
 from mlpconv.runs.classifier_file import SUFFIX, StoredClassifier, read_classifier
 from mlpconv.runs.run import Run
 from mlpconv.training.metrics import Evaluation, evaluate, softmax
+
+_RESIZED_BYTES = 4
+"""Bytes of one value while images are resized."""
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
 """Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""
@@ -110,6 +117,7 @@ class Classifier:
         if max_pixels is not None:
             preprocess = msgspec.structs.replace(self.stored.preprocess, max_pixels=max_pixels)
             self.stored = self.stored._replace(preprocess=preprocess)
+        _check_memory(self.stored)
         engine = get_backend(backend or available_backend(trained_in))
         self.device, chosen = engine.choose(device, precision)
         self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
@@ -139,8 +147,15 @@ class Classifier:
 
         Raises:
             DataError: The array has another type or shape.
+            WeightsError: The logits are not finite.
         """
-        return self.model.logits(self._checked(images))
+        logits = self.model.logits(self._checked(images))
+        if not np.isfinite(logits).all():
+            raise WeightsError(
+                f"{self.path}: the network's outputs are not finite; the weights are damaged, or those of a run that "
+                "diverged"
+            )
+        return logits
 
     def _checked(self, images: Images) -> Images:
         channels = self.stored.preprocess.channels
@@ -224,3 +239,18 @@ class Classifier:
                 f"those of the network of {self.path} are {', '.join(self.class_names)}"
             )
         return evaluate(self.logits(dataset.images), dataset.labels)
+
+
+def _check_memory(stored: StoredClassifier) -> None:
+    """Raise RunError if there is not enough memory to classify a single image."""
+    preprocess, free = stored.preprocess, hardware.available_memory()
+    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    # The picture as it is read, and as the resizing computes with it.
+    picture = height * width * preprocess.channels * (1 + _RESIZED_BYTES)
+    needed = prediction_memory(stored.network).total + picture
+    if free is not None and needed > free:
+        raise RunError(
+            f"{stored.path}: classifying one image of {show(stored.network.input_shape)}, read as {height}×{width}, "
+            f"needs {format_bytes(needed)} of memory, and {format_bytes(free)} are free; use a smaller image size, or "
+            "check where the file comes from"
+        )

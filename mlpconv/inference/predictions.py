@@ -15,7 +15,7 @@ import numpy as np
 from mlpconv.data.folders.listing import Problem
 from mlpconv.data.folders.workers import read_images
 from mlpconv.errors import DataError
-from mlpconv.files import atomic_file
+from mlpconv.files import atomic_file, unwritable
 from mlpconv.formatting import printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
@@ -127,9 +127,7 @@ def open_predictions(path: Path, top: int) -> Iterator["PredictionWriter"]:
         try:
             file = stack.enter_context(atomic_file(path))
         except OSError as error:
-            raise DataError(
-                f"--out {printable(path)}: cannot be written: {error.strerror}; choose another path"
-            ) from None
+            raise DataError(unwritable(f"--out {printable(path)}", error)) from None
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         yield PredictionWriter(text, top, is_csv=path.suffix == ".csv")
         text.detach()  # flushes; atomic_file closes the file

@@ -96,6 +96,8 @@ class Execution:
         else:
             self.run = self._create(path)
         self.recorder = Recorder(self.run, prepared)
+        if options.resume:
+            self.recorder.check_position(*self.recorder.saved_position)
 
     def _create(self, path: Path) -> Run:
         prepared = self.prepared

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 
 from mlpconv import hardware
 from mlpconv.backends.base import State
+from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps
+from mlpconv.files import REMEDIES
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import evaluation
 from mlpconv.runs.checkpoint import GOOD
-from mlpconv.runs.history import best_epoch, validation_accuracies
+from mlpconv.runs.history import best_epoch, check_lines, validation_accuracies
+from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import WEIGHTS, Failure, Result, Run
 from mlpconv.training.ending import ending
 from mlpconv.training.guard_runner import GuardMemory, GuardRunner
@@ -26,6 +30,10 @@ from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.problems import GuardState
 from mlpconv.training.trainer import EpochEnded, Progress
 from mlpconv.training.training_data import Position
+
+CHECKPOINT_FACTOR, CHECKPOINT_EXTRA = 16, 64 << 20
+"""The limit on the size of a checkpoint: a multiple of the bytes of the network's weights, for two states of the
+optimizer, plus a number of bytes for everything else."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,15 +76,53 @@ class Recorder:
         try:
             yield
         except OSError as error:
+            remedy = REMEDIES.get(error.errno or 0, "make the directory writable")
             raise RunError(
                 f"{self.run.path}: cannot be written: {error.strerror or error}; what was written before is complete: "
-                f"free some space, then mlpconv train --out {self.run.path} --resume"
+                f"{remedy}, then mlpconv train --out {self.run.path} --resume"
             ) from None
 
     def load_checkpoint(self) -> checkpoints.Checkpoint | None:
-        """The newest checkpoint that is undamaged; None if there is none at all."""
+        """The newest checkpoint that is undamaged; None if there is none at all.
+
+        Raises:
+            RunError: It does not fit the job: config.json was changed.
+        """
+        weights = sum(4 * prod(shape) for shape in weight_shapes(self.prepared.network).values())
         with self.writing():
-            return checkpoints.load_newest(self.checkpoint_directory, _log.warning)
+            checkpoint = checkpoints.load_newest(
+                self.checkpoint_directory, _log.warning, CHECKPOINT_FACTOR * weights + CHECKPOINT_EXTRA
+            )
+        if checkpoint is not None:
+            self._check(checkpoint)
+        return checkpoint
+
+    def _check(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Raise RunError if a checkpoint does not fit the job."""
+        try:
+            check_lines(checkpoint.history)
+            if len(checkpoint.history) != checkpoint.epoch:
+                raise ValueError(f"its history has {len(checkpoint.history)} lines after {checkpoint.epoch} epochs")
+        except ValueError as error:
+            raise RunError(f"{self.checkpoint_directory}: the newest checkpoint is damaged: {error}") from None
+        self.check_position(checkpoint.epoch, checkpoint.step)
+
+    def check_position(self, epoch: int, step: int) -> None:
+        """Raise RunError if the job has no such position: config.json was changed after the checkpoint."""
+        recipe = self.run.config.recipe
+        steps = steps_per_epoch(recipe, len(self.prepared.data.train))
+        epochs = max(recipe.epochs, self.prepared.recipe.epochs)
+        if epoch > epochs or (epoch == epochs and step):
+            raise RunError(
+                f"{self.run.path / CONFIG}: epochs is {epochs}, and {epoch} are done already; "
+                "put the value back with which the run started, or a larger one"
+            )
+        if step > steps:
+            raise RunError(
+                f"{self.checkpoint_directory}: the newest checkpoint is of step {step}, and an epoch has {steps} steps "
+                f"of {recipe.batch_size} images; put the batch_size back with which the run started in "
+                f"{self.run.path / CONFIG}"
+            )
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over what a checkpoint holds of the epochs before it."""
@@ -215,9 +261,10 @@ class Recorder:
             write_report(self.run)
         except OSError as error:
             _log.warning(
-                "%s: the pictures and the report could not be written: %s; free some space, then: mlpconv report %s",
+                "%s: the pictures and the report could not be written: %s; %s, then: mlpconv report %s",
                 self.run.path,
                 error.strerror or error,
+                REMEDIES.get(error.errno or 0, "make the directory writable"),
                 self.run.path,
             )
 

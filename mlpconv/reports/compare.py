@@ -140,7 +140,7 @@ def chance_margin(comparison: Comparison) -> float | None:
     known = sorted(
         (accuracy, run.config.data.test)
         for accuracy, run in zip(accuracies, comparison.runs, strict=True)
-        if accuracy is not None
+        if accuracy is not None and run.config.data.test
     )
     variances = [accuracy * (1 - accuracy) / images for accuracy, images in known[-2:]]
     return 2 * sum(variances) ** 0.5 if len(variances) == 2 else None

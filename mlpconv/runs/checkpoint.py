@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,8 +11,10 @@ import numpy as np
 from mlpconv.backends.base import State
 from mlpconv.errors import RunError
 from mlpconv.files import remove_partial_files
-from mlpconv.runs.files import decode_json, read_tensors, write_tensors
+from mlpconv.runs.files import Finite, Natural, Positive, decode_json, open_tensors, write_tensors
 from mlpconv.runs.history import best_checkpoint_epoch
+from mlpconv.runs.records import Versioned
+from mlpconv.training.problems import GuardState
 
 FORMAT = 1
 KEEP = 2
@@ -24,7 +26,6 @@ DAMAGED = ".damaged"
 
 _TEXT = "mlpconv.checkpoint"
 _NAME = re.compile(r"epoch-(\d{4,})-step-(\d{6,})\.safetensors")
-_Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Checkpoint(NamedTuple):
@@ -48,11 +49,11 @@ class Checkpoint(NamedTuple):
 class _Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Checkpoint without its state, as it is stored."""
 
-    epoch: _Natural
-    step: _Natural
+    epoch: Natural
+    step: Natural
     history: list[dict[str, Any]]
-    curve: list[list[float]]
-    seconds: float
+    curve: list[tuple[Finite, Finite, Finite]]
+    seconds: Positive
     guard: dict[str, Any] | None = None
     format: int = FORMAT
 
@@ -81,12 +82,13 @@ def saved_position(directory: Path) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+def load_newest(directory: Path, warn: Callable[[str], None], max_bytes: int | None = None) -> Checkpoint | None:
     """The newest checkpoint that is intact; None if there is no checkpoint at all.
 
     Args:
         directory: The directory of the checkpoints.
         warn: Called with a message for each newer checkpoint that is damaged. These are renamed.
+        max_bytes: The most bytes of tensors that a checkpoint of the run can have; by default any number.
 
     Raises:
         RunError: All are damaged (a run never starts over silently), or a newer mlpconv wrote one.
@@ -94,7 +96,7 @@ def load_newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | No
     damaged: list[tuple[Path, str]] = []
     for path in reversed(_list(directory)):
         try:
-            checkpoint = load(path)
+            checkpoint = load(path, max_bytes)
         except _Newer:
             raise
         except RunError as error:
@@ -114,21 +116,26 @@ class _Newer(RunError):
     """The checkpoint is not damaged: skipping it would lose what it holds."""
 
 
-def load(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint. Raises RunError if it is damaged."""
-    state, texts = read_tensors(path, sealed=True)
+def load(path: Path, max_bytes: int | None = None) -> Checkpoint:
+    """Read and verify one checkpoint. Raises RunError if it is damaged, or has more than ``max_bytes`` of tensors."""
+    with open_tensors(path, sealed=True) as file:
+        announced = sum(tensor.nbytes for tensor in file.tensors.values())
+        if max_bytes is not None and announced > max_bytes:
+            raise RunError(f"{path}: has {announced:,} bytes of tensors, and the run's network at most {max_bytes:,}")
+        state, texts = file.read(), file.texts
     try:
         text = texts[_TEXT]
-        format_ = decode_json(text).get("format")
-        if isinstance(format_, int) and format_ > FORMAT:
+        if (format_ := decode_json(text, Versioned).format) > FORMAT:
             raise _Newer(f"{path}: written by a newer mlpconv (format {format_}); update mlpconv")
         metadata = decode_json(text, _Metadata)
-    except (KeyError, AttributeError, ValueError) as error:
+        msgspec.convert(metadata.guard or {}, GuardState)
+    except (KeyError, ValueError) as error:
         raise RunError(f"{path}: not a checkpoint that mlpconv wrote: {error}") from None
     for name, value in state.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise RunError(f"{path}: {name} holds NaN or infinite values")
     fields = {name: getattr(metadata, name) for name in _FIELDS}
+    fields["curve"] = [list(point) for point in metadata.curve]
     return Checkpoint(**fields, state=state)
 
 

@@ -1,21 +1,23 @@
 """A classifier in one safetensors file: the weights, with network, preprocessing and class names as metadata."""
 
 import json
+import reprlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.arch.shapes import num_classes
+from mlpconv.arch.shapes import num_classes, show
 from mlpconv.backends.base import Floats, Weights
-from mlpconv.backends.weights import check_weights, weight_shapes
+from mlpconv.backends.weights import check_weight_shapes, check_weights, weight_shapes
 from mlpconv.errors import RunError
-from mlpconv.runs.files import decode_json, read_tensors, write_tensors
+from mlpconv.runs.files import MAX_NAME, Share, TensorFile, decode_json, open_tensors, write_tensors
 
 FORMAT = 1
 SUFFIX = ".safetensors"
+ClassName = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 
 
 class StoredClassifier(NamedTuple):
@@ -81,8 +83,19 @@ def read_classifier(path: Path) -> StoredClassifier:
         raise RunError(
             f"{path}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
         )
-    weights, texts = read_tensors(path)
-    values = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
+    with open_tensors(path) as file:
+        stored = _stored(file)
+        # Before the weights are read: a file from elsewhere may announce more than the network needs.
+        check_weight_shapes(stored.network, file.tensors, str(path))
+        stored = stored._replace(weights=file.read())
+    check_weights(stored.network, stored.weights, str(path))
+    return stored
+
+
+def _stored(file: TensorFile) -> StoredClassifier:
+    """The classifier that a file contains, without its weights."""
+    path = file.path
+    values = {key.removeprefix("mlpconv."): text for key, text in file.texts.items() if key.startswith("mlpconv.")}
     if "checkpoint" in values:
         raise RunError(f"{path}: a checkpoint for resuming training; to use the run, give its directory")
     if not {"format", "network", "preprocess", "class_names"} <= values.keys():
@@ -90,20 +103,43 @@ def read_classifier(path: Path) -> StoredClassifier:
     if values["format"] != str(FORMAT):
         newer = values["format"].isdecimal() and len(values["format"]) < 9 and int(values["format"]) > FORMAT
         remedy = "written by a newer mlpconv; update mlpconv" if newer else f"this version reads {FORMAT}"
-        raise RunError(f"{path}: format {values['format']}: {remedy}")
+        raise RunError(f"{path}: format {reprlib.repr(values['format'])}: {remedy}")
     network = Network.from_json(values["network"], f"{path}: network")
-    try:
-        preprocess = decode_json(values["preprocess"], Preprocess)
-        names = decode_json(values["class_names"], tuple[str, ...])
-        background = float(values["background"]) if "background" in values else None
-    except ValueError as error:
-        raise RunError(f"{path}: its metadata is not what mlpconv writes: {error}") from None
-    check_weights(network, weights, str(path))
+    preprocess = _decode(path, values, "preprocess", Preprocess)
+    names = _decode(path, values, "class_names", tuple[ClassName, ...])
+    background = _decode(path, values, "background", Share) if "background" in values else None
+    data = values.get("data", "")
+    if len(data) > MAX_NAME:
+        raise RunError(f"{path}: its metadata is not what mlpconv writes: data: {len(data):,} characters")
+    classifier = StoredClassifier(path, network, preprocess, names, {}, data, background)
+    check_classifier(classifier)
+    return classifier
+
+
+def check_classifier(classifier: StoredClassifier) -> None:
+    """Check that the network of a classifier takes the images that its preprocessing makes and has its classes.
+
+    Raises:
+        RunError: It does not.
+    """
+    path, network, preprocess, names, *_ = classifier
     if len(names) != (classes := num_classes(network)):
         raise RunError(
             f"{path}: {len(names)} class name{'s' * (len(names) != 1)} for {classes} classes; convert it again"
         )
-    return StoredClassifier(path, network, preprocess, names, weights, values.get("data", ""), background)
+    made = (preprocess.channels, preprocess.size, preprocess.size)
+    if made != network.input_shape:
+        raise RunError(
+            f"{path}: preprocess: makes images of {show(made)}, and the network takes {show(network.input_shape)}; "
+            "convert it again"
+        )
+
+
+def _decode(path: Path, values: dict[str, str], name: str, kind: Any) -> Any:
+    try:
+        return decode_json(values[name], kind)
+    except ValueError as error:
+        raise RunError(f"{path}: its metadata is not what mlpconv writes: {name}: {error}") from None
 
 
 def _starts_as_safetensors(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """The directory of a run: created once, and used by one process at a time."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlpconv.errors import RunError
-from mlpconv.files import is_partial_file, remove_partial_files
+from mlpconv.files import is_partial_file, remove_partial_files, unwritable
 from mlpconv.runs.job import CONFIG
 from mlpconv.runs.run import ENVIRONMENT, START, Run, new_path
 
@@ -25,7 +26,7 @@ def create_run_directory(recipe_name: str, model: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise _unwritable(path, error.strerror or error) from None
+            raise _unwritable(path, error) from None
         return path
 
 
@@ -49,7 +50,7 @@ def check_directory(out: Path | None, *, resume: bool) -> None:
             with locked(out):
                 pass
     except OSError as error:
-        raise _unwritable(out or Path("runs"), error.strerror or error) from None
+        raise _unwritable(out or Path("runs"), error) from None
 
 
 def make_directory(path: Path) -> None:
@@ -57,7 +58,7 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error.strerror or error) from None
+        raise _unwritable(path, error) from None
 
 
 def refuse_occupied(path: Path) -> None:
@@ -78,13 +79,14 @@ def _is_left_from_start(path: Path) -> bool:
 def _check_writable(path: Path) -> None:
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
-        raise _unwritable(path, "Not a directory")
+        raise _unwritable(path, NotADirectoryError(errno.ENOTDIR, "Not a directory"))
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise _unwritable(path, "Permission denied" if existing == path else f"{existing}: Permission denied")
+        denied = "Permission denied" if existing == path else f"{existing}: Permission denied"
+        raise _unwritable(path, PermissionError(errno.EACCES, denied))
 
 
-def _unwritable(path: Path, reason: object) -> RunError:
-    return RunError(f"{path}: cannot be written: {reason}; choose another --out")
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(unwritable(path, error, otherwise="choose another --out"))
 
 
 @contextmanager
@@ -96,14 +98,16 @@ def locked(path: Path) -> Iterator[None]:
     """
     try:
         file = _hold(path)
-    except OSError as error:
-        raise _unwritable(path, error.strerror or error) from None
-    try:
         remove_partial_files(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
         yield
     finally:
-        # While the lock is held: as soon as it is released, another process may hold a file of that name.
-        (path / LOCK).unlink(missing_ok=True)
+        # While the lock is held: as soon as it is released, another process may hold a file of that name. Where the
+        # directory cannot be written any more, the file stays: a lock that nobody holds is no obstacle.
+        with suppress(OSError):
+            (path / LOCK).unlink(missing_ok=True)
         file.close()
 
 

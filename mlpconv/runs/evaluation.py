@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mlpconv.backends.base import Images
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import RunError
-from mlpconv.runs.files import decode_json, read_tensors, write_tensors
+from mlpconv.runs.files import decode_json, open_tensors, write_tensors
 from mlpconv.training.metrics import Evaluation
 
 FORMAT = 1
@@ -99,7 +99,10 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
     path = directory / EVALUATION
     if not path.exists():
         return None
-    tensors, texts = read_tensors(path)
+    with open_tensors(path) as file:
+        if sum(tensor.nbytes for tensor in file.tensors.values()) > _largest(classes):
+            raise RunError(f"{path}: too large for an evaluation; remove it for a report without mistakes")
+        texts, tensors = file.texts, file.read()
     try:
         metadata = decode_json(texts["mlpconv.evaluation"], _Metadata)
         if metadata.format != FORMAT:
@@ -117,6 +120,9 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
             and mistakes.images.dtype == np.uint8
             and mistakes.images.ndim == 4
             and mistakes.images.shape[3] in (1, 3)
+            and 1 <= min(mistakes.images.shape[1:3]) <= max(mistakes.images.shape[1:3]) <= MAX_IMAGE_SIDE
+            and confusion.min(initial=0) >= 0
+            and bool(np.isfinite(mistakes.confidence).all())
             and (not count or (classes_used.min() >= 0 and classes_used.max() < classes))
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -126,6 +132,11 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
     if not fits:
         raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without mistakes")
     return StoredEvaluation(metadata.epoch, confusion, mistakes)
+
+
+def _largest(classes: int) -> int:
+    """The most bytes of tensors in a stored evaluation."""
+    return 8 * classes**2 + MAX_MISTAKES * (3 * MAX_IMAGE_SIDE**2 + 4 * 8)
 
 
 def _reduced(images: Images) -> Images:

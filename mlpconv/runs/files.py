@@ -3,29 +3,70 @@
 import hashlib
 import json
 import os
+import reprlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
+from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from mlpconv.errors import RunError
+from mlpconv import hardware
+from mlpconv.backends.weights import TensorInfo
+from mlpconv.errors import RunError, shortened
 from mlpconv.files import write_atomic
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A count or a size in a file: it fits 64 bits."""
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""An accuracy, or another share."""
+
+Finite = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+"""A loss, or another number whose sums are finite too."""
+
+Positive = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+"""Seconds, or images per second."""
+
+MAX_NAME = 4096
+"""Longest name of a class or a data set, in characters: that of a path."""
 
 MAX_JSON_BYTES = 64 << 20
 """Largest JSON file that is read."""
 
-MAX_HEADER_BYTES, MAX_TENSORS_BYTES = 64 << 20, 16 << 30
-"""Largest header of a tensor file, and largest tensor file, that is read."""
+MAX_HEADER_BYTES = 64 << 20
+"""Largest header of a tensor file that is read."""
+
+COPIES = 2
+"""How many times tensors are in memory when they are used: as they were read, and in a model."""
 
 SEAL = "mlpconv.sha256"
 """The metadata key with the SHA-256 of the whole file, computed with zeros in place of the digest itself."""
 
 _BLANK = b"0" * 64
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
+"""NumPy's data types for the names in a file."""
+_ONLY_ELSEWHERE = ("BF16", "F8_E4M3", "F8_E5M2")
+"""Data types of safetensors that NumPy does not have."""
 
 
 def read_small(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
@@ -41,7 +82,7 @@ def read_small(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
         return file.read()
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
     Raises:
@@ -67,6 +108,8 @@ def decode_json(content: bytes | str, type_: Any = Any) -> Any:
         return msgspec.json.decode(content, type=type_)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except msgspec.DecodeError as error:  # the message may contain a value of any length
+        raise ValueError(shortened(str(error))) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -114,56 +157,139 @@ def _seal_start(content: bytes | bytearray) -> int:
     return offset + len(key) if offset > 0 else 0
 
 
-def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read the arrays and texts of a safetensors file.
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry of one tensor in the header of a safetensors file."""
 
-    Names, types, shapes and offsets are verified before memory is allocated for them. A checksum is verified too.
+    dtype: str
+    shape: Annotated[tuple[Natural, ...], msgspec.Meta(max_length=32)]
+    data_offsets: tuple[Natural, Natural]
+
+
+class TensorFile:
+    """An open safetensors file, of which only the header was read: see ``open_tensors``."""
+
+    path: Path
+    texts: dict[str, str]
+    """The texts of its metadata."""
+    tensors: dict[str, TensorInfo]
+    """The tensors by name, in the order of the header."""
+
+    def __init__(self, path: Path, file: BufferedReader, sealed: bool) -> None:
+        """Read the header. Raises ValueError, KeyError or OSError."""
+        self.path, self._file = path, file
+        file_bytes = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        header_bytes = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or header_bytes > min(file_bytes - 8, MAX_HEADER_BYTES):
+            raise ValueError(f"its header announces {header_bytes:,} bytes, but the file has {file_bytes:,}")
+        self._head = prefix + file.read(header_bytes)
+        header: dict[str, msgspec.Raw] = decode_json(self._head[8:], dict[str, msgspec.Raw])
+        texts = decode_json(bytes(header.pop("__metadata__", b"{}")), dict[str, str] | None) or {}
+        self.texts = {name: text for name, text in texts.items() if name != SEAL}
+        entries = {name: _entry(name, raw) for name, raw in header.items()}
+        self.tensors = {name: TensorInfo(_dtype(name, entry.dtype), entry.shape) for name, entry in entries.items()}
+        self._order = sorted(entries, key=lambda name: entries[name].data_offsets)
+        end = 0
+        for name in self._order:
+            if prod(filter(None, entries[name].shape)) >= 2**56:  # NumPy multiplies the sides of empty arrays too
+                raise ValueError(f"{_short(name)}: impossible shape")
+            first, last = entries[name].data_offsets
+            if first != end or last - first != self.tensors[name].nbytes:
+                raise ValueError(f"{_short(name)}: its shape, type and place in the file do not fit together")
+            end = last
+        if 8 + header_bytes + end != file_bytes:
+            raise ValueError(f"its header announces {8 + header_bytes + end:,} bytes, but the file has {file_bytes:,}")
+        self._start = _seal_start(self._head)
+        if sealed and not self._start:
+            raise _Changed
+        free = hardware.available_memory()
+        if free is not None and COPIES * end > free:
+            raise MemoryError(f"its {end:,} bytes need {COPIES * end:,} bytes of memory, and {free:,} are free")
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Read all tensors, in the order of the header, and verify the checksum if there is one.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        with _refusing(self.path):
+            start = self._start
+            digest = hashlib.sha256(self._head[:start] + _BLANK + self._head[start + len(_BLANK) :])
+            found = {}
+            for name in self._order:
+                info = self.tensors[name]
+                found[name] = np.empty(info.shape, info.dtype)
+                content = found[name].reshape(-1).view(np.uint8)
+                if self._file.readinto(memoryview(content)) != len(content):
+                    raise ValueError("it was shortened while it was read")
+                if start:
+                    digest.update(content)
+            if start and digest.hexdigest().encode() != self._head[start : start + len(_BLANK)]:
+                raise _Changed
+            return {name: found[name] for name in self.tensors}
+
+
+class _Changed(Exception):
+    """The checksum is wrong, or missing where there has to be one."""
+
+
+@contextmanager
+def open_tensors(path: Path, *, sealed: bool = False) -> Iterator[TensorFile]:
+    """Open a safetensors file and read its header, so that what it announces can be checked before memory is taken.
+
+    Names, types, shapes and offsets are verified against the size of the file and the free memory.
 
     Args:
         path: The file.
         sealed: Whether the file must have a checksum.
 
     Raises:
-        RunError: The file is missing, damaged, or not a safetensors file.
+        RunError: The file is missing, damaged, not a safetensors file, or too large for the memory.
     """
+    with ExitStack() as stack:
+        with _refusing(path):
+            file = TensorFile(path, stack.enter_context(open_regular(path)), sealed)
+        yield file
+
+
+def read_tensors(path: Path, *, sealed: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the arrays and texts of a safetensors file. Arguments and errors are those of ``open_tensors``."""
+    with open_tensors(path, sealed=sealed) as file:
+        return file.read(), file.texts
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Errors in reading a tensor file become RunError."""
     try:
-        content = _read_safetensors(path)
-        tensors = safetensors.numpy.load(content)
+        yield
     except FileNotFoundError:
         raise RunError(f"{path}: there is no such file") from None
     except KeyError as error:
         raise RunError(f"{path}: damaged, or with a data type that NumPy does not have: {error}") from None
-    except MemoryError:
-        raise RunError(f"{path}: does not fit into the memory of this machine") from None
-    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        raise RunError(f"{path}: does not fit into the memory of this machine{detail}") from None
+    except _Changed:
+        raise RunError(f"{path}: damaged: its content has changed since it was written (SHA-256)") from None
+    except (OSError, TypeError, ValueError) as error:
         raise RunError(f"{path}: damaged, or not a safetensors file: {error}") from None
-    start = _seal_start(content)
-    if (start or sealed) and not _is_intact(content, start):
-        raise RunError(f"{path}: damaged: its content has changed since it was written (SHA-256)")
-    header = json.loads(content[8 : _data_start(content)])
-    texts = header.pop("__metadata__", None) or {}
-    texts.pop(SEAL, None)
-    # The library returns them in any order.
-    return {name: tensors[name] for name in header}, texts
 
 
-def _is_intact(content: bytes, start: int) -> bool:
-    """Whether the checksum at ``start`` (0 for none) is that of the content."""
-    end = start + len(_BLANK)
-    digest = hashlib.sha256(memoryview(content)[:start])
-    digest.update(_BLANK)
-    digest.update(memoryview(content)[end:])
-    return bool(start) and digest.hexdigest().encode() == content[start:end]
+def _entry(name: str, raw: msgspec.Raw) -> _Entry:
+    try:
+        return decode_json(bytes(raw), _Entry)
+    except ValueError as error:
+        raise ValueError(f"{_short(name)}: {error}") from None
 
 
-def _read_safetensors(path: Path) -> bytes:
-    """Read a file if the size of its header and its own size are plausible. Raises OSError or ValueError."""
-    with open_regular(path) as file:
-        file_bytes = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        header_bytes = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or header_bytes > min(file_bytes - 8, MAX_HEADER_BYTES):
-            raise ValueError(f"its header announces {header_bytes:,} bytes, but the file has {file_bytes:,}")
-        if file_bytes > MAX_TENSORS_BYTES:
-            raise ValueError(f"it has {file_bytes:,} bytes, more than the limit of {MAX_TENSORS_BYTES:,}")
-        return prefix + file.read()
+def _dtype(name: str, code: str) -> np.dtype:
+    if code in _DTYPES:
+        return np.dtype(_DTYPES[code])
+    if code in _ONLY_ELSEWHERE:
+        raise KeyError(f"{_short(name)}: {code}")
+    raise ValueError(f"{_short(name)}: unknown data type {_short(code)}")
+
+
+def _short(text: str) -> str:
+    return reprlib.repr(text)

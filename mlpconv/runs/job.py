@@ -1,12 +1,13 @@
 """A job: a training run as data, with everything resolved. It is what a run directory stores as config.json."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Precision
+from mlpconv.runs.files import MAX_NAME, Natural, Share
 from mlpconv.training.recipe import Recipe
 
 FORMAT = 1
@@ -16,18 +17,18 @@ CONFIG = "config.json"
 class DataInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data that a run is trained on."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
     """A known data set, the path of a folder or CSV file, or the name of images that a program supplied."""
-    class_names: tuple[str, ...]
-    train: int
+    class_names: tuple[Annotated[str, msgspec.Meta(max_length=MAX_NAME)], ...]
+    train: Natural
     """Number of training images, without the validation images."""
-    test: int
+    test: Natural
     """Number of test images."""
     fingerprint: str
     """SHA-256 of the training set. It includes the validation images that were held out of it."""
-    background: float
+    background: Share
     """Mean of the images' outermost pixels, 0 to 1; `predict` uses it to notice an inverted photo."""
-    validation: int = 0
+    validation: Natural = 0
     """Number of validation images."""
 
 

@@ -32,12 +32,14 @@ from mlpconv import hardware
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Floats
 from mlpconv.backends.registry import framework_packages, package_name
-from mlpconv.backends.weights import check_weights
+from mlpconv.backends.weights import check_weight_shapes, check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
-from mlpconv.files import sync_directory, write_atomic
-from mlpconv.runs.classifier_file import StoredClassifier, write_classifier
-from mlpconv.runs.files import decode_json, read_small, read_tensors
+from mlpconv.files import sync_directory, unwritable, write_atomic
+from mlpconv.runs.classifier_file import StoredClassifier, check_classifier, write_classifier
+from mlpconv.runs.files import MAX_JSON_BYTES, decode_json, open_tensors, read_small
+from mlpconv.runs.history import parse_line
 from mlpconv.runs.job import CONFIG, FORMAT, Job
+from mlpconv.runs.records import Environment, Expected, Failure, Result, Versioned
 from mlpconv.training.forecast import Forecast
 from mlpconv.version import __version__
 
@@ -51,64 +53,8 @@ ENVIRONMENT, HISTORY, WEIGHTS, START, RESULT, FORECAST, REPORT, FAILED = (
     "report.html",
     "failed.json",
 )
-
-
-class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run ended. With validation images, the test results are those of ``best_epoch``, whose weights are kept;
-    without them, those of the last epoch."""
-
-    loss: float
-    """Mean training loss of the last epoch."""
-    train_accuracy: float
-    """Training accuracy of the last epoch."""
-    test_accuracy: float
-    """Test accuracy."""
-    test_loss: float
-    """Mean test loss."""
-    examples_per_second: float
-    """Speed of training alone, over all epochs."""
-    seconds: float
-    """Time of everything, evaluation included."""
-    epochs: int
-    """The number of epochs trained."""
-    class_accuracy: dict[str, float | None]
-    """Test accuracy by class; None for a class without test images."""
-    confusion: list[list[int]]
-    """Confusion matrix on the test images: rows are true classes, columns predicted ones."""
-    peak_resident_bytes: int | None = None
-    """Peak of the process's memory, framework and data set included; None if it is unknown."""
-    peak_tensor_bytes: int | None = None
-    """Peak of the tensors on the device, data set included; None if the device's allocator does not tell (all but
-    CUDA)."""
-    best_epoch: int | None = None
-    """The epoch, from 1, with the best validation accuracy; None without validation images."""
-    validation_accuracy: float | None = None
-    """The validation accuracy of ``best_epoch``."""
-    dead_classes: list[str] | None = None
-    """Names of the dead classes; None if no class of the network can die."""
-    repairs: int = 0
-    """How often the guard intervened."""
-
-
-class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why training failed."""
-
-    message: str
-    """What happened, what was tried, and what to do."""
-    repairs: list[dict[str, Any]] = []
-    """The guard's events since the last epoch of the history."""
-    format: int = FORMAT
-
-
-class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A Forecast as it is stored."""
-
-    seconds: float
-    images_per_second: float
-    tensor_bytes: int | None = None
-    available_bytes: int | None = None
-    largest_batch: int | None = None
-    format: int = FORMAT
+MAX_CONFIG_BYTES, MAX_ENVIRONMENT_BYTES = 16 << 20, 1 << 20
+"""Largest config.json and largest environment.json that is read."""
 
 
 class Run:
@@ -167,7 +113,7 @@ class Run:
             # The last file: a directory with a config.json is a run.
             write_atomic(path / CONFIG, job.to_json())
         except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror or error}; choose another --out") from None
+            raise RunError(unwritable(path, error, otherwise="choose another --out")) from None
         return cls(path)
 
     def change(self, job: Job) -> None:
@@ -187,12 +133,20 @@ class Run:
     @property
     def history(self) -> list[dict[str, Any]]:
         """A line for each epoch."""
+        path, lines = self.path / HISTORY, []
         try:
-            return [decode_json(line, dict[str, Any]) for line in read_small(self.path / HISTORY).splitlines()]
+            for epoch, line in enumerate(read_small(path).splitlines(), 1):
+                lines.append(parse_line(line, epoch))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from None
         except ValueError as error:
-            raise RunError(f"{self.path / HISTORY}: damaged: {error}; --resume writes it again") from None
+            raise RunError(
+                f"{path}: damaged: line {len(lines) + 1}: {error}; "
+                f"mlpconv train --out {self.path} --resume writes it again"
+            ) from None
+        return lines
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         write_atomic(self.path / HISTORY, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in history))
@@ -200,13 +154,16 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, command and date, as ``environment`` returns them; empty if they are not recorded."""
+        path = self.path / ENVIRONMENT
         try:
-            stored = decode_json(read_small(self.path / ENVIRONMENT))
+            content = read_small(path, MAX_ENVIRONMENT_BYTES)
+            return msgspec.to_builtins(decode_json(content, Environment)) | decode_json(content)
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from None
         except ValueError as error:
-            raise RunError(f"{self.path / ENVIRONMENT}: damaged: {error}; remove it to continue without it") from None
-        return stored if isinstance(stored, dict) else {}
+            raise RunError(f"{path}: damaged: {error}; remove it to continue without it") from None
 
     def arithmetic_changes(self) -> list[str]:
         """What affects rounding and differs between this machine and the one where the run started, as "name: before,
@@ -224,18 +181,27 @@ class Run:
         path = self.path / FORECAST
         if not path.exists():
             return None
-        expected = _read(path, _Expected, "damaged")
+        expected = _read(path, Expected, "damaged")
         return Forecast(*(getattr(expected, name) for name in Forecast._fields))
 
     def write_forecast(self, forecast: Forecast) -> None:
-        write_atomic(self.path / FORECAST, msgspec.json.encode(_Expected(**forecast._asdict())) + b"\n")
+        write_atomic(self.path / FORECAST, msgspec.json.encode(Expected(**forecast._asdict())) + b"\n")
 
     @property
     def result(self) -> Result | None:
         """How the run ended; None if it has not ended."""
         path = self.path / RESULT
         remedy = f"; remove it, and mlpconv train --out {self.path} --resume writes it again"
-        return _read(path, Result, "damaged", remedy) if path.exists() else None
+        if not path.exists():
+            return None
+        result: Result = _read(path, Result, "damaged", remedy)
+        names = self.config.data.class_names
+        if tuple(result.class_accuracy) != names or {len(names)} != {
+            len(result.confusion),
+            *map(len, result.confusion),
+        }:
+            raise RunError(f"{path}: its classes are not the {len(names)} of {CONFIG}{remedy}")
+        return result
 
     def write_result(self, result: Result) -> None:
         write_atomic(self.path / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
@@ -262,8 +228,10 @@ class Run:
                 f"{self.path}: no {WEIGHTS} yet: the run was stopped before the end of its first epoch; "
                 f"to continue it: mlpconv train --out {self.path} --resume"
             )
-        weights, _ = read_tensors(path)
         network = self.config.make_network()
+        with open_tensors(path) as file:
+            check_weight_shapes(network, file.tensors, str(path))  # before memory is taken for them
+            weights = file.read()
         check_weights(network, weights, str(path))
         return weights
 
@@ -285,27 +253,24 @@ class Run:
         """The trained classifier. Raises the errors of ``weights``."""
         config = self.config
         data = config.data
-        return StoredClassifier(
-            self.path,
-            config.make_network(),
-            config.preprocess,
-            data.class_names,
-            self.weights(),
-            data.name,
-            data.background,
+        classifier = StoredClassifier(
+            self.path, config.make_network(), config.preprocess, data.class_names, {}, data.name, data.background
         )
+        check_classifier(classifier)
+        return classifier._replace(weights=self.weights())
 
 
 def _read(path: Path, kind: type, missing: str, remedy: str = "") -> Any:
     try:
-        content = read_small(path)
-    except OSError:
+        content = read_small(path, MAX_CONFIG_BYTES if path.name == CONFIG else MAX_JSON_BYTES)
+    except FileNotFoundError:
         raise RunError(f"{path.parent}: {missing}: it has no {path.name}; `mlpconv runs` lists the runs here") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from None
     try:
-        data = decode_json(content)
-        if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
-            raise RunError(f"{path}: written by a newer mlpconv (format {data['format']}); update mlpconv")
-        return msgspec.convert(data, kind)
+        if (format_ := decode_json(content, Versioned).format) > FORMAT:
+            raise RunError(f"{path}: written by a newer mlpconv (format {format_}); update mlpconv")
+        return decode_json(content, kind)
     except (ValueError, RecipeError) as error:
         raise RunError(f"{path}: not what mlpconv writes: {error}{remedy}") from None
 

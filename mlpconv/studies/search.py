@@ -7,7 +7,8 @@ rest; the winner's accuracy there is too good by as much as the search was long.
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -188,6 +189,19 @@ def search(
     candidate(recipe, {field.name: _first(field) for field in space})
     train, judges = hold_out(data.train, settings.validation, seed=0)
     splits = Splits(train, judges)
+    with _storing(settings.storage):
+        return _search(optuna, recipe, space, splits, settings, progress, should_stop)
+
+
+def _search(
+    optuna: Any,
+    recipe: Recipe,
+    space: Sequence[Field],
+    splits: Splits,
+    settings: SearchSettings,
+    progress: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> Search:
     name, storage = settings.name, settings.storage
     study = optuna.create_study(study_name=name, storage=storage, load_if_exists=True, direction="maximize")
     # A search that continues must not start with the same samples again.
@@ -241,6 +255,28 @@ def search(
     )
 
 
+@contextmanager
+def _storing(storage: str | None) -> Iterator[None]:
+    """Errors of the storage become RunError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        yield
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise RunError(
+            f"--storage {storage}: {error}; give the address of an Optuna storage, such as sqlite:///tune.db"
+        ) from None
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause: BaseException = error
+        while (inner := getattr(cause, "orig", None) or cause.__cause__) is not None:
+            cause = inner
+        raise RunError(
+            f"the storage {storage} cannot be read or written: {cause}; free some space, check its permissions, or "
+            "give another --storage; then the same command continues the search"
+        ) from None
+
+
 def _over(study: Any) -> list[Any]:
     """The trials that are over: those that run elsewhere, or broke off, are not."""
     return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
@@ -273,7 +309,7 @@ def load() -> Any:
         raise MissingDependency(
             f'tune: the package {error.name!r} is not installed; pip install "mlpconv[tune]"'
         ) from error
-    optuna.logging.set_verbosity(logging.WARNING)
+    optuna.logging.set_verbosity(logging.ERROR)  # of a trial that fails, Optuna would print a traceback
     return optuna
 
 

@@ -64,7 +64,7 @@ class Tally(msgspec.Struct, kw_only=True):
     """The classes that were dead at that check; None if there was none."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A problem and what was done about it, as histories and checkpoints store it."""
 
     epoch: int

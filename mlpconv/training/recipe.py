@@ -1,16 +1,20 @@
 """Recipes: everything that determines a training run besides the images."""
 
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.arch.preprocess import MAX_PIXELS, MAX_SIDE
 from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
 from mlpconv.optimizers import Optimizer, default_settings
+
+MAX_EPOCHS = 1_000_000
+"""The most epochs of a recipe."""
 
 
 class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -33,6 +37,8 @@ class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     def __post_init__(self) -> None:
         if self.shift < 0 or self.erase < 0 or not 0 <= self.mixup < float("inf"):
             raise RecipeError("augmentation: shift, erase and mixup must be at least 0 and finite")
+        if max(self.shift, self.erase) > MAX_SIDE:
+            raise RecipeError(f"augmentation: shift and erase are pixels of an image, at most {MAX_SIDE}")
 
 
 Schedule = Literal["constant", "one-cycle", "linear", "steps"]
@@ -125,9 +131,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     def __post_init__(self) -> None:
         for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 0), ("min_steps", 0)):
             if getattr(self, field) < least:
-                raise RecipeError(f"{field} must be at least {least}, not {getattr(self, field)}")
-        if self.image_size is not None and self.image_size < 1:
-            raise RecipeError(f"image_size must be at least 1, not {self.image_size}")
+                raise RecipeError(f"{field} must be at least {least}, not {reprlib.repr(getattr(self, field))}")
+        for field, most in (("epochs", MAX_EPOCHS), ("batch_size", 2**31), ("patience", 2**31), ("min_steps", 2**31)):
+            if getattr(self, field) > most:
+                raise RecipeError(f"{field} must be at most {most}, not {reprlib.repr(getattr(self, field))}")
+        if self.image_size is not None and not 1 <= self.image_size <= MAX_SIDE:
+            least = "at least 1" if self.image_size < 1 else f"at most {MAX_SIDE}"
+            raise RecipeError(f"image_size must be {least}, not {reprlib.repr(self.image_size)}")
         if not 1 <= self.max_pixels < 1 << 31:
             raise RecipeError(f"max_pixels must be at least 1 and below 2**31, not {self.max_pixels}")
         if not 0 < self.learning_rate < float("inf"):
@@ -139,7 +149,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         if not 0 <= self.balance <= 1:
             raise RecipeError(f"balance must be 0 to 1, not {self.balance}")
         if self.seed >= 2**63:
-            raise RecipeError(f"seed must be below 2**63, not {self.seed}")
+            raise RecipeError(f"seed must be below 2**63, not {reprlib.repr(self.seed)}")
         if not 0 <= self.validation < 1:
             raise RecipeError(
                 f"validation is a share of the training images, at least 0 and below 1, not {self.validation}"
@@ -152,8 +162,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
                     f"{field} needs validation images, since the test set chooses nothing; add validation = 0.1"
                 )
         starts = [start for start, _ in self.image_sizes]
-        if starts != sorted(set(starts)) or any(not start >= 0 or size < 1 for start, size in self.image_sizes):
-            raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {self.image_sizes}")
+        possible = all(0 <= start <= MAX_EPOCHS and 1 <= size <= MAX_SIDE for start, size in self.image_sizes)
+        if starts != sorted(set(starts)) or not possible:
+            shown = reprlib.repr(self.image_sizes)
+            raise RecipeError(f"image_sizes are (epoch, size) pairs with rising epochs, not {shown}")
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") -> Recipe:

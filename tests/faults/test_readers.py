@@ -27,6 +27,7 @@ from mlpconv.runs.run import Run
 from mlpconv.training.recipe import Recipe, to_toml
 from mlpconv.training.recipes import read_recipe
 from support.command_processes import INPUTS, LONG, NETWORK
+from support.damaged_files import damage
 from support.idx_files import write_idx
 
 SECONDS = 10
@@ -95,30 +96,6 @@ def survive(faults):
     yield check
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-PIECES = (b"\xff" * 8, b"\0" * 9, b"[" * 3000, b'{"a":' * 2000, b"9" * 400, b"-1", b"null", b'"', b"1e999", b"\xc3\xa4")
-
-
-def damage(content, draw):
-    """``content`` after bytes of it were changed, lost, doubled or put in."""
-    content = bytearray(content)
-    for _ in range(draw.randint(1, 4)):
-        first = draw.randint(0, len(content))
-        last = first + draw.randint(0, min(40, len(content) - first))
-        piece = draw.choice(PIECES) if draw.random() < 0.4 else draw.randbytes(draw.randint(1, 12))
-        match draw.randrange(6):
-            case 0 | 1:
-                content[first : first + len(piece)] = piece
-            case 2:
-                content[first:first] = piece
-            case 3:
-                del content[first:last]
-            case 4:
-                content[first:first] = content[first:last]
-            case 5:
-                del content[first:]
-    return bytes(content)
 
 
 def mutants(content, seed):

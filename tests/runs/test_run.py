@@ -26,9 +26,25 @@ RESULT = Result(
     examples_per_second=10.0,
     seconds=2.0,
     epochs=1,
-    class_accuracy={"Ä": None, "b": 0.5},
-    confusion=[[1, 2], [3, 4]],
+    class_accuracy={"across": None, "down": 0.5, "plain": 1.0},
+    confusion=[[0, 0, 0], [1, 2, 1], [0, 0, 3]],
 )
+
+LINE = {
+    "epoch": 1,
+    "loss": 0.1 + 0.2,
+    "train_accuracy": 0.5,
+    "test_loss": 0.25,
+    "test_accuracy": 0.75,
+    "class_accuracy": {"Ä": None},
+    "learning_rate": 0.1,
+    "image_size": 6,
+    "skipped": 0,
+    "curve": [[0.2, 1.0, 0.5]],
+    "seconds": 1.5,
+    "evaluation_seconds": 0.5,
+    "examples_per_second": 100.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +62,8 @@ def test_a_run_is_read_as_it_was_written(run, config):
     assert Run(str(run.path)).name == "run"
     assert run.history == []
     assert run.result is None
-    run.write_history([{"epoch": 1, "class": "Ä", "loss": 0.1 + 0.2}])
-    assert run.history == [{"epoch": 1, "class": "Ä", "loss": 0.1 + 0.2}]
+    run.write_history([LINE])
+    assert run.history == [LINE]
     run.write_result(RESULT)
     assert run.result == RESULT
     assert run.config.make_network() == tiny_training.NETWORK
