@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mlpconv.data.folders.copies import SIDE
 from mlpconv.data.folders.workers import FILES_PER_JOB, ScanJob, ScannedFile, run_jobs
 from mlpconv.files import atomic_file
 
 Progress = Callable[[str, int, int], None]
 """Called during work with what is being done ("reading", "decoding"), the images done, and the images in total."""
 
+_CACHED = ("digest", "width", "height", "mode", "content", "thumbnail")
 _MIN_AGE_NS = 2_000_000_000
 """A file modified this shortly before it was read may have been modified again with the same time stamp."""
 
@@ -31,6 +33,8 @@ class ScannedFiles:
         height: int32 (N,), likewise.
         mode: str (N,), Pillow's mode.
         error: object (N,): why a file cannot be used, else "". The other arrays are undefined for files with an error.
+        content: uint8 (N, 16), a digest of the size and of the pixels in small; zeros if they were not asked for.
+        thumbnail: uint8 (N, SIDE × SIDE), the gray pixels in small; zeros likewise.
     """
 
     digest: np.ndarray
@@ -38,6 +42,8 @@ class ScannedFiles:
     height: np.ndarray
     mode: np.ndarray
     error: np.ndarray
+    content: np.ndarray
+    thumbnail: np.ndarray
 
     @classmethod
     def blank(cls, count: int) -> "ScannedFiles":
@@ -48,6 +54,8 @@ class ScannedFiles:
             np.zeros(count, np.int32),
             np.zeros(count, "U8"),
             np.full(count, None, object),
+            np.zeros((count, 16), np.uint8),
+            np.zeros((count, SIDE * SIDE), np.uint8),
         )
 
     def put(self, index: int, file: ScannedFile) -> None:
@@ -56,9 +64,14 @@ class ScannedFiles:
             self.digest[index] = np.frombuffer(file.digest, np.uint8)
         self.width[index], self.height[index], self.mode[index] = file.width, file.height, file.mode
         self.error[index] = file.error
+        if file.content:
+            self.content[index] = np.frombuffer(file.content, np.uint8)
+            self.thumbnail[index] = np.frombuffer(file.thumbnail, np.uint8)
 
 
-def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None) -> ScannedFiles:
+def scan(
+    root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None, *, compare: bool = False
+) -> ScannedFiles:
     """Read the headers and digests of image files.
 
     Results are cached, also those of an interrupted scan.
@@ -68,14 +81,20 @@ def scan(root: Path, files: Sequence[str], cache: Path, progress: Progress | Non
         files: Their paths.
         cache: The directory for cached results.
         progress: Called as files are read.
+        compare: Whether to decode the images in small, too, to find copies.
     """
     scanned = ScannedFiles.blank(len(files))
     stamps = np.array([_stamp(root, name) for name in files], np.int64).reshape(-1, 2)
     path = cache / "scans" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.npz"
-    remaining = _read_cached(path, files, stamps, scanned)
+    remaining = _read_cached(path, files, stamps, scanned, compare)
     start_time = time.time_ns()
     jobs = [
-        ScanJob(number, str(root), [os.fsencode(files[index]) for index in remaining[start : start + FILES_PER_JOB]])
+        ScanJob(
+            number,
+            str(root),
+            [os.fsencode(files[index]) for index in remaining[start : start + FILES_PER_JOB]],
+            compare,
+        )
         for number, start in enumerate(range(0, len(remaining), FILES_PER_JOB))
     ]
     done = len(files) - len(remaining)
@@ -104,19 +123,23 @@ def _stamp(root: Path, name: str) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def _read_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles) -> list[int]:
+def _read_cached(
+    path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles, compare: bool
+) -> list[int]:
     """Fill in the cached results of unchanged files, and return the indices of the others."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             names = stored["names"].tobytes().split(b"\0")
-            cached = {key: stored[key] for key in ("stamps", "digest", "width", "height", "mode")}
+            cached = {key: stored[key] for key in ("stamps", *_CACHED)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return list(range(len(files)))
     row_of = {name: row for row, name in enumerate(names)}
     rows = np.array([row_of.get(os.fsencode(name), -1) for name in files])
     unchanged = (rows >= 0) & (stamps[:, 1] >= 0)
     unchanged[unchanged] = (cached["stamps"][rows[unchanged]] == stamps[unchanged]).all(1)
-    for key in ("digest", "width", "height", "mode"):
+    if compare:  # those that were only listed before are read again
+        unchanged[unchanged] = cached["content"][rows[unchanged]].any(1)
+    for key in _CACHED:
         getattr(scanned, key)[unchanged] = cached[key][rows[unchanged]]
     scanned.error[unchanged] = ""
     return np.flatnonzero(~unchanged).tolist()
@@ -134,8 +157,5 @@ def _write_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned:
                 out,
                 names=np.frombuffer(names, np.uint8),
                 stamps=stamps[good],
-                digest=scanned.digest[good],
-                width=scanned.width[good],
-                height=scanned.height[good],
-                mode=scanned.mode[good],
+                **{key: getattr(scanned, key)[good] for key in _CACHED},
             )

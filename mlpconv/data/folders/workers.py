@@ -17,13 +17,16 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 import msgspec
+import numpy as np
 
 from mlpconv.arch.preprocess import Preprocess
+from mlpconv.data.folders.copies import SIDE
 from mlpconv.data.image import Header, decode, read_header
 from mlpconv.errors import DataError
 from mlpconv.hardware import cpu_count
 
 FILES_PER_JOB = 256
+_THUMBNAIL = Preprocess(2 * SIDE, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(2 * SIDE, 2 * SIDE))
 _MAX_FILES_IN_PROCESS = 200
 """Up to this many files are read in this process, which is faster than starting another one."""
 
@@ -34,6 +37,8 @@ class ScanJob(msgspec.Struct, tag=True, array_like=True):
     number: int
     root: str
     files: list[bytes]
+    compare: bool = False
+    """Whether to decode the images in small, too, to find copies."""
 
 
 class DecodeJob(msgspec.Struct, tag=True, array_like=True):
@@ -60,6 +65,10 @@ class ScannedFile(msgspec.Struct, array_like=True):
     mode: str = ""
     error: str = ""
     """Why the file cannot be used; empty if it can."""
+    content: bytes = b""
+    """A digest of the size and of the pixels in small; empty if they were not asked for."""
+    thumbnail: bytes = b""
+    """The gray pixels in small; empty likewise."""
 
 
 class JobResult(msgspec.Struct, array_like=True):
@@ -79,7 +88,11 @@ Job = ScanJob | DecodeJob
 def run_job(job: Job) -> JobResult:
     """Do a job in this process."""
     if isinstance(job, ScanJob):
-        return JobResult(job.number, scanned=[_scan(os.path.join(job.root, os.fsdecode(name))) for name in job.files])
+        paths = [os.path.join(job.root, os.fsdecode(name)) for name in job.files]
+        scanned = [_scan(path) for path in paths]
+        if job.compare:
+            scanned = [_with_thumbnail(file, path) for file, path in zip(scanned, paths, strict=True)]
+        return JobResult(job.number, scanned=scanned)
     errors = []
     with open(job.out, "r+b", buffering=0) as out:
         for index, (name, digest) in enumerate(zip(job.files, job.digests, strict=True)):
@@ -111,6 +124,24 @@ def _scan(path: str) -> ScannedFile:
         return ScannedFile(error=_reason(error))
 
 
+def _with_thumbnail(scanned: ScannedFile, path: str) -> ScannedFile:
+    """Add what finds copies of an image. One that cannot be decoded has copies only in files with equal contents."""
+    if scanned.error:
+        return scanned
+    size = f"{scanned.height} {scanned.width} ".encode()
+    try:
+        with open(path, "rb") as file:
+            pixels = decode(file, _THUMBNAIL, "")
+    except (OSError, DataError):
+        return msgspec.structs.replace(
+            scanned, content=hashlib.blake2b(scanned.digest, digest_size=16).digest(), thumbnail=bytes(SIDE * SIDE)
+        )
+    blocks = pixels.reshape(SIDE, 2, SIDE, 2, 3).sum((1, 3), dtype=np.int64)
+    gray = (blocks @ (299, 587, 114) + 2000) // 4000
+    content = hashlib.blake2b(size + pixels.tobytes(), digest_size=16).digest()
+    return msgspec.structs.replace(scanned, content=content, thumbnail=gray.astype(np.uint8).tobytes())
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror or error}"
@@ -122,8 +153,11 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     decoder = msgspec.msgpack.Decoder(Job)
     while (length := source.read(8)) and len(length) == 8:
         result = msgspec.msgpack.encode(run_job(decoder.decode(source.read(int.from_bytes(length, "big")))))
-        sink.write(len(result).to_bytes(8, "big") + result)
-        sink.flush()
+        try:
+            sink.write(len(result).to_bytes(8, "big") + result)
+            sink.flush()
+        except BrokenPipeError:  # the caller has ended; Python would report the rest of the buffer when it closes it
+            os._exit(1)
 
 
 class _WorkerDied(Exception):
