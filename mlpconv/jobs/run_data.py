@@ -64,6 +64,13 @@ def is_folder(data: str) -> bool:
     return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.exists()
 
 
+def shadowed_folder(data: str) -> str:
+    """A sentence if ``data`` is a known data set and there is also a folder or file of that name; else empty."""
+    if data in list_datasets() and Path(data).exists():
+        return f"{data} is the known data set, not the folder of that name; to use the folder: --data ./{data}"
+    return ""
+
+
 def default_recipe(data: str | None) -> str:
     """The name of the default recipe for ``data``, which ``is_folder`` describes; None is the recipe's own data set."""
     return "folder" if data is not None and is_folder(data) else "quick"
@@ -99,6 +106,8 @@ def load_run_data(
     splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
     side = min(splits.train.image_shape[:2])
     recipe, chosen = resolve(recipe, side, len(splits.train))
+    if data is None and (note := shadowed_folder(recipe.data)):
+        chosen = f"{chosen}; {note}" if chosen else note
     # Images that the caller supplies are not those that the recipe names.
     return RunData(splits, recipe, splits.train.name.removesuffix("/train") if data else recipe.data, chosen=chosen)
 
@@ -179,7 +188,8 @@ def reload_run_data(
         if split == "validation":
             raise DataError(f"--split validation: {data} has test and train; only folders have validation images")
         splits = load_dataset(data, directory=directory, progress=progress)
-        return Reloaded(splits.train if split == "train" else splits.test)
+        note = shadowed_folder(data)
+        return Reloaded(splits.train if split == "train" else splits.test, notes=[note] if note else [])
     recorded = None
     if stored.data and is_folder(stored.data) and classifier.path.is_dir():
         recorded = read_split(classifier.path, stored.class_names, stored.data)

@@ -38,7 +38,7 @@ def train(root, out):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder and the classifier that was trained on it, with a cache of their own."""
+    """A folder and the classifier that was trained on it, with a separate cache."""
     place = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLPCONV_CACHE", str(place / "cache"))
