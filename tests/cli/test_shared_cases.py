@@ -1,4 +1,4 @@
-"""Inputs that failed once, from outside of the repository; each kind has tests with inputs of their making elsewhere."""
+"""Inputs that failed once, from outside of the repository; each kind has tests with other inputs elsewhere, too."""
 
 import shutil
 from pathlib import Path

@@ -153,8 +153,8 @@ class _Finder:
         for name in self.with_classes:
             if any(inside[name] & (inside[other] | {other}) for other in others):
                 self.refuse(
-                    f"{printable(name)} looks like a split that contains classes, next to {_listed(others)}, which look "
-                    f"like classes or like a split in words that are not known; {_RENAME}"
+                    f"{printable(name)} looks like a split that contains classes, next to {_listed(others)}, which "
+                    f"look like classes or like a split in words that are not known; {_RENAME}"
                 )
         self._refuse_equal_folders(inside)
 
