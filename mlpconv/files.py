@@ -1,9 +1,11 @@
 """Files that are written completely or not at all, and what to do about those that cannot be written."""
 
+import csv
 import errno
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -48,6 +50,13 @@ def _atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    r"""A line of CSV that ends in a line feed. Cells with a carriage return are quoted, too, as readers require."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)  # quotes the characters of its line end, which is \r\n
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def write_atomic(path: Path, content: bytes | bytearray | memoryview | str) -> None:

@@ -26,6 +26,17 @@ def format_count(count: float, unit: str = "") -> str:
     return f"{count:g} {unit}".strip()
 
 
+def format_number(count: int, one: str, several: str = "") -> str:
+    """A number of things: 1 image, 2,000 images.
+
+    Args:
+        count: The number.
+        one: What one is called.
+        several: What several are called; by default with an s.
+    """
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def format_bytes(count: int) -> str:
     """Bytes as text: 512 B, 7.60 MiB."""
     value, unit = float(count), "B"

@@ -97,7 +97,7 @@ def measure(
     """
     views, marked_views = ([View(open_classifier(run)) for run in each] for each in (runs, marked))
     first, misled = views[0].classifier, marked_views[0].classifier
-    test = data or reload_run_data(first.stored.data, first).test
+    test = data or reload_run_data(first).dataset
     if budget.images > len(test):
         raise DataError(f"--images {budget.images}: {test.name} has {len(test)}")
     if test.num_classes < 4:

@@ -5,8 +5,10 @@ from typing import Annotated
 from typer import Option
 
 from mlpconv.cli.options import Backend, DataDir, Device, MaxPixels, Precision, RunPath
-from mlpconv.cli.output import Download, Json, print_json, say
+from mlpconv.cli.output import Download, Json, print_json, say, warn
 from mlpconv.errors import DataError
+
+MAX_LISTED_PROBLEMS = 5
 
 
 def evaluate(
@@ -16,7 +18,13 @@ def evaluate(
         Option(help="A data set's name, a folder or a CSV file; by default what the network was trained on."),
     ] = None,
     data_dir: DataDir = None,
-    split: Annotated[str, Option(help="Split of the data set: test or train.")] = "test",
+    split: Annotated[
+        str | None,
+        Option(
+            help="Split: test, train or validation; by default test, or all images of a folder without splits.",
+            show_default=False,
+        ),
+    ] = None,
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
@@ -28,18 +36,22 @@ def evaluate(
     Example: mlpconv evaluate latest
     """
     from mlpconv.cli.train_output import print_class_accuracy
+    from mlpconv.formatting import format_number
     from mlpconv.inference.classifier import Classifier
     from mlpconv.jobs.run_data import reload_run_data
 
-    if split not in ("test", "train"):
-        raise DataError(f"--split {split}: expected test or train")
+    if split not in (None, "test", "train", "validation"):
+        raise DataError(f"--split {split}: expected test, train or validation")
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
-    name = data or classifier.stored.data
-    if not name:
-        raise DataError(f"{run}: does not record what it was trained on; name a data set: --data fashion-mnist")
     with Download() as progress:
-        splits = reload_run_data(name, classifier, directory=data_dir, progress=progress)
-    dataset = splits.test if split == "test" else splits.train
+        dataset, problems, notes = reload_run_data(classifier, data, split, directory=data_dir, progress=progress)
+    for note in notes:
+        warn(note)
+    if not notes:
+        for problem in problems[:MAX_LISTED_PROBLEMS]:
+            warn(f"skipped   {problem.path}: {problem.reason}")
+        if len(problems) > MAX_LISTED_PROBLEMS:
+            warn(f"          … and {len(problems) - MAX_LISTED_PROBLEMS:,} more; --json lists all")
     result = classifier.evaluate(dataset)
     names = classifier.class_names
     by_class = {
@@ -52,6 +64,7 @@ def evaluate(
                 "run": str(classifier.path),
                 "data": dataset.name,
                 "images": len(dataset),
+                "skipped": [problem._asdict() for problem in problems],
                 "accuracy": result.accuracy,
                 "loss": result.loss,
                 "class_accuracy": by_class,
@@ -59,8 +72,9 @@ def evaluate(
             }
         )
         return
-    say(f"{dataset.name}, {len(dataset):,} images: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
-    print_class_accuracy(by_class)
+    images = format_number(len(dataset), "image")
+    say(f"{dataset.name}, {images}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
+    print_class_accuracy(by_class, "accuracy by class")
     _print_confusion(names, result.confusion.tolist())
 
 

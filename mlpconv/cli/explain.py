@@ -265,13 +265,14 @@ def _figure(classifier: "Classifier", data_dir: Path | None, path: Path) -> Path
     from mlpconv.explain.figures import paper_figure
     from mlpconv.jobs.run_data import reload_run_data
 
-    name = classifier.stored.data
-    if not name:
+    if not classifier.stored.data:
         raise DataError(
             f"{classifier.path}: does not record what it was trained on, so there are no test images; give image files"
         )
     with Download() as progress:
-        test = reload_run_data(name, classifier, directory=data_dir, progress=progress).test
+        test, _, notes = reload_run_data(classifier, directory=data_dir, progress=progress)
+    for note in notes:
+        warn(note)
     firsts = [np.flatnonzero(test.labels == label)[:1] for label in range(min(test.num_classes, 10))]
     chosen = test.subset(np.concatenate(firsts))
     maps = classifier.class_maps(chosen.images)

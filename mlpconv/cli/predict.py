@@ -37,7 +37,7 @@ def predict(
 
     Example: mlpconv predict latest photos --out predictions.csv
     """
-    from mlpconv.data.folders.listing import Problem
+    from mlpconv.data.folders.listed import Problem
     from mlpconv.formatting import printable
     from mlpconv.inference.classifier import Classifier
     from mlpconv.inference.predictions import as_json, find_files, open_predictions, predict_files

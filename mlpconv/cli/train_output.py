@@ -123,6 +123,8 @@ def _memory(memory: "Fit") -> str:
 
 def _folder_lines(prepared: "PreparedJob") -> list[str]:
     """What was chosen for a folder of images, and what was skipped in it."""
+    from mlpconv.data.folders.check import warnings
+
     data = prepared.run_data
     lines = [f"  chosen    {data.chosen}"] if data.chosen else []
     if data.loaded_folder is not None:
@@ -131,6 +133,7 @@ def _folder_lines(prepared: "PreparedJob") -> list[str]:
         lines += [f"  skipped   {problem.path}: {problem.reason}" for problem in problems[:5]]
         if len(problems) > 5:
             lines.append(f"            … and {len(problems) - 5:,} more: skipped.csv in the run lists them")
+        lines += [f"  warning   {warning}" for warning in warnings(data.loaded_folder)]
     return lines
 
 
@@ -260,14 +263,14 @@ def _after_a_collapse(run: "Run") -> list[tuple[str, str]]:
     ]
 
 
-def print_class_accuracy(accuracies: dict[str, float | None]) -> None:
+def print_class_accuracy(accuracies: dict[str, float | None], title: str = "test accuracy by class") -> None:
     """Print the accuracy of each class with a bar, the weakest marked."""
     from rich.cells import cell_len
 
     width = max(cell_len(name) for name in accuracies)
     known = [value for value in accuracies.values() if value is not None]
     lowest = min(known) if len(set(known)) > 1 else None
-    say("\ntest accuracy by class:")
+    say(f"\n{title}:")
     for name, value in accuracies.items():
         text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
         weakest = "  weakest" if value is not None and value == lowest else ""

@@ -236,7 +236,7 @@ def hold_out(dataset: ImageDataset, count: int, seed: int) -> tuple[ImageDataset
 def held_out(labels: np.ndarray, classes: int, count: int, seed: int) -> np.ndarray:
     """Which images `hold_out` splits off, as a mask, bool (N,), from their labels alone."""
     held = np.zeros(len(labels), bool)
-    quotas = _quotas(np.bincount(labels, minlength=classes).tolist(), count)
+    quotas = quotas_by_class(np.bincount(labels, minlength=classes).tolist(), count)
     for members, quota in zip(_shuffled(labels, classes, seed), quotas, strict=True):
         held[members[:quota]] = True
     return held
@@ -260,7 +260,7 @@ def _shuffled(labels: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
     return [order[labels[order] == label] for label in range(classes)]
 
 
-def _quotas(sizes: list[int], count: int) -> list[int]:
+def quotas_by_class(sizes: list[int], count: int) -> list[int]:
     """Distribute `count` over classes of these sizes by largest remainder, emptying a class only as a last resort."""
     total = sum(sizes)
     quotas = [count * size // total for size in sizes]

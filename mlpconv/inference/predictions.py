@@ -1,6 +1,5 @@
 """Predictions for many image files: find them, classify them in batches, write one line for each."""
 
-import csv
 import glob
 import io
 import json
@@ -12,10 +11,10 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from mlpconv.data.folders.listing import Problem
+from mlpconv.data.folders.listed import Problem
 from mlpconv.data.folders.workers import read_images
 from mlpconv.errors import DataError
-from mlpconv.files import atomic_file, unwritable
+from mlpconv.files import atomic_file, csv_line, unwritable
 from mlpconv.formatting import printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
@@ -161,7 +160,7 @@ class PredictionWriter:
             self._write_row([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), ""])
 
     def _write_row(self, cells: list[str]) -> None:
-        csv.writer(self._file, lineterminator="\n").writerow(cells)
+        self._file.write(csv_line(cells))
 
 
 def as_json(prediction: Prediction | Problem) -> dict[str, Any]:

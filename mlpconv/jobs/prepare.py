@@ -67,7 +67,7 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     resume_from = Path(request.resume_from) if request.resume_from is not None else None
     recipe, pretrained = resolve_pretrained(recipe, resume_from)
     options = FolderOptions(request.strict, request.follow_links)
-    loaded = load_run_data(recipe, data, request.data_directory, options, progress)
+    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed)
     recipe = _resolve_epochs(loaded.recipe, len(loaded.splits.train))
     run_data = _hold_out_validation(loaded)
     network = _make_network(recipe, run_data.splits)
@@ -113,7 +113,7 @@ def load_job(
     """
     started = time.perf_counter()
     recipe = job.recipe
-    loaded = load_run_data(recipe, data, data_directory, FolderOptions(), progress)
+    loaded = load_run_data(recipe, data, data_directory, FolderOptions(), progress, Run(run) if run else None)
     run_data = _hold_out_validation(loaded)
     if differences := data_differences(job.data, _data_info(loaded, run_data)):
         lines = "\n  ".join(f"{name}: {text}" for name, text in differences.items())

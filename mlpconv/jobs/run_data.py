@@ -1,18 +1,34 @@
 """The images of a run: a known data set, images that a program supplies, or a folder; and a recipe that fits them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from mlpconv.data import ImageDataset, Splits, list_datasets, load_dataset
-from mlpconv.data.folders.folder import NO_OPTIONS, FolderOptions, Loaded, scan_folder
-from mlpconv.errors import DataError
+from mlpconv.data.folders.copies import Pictures, near_pairs
+from mlpconv.data.folders.folder import (
+    NO_OPTIONS,
+    Folder,
+    FolderOptions,
+    Loaded,
+    file_problems,
+    scan_folder,
+    scan_listing,
+)
+from mlpconv.data.folders.listed import Listing, Problem
+from mlpconv.data.folders.listing import list_folder
+from mlpconv.data.folders.measured import first_problems, folder_to_measure, load_listing, only_split
+from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
+from mlpconv.errors import DataError, RunError
+from mlpconv.formatting import format_number, printable
 from mlpconv.inference.classifier import Classifier
 from mlpconv.models import create_model
-from mlpconv.runs.data_files import SPLIT
+from mlpconv.runs.data_files import SPLIT, read_skipped, read_split
+from mlpconv.runs.run import Run
 from mlpconv.training.automatic import AUTO, resolve
 from mlpconv.training.recipe import Recipe
 
@@ -44,6 +60,13 @@ def is_folder(data: str) -> bool:
     return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.exists()
 
 
+def shadowed_folder(data: str) -> str:
+    """A sentence if ``data`` is a known data set and there is also a folder or file of that name; else empty."""
+    if data in list_datasets() and Path(data).exists():
+        return f"{data} is the known data set, not the folder of that name; to use the folder: --data ./{data}"
+    return ""
+
+
 def default_recipe(data: str | None) -> str:
     """The name of the default recipe for ``data``, which ``is_folder`` describes; None is the recipe's own data set."""
     return "folder" if data is not None and is_folder(data) else "quick"
@@ -55,6 +78,7 @@ def load_run_data(
     directory: str | Path | None = None,
     options: FolderOptions = NO_OPTIONS,
     progress: Progress | None = None,
+    resumed: Run | None = None,
 ) -> RunData:
     """Load the images for a recipe.
 
@@ -64,32 +88,46 @@ def load_run_data(
         directory: The directory with a known data set's files.
         options: How a folder is read.
         progress: Called with what is fetched or read, what is done of it, and the total.
+        resumed: The run that is to be resumed: its recorded split of a folder is used.
 
     Raises:
+        RunError: The folder of the resumed run has changed.
         DataError: As ``load_dataset`` and ``scan_folder``.
         NetworkError: The recipe's network is unknown.
     """
     if recipe.model != AUTO:
         create_model(recipe.model)  # a wrong name is found before a download starts
     if data is None and is_folder(recipe.data):
-        return _folder(recipe, directory, options, progress)
+        return _folder(recipe, directory, options, progress, resumed)
     splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
     side = min(splits.train.image_shape[:2])
     recipe, chosen = resolve(recipe, side, len(splits.train))
+    if data is None and (note := shadowed_folder(recipe.data)):
+        chosen = f"{chosen}; {note}" if chosen else note
     # Images that the caller supplies are not those that the recipe names.
     return RunData(splits, recipe, splits.train.name.removesuffix("/train") if data else recipe.data, chosen=chosen)
 
 
-def _folder(recipe: Recipe, directory: str | Path | None, options: FolderOptions, progress: Progress | None) -> RunData:
+def _folder(
+    recipe: Recipe,
+    directory: str | Path | None,
+    options: FolderOptions,
+    progress: Progress | None,
+    resumed: Run | None,
+) -> RunData:
     if directory is not None:
         raise DataError(f"{recipe.data}: is a folder itself; leave --data-dir {directory} out")
-    # The same split for every seed of a recipe: results on other test images could not be compared.
-    folder = scan_folder(
-        recipe.data,
-        validation=recipe.validation,
-        options=options._replace(max_pixels=recipe.max_pixels),
-        progress=progress,
-    )
+    folder = None
+    if resumed is not None and _same_path(recipe.data, resumed.config.recipe.data):
+        folder = _recorded_folder(resumed, progress)
+    if folder is None:
+        # The same split for every seed of a recipe: results on other test images could not be compared.
+        folder = scan_folder(
+            recipe.data,
+            validation=recipe.validation,
+            options=options._replace(max_pixels=recipe.max_pixels),
+            progress=progress,
+        )
     recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
     size = recipe.image_size or max(create_model(recipe.model).input_size)
     largest = max(size, *(other for _, other in recipe.image_sizes), size)
@@ -99,31 +137,148 @@ def _folder(recipe: Recipe, directory: str | Path | None, options: FolderOptions
     return RunData(loaded.splits, recipe, recipe.data, loaded.validation, loaded, chosen)
 
 
+class Reloaded(NamedTuple):
+    """Images to measure a trained network on."""
+
+    dataset: ImageDataset
+    problems: Sequence[Problem] = ()
+    """Files that are missing or cannot be used, and why."""
+    notes: Sequence[str] = ()
+    """What to know about the result, one sentence each."""
+
+
 def reload_run_data(
-    name: str,
     classifier: Classifier,
+    name: str | None = None,
+    split: str | None = None,
     *,
     directory: str | Path | None = None,
     progress: Progress | None = None,
-) -> Splits:
-    """Load a data set for a trained network.
+) -> Reloaded:
+    """Load images to measure a trained network on.
+
+    Of the folder that a run was trained on, exactly the images are loaded that its split.csv names; those that are
+    missing or have changed are left out and returned as problems. Another folder is never split: see
+    ``folder_to_measure``. Files are decoded at the size that the network learned from.
 
     Args:
-        name: A known data set, or a folder. A folder's images are loaded at the size that the network learned from,
-            with the network's classes. The folder that it was trained on is split as it was then.
         classifier: The trained network.
+        name: A known data set, or a folder; by default what the network was trained on.
+        split: "test", "train" or, of a folder, "validation"; by default "test", or everything in a folder without
+            splits.
         directory: The directory with a known data set's files.
         progress: As ``load_run_data`` takes it.
+
+    Raises:
+        DataError: There are no such images, or what the network was trained on is not recorded.
+        RunError: The run's split.csv is damaged.
     """
-    if not is_folder(name):
-        return load_dataset(name, directory=directory, progress=progress)
-    split = classifier.path / SPLIT
-    trained_on = name == classifier.stored.data and split.exists()
-    preprocess = classifier.file_preprocess
-    folder = scan_folder(
-        split if trained_on else name,
-        class_names=classifier.class_names,
-        options=FolderOptions(max_pixels=preprocess.max_pixels),
-        progress=progress,
+    stored = classifier.stored
+    data = name or stored.data
+    if not data:
+        raise DataError(
+            f"{classifier.path}: does not record what it was trained on; name a data set: --data fashion-mnist"
+        )
+    if not is_folder(data):
+        if split == "validation":
+            raise DataError(f"--split validation: {data} has test and train; only folders have validation images")
+        splits = load_dataset(data, directory=directory, progress=progress)
+        note = shadowed_folder(data)
+        return Reloaded(splits.train if split == "train" else splits.test, notes=[note] if note else [])
+    recorded = None
+    if stored.data and is_folder(stored.data) and classifier.path.is_dir():
+        recorded = read_split(classifier.path, stored.class_names, stored.data)
+    if _same_path(data, stored.data):
+        if recorded is not None:
+            return _recorded_images(classifier, recorded, split or TEST, progress)
+        if name is None:
+            raise DataError(
+                f"{classifier.path}: does not record which images of {printable(data)} were held out for testing; to "
+                "measure a folder of other images, or all of a folder: --data FOLDER"
+            )
+    measured = folder_to_measure(data, classifier.class_names, classifier.file_preprocess, split, progress)
+    notes = []
+    if recorded is not None:
+        learned = {digest for digest, each in zip(recorded.digests, recorded.splits, strict=True) if each != TEST}
+        if known := sum(digest in learned for digest in measured.digests if digest):
+            notes.append(
+                f"{format_number(known, 'of these images was', 'of these images were')} used to train or choose this "
+                "network, so its accuracy on new images is lower"
+            )
+    return Reloaded(measured.dataset, measured.problems, notes)
+
+
+def _same_path(one: str, other: str) -> bool:
+    return bool(other) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def _recorded_images(classifier: Classifier, recorded: Listing, split: str, progress: Progress | None) -> Reloaded:
+    listing = only_split(recorded, split)
+    name = f"{printable(classifier.stored.data)}/{split}"
+    if not listing.files:
+        raise DataError(f"{classifier.path}: its {SPLIT} names no {split} images")
+    try:
+        measured = load_listing(listing, classifier.class_names, classifier.file_preprocess, name, progress)
+    except DataError as error:
+        raise DataError(
+            f"{error}\nthe run's {SPLIT} says which images they are; put them back, or measure other images with --data"
+        ) from None
+    notes = []
+    if lost := len(measured.problems):
+        images = format_number(len(listing.files), f"{split} image")
+        notes.append(
+            f"{lost:,} of the {images} that the run's {SPLIT} names cannot "
+            f"be used, so the accuracy is that of {len(measured.dataset):,}{first_problems(measured.problems)}"
+        )
+    return Reloaded(measured.dataset, measured.problems, notes)
+
+
+def _recorded_folder(run: Run, progress: Progress | None) -> Folder | None:
+    """The folder of a run that is resumed, with the recorded split; None if the run did not record it."""
+    data = run.config.data
+    listing = read_split(run.path, data.class_names, run.config.recipe.data)
+    if listing is None:
+        return None
+    max_pixels = run.config.recipe.max_pixels
+    scanned = scan_listing(listing, progress=progress, max_pixels=max_pixels, compare=True)
+    if problems := file_problems(listing, scanned):
+        raise RunError(
+            f"{run.path}: cannot be resumed, because {printable(run.config.recipe.data)} has changed since the run "
+            f"started: {len(problems):,} of its {format_number(len(listing.files), 'image')} cannot be used"
+            f"{first_problems(problems)}\nput the files back, or start another run: mlpconv train --from {run.path}"
+        )
+    splits = np.array([(TRAIN, VALIDATION, TEST).index(split or TRAIN) for split in listing.splits], np.int8)
+    pictures = Pictures(scanned.digest, scanned.content, scanned.thumbnail)
+    labels = {label: number for number, label in enumerate(data.class_names)}
+    return Folder(
+        Path(run.config.recipe.data),
+        listing.root,
+        f"as in {printable(run.path / SPLIT)}",
+        data.class_names,
+        listing.files,
+        np.array([labels[label] for label in listing.classes], np.int64),
+        splits,
+        np.stack([scanned.height, scanned.width], 1),
+        scanned.mode,
+        pictures,
+        near_pairs(pictures),
+        [],
+        _added_files(run, listing),
+        bits=run.config.preprocess.bits,
+        max_pixels=max_pixels,
     )
-    return folder.load(preprocess, progress).splits
+
+
+def _added_files(run: Run, recorded: Listing) -> list[str]:
+    """A note on files that were added to the folder since the run started."""
+    try:
+        now = list_folder(run.config.recipe.data)
+    except DataError:
+        return []
+    known = {str(recorded.root / file) for file in recorded.files}
+    skipped = {path for path, _ in read_skipped(run)}
+    added = [file for file in now.files if printable(file) not in skipped and str(now.root / file) not in known]
+    if not added:
+        return []
+    files = format_number(len(added), "file was", "files were")
+    return [f"{files} added to the folder since the run started and will not be used; first: {printable(added[0])}"]

@@ -1,15 +1,17 @@
 """The lists of image files in a run directory: how each was used (split.csv), and which were skipped (skipped.csv)."""
 
 import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlpconv.data.folders.folder import Loaded
-from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION
-from mlpconv.errors import RunError
-from mlpconv.files import write_atomic
+from mlpconv.data.folders.listed import Listing
+from mlpconv.data.folders.lists import DIGEST_COLUMN, read_list
+from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
+from mlpconv.errors import DataError, RunError
+from mlpconv.files import csv_line, write_atomic
+from mlpconv.formatting import printable
 from mlpconv.runs.run import Run
 
 SPLIT, SKIPPED = "split.csv", "skipped.csv"
@@ -25,12 +27,13 @@ def save_data_files(run: Path, loaded: Loaded) -> None:
     names = (TRAIN, VALIDATION, TEST)
     _write(
         run / SPLIT,
-        ("path", "label", "split"),
+        ("path", "label", "split", DIGEST_COLUMN),
         (
             (
                 os.path.join(folder.root, folder.files[row]),
                 folder.class_names[folder.labels[row]],
                 names[folder.splits[row]],
+                folder.digests[row].tobytes().hex(),
             )
             for row in loaded.rows.tolist()
         ),
@@ -40,11 +43,34 @@ def save_data_files(run: Path, loaded: Loaded) -> None:
 
 
 def _write(path: Path, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    text = "".join(csv_line(row) for row in (titles, *rows))
+    write_atomic(path, text.encode("utf-8", "surrogateescape"))
+
+
+def read_split(run: Path, class_names: Sequence[str], folder: str) -> Listing | None:
+    """The files of a run as split.csv records them; None if the run has no such file.
+
+    Args:
+        run: The run directory.
+        class_names: The classes of the run.
+        folder: The folder that the run was trained on. If all files are in it, their paths become relative to it.
+
+    Raises:
+        RunError: split.csv cannot be read, or names a class that the run does not have.
+    """
+    path = run / SPLIT
+    if not path.is_file():
+        return None
+    try:
+        listing = read_list(path, exact=True)
+    except DataError as error:
+        raise RunError(f"{error}; the split of the run is not known without it") from None
+    if unknown := sorted(set(listing.classes) - set(class_names)):
+        raise RunError(f"{path}: damaged: the run has no class {printable(unknown[0])}; restore the file")
+    root = os.path.join(Path(folder).resolve(), "")
+    if all(file.startswith(root) for file in listing.files):
+        listing.root, listing.files = Path(root), [file.removeprefix(root) for file in listing.files]
+    return listing
 
 
 def read_skipped(run: Run) -> list[tuple[str, str]]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
-from mlpconv.data.folders.folder import Loaded
-from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION
+from mlpconv.data.folders.copies import equal_pairs, leaks
+from mlpconv.data.folders.folder import Folder, Loaded
+from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
-from mlpconv.formatting import printable
+from mlpconv.formatting import format_number, printable
 
 FORMAT = 1
 WARN_IMBALANCE = 3.0
@@ -34,16 +35,6 @@ class Duplicates(NamedTuple):
     files: list[str]
     splits: list[str]
     labels: list[str]
-
-    @property
-    def leaks(self) -> bool:
-        """Whether a training image is also used for validation or testing."""
-        return TRAIN in self.splits and len(set(self.splits)) > 1
-
-    @property
-    def contradicts(self) -> bool:
-        """Whether they belong to different classes."""
-        return len(set(self.labels)) > 1
 
 
 def find_duplicates(loaded: Loaded) -> list[Duplicates]:
@@ -90,25 +81,19 @@ def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]
         The report, in the format of docs/json/data-check.schema.json.
     """
     folder, duplicates = loaded.folder, find_duplicates(loaded)
-    counts = [
-        np.bincount(part.labels, minlength=len(folder.class_names)).tolist() if part is not None else None
-        for part in _datasets(loaded)
-    ]
-    classes = [
-        {"name": name, **{split: count[label] if count else 0 for split, count in zip(_SPLITS, counts, strict=True)}}
-        for label, name in enumerate(folder.class_names)
-    ]
+    classes = _classes(loaded)
     sizes, modes = folder.sizes[loaded.rows], folder.modes[loaded.rows]
     common = Counter(map(tuple, sizes.tolist())).most_common(5)
-    largest = max(row[TRAIN] for row in classes)
-    smallest = min(row[TRAIN] for row in classes)
-    report = {
+    messages = warnings(loaded)
+    if count := len(loaded.problems):
+        messages.append(f"{format_number(count, 'file or folder was', 'files or folders were')} skipped")
+    return {
         "format": FORMAT,
         "path": folder.name,
         "layout": folder.layout,
-        "images": {split: sum(count) if count else 0 for split, count in zip(_SPLITS, counts, strict=True)},
+        "images": {split: sum(row[split] for row in classes) for split in _SPLITS},
         "classes": classes,
-        "imbalance": largest / smallest,
+        "imbalance": max(row[TRAIN] for row in classes) / min(row[TRAIN] for row in classes),
         "sizes": {
             "smallest": sizes[np.argmin(sizes.prod(1))].tolist(),
             "largest": sizes[np.argmax(sizes.prod(1))].tolist(),
@@ -125,30 +110,31 @@ def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]
             "size": list(preprocess.source_size or ()),
             "bytes": len(loaded.rows) * int(np.prod((*(preprocess.source_size or ()), preprocess.channels))),
         },
+        "warnings": messages,
     }
-    return report | {"warnings": _warnings(report, duplicates)}
 
 
-def _warnings(report: dict[str, Any], duplicates: list[Duplicates]) -> list[str]:
+def _classes(loaded: Loaded) -> list[dict[str, Any]]:
+    """The name of each class and the number of its images in each split."""
+    names = loaded.folder.class_names
+    counts = [
+        np.bincount(part.labels, minlength=len(names)).tolist() if part is not None else [0] * len(names)
+        for part in _datasets(loaded)
+    ]
+    return [
+        {"name": name, **{split: count[label] for split, count in zip(_SPLITS, counts, strict=True)}}
+        for label, name in enumerate(names)
+    ]
+
+
+def warnings(loaded: Loaded) -> list[str]:
     """What to know before training, one sentence each, the most important first."""
-    messages = []
-    leaks = [group for group in duplicates if group.leaks]
-    if leaks:
+    messages = _copy_warnings(loaded.folder)
+    classes = _classes(loaded)
+    largest, smallest = max(classes, key=lambda row: row[TRAIN]), min(classes, key=lambda row: row[TRAIN])
+    if (imbalance := largest[TRAIN] / smallest[TRAIN]) >= WARN_IMBALANCE:
         messages.append(
-            f"{_count_pictures(leaks)} both in training and in validation or testing, so the measured accuracy will be "
-            f"too high; the first: {' = '.join(leaks[0].files[:2])}"
-        )
-    contradictions = [group for group in duplicates if group.contradicts]
-    if contradictions:
-        messages.append(
-            f"{_count_pictures(contradictions)} in more than one class; the first: "
-            f"{' = '.join(contradictions[0].files[:2])}"
-        )
-    classes = report["classes"]
-    if report["imbalance"] >= WARN_IMBALANCE:
-        largest, smallest = max(classes, key=lambda row: row[TRAIN]), min(classes, key=lambda row: row[TRAIN])
-        messages.append(
-            f"{largest['name']} has {report['imbalance']:.1f} times the training images of {smallest['name']}; "
+            f"{largest['name']} has {imbalance:.1f} times the training images of {smallest['name']}; "
             "training shows rare classes more often (--set balance=1 for all classes equally often)"
         )
     small = [row["name"] for row in classes if row[TRAIN] < WARN_TRAINING_IMAGES]
@@ -157,13 +143,31 @@ def _warnings(report: dict[str, Any], duplicates: list[Duplicates]) -> list[str]
     untested = [row["name"] for row in classes if not row[TEST]]
     if untested:
         messages.append(f"no test images: {_shortened(untested)}")
-    if report["skipped"]:
-        messages.append(f"{len(report['skipped']):,} files or folders were skipped")
     return messages
 
 
-def _count_pictures(duplicates: list[Duplicates]) -> str:
-    return f"{len(duplicates):,} pictures are" if len(duplicates) > 1 else "1 picture is"
+def _copy_warnings(folder: Folder) -> list[str]:
+    """What copies and near copies do to the measured accuracy."""
+    messages = []
+    found = leaks(folder.splits, folder.pictures, folder.near_pairs)
+    if len(found):
+        images = format_number(len(found), "picture is", "pictures are")
+        messages.append(
+            f"{images} both in training and in validation or testing (the same file, or nearly the same picture), so "
+            f"the measured accuracy will be too high; keep each on one side; the first: {_pair(folder, found[0])}"
+        )
+    equal = equal_pairs(folder.pictures)
+    other = equal[folder.labels[equal[:, 0]] != folder.labels[equal[:, 1]]]
+    if len(other):
+        images = format_number(len(other), "picture is", "pictures are")
+        messages.append(
+            f"{images} in more than one class; remove each from the wrong one; the first: {_pair(folder, other[0])}"
+        )
+    return messages
+
+
+def _pair(folder: Folder, rows: np.ndarray) -> str:
+    return " = ".join(printable(folder.files[row]) for row in rows.tolist())
 
 
 def _shortened(names: list[str]) -> str:

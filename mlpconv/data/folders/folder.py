@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
-from mlpconv.data.dataset import ImageDataset, Splits, held_out
+from mlpconv.data.dataset import ImageDataset, Splits
 from mlpconv.data.folders.cache import decode_files, folders_directory
-from mlpconv.data.folders.listing import TEST, TRAIN, VALIDATION, Listing, Problem, list_folder
+from mlpconv.data.folders.copies import Pictures, groups_of_copies, held_out_groups, near_pairs
+from mlpconv.data.folders.listed import Listing, Problem
+from mlpconv.data.folders.listing import list_folder
+from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION, natural_order
 from mlpconv.data.folders.scan import Progress, ScannedFiles, scan
 from mlpconv.data.image import depth
 from mlpconv.errors import DataError
-from mlpconv.formatting import printable
+from mlpconv.formatting import format_number, printable
 
 TEST_FRACTION = 0.15
 """Fraction of the images to hold out for testing if the layout has no test split."""
@@ -24,6 +28,7 @@ _SPLITS = (TRAIN, VALIDATION, TEST)
 """By their number in `Folder.splits`."""
 _GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
 _MAX_PROBLEMS_IN_ERROR = 20
+_MAX_NAMES = 5
 
 
 class FolderOptions(NamedTuple):
@@ -54,7 +59,8 @@ class Folder:
         splits: int8 (N,): 0 train, 1 validation, 2 test.
         sizes: int32 (N, 2), (height, width) after applying the EXIF orientation.
         modes: str (N,), Pillow's mode of each file.
-        digests: uint8 (N, 32), the SHA-256 of each file.
+        pictures: What finds copies among the images, and the SHA-256 of each file.
+        near_pairs: int64 (P, 2), indices of near copies (see `copies.near_pairs`).
         problems: What is skipped, and why.
         notes: Decisions made for the user, one sentence each.
         cache: The cache directory (see `cache_directory`).
@@ -72,7 +78,8 @@ class Folder:
     splits: np.ndarray
     sizes: np.ndarray
     modes: np.ndarray
-    digests: np.ndarray
+    pictures: Pictures
+    near_pairs: np.ndarray
     problems: list[Problem]
     notes: list[str] = field(default_factory=list)
     cache: str | os.PathLike[str] | None = None
@@ -84,6 +91,11 @@ class Folder:
     def name(self) -> str:
         """The path, printable."""
         return printable(self.path)
+
+    @property
+    def digests(self) -> np.ndarray:
+        """uint8 (N, 32), the SHA-256 of each file."""
+        return self.pictures.digests
 
     @cached_property
     def colour(self) -> bool:
@@ -177,7 +189,6 @@ def scan_folder(
     *,
     validation: float = 0.0,
     seed: int = 0,
-    class_names: tuple[str, ...] | None = None,
     options: FolderOptions = NO_OPTIONS,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -185,38 +196,45 @@ def scan_folder(
     """Find the images of a folder or CSV list, read their headers, and split them.
 
     If the layout has no test split, its validation split is used for testing. If it has neither, a fraction of
-    `TEST_FRACTION` of the images is held out for testing, from each class in proportion to its size.
+    `TEST_FRACTION` of the images is held out for testing, from each class in proportion to its size. Copies of a
+    picture are held out together (see `groups_of_copies`).
 
     Args:
         path: The folder or CSV file (see `list_folder` for the layouts).
         validation: Fraction of the images to hold out for validation if the layout has no validation split.
-        seed: Seed for the choice of held-out images; the same files and seed give the same split.
-        class_names: The expected classes, in this order; by default those of the folder, sorted.
+        seed: Seed for the choice of held-out images; the same images and seed give the same split.
         options: How it is read.
         cache: The cache directory (see `cache_directory`).
         progress: Called as files are read.
 
     Raises:
-        DataError: The folder does not exist, has fewer than two classes, or has no usable images; or the options are
-            strict and something would be skipped.
+        DataError: The folder does not exist, has fewer than two classes, or has no usable images; its splits have no
+            class in common; or the options are strict and something would be skipped.
     """
     strict, follow_links, max_pixels = options
     listing = list_folder(path, follow_links=follow_links)
-    scanned = scan(listing.root, listing.files, folders_directory(cache), progress, max_pixels)
+    scanned = scan_listing(listing, cache, progress, max_pixels=max_pixels, compare=True)
     bits = _check_depth(scanned)
     name = printable(listing.path)
     problems = listing.problems + [Problem(folder, "the folder of a class, without files") for folder in listing.empty]
     good = scanned.error == ""
-    problems += [Problem(printable(listing.files[index]), str(scanned.error[index])) for index in np.flatnonzero(~good)]
-    notes: list[str] = []
+    problems += file_problems(listing, scanned)
+    notes = list(listing.notes)
     if bits < 16:
         white = f"{(1 << bits) - 1:,}"
         notes.append(f"images that store more than 8 bits per value use {bits} of them: {white} becomes white")
     classes, splits = np.array(listing.classes, object), _named_splits(listing, good, notes)
-    names = class_names or tuple(sorted({str(label) for label in classes[good & (splits <= 0)]}))
+    names = tuple(sorted({str(label) for label in classes[good & (splits <= 0)]}, key=natural_order))
     unknown = good & ~np.isin(classes, np.array(names, object))
+    _check_case(name, names, sorted(set(classes[unknown].tolist())), notes)
     for label, count in Counter(classes[unknown].tolist()).items():
-        problems.append(Problem(label, f"a class that the training set lacks: its {count:,} files are skipped"))
+        files = f"its {count:,} files are" if count > 1 else "its file is"
+        problems.append(Problem(label, f"a class that the training set lacks: {files} skipped"))
+    if (good & (splits == 2)).any() and not (good & ~unknown & (splits == 2)).any():
+        raise DataError(
+            f"{name}: no test image is of a class of the training images ({_some(names)}); the classes of the test "
+            f"images are {_some(sorted(set(classes[unknown].tolist())))}; give them the same names"
+        )
     good &= ~unknown
     empty = set(listing.classes) - set(classes[good].tolist()) - set(classes[unknown].tolist())
     problems += [Problem(label, "an empty class: none of its files is a usable image") for label in sorted(empty)]
@@ -225,36 +243,28 @@ def scan_folder(
     numbers = {label: number for number, label in enumerate(names)}
     labels = np.array([numbers[label] for label in classes[kept]], np.int64)
     splits = np.maximum(splits[kept], 0)
-    for number, fraction, purpose in ((2, TEST_FRACTION, "testing"), (1, validation, "validation")):
-        if not fraction or (splits == number).any():
-            continue
-        train = np.flatnonzero(splits == 0)
-        count = round(fraction * len(train))
-        if not 1 <= count < len(train):
-            raise DataError(
-                f"{name}: {len(train):,} images are too few to hold out {fraction:.0%} for {purpose}; add images, or "
-                f"put them into folders train/CLASS, val/CLASS and test/CLASS{_first(problems)}"
-            )
-        # Different seeds, because the same draw from the remaining images would prefer the same positions.
-        held = held_out(labels[train], len(names), count, seed + number)
-        splits[train[held]] = number
-        notes.append(f"{count:,} images held out for {purpose}, each class in proportion (seed {seed})")
-    files = [listing.files[index] for index in kept]
-    order = np.lexsort((np.arange(len(files)), splits))  # within a split, files keep their order
-    kept = kept[order]
+    pictures = Pictures(scanned.digest[kept], scanned.content[kept], scanned.thumbnail[kept])
     if strict and problems:
         raise DataError(_strict_error(name, problems))
+    pairs = near_pairs(pictures)
+    wanted = ((2, TEST_FRACTION, "testing"), (1, validation, "validation"))
+    if drawn := [each for each in wanted if each[1] and not (splits == each[0]).any()]:
+        groups = groups_of_copies(pictures, labels, pairs)
+        notes += _hold_out(name, splits, labels, groups, pictures.digests, drawn, seed)
+    order = np.lexsort((np.arange(len(kept)), splits))  # within a split, files keep their order
+    kept = kept[order]
     return Folder(
         listing.path,
         listing.root,
         listing.layout,
         names,
-        [files[index] for index in order],
+        [listing.files[index] for index in kept.tolist()],
         labels[order],
         splits[order],
         np.stack([scanned.height[kept], scanned.width[kept]], 1),
         scanned.mode[kept],
-        scanned.digest[kept],
+        pictures.take(order),
+        np.argsort(order)[pairs],
         problems,
         notes,
         cache,
@@ -280,11 +290,110 @@ def _check_depth(scanned: ScannedFiles) -> int:
     return depth(int(scanned.largest[deep & gray].max(initial=0))) if (deep & gray).any() else 16
 
 
+def _hold_out(
+    name: str,
+    splits: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    digests: np.ndarray,
+    drawn: list[tuple[int, float, str]],
+    seed: int,
+) -> list[str]:
+    """Move images from training into the splits that the layout lacks: ``drawn`` has number, fraction and purpose.
+
+    Returns:
+        What was done, one sentence each.
+    """
+    notes = []
+    for number, fraction, purpose in drawn:
+        train = np.flatnonzero(splits == 0)
+        count = round(fraction * len(train))
+        way_out = ", or train without them: --validation 0" if number == 1 else ""
+        if not 1 <= count < len(train):
+            raise DataError(
+                f"{name}: {format_number(len(train), 'image is', 'images are')} too few to hold out "
+                f"{fraction:.0%} for {purpose}; add images, or put them into folders train/CLASS, val/CLASS and "
+                f"test/CLASS{way_out}"
+            )
+        # Different seeds, because the same draw from the remaining images would prefer the same positions.
+        held = held_out_groups(labels[train], groups[train], digests[train], count, seed + number)
+        if not held.any():
+            raise DataError(
+                f"{name}: no images can be held out for {purpose}, because the images of each class are copies of each "
+                f"other; add different images{way_out}"
+            )
+        splits[train[held]] = number
+        images = format_number(int(held.sum()), "image")
+        notes.append(f"{images} held out for {purpose}, each class in proportion (seed {seed})")
+    if copies := len(groups) - len(np.unique(groups)):
+        images = (
+            f"{copies:,} images are copies or near copies of others" if copies > 1 else "1 image is a copy of another"
+        )
+        notes.append(f"{images}: copies are always on the same side of the split")
+    return notes
+
+
+def scan_listing(
+    listing: Listing,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    compare: bool = False,
+) -> ScannedFiles:
+    """Scan the files of a listing. A file whose contents are not those that the listing records has an error.
+
+    Args:
+        listing: The files.
+        cache: The cache directory (see `cache_directory`).
+        progress: Called as files are read.
+        max_pixels: The most pixels that an image may have.
+        compare: Whether to prepare for finding copies.
+    """
+    scanned = scan(
+        listing.root, listing.files, folders_directory(cache), progress, max_pixels=max_pixels, compare=compare
+    )
+    for index, digest in enumerate(listing.digests):
+        if digest and not scanned.error[index] and scanned.digest[index].tobytes() != digest:
+            scanned.error[index] = "its contents have changed since the list was written"
+    return scanned
+
+
+def file_problems(listing: Listing, scanned: ScannedFiles) -> list[Problem]:
+    """The files of a listing that cannot be used."""
+    bad = np.flatnonzero(scanned.error != "").tolist()
+    return [Problem(printable(listing.files[index]), str(scanned.error[index])) for index in bad]
+
+
+def _check_case(name: str, names: tuple[str, ...], unknown: list[str], notes: list[str]) -> None:
+    """Refuse classes of other splits that differ from those of the training set by case alone."""
+    by_folded = {label.casefold(): label for label in names}
+    for label in unknown:
+        if (other := by_folded.get(label.casefold())) is not None:
+            raise DataError(
+                f"{name}: the class {other} of the training images is called {label} in another split: the names "
+                "differ only by case; give both folders the same name"
+            )
+    for label in names:
+        if (other := by_folded[label.casefold()]) != label:
+            notes.append(f"{label} and {other} are two classes, although their names differ only by case")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
+
+
 def _strict_error(name: str, problems: list[Problem]) -> str:
     lines = [f"  {problem.path}: {problem.reason}" for problem in problems[:_MAX_PROBLEMS_IN_ERROR]]
+    count = format_number(len(problems), "file or folder", "files or folders")
     if (more := len(problems) - _MAX_PROBLEMS_IN_ERROR) > 0:
         lines.append(f"  … and {more:,} more: mlpconv data check lists them")
-    return "\n".join([f"{name}: --strict, and {len(problems):,} files or folders cannot be used:", *lines])
+    return "\n".join(
+        [
+            f"{name}: --strict, and {count} cannot be used:",
+            *lines,
+        ]
+    )
 
 
 def _first(problems: list[Problem]) -> str:
@@ -307,4 +416,7 @@ def _check_classes(name: str, names: tuple[str, ...], problems: list[Problem]) -
     if not names:
         raise DataError(f"{name}: none of its files is a usable training image{_first(problems)}")
     if len(names) == 1:
-        raise DataError(f"{name}: has a single class, {names[0]}; expected two or more, each in a folder of its name")
+        raise DataError(
+            f"{name}: has a single class, {names[0]}; expected two or more to train on, each in a folder of its name; "
+            "to measure a trained network on one: mlpconv evaluate RUN --data FOLDER"
+        )

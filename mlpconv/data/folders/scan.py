@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.data.folders.copies import SIDE
 from mlpconv.data.folders.worker_jobs import FileResult, ScanJob
 from mlpconv.data.folders.workers import FILES_PER_JOB, run_jobs
 from mlpconv.data.picture_files import too_large
@@ -23,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 _MIN_AGE_NS = 2_000_000_000
 """A file modified this shortly before it was read may have been modified again with the same time stamp."""
 
-_COLUMNS = ("digest", "width", "height", "mode", "largest")
+_COLUMNS = ("digest", "width", "height", "mode", "largest", "content", "thumbnail")
 """The arrays of `ScannedFiles` that are cached."""
 
 
@@ -38,6 +39,8 @@ class ScannedFiles:
         mode: str (N,), Pillow's mode.
         largest: int32 (N,), the largest value of an image of more than 8 bits per value; 0 for others.
         error: object (N,): why a file cannot be used, else "". The other arrays are undefined for files with an error.
+        content: uint8 (N, 16), a digest of the size and of the pixels in small; zeros if they were not asked for.
+        thumbnail: uint8 (N, SIDE × SIDE), the gray pixels in small; zeros likewise.
     """
 
     digest: np.ndarray
@@ -46,6 +49,8 @@ class ScannedFiles:
     mode: np.ndarray
     largest: np.ndarray
     error: np.ndarray
+    content: np.ndarray
+    thumbnail: np.ndarray
 
     @classmethod
     def blank(cls, count: int) -> "ScannedFiles":
@@ -57,6 +62,8 @@ class ScannedFiles:
             np.zeros(count, "U8"),
             np.zeros(count, np.int32),
             np.full(count, None, object),
+            np.zeros((count, 16), np.uint8),
+            np.zeros((count, SIDE * SIDE), np.uint8),
         )
 
     def put(self, index: int, file: FileResult) -> None:
@@ -66,10 +73,19 @@ class ScannedFiles:
         self.width[index], self.height[index], self.mode[index] = file.width, file.height, file.mode
         self.largest[index] = file.largest
         self.error[index] = file.error
+        if file.content:
+            self.content[index] = np.frombuffer(file.content, np.uint8)
+            self.thumbnail[index] = np.frombuffer(file.thumbnail, np.uint8)
 
 
 def scan(
-    root: Path, files: Sequence[str], cache: Path, progress: Progress | None = None, max_pixels: int = MAX_PIXELS
+    root: Path,
+    files: Sequence[str],
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    compare: bool = False,
 ) -> ScannedFiles:
     """Read the headers and digests of image files.
 
@@ -81,11 +97,12 @@ def scan(
         cache: The directory for cached results.
         progress: Called as files are read.
         max_pixels: The most pixels that an image may have.
+        compare: Whether to decode the images in small, too, to find copies.
     """
     scanned = ScannedFiles.blank(len(files))
     stamps = np.array([_stamp(root, name) for name in files], np.int64).reshape(-1, 2)
     path = cache / "scans" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.npz"
-    remaining = _read_cached(path, files, stamps, scanned)
+    remaining = _read_cached(path, files, stamps, scanned, compare)
     start_time = time.time_ns()
     names = [os.fsencode(name) for name in files]
     jobs = [
@@ -94,6 +111,7 @@ def scan(
             os.path.abspath(root),
             [names[index] for index in remaining[start : start + FILES_PER_JOB]],
             max_pixels,
+            compare,
         )
         for number, start in enumerate(range(0, len(remaining), FILES_PER_JOB))
     ]
@@ -125,7 +143,9 @@ def _stamp(root: Path, name: str) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def _read_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles) -> list[int]:
+def _read_cached(
+    path: Path, files: Sequence[str], stamps: np.ndarray, scanned: ScannedFiles, compare: bool
+) -> list[int]:
     """Fill in the cached results of unchanged files, and return the indices of the others."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -137,6 +157,8 @@ def _read_cached(path: Path, files: Sequence[str], stamps: np.ndarray, scanned: 
     rows = np.array([row_of.get(os.fsencode(name), -1) for name in files])
     unchanged = (rows >= 0) & (stamps[:, 1] >= 0)
     unchanged[unchanged] = (cached["stamps"][rows[unchanged]] == stamps[unchanged]).all(1)
+    if compare:  # those that were only listed before are read again
+        unchanged[unchanged] = cached["content"][rows[unchanged]].any(1)
     for key in _COLUMNS:
         getattr(scanned, key)[unchanged] = cached[key][rows[unchanged]]
     scanned.error[unchanged] = ""

@@ -11,9 +11,11 @@ from stat import S_ISREG
 from typing import IO, BinaryIO
 
 import msgspec
+import numpy as np
 
 from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
-from mlpconv.data.image import decode, largest_value, read_header, read_image
+from mlpconv.data.folders.copies import SIDE
+from mlpconv.data.image import decode, depth, largest_value, read_header, read_image
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
@@ -21,6 +23,7 @@ SECONDS_PER_IMAGE = 12
 """The processor time that a worker may spend on a file; in proportion more if more than `MAX_PIXELS` are accepted."""
 _BYTES_PER_PIXEL, _WORKER_BYTES = 20, 256 << 20
 """The memory of a worker: for each of the most pixels of an image, and for its program."""
+_THUMBNAIL = Preprocess(2 * SIDE, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(2 * SIDE, 2 * SIDE))
 CHANGED = "changed while it was being read; run the command again"
 CANNOT_BE_READ = "cannot be read"
 
@@ -33,6 +36,8 @@ class ScanJob(msgspec.Struct, tag=True, array_like=True):
     files: list[bytes]
     max_pixels: int = MAX_PIXELS
     """The most pixels that a file may have."""
+    compare: bool = False
+    """Whether to decode the images in small, too, to find copies."""
 
 
 class DecodeJob(msgspec.Struct, tag=True, array_like=True):
@@ -68,6 +73,10 @@ class FileResult(msgspec.Struct, array_like=True):
     width: int = 0
     height: int = 0
     mode: str = ""
+    content: bytes = b""
+    """A digest of the size and of the pixels in small; empty if they were not asked for."""
+    thumbnail: bytes = b""
+    """The gray pixels in small; empty likewise."""
     largest: int = 0
     """The largest value of an image of more than 8 bits per value; 0 for others."""
     shape: tuple[int, ...] = ()
@@ -83,7 +92,8 @@ def run_job(job: Job) -> Iterator[FileResult]:
     for index, name in enumerate(job.files):
         path = os.path.join(job.root, os.fsdecode(name))
         if isinstance(job, ScanJob):
-            yield _scan(path, job.max_pixels)
+            scanned = _scan(path, job.max_pixels)
+            yield _with_thumbnail(scanned, path, job.max_pixels) if job.compare and not scanned.error else scanned
         elif isinstance(job, ReadJob):
             yield _read(path, job.preprocess)
         else:
@@ -105,9 +115,27 @@ def _scan(path: str, max_pixels: int) -> FileResult:
                 largest = largest_value(file, "", max_pixels)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").digest()
-        return FileResult("", digest, header.width, header.height, header.mode, largest)
+        return FileResult(digest=digest, width=header.width, height=header.height, mode=header.mode, largest=largest)
     except (OSError, DataError) as error:
         return FileResult(_reason(error))
+
+
+def _with_thumbnail(scanned: FileResult, path: str, max_pixels: int) -> FileResult:
+    """Add what finds copies of an image. One that cannot be decoded has copies only in files with equal contents."""
+    rules = msgspec.structs.replace(
+        _THUMBNAIL, bits=depth(scanned.largest) if scanned.largest else 16, max_pixels=max_pixels
+    )
+    try:
+        with open(path, "rb") as file:
+            pixels = decode(file, rules, "")
+    except (OSError, DataError):
+        digest = hashlib.blake2b(scanned.digest, digest_size=16).digest()
+        return msgspec.structs.replace(scanned, content=digest, thumbnail=bytes(SIDE * SIDE))
+    blocks = pixels.reshape(SIDE, 2, SIDE, 2, 3).sum((1, 3), dtype=np.int64)
+    gray = (blocks @ (299, 587, 114) + 2000) // 4000
+    size = f"{scanned.height} {scanned.width} ".encode()
+    content = hashlib.blake2b(size + pixels.tobytes(), digest_size=16).digest()
+    return msgspec.structs.replace(scanned, content=content, thumbnail=gray.astype(np.uint8).tobytes())
 
 
 def _decode(path: str, digest: bytes, preprocess: Preprocess, out: str, position: int) -> FileResult:
