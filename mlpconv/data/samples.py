@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpconv.data.dataset import ImageDataset, shuffled_by_class
-from mlpconv.drawing.fonts import font_families
 from mlpconv.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ def sample_sheet(dataset: ImageDataset, *, columns: int = 10, rows: int | None =
         DataError: The images have another number of channels, or columns or rows are less than 1.
     """
     from matplotlib.figure import Figure
+
+    from mlpconv.drawing.fonts import font_families
 
     if dataset.image_shape[2] not in (1, 3):
         raise DataError(f"{dataset.name}: expected images of 1 or 3 channels, received {dataset.image_shape[2]}")

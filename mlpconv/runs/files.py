@@ -44,6 +44,8 @@ MAX_HEADER_BYTES = 64 << 20
 
 COPIES = 2
 """How many times tensors are in memory when they are used: as they were read, and in a model."""
+SMALL = 1 << 20
+"""The bytes of tensors up to which the free memory is not asked for."""
 
 SEAL = "mlpconv.sha256"
 """The metadata key with the SHA-256 of the whole file, computed with zeros in place of the digest itself."""
@@ -202,7 +204,7 @@ class TensorFile:
         self._start = _seal_start(self._head)
         if sealed and not self._start:
             raise _Changed
-        free = hardware.available_memory()
+        free = hardware.available_memory() if end > SMALL else None
         if free is not None and COPIES * end > free:
             raise MemoryError(f"its {end:,} bytes need {COPIES * end:,} bytes of memory, and {free:,} are free")
 
