@@ -180,7 +180,7 @@ def test_no_temporary_directory(tmp_path):
         check=False,
     )
     if ended.returncode == 77 or "unshare" in ended.stderr:
-        pytest.skip(f"a process cannot have mounts of its own here: {ended.stderr.strip()}")
+        pytest.skip(f"mount namespaces are not available here: {ended.stderr.strip()}")
     says(
         Ended(ended.returncode, ended.stdout, ended.stderr),
         "no directory for temporary files can be written",

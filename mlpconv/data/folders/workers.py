@@ -236,7 +236,7 @@ def _run_in_one_worker(jobs: Sequence[Job]) -> Iterator[tuple[Job, list[FileResu
     try:
         for job in jobs:
             yield job, reader.read(job)
-    except BaseException:
+    except BaseException:  # also Ctrl-C and a caller that takes no more results: the worker is still at its job
         if reader.worker is not None:
             reader.worker.stop()
         raise
