@@ -12,6 +12,22 @@ from typing import BinaryIO
 
 _PARTIAL_SUFFIX = ".part"
 
+TENSOR_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
+"""NumPy's data types by their names in a safetensors file."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:

@@ -8,24 +8,9 @@ import safetensors
 
 from mlpconv.convert.state_dict import Array
 from mlpconv.errors import WeightsError
+from mlpconv.files import TENSOR_TYPES
 
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "F8_E4M3": "u1",
-    "F8_E5M2": "u1",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "u1",
-    "BOOL": "?",
-}
+_DTYPES = TENSOR_TYPES | {"BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1"}
 """NumPy's data types for the names in a file; bfloat16 and float8 are read as integers of their size."""
 
 

@@ -15,14 +15,13 @@ from mlpconv.data.folders.folder import (
     Folder,
     FolderOptions,
     Loaded,
-    file_problems,
     scan_folder,
-    scan_listing,
 )
 from mlpconv.data.folders.listed import Listing, Problem
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.measured import first_problems, folder_to_measure, load_listing, only_split
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
+from mlpconv.data.folders.scan_listing import file_problems, scan_listing
 from mlpconv.errors import DataError, RunError
 from mlpconv.formatting import format_number, printable
 from mlpconv.inference.classifier import Classifier

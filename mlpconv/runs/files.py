@@ -19,7 +19,7 @@ import safetensors.numpy
 from mlpconv import hardware
 from mlpconv.backends.weights import TensorInfo
 from mlpconv.errors import RunError, shortened
-from mlpconv.files import write_atomic
+from mlpconv.files import TENSOR_TYPES, write_atomic
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A count or a size in a file: it fits 64 bits."""
@@ -52,21 +52,6 @@ SEAL = "mlpconv.sha256"
 
 _BLANK = b"0" * 64
 
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "u1",
-    "BOOL": "?",
-}
-"""NumPy's data types for the names in a file."""
 _ONLY_ELSEWHERE = ("BF16", "F8_E4M3", "F8_E5M2")
 """Data types of safetensors that NumPy does not have."""
 
@@ -286,8 +271,8 @@ def _entry(name: str, raw: msgspec.Raw) -> _Entry:
 
 
 def _dtype(name: str, code: str) -> np.dtype:
-    if code in _DTYPES:
-        return np.dtype(_DTYPES[code])
+    if code in TENSOR_TYPES:
+        return np.dtype(TENSOR_TYPES[code])
     if code in _ONLY_ELSEWHERE:
         raise KeyError(f"{_short(name)}: {code}")
     raise ValueError(f"{_short(name)}: unknown data type {_short(code)}")

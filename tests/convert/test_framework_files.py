@@ -13,6 +13,7 @@ from mlpconv.arch.network import Block, Network
 from mlpconv.convert import FORMATS, WRITTEN_SUFFIXES, describe_formats, read_weights, write_weights
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
+from support.damaged_files import cut_or_changed
 from support.random_values import random_weights
 
 NETWORK = Network(
@@ -165,13 +166,7 @@ def test_a_damaged_file_gives_weights_or_a_refusal(tmp_path_factory, kind, data)
         case _:
             caffe_file(path)
     same(read_weights(SMALL, path), weights)
-    content = bytearray(path.read_bytes())
-    if data.draw(st.booleans()):
-        del content[data.draw(st.integers(0, len(content) - 1)) :]
-    else:
-        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
-            content[index] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
+    path.write_bytes(cut_or_changed(path.read_bytes(), data))
     for by_shape in (False, True):
         refusal, shape = str(path), (2, 1, 1, 1)
         try:

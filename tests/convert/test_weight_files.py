@@ -21,6 +21,7 @@ from mlpconv.convert import read_torch_file, read_weights
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
 from support import chapter_pytorch as chapter
+from support.damaged_files import cut_or_changed
 
 LENET = create_model("lenet")
 
@@ -166,13 +167,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("damaged") / f"net{suffix}"
     state = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
-    content = bytearray(path.read_bytes())
-    if data.draw(st.booleans()):
-        del content[data.draw(st.integers(0, len(content) - 1)) :]
-    else:
-        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
-            content[index] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
+    path.write_bytes(cut_or_changed(path.read_bytes(), data))
     refusal, found = str(path), {}
     try:
         found = read_torch_file(path)

@@ -1,5 +1,7 @@
 """What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`)."""
 
+import shutil
+
 import pytest
 
 from support.command_processes import CommandProcesses, training_arguments
@@ -27,6 +29,25 @@ def whole(processes, command):
     path = processes.folder / "whole"
     done = processes.run(*command, "--out", path)
     assert (done.code, done.err) == (0, "")
+    return path
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of it."""
+    path = tmp_path / "run"
+    shutil.copytree(whole, path)
+    return path
+
+
+@pytest.fixture
+def digit(processes):
+    """A picture for the run."""
+    import numpy as np
+    from PIL import Image
+
+    path = processes.folder / "digit.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
     return path
 
 

@@ -129,22 +129,6 @@ def test_13_a_sparse_file_of_many_gigabytes(processes, digit, tmp_path, where, s
         assert "does not fit into the memory of this machine" in said
 
 
-@pytest.fixture
-def digit(processes):
-    from PIL import Image
-
-    path = processes.folder / "digit.png"
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
-    return path
-
-
-@pytest.fixture
-def run(whole, tmp_path):
-    path = tmp_path / "run"
-    shutil.copytree(whole, path)
-    return path
-
-
 WRONG = {
     "name": (lambda w: {("x" + k if k == "block1.conv.bias" else k): v for k, v in w.items()}, "block1.conv.bias"),
     "missing": (lambda w: {k: v for k, v in w.items() if k != "block1.conv.bias"}, "missing: block1.conv.bias"),

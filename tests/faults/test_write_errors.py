@@ -29,23 +29,6 @@ def says(done, *parts):
 
 
 @pytest.fixture
-def run(whole, tmp_path):
-    path = tmp_path / "run"
-    shutil.copytree(whole, path)
-    return path
-
-
-@pytest.fixture
-def image(processes):
-    import numpy as np
-    from PIL import Image
-
-    path = processes.folder / "digit.png"
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
-    return path
-
-
-@pytest.fixture
 def disk(tmp_path):
     """disk(options): a small file system, mounted with these options, and again with others."""
     place, mounted = tmp_path / "disk", False
@@ -74,7 +57,7 @@ WRITERS = {
     "convert to PyTorch": ("convert", "{run}", "--out", "{out}.pt"),
     "convert to Gluon": ("convert", "{run}", "--out", "{out}.params"),
     "compare": ("compare", "{run}", "{whole}", "--out", "{out}.png"),
-    "predict": ("predict", "{run}", "{image}", "--out", "{out}.csv"),
+    "predict": ("predict", "{run}", "{digit}", "--out", "{out}.csv"),
 }
 
 
@@ -88,7 +71,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)
-def test_a_file_that_cannot_be_written(processes, run, whole, image, disk, tmp_path, name, how):
+def test_a_file_that_cannot_be_written(processes, run, whole, digit, disk, tmp_path, name, how):
     out, program = tmp_path / "result", ""
     if how == "limit":
         program = SMALL_FILES
@@ -102,7 +85,7 @@ def test_a_file_that_cannot_be_written(processes, run, whole, image, disk, tmp_p
     else:
         out = tmp_path / "nowhere" / "result"
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    places = {"run": run, "whole": whole, "out": out, "image": image}
+    places = {"run": run, "whole": whole, "out": out, "digit": digit}
     done = processes.run(*(part.format(**places) for part in WRITERS[name]), program=program)
     reason, remedy = {
         "limit": ("File too large", "raise the limit on the size of files (ulimit -f)"),
@@ -114,12 +97,12 @@ def test_a_file_that_cannot_be_written(processes, run, whole, image, disk, tmp_p
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_predictions_on_a_full_disk(processes, run, image, disk, tmp_path):
+def test_predictions_on_a_full_disk(processes, run, digit, disk, tmp_path):
     place = disk("size=64k")
     many = tmp_path / "many"
     many.mkdir()
     for number in range(300):
-        shutil.copy(image, many / f"{number:0200}.png")
+        shutil.copy(digit, many / f"{number:0200}.png")
     done = processes.run("predict", run, many, "--out", place / "p.csv")
     says(done, f"{place / 'p.csv'}: cannot be written: No space left on device; free some space")
     assert list(place.iterdir()) == []

@@ -2,6 +2,8 @@
 
 import copy
 
+from hypothesis import strategies as st
+
 PIECES = (b"\xff" * 8, b"\0" * 9, b"[" * 3000, b'{"a":' * 2000, b"9" * 400, b"-1", b"null", b'"', b"1e999", b"\xc3\xa4")
 
 
@@ -23,6 +25,17 @@ def damage(content, draw):
                 content[first:first] = content[first:last]
             case 5:
                 del content[first:]
+    return bytes(content)
+
+
+def cut_or_changed(content, data):
+    """``content`` shortened, or with up to four other bytes. data: what Hypothesis draws from."""
+    content = bytearray(content)
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        for index in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+            content[index] = data.draw(st.integers(0, 255))
     return bytes(content)
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
 from mlpconv.data.dataset import ImageDataset, Splits
-from mlpconv.data.folders.cache import decode_files, folders_directory
+from mlpconv.data.folders.cache import decode_files
 from mlpconv.data.folders.copies import Pictures, groups_of_copies, held_out_groups, near_pairs
 from mlpconv.data.folders.listed import Listing, Problem
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION, natural_order
-from mlpconv.data.folders.scan import Progress, ScannedFiles, scan
+from mlpconv.data.folders.scan import Progress, ScannedFiles
+from mlpconv.data.folders.scan_listing import file_problems, scan_listing
 from mlpconv.data.image import depth
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_number, printable
@@ -331,38 +332,6 @@ def _hold_out(
         )
         notes.append(f"{images}: copies are always on the same side of the split")
     return notes
-
-
-def scan_listing(
-    listing: Listing,
-    cache: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    compare: bool = False,
-) -> ScannedFiles:
-    """Scan the files of a listing. A file whose contents are not those that the listing records has an error.
-
-    Args:
-        listing: The files.
-        cache: The cache directory (see `cache_directory`).
-        progress: Called as files are read.
-        max_pixels: The most pixels that an image may have.
-        compare: Whether to prepare for finding copies.
-    """
-    scanned = scan(
-        listing.root, listing.files, folders_directory(cache), progress, max_pixels=max_pixels, compare=compare
-    )
-    for index, digest in enumerate(listing.digests):
-        if digest and not scanned.error[index] and scanned.digest[index].tobytes() != digest:
-            scanned.error[index] = "its contents have changed since the list was written"
-    return scanned
-
-
-def file_problems(listing: Listing, scanned: ScannedFiles) -> list[Problem]:
-    """The files of a listing that cannot be used."""
-    bad = np.flatnonzero(scanned.error != "").tolist()
-    return [Problem(printable(listing.files[index]), str(scanned.error[index])) for index in bad]
 
 
 def _check_case(name: str, names: tuple[str, ...], unknown: list[str], notes: list[str]) -> None:

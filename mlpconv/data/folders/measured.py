@@ -10,10 +10,10 @@ import numpy as np
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.cache import decode_files
-from mlpconv.data.folders.folder import file_problems, scan_listing
 from mlpconv.data.folders.listed import Listing, Problem
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.scan import Progress
+from mlpconv.data.folders.scan_listing import file_problems, scan_listing
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_number, printable
 
