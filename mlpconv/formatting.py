@@ -37,6 +37,11 @@ def format_number(count: int, one: str, several: str = "") -> str:
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names: "a, b, c …"."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
 def format_bytes(count: int) -> str:
     """Bytes as text: 512 B, 7.60 MiB."""
     value, unit = float(count), "B"

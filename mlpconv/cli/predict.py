@@ -38,7 +38,7 @@ def predict(
     Example: mlpconv predict latest photos --out predictions.csv
     """
     from mlpconv.data.folders.listed import Problem
-    from mlpconv.formatting import printable
+    from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
     from mlpconv.inference.predictions import as_json, find_files, open_predictions, predict_files
 
@@ -75,9 +75,9 @@ def predict(
     if more:
         warn(f"… and {more:,} more")
     if out and not json:
-        counts = [f"{predicted:,} prediction{'s' * (predicted != 1)} in {out}"]
+        counts = [f"{format_number(predicted, 'prediction')} in {out}"]
         if problems:
-            counts.append(f"{len(problems):,} file{'s' * (len(problems) != 1)} skipped")
+            counts.append(f"{format_number(len(problems), 'file')} skipped")
         say(", ".join(counts))
     if failed:
         raise typer.Exit(2)

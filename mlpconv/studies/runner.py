@@ -11,7 +11,7 @@ import msgspec
 from mlpconv.arch.cost import count
 from mlpconv.data import Splits
 from mlpconv.errors import RecipeError, TrainingFailed
-from mlpconv.formatting import format_duration
+from mlpconv.formatting import format_duration, format_number
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.prepared import PreparedJob
@@ -227,7 +227,7 @@ def study(
     missing = [made for seed in seeds for made in arms if (made.arm.name, seed) not in {*here, *known}]
     remaining = _Remaining(missing)
     if missing:
-        options.progress(f"{len(missing)} run{'s' * (len(missing) > 1)} to train: {remaining.first()}")
+        options.progress(f"{format_number(len(missing), 'run')} to train: {remaining.first()}")
     rows: dict[str, list[dict[str, Any]]] = {made.arm.name: [] for made in arms}
     newest: Run | None = None
     reused = False

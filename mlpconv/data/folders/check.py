@@ -12,7 +12,7 @@ from mlpconv.data.folders.copies import equal_pairs, leaks
 from mlpconv.data.folders.folder import Folder, Loaded
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
-from mlpconv.formatting import format_number, printable
+from mlpconv.formatting import first_names, format_number, printable
 
 FORMAT = 1
 WARN_IMBALANCE = 3.0
@@ -139,10 +139,12 @@ def warnings(loaded: Loaded) -> list[str]:
         )
     small = [row["name"] for row in classes if row[TRAIN] < WARN_TRAINING_IMAGES]
     if small:
-        messages.append(f"fewer than {WARN_TRAINING_IMAGES} training images: {_shortened(small)}")
+        messages.append(
+            f"fewer than {WARN_TRAINING_IMAGES} training images: {first_names(small, _MAX_CLASSES_IN_WARNING)}"
+        )
     untested = [row["name"] for row in classes if not row[TEST]]
     if untested:
-        messages.append(f"no test images: {_shortened(untested)}")
+        messages.append(f"no test images: {first_names(untested, _MAX_CLASSES_IN_WARNING)}")
     return messages
 
 
@@ -168,7 +170,3 @@ def _copy_warnings(folder: Folder) -> list[str]:
 
 def _pair(folder: Folder, rows: np.ndarray) -> str:
     return " = ".join(printable(folder.files[row]) for row in rows.tolist())
-
-
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_CLASSES_IN_WARNING]) + (" …" if len(names) > _MAX_CLASSES_IN_WARNING else "")

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from mlpconv.data.folders.scan import Progress, ScannedFiles
 from mlpconv.data.folders.scan_listing import file_problems, scan_listing
 from mlpconv.data.image import depth
 from mlpconv.errors import DataError
-from mlpconv.formatting import format_number, printable
+from mlpconv.formatting import first_names, format_number, printable
 
 TEST_FRACTION = 0.15
 """Fraction of the images to hold out for testing if the layout has no test split."""
@@ -29,7 +28,6 @@ _SPLITS = (TRAIN, VALIDATION, TEST)
 """By their number in `Folder.splits`."""
 _GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
 _MAX_PROBLEMS_IN_ERROR = 20
-_MAX_NAMES = 5
 
 
 class FolderOptions(NamedTuple):
@@ -233,8 +231,8 @@ def scan_folder(
         problems.append(Problem(label, f"a class that the training set lacks: {files} skipped"))
     if (good & (splits == 2)).any() and not (good & ~unknown & (splits == 2)).any():
         raise DataError(
-            f"{name}: no test image is of a class of the training images ({_some(names)}); the classes of the test "
-            f"images are {_some(sorted(set(classes[unknown].tolist())))}; give them the same names"
+            f"{name}: no test image is of a class of the training images ({first_names(names)}); the classes of the "
+            f"test images are {first_names(sorted(set(classes[unknown].tolist())))}; give them the same names"
         )
     good &= ~unknown
     empty = set(listing.classes) - set(classes[good].tolist()) - set(classes[unknown].tolist())
@@ -346,10 +344,6 @@ def _check_case(name: str, names: tuple[str, ...], unknown: list[str], notes: li
     for label in names:
         if (other := by_folded[label.casefold()]) != label:
             notes.append(f"{label} and {other} are two classes, although their names differ only by case")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
 
 
 def _strict_error(name: str, problems: list[Problem]) -> str:

@@ -8,9 +8,8 @@ from typing import NamedTuple, NoReturn
 
 from mlpconv.data.folders.names import TRAIN, class_name, is_filler, is_leftover, split_of
 from mlpconv.errors import DataError
-from mlpconv.formatting import printable
+from mlpconv.formatting import first_names, printable
 
-_MAX_NAMES = 5
 _RENAME = (
     "name the folders train, val and test, or list the images in a CSV file with the columns path, label and split"
 )
@@ -210,5 +209,4 @@ def _descend(folder: str, split: str) -> str:
 
 
 def _listed(names: Collection[str]) -> str:
-    shown = [printable(name) for name in sorted(names)]
-    return ", ".join(shown[:_MAX_NAMES]) + (" …" if len(shown) > _MAX_NAMES else "")
+    return first_names([printable(name) for name in sorted(names)])
