@@ -40,7 +40,7 @@ class Gate(NamedTuple):
 
 GATES = (
     Gate("ours / d2l", ("ratios", "ours_to_d2l"), 5.0),
-    Gate("ours in float32 / d2l", ("ratios", "ours_float32_to_d2l"), 2.5),
+    Gate("ours in float32 / d2l", ("ratios", "ours_float32_to_d2l"), 3.0),
     Gate("ours / keras", ("ratios", "ours_to_keras"), 1.7),
     Gate("ours in float32 / keras", ("ratios", "ours_float32_to_keras"), 0.95),
     Gate("share of a step that waits for data", ("data", "wait_share"), 0.01, below=True),

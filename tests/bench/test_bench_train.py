@@ -120,7 +120,7 @@ def test_a_gate_fails_if_it_is_missed_or_not_measured():
     check(result)
     lines = report.gates(result)
     assert lines[0] == "FAIL  ours / d2l: 4.97 (≥ 5)"
-    assert lines[1] == "FAIL  ours in float32 / d2l: 2.00 (≥ 2.5)"
+    assert lines[1] == "FAIL  ours in float32 / d2l: 2.00 (≥ 3)"
     assert lines[2] == "none  ours / keras: – (≥ 1.7)"
     assert lines[4] == "pass  share of a step that waits for data: 0.200% (< 1%)"
     assert 'keras: not installed: pip install "mlpconv[tensorflow]"' in report.facts(result)
