@@ -30,19 +30,20 @@ class Engine:
         assert NODE is not None
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([NODE, str(_DRIVER)], stdin=pipe, stdout=pipe, text=True, bufsize=1)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, command: str, **request: Any) -> dict[str, Any]:
         """Send a request. Raises ValueError with the engine's message if it throws an error."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"command": command, **request}) + "\n")
-        answer = json.loads(self._process.stdout.readline())
+        self._requests.write(json.dumps({"command": command, **request}) + "\n")
+        answer = json.loads(self._answers.readline())
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        self._requests.close()
         self._process.wait(30)
-        self._process.stdout.close()
+        self._answers.close()
