@@ -59,7 +59,7 @@ def compare(stored: StoredClassifier, weights: Weights, images: Images) -> Compa
 
 
 def synthetic_images(preprocess: Preprocess, count: int = MAX_IMAGES) -> Images:
-    """Images of soft blobs and of noise, for classifiers without images of their own: uint8 (N, H, W, C)."""
+    """Images of soft blobs and of noise, for classifiers that come without images: uint8 (N, H, W, C)."""
     draw = np.random.default_rng(0)
     height, width = preprocess.source_size or (preprocess.size, preprocess.size)
     coarse = draw.uniform(0, 255, (count, preprocess.channels, 4, 4)).astype(np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 NODE = shutil.which("node")
-_DRIVER = Path(__file__).parents[1] / "web" / "engine.mjs"
+_DRIVER = Path(__file__).with_suffix(".mjs")
 
 
 def encoded(array: np.ndarray) -> str:

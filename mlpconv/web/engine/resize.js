@@ -62,7 +62,10 @@ function pillowKernels(before, after, filter) {
 }
 
 /**
- * Resize an image as Pillow does: first along the rows, then along the columns, each rounded to 8 bits.
+ * Resize an image as Pillow does: along the rows and along the columns, each rounded to 8 bits.
+ *
+ * Since version 13, Pillow begins with the columns where that saves more; earlier versions always begin with the rows,
+ * which differs by the rounding.
  * @param {Image} image
  * @param {number} width
  * @param {number} height
@@ -70,8 +73,11 @@ function pillowKernels(before, after, filter) {
  * @returns {Image}
  */
 export function resizeBytes(image, width, height, filter = "bilinear") {
-  if (width !== image.width) image = alongRows(image, pillowKernels(image.width, width, filter));
-  if (height !== image.height) image = alongColumns(image, pillowKernels(image.height, height, filter));
+  const columnsFirst = height < image.height && image.height - height > 2 * (image.width - width);
+  for (const columns of columnsFirst ? [true, false] : [false, true]) {
+    if (columns && height !== image.height) image = alongColumns(image, pillowKernels(image.height, height, filter));
+    if (!columns && width !== image.width) image = alongRows(image, pillowKernels(image.width, width, filter));
+  }
   return image;
 }
 

@@ -105,7 +105,7 @@ function startPage() {
 
   const render = () => {
     document.documentElement.lang = language();
-    document.title = text("title", { name: about.name });
+    document.title = byId("title", HTMLElement).textContent = text("title", { name: about.name });
     for (const each of document.querySelectorAll("[data-text]"))
       each.textContent = text(/** @type {TextName} */ (each.getAttribute("data-text")));
     for (const each of document.querySelectorAll("[data-label-text]"))

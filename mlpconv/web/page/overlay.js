@@ -62,7 +62,7 @@ export function drawPicture(canvas, picture, invert, over) {
   const scale = SIDE / Math.max(picture.width, picture.height);
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
-  const context = contextOf(canvas);
+  const context = contextOf(canvas, { willReadFrequently: true });
   context.imageSmoothingEnabled = scale < 3; // the pixels of a small picture are shown as such
   context.imageSmoothingQuality = "high";
   context.fillStyle = "#fff";

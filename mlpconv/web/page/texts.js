@@ -300,9 +300,9 @@ export function text(name, values = {}) {
   );
 }
 
-/** @param {number} value */
+/** @param {number} value A share, from 0 to 1. */
 export function percent(value) {
-  return new Intl.NumberFormat(current, { style: "percent", maximumFractionDigits: 1 }).format(value);
+  return new Intl.NumberFormat(current, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(value);
 }
 
 /** @param {number} value */

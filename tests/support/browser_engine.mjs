@@ -4,7 +4,9 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Classifier } from "../../mlpconv/web/engine/classifier.js";
-import { onWhite, readPixels, readPreprocess } from "../../mlpconv/web/engine/pixels.js";
+import { KINDS, rowsOf } from "../../mlpconv/web/engine/network.js";
+import { background, onWhite, readPixels, readPreprocess, squared } from "../../mlpconv/web/engine/pixels.js";
+import { Program } from "../../mlpconv/web/engine/program.js";
 import { fillInput, resizeBytes } from "../../mlpconv/web/engine/resize.js";
 import { decodeBase64, fromFloat16 } from "../../mlpconv/web/engine/tensors.js";
 
@@ -34,6 +36,21 @@ const commands = {
     const milliseconds = (performance.now() - start) / repeat;
     return { logits, probabilities, milliseconds, bytes: process.memoryUsage().arrayBuffers };
   },
+  // A network on one input (height, width, channels); weights and input as float32.
+  network({ network, weights, input, wasm }) {
+    const floats = (value) => new Float32Array(decodeBase64(value).buffer);
+    const program = new Program(rowsOf(JSON.parse(network)), (name) => floats(weights[name]), wasm ? kernel : null);
+    const given = floats(input);
+    program.input.set(given);
+    const first = program.run().slice();
+    program.input.set(given);
+    const second = program.run();
+    if (!first.every((value, k) => Object.is(value, second[k]))) throw new Error("the second result differs");
+    return { output: text(first) };
+  },
+  kinds() {
+    return { kinds: KINDS };
+  },
   // A decoded picture (height, width, 4).
   picture({ values, height, width, invert }) {
     const { logits, maps, seen, looksInverted } = classifier.classify({ values: decodeBase64(values), width, height }, invert);
@@ -50,8 +67,11 @@ const commands = {
   input({ values, height, width, channels, preprocess }) {
     const settings = readPreprocess(preprocess);
     const input = new Float32Array(settings.size ** 2 * channels);
-    fillInput({ values: decodeBase64(values), width, height, channels }, input, settings);
+    fillInput(squared({ values: decodeBase64(values), width, height, channels }, settings.fit, "numpy"), input, settings);
     return { values: text(input) };
+  },
+  background({ values, height, width, channels }) {
+    return { background: background({ values: decodeBase64(values), width, height, channels }) };
   },
   composite() {
     return { values: text(Uint8Array.from({ length: 65536 }, (_, k) => onWhite(k & 255, k >> 8))) };
