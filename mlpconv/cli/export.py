@@ -46,15 +46,13 @@ def export(
     """
     from mlpconv.export.html import export_html
     from mlpconv.formatting import format_bytes, format_number
-    from mlpconv.inference.classifier import is_file
-    from mlpconv.runs.run import Run
 
     if not json:
         print_progress("comparing the exported weights with the original ones …")
     exported = export_html(run, weights=weights, examples=examples)
     if out is None:
-        path = Path(run) if is_file(run) else Run(run).path
-        out = path.with_suffix(f".{to}") if is_file(run) else path / f"{path.resolve().name}.{to}"
+        path = exported.source
+        out = path / f"{path.resolve().name}.{to}" if path.is_dir() else path.with_suffix(f".{to}")
     write_file(out, exported.page, "--out")
     size, compared = len(exported.page.encode()), exported.comparison
     if not exported.finished:
@@ -62,7 +60,7 @@ def export(
     if json:
         print_json(
             {
-                "run": str(run),
+                "run": str(exported.source),
                 "file": str(out),
                 "bytes": size,
                 "weights": exported.weights,

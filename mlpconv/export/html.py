@@ -38,6 +38,8 @@ MAX_CONFUSED_PAIRS = 10
 class HtmlExport(NamedTuple):
     """An exported page."""
 
+    source: Path
+    """The run directory or classifier file."""
     page: str
     weights: WeightType
     """The type of the weights in it."""
@@ -84,7 +86,7 @@ def export_html(source: str | Path, *, weights: WeightType | None = None, exampl
     texts = metadata(stored.network, stored.preprocess, stored.class_names, background=stored.background)
     page = assemble(tensors_to_bytes(values, texts), about, about["name"])
     finished = run is None or result is not None
-    return HtmlExport(page, type_, comparison, test_images is not None, len(about["examples"]), finished)
+    return HtmlExport(stored.path, page, type_, comparison, test_images is not None, len(about["examples"]), finished)
 
 
 def check_layers(network: Network) -> None:

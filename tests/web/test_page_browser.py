@@ -243,7 +243,11 @@ def test_an_inverted_picture_is_noticed(opened, model, tmp_path):
     warning.wait_for(state="hidden")
     Image.fromarray(255 - dark).save(tmp_path / "light.png")
     probabilities = expected(model, tmp_path / "light.png")
-    assert f"{NAMES[probabilities.argmax()]}, {probabilities.max():.1%}" in answered(page, "dark.png")
+    sentence = f"{NAMES[probabilities.argmax()]}, {probabilities.max():.1%}"
+    page.get_by_role("status").filter(has_text=sentence).wait_for()
+    # The list is classified again too.
+    row = page.locator("#list-rows tr", has_text="dark.png").filter(has_text=f"{probabilities.max():.1%}")
+    row.wait_for(state="attached")
 
 
 def test_a_drawing_is_classified(opened, model):

@@ -73,6 +73,13 @@ export class PictureList {
     byId("csv", HTMLButtonElement).addEventListener("click", () => this.save());
   }
 
+  /** Start anew with the same pictures. */
+  clear() {
+    this.items = [];
+    this.body.replaceChildren();
+    this.renderCounts();
+  }
+
   /**
    * Add a classified picture.
    * @param {Item} item

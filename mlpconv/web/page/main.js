@@ -13,6 +13,7 @@ import { serve, startEngine } from "./worker.js";
 
 /** @import { Answer } from "../engine/classifier.js" */
 /** @import { About } from "./about.js" */
+/** @import { Item } from "./list.js" */
 /** @import { TextName } from "./texts.js" */
 
 /**
@@ -76,31 +77,37 @@ function startPage() {
     }
   };
 
+  // One picture after the other, so that only one is decoded at a time.
   let running = false;
-  const addFiles = async (/** @type {Iterable<File>} */ added) => {
+  const classifyFiles = async () => {
+    list.renderCounts();
+    if (running) return;
+    running = true;
+    while (list.items.length < files.length) {
+      const { items } = list;
+      const file = files[items.length];
+      /** @type {ImageBitmap | null} */
+      let picture = null;
+      /** @type {Item} */
+      let item;
+      try {
+        picture = await decode(file, about.limits);
+        item = { name: nameOf(file), top: topOf((await classify(picture)).probabilities), error: null };
+      } catch (error) {
+        item = { name: nameOf(file), top: [], error: reasonOf(error, () => nameOf(file)) };
+      }
+      if (list.items === items) list.add(item, picture); // else the list was started anew
+      picture?.close();
+    }
+    running = false;
+  };
+
+  const addFiles = (/** @type {Iterable<File>} */ added) => {
     const first = files.length;
     files.push(...added);
     list.expected = files.length;
     if (files.length > first) show(sourceOf(files[first]));
-    list.renderCounts();
-    if (running) return;
-    running = true;
-    // One after the other: only one picture is decoded at a time.
-    while (list.items.length < files.length) {
-      const file = files[list.items.length];
-      /** @type {ImageBitmap | null} */
-      let picture = null;
-      try {
-        picture = await decode(file, about.limits);
-        const { probabilities } = await classify(picture);
-        list.add({ name: nameOf(file), top: topOf(probabilities), error: null }, picture);
-      } catch (error) {
-        list.add({ name: nameOf(file), top: [], error: reasonOf(error, () => nameOf(file)) }, null);
-      } finally {
-        picture?.close();
-      }
-    }
-    running = false;
+    classifyFiles();
   };
 
   const render = () => {
@@ -147,7 +154,11 @@ function startPage() {
     draw.setAttribute("aria-expanded", String(!drawing.hidden));
   });
   new DrawingPad((about.background ?? 1) < 0.5, (canvas) => show({ name: () => text("drawing"), open: async () => canvas }));
-  invert.addEventListener("change", () => current && show(current));
+  invert.addEventListener("change", () => {
+    if (current) show(current);
+    list.clear();
+    classifyFiles();
+  });
 
   const examples = about.examples.map((example) => {
     const canvas = element("canvas");

@@ -30,7 +30,9 @@ export async function decode(blob, { max_pixels, bits }) {
   /** @type {ImageBitmap} */
   let bitmap;
   try {
-    bitmap = await createImageBitmap(blob, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+    const options = /** @type {const} */ ({ premultiplyAlpha: "none", colorSpaceConversion: "none" });
+    // Older browsers refuse options that they do not know.
+    bitmap = await createImageBitmap(blob, options).catch(() => createImageBitmap(blob));
   } catch {
     throw new PictureError("cannotRead");
   }
