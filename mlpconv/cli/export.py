@@ -13,7 +13,7 @@ def export(
     run: RunPath,
     to: Annotated[
         Literal["html"],
-        Option(help="The kind of file: html is a page that classifies pictures in a browser, without a network."),
+        Option(help="The kind of file: html is a page that classifies pictures in a browser, offline."),
     ],
     out: Annotated[
         Path | None,

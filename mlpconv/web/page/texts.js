@@ -206,7 +206,7 @@ const ja = {
   seen: "ネットワークが受け取る画像",
   seenLabel: "ネットワークが受け取る画像：{width}×{height} ピクセル",
   inverted: "この画像の背景は{this}、学習画像の背景は{training}です。「明暗を反転」を試してください。",
-  light: "明るく",
+  light: "明るい色",
   dark: "暗い色",
   mapLabel: "{picture} に「{name}」の根拠を重ねた図。最も強い場所は左から {x} %、上から {y} %",
   pictureLabel: "{picture}",
