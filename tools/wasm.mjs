@@ -9,6 +9,6 @@ const { parseWat } = await wabt();
 const bytes = Buffer.from(parseWat("kernel.wat", readFileSync(source, "utf8")).toBinary({}).buffer);
 if (!process.argv.includes("--check")) writeFileSync(target, bytes);
 else if (!bytes.equals(readFileSync(target))) {
-  console.error("kernel.wasm is not what kernel.wat assembles to: run `npm run kernel`");
-  process.exit(1);
+    console.error("kernel.wasm is not what kernel.wat assembles to: run `npm run kernel`");
+    process.exit(1);
 }

@@ -67,7 +67,12 @@ export class Classifier {
    */
   classify({ values, width, height }, invert = false) {
     const seen = readPixels(values, width, height, this.preprocess, invert);
-    return { ...this.classifyImage(seen), ...this.placed(width, height), seen, looksInverted: this.looksInverted(seen) };
+    return {
+      ...this.classifyImage(seen),
+      ...this.placed(width, height),
+      seen,
+      looksInverted: this.looksInverted(seen),
+    };
   }
 
   /** @private @type {Float32Array | null} */
@@ -82,7 +87,8 @@ export class Classifier {
     fillInput(squared(image, this.preprocess.fit, "numpy"), this.program.input, this.preprocess);
     const output = this.program.run();
     const logits = this.rectified === null ? output.slice() : this.readMaps(output);
-    if (!logits.every(Number.isFinite)) throw new Error("the network's outputs are not finite; its weights are damaged");
+    if (!logits.every(Number.isFinite))
+      throw new Error("the network's outputs are not finite; its weights are damaged");
     return { logits, probabilities: softmax(logits) };
   }
 
@@ -130,7 +136,9 @@ export class Classifier {
         at = onSide(at, source, axis, fit) / source[axis];
         return at * picture[axis];
       });
-    return { maps: { values: this.lastMaps, height: tall, width: wide, rows: along(0, tall), columns: along(1, wide) } };
+    return {
+      maps: { values: this.lastMaps, height: tall, width: wide, rows: along(0, tall), columns: along(1, wide) },
+    };
   }
 
   /**

@@ -90,7 +90,9 @@ export function convolution({ layer, before, after }, weights, affine, relu) {
       // From (out, in, height, width) to (height, width, in) for each output channel.
       const weight = (/** @type {number} */ column, /** @type {number} */ k) => {
         const channel = k % channels;
-        return kernel[(column * channels + channel) * area + (k - channel) / channels] * (affine ? affine.scale[column] : 1);
+        return (
+          kernel[(column * channels + channel) * area + (k - channel) / channels] * (affine ? affine.scale[column] : 1)
+        );
       };
       const bias = (/** @type {number} */ column) =>
         (offset ? offset[column] : 0) * (affine ? affine.scale[column] : 1) + (affine ? affine.shift[column] : 0);
@@ -193,7 +195,8 @@ export function pooling({ layer, before: [channels, height, width], after: [, ro
             for (let x = first; x < last; x++) {
               const source = input + (line * width + x) * channels;
               if (average) for (let k = 0; k < channels; k++) arena[output + k] += arena[source + k];
-              else for (let k = 0; k < channels; k++) arena[output + k] = Math.max(arena[output + k], arena[source + k]);
+              else
+                for (let k = 0; k < channels; k++) arena[output + k] = Math.max(arena[output + k], arena[source + k]);
             }
           }
           if (average) for (let k = 0; k < channels; k++) arena[output + k] /= tall * wide;
@@ -255,7 +258,8 @@ export function flattening({ before }) {
 export function normalization({ before }, { scale, shift }) {
   const [channels, size] = [before[0], sizeOf(before)];
   return inPlace((arena, input) => {
-    for (let at = 0; at < size; at++) arena[input + at] = arena[input + at] * scale[at % channels] + shift[at % channels];
+    for (let at = 0; at < size; at++)
+      arena[input + at] = arena[input + at] * scale[at % channels] + shift[at % channels];
   });
 }
 

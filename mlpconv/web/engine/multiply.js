@@ -60,7 +60,8 @@ export function plainMultiply(arena) {
       const column = half * 4;
       const panel = b + Math.floor(column / PANEL) * PANEL * depth + (column % PANEL);
       let row = 0;
-      for (; row + 2 <= rows; row += 2) twoRows(arena, a + row * depth, panel, bias + column, c + row * columns + column, depth, columns, floor);
+      for (; row + 2 <= rows; row += 2)
+        twoRows(arena, a + row * depth, panel, bias + column, c + row * columns + column, depth, columns, floor);
       if (row < rows) oneRow(arena, a + row * depth, panel, bias + column, c + row * columns + column, depth, floor);
     }
   };
@@ -78,12 +79,22 @@ export function plainMultiply(arena) {
  * @param {number} floor
  */
 function twoRows(x, a, b, bias, c, depth, columns, floor) {
-  let s0 = x[bias], s1 = x[bias + 1], s2 = x[bias + 2], s3 = x[bias + 3];
-  let t0 = s0, t1 = s1, t2 = s2, t3 = s3;
+  let s0 = x[bias],
+    s1 = x[bias + 1],
+    s2 = x[bias + 2],
+    s3 = x[bias + 3];
+  let t0 = s0,
+    t1 = s1,
+    t2 = s2,
+    t3 = s3;
   const below = a + depth;
   for (let k = 0; k < depth; k++, b += PANEL) {
-    const upper = x[a + k], lower = x[below + k];
-    const w0 = x[b], w1 = x[b + 1], w2 = x[b + 2], w3 = x[b + 3];
+    const upper = x[a + k],
+      lower = x[below + k];
+    const w0 = x[b],
+      w1 = x[b + 1],
+      w2 = x[b + 2],
+      w3 = x[b + 3];
     s0 += upper * w0;
     s1 += upper * w1;
     s2 += upper * w2;
@@ -115,7 +126,10 @@ function twoRows(x, a, b, bias, c, depth, columns, floor) {
  * @param {number} floor
  */
 function oneRow(x, a, b, bias, c, depth, floor) {
-  let s0 = x[bias], s1 = x[bias + 1], s2 = x[bias + 2], s3 = x[bias + 3];
+  let s0 = x[bias],
+    s1 = x[bias + 1],
+    s2 = x[bias + 2],
+    s3 = x[bias + 3];
   for (let k = 0; k < depth; k++, b += PANEL) {
     const value = x[a + k];
     s0 += value * x[b];

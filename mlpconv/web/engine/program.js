@@ -1,6 +1,16 @@
-/** A network as a list of operations in one block of memory, which is taken once: predictions allocate next to nothing. */
+/** A network as a list of operations in one block of memory, which is taken once: predictions hardly allocate any. */
 
-import { activation, affineOf, convolution, dense, flattening, globalPooling, normalization, pooling, sizeOf } from "./layers.js";
+import {
+  activation,
+  affineOf,
+  convolution,
+  dense,
+  flattening,
+  globalPooling,
+  normalization,
+  pooling,
+  sizeOf,
+} from "./layers.js";
 import { plainMultiply } from "./multiply.js";
 
 /** @import { Affine, Operation, Weights } from "./layers.js" */
@@ -129,6 +139,7 @@ function memoryOf(floats, kernel) {
   const product = /** @type {Multiply} */ (exports.multiply);
   return {
     arena: new Float32Array(memory.buffer),
-    multiply: (a, b, bias, c, rows, depth, columns, floor) => product(4 * a, 4 * b, 4 * bias, 4 * c, rows, depth, columns, floor),
+    multiply: (a, b, bias, c, rows, depth, columns, floor) =>
+      product(4 * a, 4 * b, 4 * bias, 4 * c, rows, depth, columns, floor),
   };
 }

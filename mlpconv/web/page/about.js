@@ -28,18 +28,26 @@ import { integer, percent, text } from "./texts.js";
 export function renderAbout(about) {
   const { data, test, weights, input } = about;
   const parameters = about.layers.reduce((sum, layer) => sum + layer.parameters, 0);
-  const trained = data && (data.images === null ? data.name : text("trainedImages", { name: data.name, count: integer(data.images) }));
+  const trained =
+    data &&
+    (data.images === null ? data.name : text("trainedImages", { name: data.name, count: integer(data.images) }));
   /** @type {[string, string][]} */
   const facts = [
     [text("trained"), trained ?? text("trainedUnknown")],
     [
       text("accuracy"),
-      test ? text("accuracyOf", { share: percent(test.accuracy), count: integer(test.images) }) : text("accuracyUnknown"),
+      test
+        ? text("accuracyOf", { share: percent(test.accuracy), count: integer(test.images) })
+        : text("accuracyUnknown"),
     ],
     [text("input"), text("inputOf", { ...input, color: text(input.color ? "rgb" : "gray") })],
     [
       text("weights"),
-      text("weightsOf", { parameters: integer(parameters), type: weights.type, difference: scientific(weights.difference) }),
+      text("weightsOf", {
+        parameters: integer(parameters),
+        type: weights.type,
+        difference: scientific(weights.difference),
+      }),
     ],
   ];
   if (about.date) facts.push([text("date"), about.date]);
@@ -83,7 +91,9 @@ function renderMistakes({ classes, confused, class_names: names }) {
 function renderLayers({ layers }) {
   const number = (/** @type {number} */ value) => (value ? integer(value) : "");
   byId("layer-rows", HTMLElement).replaceChildren(
-    ...layers.map((layer) => row(layer.name, layer.label, [layer.output, number(layer.parameters), number(layer.macs)])),
+    ...layers.map((layer) =>
+      row(layer.name, layer.label, [layer.output, number(layer.parameters), number(layer.macs)]),
+    ),
   );
   const sum = (/** @type {"parameters" | "macs"} */ key) => layers.reduce((total, layer) => total + layer[key], 0);
   byId("layer-total", HTMLElement).replaceChildren(
@@ -100,5 +110,11 @@ function renderLayers({ layers }) {
 function row(head, second, numbers) {
   const cells = numbers.map((value) => element("td", { class: "n", text: value }));
   const beside = second === null ? [] : [element("td", { class: "wrap" }, element("bdi", { text: second }))];
-  return element("tr", {}, element("th", { scope: "row", class: "wrap" }, element("bdi", { text: head })), ...beside, ...cells);
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row", class: "wrap" }, element("bdi", { text: head })),
+    ...beside,
+    ...cells,
+  );
 }

@@ -113,7 +113,11 @@ export class AnswerView {
    */
   name(label, attributes = {}) {
     const language = this.about.names_language;
-    return element("bdi", { ...attributes, ...(language ? { lang: language } : {}), text: this.about.class_names[label] });
+    return element("bdi", {
+      ...attributes,
+      ...(language ? { lang: language } : {}),
+      text: this.about.class_names[label],
+    });
   }
 
   /** @param {number} label */
@@ -151,7 +155,9 @@ export class AnswerView {
   /** The choice of a class whose map is subtracted. */
   renderMinus() {
     const chosen = this.minus.value;
-    const classes = this.about.class_names.map((name, label) => element("option", { value: String(label), text: name }));
+    const classes = this.about.class_names.map((name, label) =>
+      element("option", { value: String(label), text: name }),
+    );
     this.minus.replaceChildren(element("option", { value: "", text: text("minusNothing") }), ...classes);
     this.minus.value = chosen;
   }

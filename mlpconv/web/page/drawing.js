@@ -40,7 +40,12 @@ export class DrawingPad {
     const { width, height } = this.canvas;
     this.context.fillStyle = this.paper;
     this.context.fillRect(0, 0, width, height);
-    Object.assign(this.context, { strokeStyle: this.ink, lineWidth: STROKE * width, lineCap: "round", lineJoin: "round" });
+    Object.assign(this.context, {
+      strokeStyle: this.ink,
+      lineWidth: STROKE * width,
+      lineCap: "round",
+      lineJoin: "round",
+    });
   }
 
   /** The drawing as it is now. */

@@ -103,14 +103,25 @@ export class PictureList {
       const [width, height] = [picture.width * scale, picture.height * scale];
       contextOf(thumbnail).drawImage(picture, (THUMBNAIL - width) / 2, (THUMBNAIL - height) / 2, width, height);
     }
-    const button = element("button", { type: "button", class: "link", disabled: "" }, element("bdi", { text: item.name }));
+    const button = element(
+      "button",
+      { type: "button", class: "link", disabled: "" },
+      element("bdi", { text: item.name }),
+    );
     if (item.top.length) {
       button.disabled = false;
       button.addEventListener("click", () => this.choose(index));
     }
     const result = element("td", { class: "wrap" });
     const share = element("td", { class: "n" });
-    const row = element("tr", {}, element("td", {}, thumbnail), element("th", { scope: "row", class: "wrap" }, button), result, share);
+    const row = element(
+      "tr",
+      {},
+      element("td", {}, thumbnail),
+      element("th", { scope: "row", class: "wrap" }, button),
+      result,
+      share,
+    );
     this.fill(row, item);
     return row;
   }
@@ -136,7 +147,10 @@ export class PictureList {
   renderCounts() {
     const { length } = this.items;
     byId("list", HTMLElement).hidden = this.expected < 2 && !this.items.some(({ error }) => error);
-    byId("progress", HTMLElement).textContent = text("progress", { done: integer(length), all: integer(this.expected) });
+    byId("progress", HTMLElement).textContent = text("progress", {
+      done: integer(length),
+      all: integer(this.expected),
+    });
     const more = byId("list-more", HTMLElement);
     more.hidden = length <= ROWS;
     more.textContent = text("more", { count: integer(length - ROWS) });

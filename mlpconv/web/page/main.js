@@ -44,7 +44,10 @@ function startPage() {
 
   const nameOf = (/** @type {File | Blob} */ file) => (file instanceof File && file.name ? file.name : text("pasted"));
 
-  const sourceOf = (/** @type {File | Blob} */ file) => ({ name: () => nameOf(file), open: () => decode(file, about.limits) });
+  const sourceOf = (/** @type {File | Blob} */ file) => ({
+    name: () => nameOf(file),
+    open: () => decode(file, about.limits),
+  });
 
   /** The reason why a picture cannot be classified. */
   const reasonOf = (/** @type {unknown} */ error, /** @type {() => string} */ name) => {
@@ -129,7 +132,9 @@ function startPage() {
   };
 
   const choices = byId("language", HTMLSelectElement);
-  choices.append(...Object.entries(LANGUAGES).map(([value, { name }]) => element("option", { value, lang: value, text: name })));
+  choices.append(
+    ...Object.entries(LANGUAGES).map(([value, { name }]) => element("option", { value, lang: value, text: name })),
+  );
   setLanguage(preferred(navigator.languages));
   choices.value = language();
   choices.addEventListener("change", () => {
@@ -153,7 +158,9 @@ function startPage() {
     drawing.hidden = !drawing.hidden;
     draw.setAttribute("aria-expanded", String(!drawing.hidden));
   });
-  new DrawingPad((about.background ?? 1) < 0.5, (canvas) => show({ name: () => text("drawing"), open: async () => canvas }));
+  new DrawingPad((about.background ?? 1) < 0.5, (canvas) =>
+    show({ name: () => text("drawing"), open: async () => canvas }),
+  );
   invert.addEventListener("change", () => {
     if (current) show(current);
     list.clear();
@@ -164,7 +171,10 @@ function startPage() {
     const canvas = element("canvas");
     drawImage(canvas, { ...example, values: decodeBase64(example.values) });
     const button = element("button", { type: "button", "data-label": String(example.label) }, canvas);
-    const source = { name: () => text("example", { name: about.class_names[example.label] }), open: async () => canvas };
+    const source = {
+      name: () => text("example", { name: about.class_names[example.label] }),
+      open: async () => canvas,
+    };
     button.addEventListener("click", () => show(source));
     byId("examples", HTMLElement).append(button);
     return source;

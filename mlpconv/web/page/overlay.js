@@ -82,8 +82,10 @@ export function drawPicture(canvas, picture, invert, over) {
   for (const row of down) {
     const [upper, lower] = [row.first * maps.width, row.second * maps.width];
     for (const column of across) {
-      const above = map.values[upper + column.first] * (1 - column.share) + map.values[upper + column.second] * column.share;
-      const below = map.values[lower + column.first] * (1 - column.share) + map.values[lower + column.second] * column.share;
+      const above =
+        map.values[upper + column.first] * (1 - column.share) + map.values[upper + column.second] * column.share;
+      const below =
+        map.values[lower + column.first] * (1 - column.share) + map.values[lower + column.second] * column.share;
       const value = above * (1 - row.share) + below * row.share;
       const opacity = MAX_OPACITY * Math.min(1, Math.abs(value) / map.limit);
       const color = value > 0 ? FOR : AGAINST;

@@ -60,7 +60,8 @@ const en = {
   accuracyUnknown: "not recorded",
   date: "Date",
   weights: "Weights",
-  weightsOf: "{parameters} parameters in {type}; probabilities differ from those of the original by at most {difference}",
+  weightsOf:
+    "{parameters} parameters in {type}; probabilities differ from those of the original by at most {difference}",
   input: "Input",
   inputOf: "{width}×{height} pixels, {color}",
   gray: "gray",
@@ -83,7 +84,8 @@ const en = {
   total: "Total",
   cannotRead: "{name}: this browser cannot read it as a picture. Save it as PNG or JPEG.",
   tooLarge: "{name}: has {count} pixels, more than the {limit} that are accepted. Make it smaller.",
-  tooDeep: "{name}: has 16 bits per value, of which this network uses {bits}; browsers keep only 8. Save it with 8 bits.",
+  tooDeep:
+    "{name}: has 16 bits per value, of which this network uses {bits}; browsers keep only 8. Save it with 8 bits.",
   failed: "The network cannot be computed here: {reason}.",
 };
 
@@ -213,8 +215,7 @@ const ja = {
   mapRectified:
     "赤は「{name}」を支持する根拠、青は反対する根拠です。負の値を 0 としたマップの平均がロジットです：{value}。",
   mapPlain: "赤は「{name}」を支持する根拠、青は反対する根拠です。マップの平均がロジットです：{value}。",
-  mapDifference:
-    "赤は「{name}」を、青は「{other}」を支持します。2 つのマップの差の平均が、ロジットの差です：{value}。",
+  mapDifference: "赤は「{name}」を、青は「{other}」を支持します。2 つのマップの差の平均が、ロジットの差です：{value}。",
   mapSum: "確率はロジットのソフトマックスなので、全クラスのマップが完全な説明になります。",
   mapNone: "このネットワークは全結合層で終わるため、クラスマップがありません。",
   mapSingle: "このネットワークのクラスマップは 1 か所しかないため、根拠の場所を示せません。",
@@ -258,7 +259,8 @@ const ja = {
   total: "合計",
   cannotRead: "{name}：このブラウザでは画像として読めません。PNG か JPEG で保存してください。",
   tooLarge: "{name}：{count} ピクセルあり、上限の {limit} を超えています。縮小してください。",
-  tooDeep: "{name}：値が 16 ビットで、このネットワークはそのうち {bits} ビットを使いますが、ブラウザは 8 ビットしか保持しません。8 ビットで保存してください。",
+  tooDeep:
+    "{name}：値が 16 ビットで、このネットワークはそのうち {bits} ビットを使いますが、ブラウザは 8 ビットしか保持しません。8 ビットで保存してください。",
   failed: "ここではネットワークを計算できません：{reason}。",
 };
 
@@ -302,7 +304,11 @@ export function text(name, values = {}) {
 
 /** @param {number} value A share, from 0 to 1. */
 export function percent(value) {
-  return new Intl.NumberFormat(current, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(value);
+  return new Intl.NumberFormat(current, {
+    style: "percent",
+    minimumFractionDigits: 1,
+    maximumFractionDigits: 1,
+  }).format(value);
 }
 
 /** @param {number} value */

@@ -79,7 +79,8 @@ export function startEngine(program) {
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   }
   let last = 0;
-  /** @type {Map<number, {request: Load | Classify, resolve: (answer: Answer | null) => void, reject: (error: Error) => void}>} */
+  /** @typedef {{request: Load | Classify, resolve: (answer: Answer | null) => void, reject: (error: Error) => void}} Waiting */
+  /** @type {Map<number, Waiting>} */
   const waiting = new Map();
   let broken = false;
   worker.addEventListener("message", ({ data: { id, answer, error } }) => {
