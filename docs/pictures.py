@@ -1,5 +1,6 @@
-"""The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`;
-and those of docs/your-own-images.md, of a run that was trained on a folder: `python docs/pictures.py own RUN`.
+"""The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`,
+`python docs/pictures.py share RUN`; and those of docs/your-own-images.md, of a run that was trained on a folder:
+`python docs/pictures.py own RUN`.
 
 The notebook is executed in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
 Jupyter itself makes of a notebook, in addition to what `make dev` installs.
@@ -22,17 +23,21 @@ CELLS = (6, 7, 10, 11)
 """What the picture shows of the notebook: the shape of every block, training with its curves."""
 
 
-def take(page_address: str, picture: Path, height: int) -> None:
-    """The first ``height`` pixels of a page, in light colours."""
+def take(
+    page_address: str, picture: Path, height: int, *, width: int = WIDTH, scheme: str = "light", ready: str = ""
+) -> None:
+    """The first ``height`` pixels of a page, once there is an element that ``ready`` selects."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         # Chromium's sandbox does not work for root, as whom containers run.
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox"] if os.getuid() == 0 else []
         )
-        page = browser.new_page(viewport={"width": WIDTH, "height": height}, color_scheme="light")
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(page_address)
         page.wait_for_load_state("load")
+        if ready:
+            page.locator(ready).first.wait_for()
         page.screenshot(path=picture)
         browser.close()
 
@@ -58,6 +63,22 @@ def notebook() -> None:
         page = Path(folder, "chapter.html")
         page.write_text(exporter.from_notebook_node(book)[0], encoding="utf-8")
         take(page.as_uri(), IMAGES / "notebook.png", HEIGHT)
+
+
+def share(run: str) -> None:
+    """Of the page that a run is exported as: on a desktop, and on a phone in dark colors, side by side."""
+    with TemporaryDirectory() as folder:
+        page = Path(folder, "page.html")
+        subprocess.run([sys.executable, "-m", "mlpconv", "export", run, "--to", "html", "--out", page], check=True)
+        shots = []
+        for name, width, scheme in (("desk", 1100, "light"), ("phone", 390, "dark")):
+            shots.append(Path(folder, f"{name}.png"))
+            take(page.as_uri(), shots[-1], 844, width=width, scheme=scheme, ready="#bars li")
+        desk, phone = (Image.open(shot).convert("RGB") for shot in shots)
+        both = Image.new("RGB", (desk.width + 20 + phone.width, desk.height), "white")
+        both.paste(desk, (0, 0))
+        both.paste(phone, (desk.width + 20, 0))
+        both.quantize(128).save(IMAGES / "share.png", optimize=True)
 
 
 def own(run: str) -> None:
@@ -94,6 +115,8 @@ if __name__ == "__main__":
             report(run)
         case ["own", run]:
             own(run)
+        case ["share", run]:
+            share(run)
         case ["notebook"]:
             notebook()
         case _:

@@ -13,6 +13,7 @@ from mlpconv.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     models,
     predict,
     recipes,
@@ -66,6 +67,7 @@ for command in (
     models.models,
     recipes.recipes,
     convert.convert,
+    export.export,
     doctor.doctor,
 ):
     app.command(cls=command_class(command))(command)

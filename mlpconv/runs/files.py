@@ -100,16 +100,18 @@ def decode_json(content: bytes | str, type_: Any = Any) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays, in the given order, and texts as one safetensors file, with a checksum, atomically.
+    """Write arrays and texts as one safetensors file, atomically: see ``tensors_to_bytes``. Raises OSError."""
+    write_atomic(path, tensors_to_bytes(tensors, metadata))
 
-    Raises OSError.
-    """
+
+def tensors_to_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytearray:
+    """The content of a safetensors file with arrays, in the given order, texts and a checksum."""
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
     content = _in_order(safetensors.numpy.save(contiguous, {**metadata, SEAL: _BLANK.decode()}), contiguous)
     start = _seal_start(content)
     assert start
     content[start : start + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
-    write_atomic(path, content)
+    return content
 
 
 def _in_order(content: bytes, tensors: Mapping[str, np.ndarray]) -> bytearray:

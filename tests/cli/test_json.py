@@ -5,7 +5,11 @@ import shutil
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+
+from support.random_values import random_weights
+from support.run_directories import make_run
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -20,6 +24,7 @@ CHECKED = {
     "doctor",
     "evaluate",
     "explain",
+    "export",
     "models",
     "predict",
     "predict-out",
@@ -108,6 +113,13 @@ def test_data_get(cli):
 def test_recipes(cli):
     rows = check("recipes", cli("recipes", "--json").json())
     assert {"quick", "d2l"} <= {row["name"] for row in rows}
+
+
+def test_export(cli, tmp_path):
+    run = make_run(tmp_path / "run")
+    run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
+    value = check("export", cli("export", "run", "--to", "html", "--json").json())
+    assert (value["file"], value["real_images"], value["weights"]) == ("run/run.html", False, "float16")
 
 
 def test_dead_classes(cli):

@@ -1,0 +1,206 @@
+"""A classifier as one HTML file: a page that classifies pictures in the browser, offline, and shows its class maps."""
+
+import base64
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.cost import count
+from mlpconv.arch.network import Network
+from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.backends.base import Images
+from mlpconv.data import list_datasets
+from mlpconv.drawing.fonts import language_code
+from mlpconv.errors import NetworkError, RunError, WeightsError
+from mlpconv.explain import stored_class_maps
+from mlpconv.explain.stored_class_maps import StoredClassMaps
+from mlpconv.export.rounding import Comparison, WeightType, compare, rounded, synthetic_images
+from mlpconv.formatting import format_bytes
+from mlpconv.inference.classifier import is_file
+from mlpconv.runs import evaluation
+from mlpconv.runs.classifier_file import StoredClassifier, metadata, read_classifier
+from mlpconv.runs.files import tensors_to_bytes
+from mlpconv.runs.run import Run
+from mlpconv.version import __version__
+from mlpconv.web import LAYERS
+from mlpconv.web.page import assemble
+
+MAX_DIFFERENCE = 2e-3
+"""Weights are rounded to float16 only if no probability changes more."""
+MAX_WEIGHT_BYTES = 200 << 20
+"""The largest weights that are exported: browsers hold a page's text in memory, and limit its length."""
+MAX_CONFUSED_PAIRS = 10
+
+
+class HtmlExport(NamedTuple):
+    """An exported page."""
+
+    source: Path
+    """The run directory or classifier file."""
+    page: str
+    weights: WeightType
+    """The type of the weights in it."""
+    comparison: Comparison
+    """What the rounding of the weights changes."""
+    real_images: bool
+    """Whether test images of the run were compared; else synthetic ones."""
+    examples: int
+    """The number of test images in the page."""
+    finished: bool
+    """Whether the run is finished; True for a classifier file."""
+
+
+def export_html(source: str | Path, *, weights: WeightType | None = None, examples: bool | None = None) -> HtmlExport:
+    """Make the page of a run or classifier.
+
+    Args:
+        source: A run directory, "latest", or a classifier's ``.safetensors`` file.
+        weights: The type of the weights; by default float16, unless that changes a probability by more than
+            ``MAX_DIFFERENCE``.
+        examples: Whether the page contains test images of the run; by default only those of a data set that is known
+            by name, which is public.
+
+    Raises:
+        RunError: There is no such run or classifier, it is damaged, or it is too large for a page.
+        WeightsError: The weights do not fit the network, or change too much in float16.
+        NetworkError: The network has a layer that the page cannot compute.
+    """
+    run = None if is_file(source) else Run(source)
+    stored = run.stored() if run else read_classifier(Path(source))
+    check_layers(stored.network)
+    result = run.result if run else None
+    test_images = stored_class_maps.load(run.path, stored.class_names) if run else None
+    images = test_images.maps.images if test_images else synthetic_images(stored.preprocess)
+    type_, values, comparison = _rounded(stored, weights, images)
+    public = stored.data in list_datasets()
+    about = {
+        **_described(stored, type_, comparison),
+        "data": _data(stored, run, public),
+        "date": _date(run.environment.get("date")) if run else None,
+        **_measured(stored.class_names, result.confusion if result else None),
+        "examples": _examples(test_images) if (public if examples is None else examples) else [],
+    }
+    texts = metadata(stored.network, stored.preprocess, stored.class_names, background=stored.background)
+    page = assemble(tensors_to_bytes(values, texts), about, about["name"])
+    finished = run is None or result is not None
+    return HtmlExport(stored.path, page, type_, comparison, test_images is not None, len(about["examples"]), finished)
+
+
+def check_layers(network: Network) -> None:
+    """Raise NetworkError if a network has a layer that the browser engine lacks."""
+    for name, layer in network.walk():
+        if (kind := type(layer).__struct_config__.tag) not in LAYERS:
+            raise NetworkError(
+                f"{name}: a page cannot compute {type(layer).__name__} ({kind}); use mlpconv convert for other programs"
+            )
+
+
+def _rounded(
+    stored: StoredClassifier, wanted: WeightType | None, images: Images
+) -> tuple[WeightType, dict[str, np.ndarray], Comparison]:
+    """The type of the weights, the weights in it, and what that changes."""
+    types: tuple[WeightType, ...] = (wanted,) if wanted else ("float16", "float32")
+    for type_ in types:
+        size = sum(np.dtype(type_).itemsize * value.size for value in stored.weights.values())
+        if size > MAX_WEIGHT_BYTES:
+            raise RunError(
+                f"{stored.path}: its weights have {format_bytes(size)} in {type_}, and a page can have "
+                f"{format_bytes(MAX_WEIGHT_BYTES)}; use a network with fewer parameters"
+                + (", or --weights float16" if type_ == "float32" else "")
+            )
+        values = rounded(stored.weights, type_)
+        comparison = compare(stored, values, images)
+        if comparison.difference <= MAX_DIFFERENCE:
+            return type_, values, comparison
+        if wanted == "float16":
+            raise WeightsError(
+                f"--weights float16: a probability changes by {comparison.difference:.2g}, and {MAX_DIFFERENCE} is "
+                "accepted; use --weights float32"
+            )
+    raise WeightsError(f"{stored.path}: the network's outputs are not finite; the weights are damaged")
+
+
+def _described(stored: StoredClassifier, type_: WeightType, comparison: Comparison) -> dict[str, Any]:
+    """What the classifier itself tells."""
+    network, preprocess = stored.network, stored.preprocess
+    rows = zip(layer_shapes(network), count(network).layers, strict=True)
+    return {
+        "name": network.name or "network",
+        "version": __version__,
+        "class_names": stored.class_names,
+        "names_language": language_code(stored.class_names),
+        "background": stored.background,
+        "rectified": _rectified(network),
+        "limits": {"max_pixels": preprocess.max_pixels, "bits": preprocess.bits},
+        "input": {"width": preprocess.size, "height": preprocess.size, "color": preprocess.mode == "RGB"},
+        "weights": {"type": type_, "difference": comparison.difference},
+        "layers": [
+            {
+                "name": row.name,
+                "label": row.layer.label,
+                "output": show(row.output_shape),
+                "parameters": cost.parameters,
+                "macs": cost.macs,
+            }
+            for row, cost in rows
+        ],
+    }
+
+
+def _rectified(network: Network) -> bool | None:
+    """Whether a ReLU follows the class maps; None if the network has none."""
+    try:
+        return until_class_maps(network)[1]
+    except NetworkError:
+        return None
+
+
+def _data(stored: StoredClassifier, run: Run | None, public: bool) -> dict[str, Any] | None:
+    """The training data; of a folder's path only the last part, as the others are nobody else's business."""
+    if not stored.data:
+        return None
+    name = stored.data if public else Path(stored.data).name or stored.data
+    return {"name": name, "images": run.config.data.train if run else None}
+
+
+def _measured(names: tuple[str, ...], confusion: list[list[int]] | None) -> dict[str, Any]:
+    """The results on the test images."""
+    if confusion is None or not (images := sum(map(sum, confusion))):
+        return {"test": None, "classes": [], "confused": []}
+    pairs = evaluation.most_confused(names, confusion, MAX_CONFUSED_PAIRS)
+    return {
+        "test": {"accuracy": sum(row[k] for k, row in enumerate(confusion)) / images, "images": images},
+        "classes": [{"correct": row[k], "images": sum(row)} for k, row in enumerate(confusion)],
+        "confused": [
+            {**pair._asdict(), "label": names.index(pair.label), "predicted": names.index(pair.predicted)}
+            for pair in pairs
+        ],
+    }
+
+
+def _examples(stored: StoredClassMaps | None) -> list[dict[str, Any]]:
+    """The test images whose class maps are stored with a run."""
+    if stored is None:
+        return []
+    count, height, width, channels = stored.maps.images.shape
+    return [
+        {
+            "values": base64.b64encode(stored.maps.images[k].tobytes()).decode(),
+            "width": width,
+            "height": height,
+            "channels": channels,
+            "label": int(stored.labels[k]),
+        }
+        for k in range(count)
+    ]
+
+
+def _date(text: str | None) -> str | None:
+    """The day of an ISO 8601 date: 2026-11-29."""
+    try:
+        return datetime.fromisoformat(text or "").date().isoformat()
+    except ValueError:
+        return None

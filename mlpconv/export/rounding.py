@@ -1,0 +1,68 @@
+"""The weights of a classifier rounded for an export, and what the rounding changes."""
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpconv.arch.cost import count
+from mlpconv.arch.preprocess import Preprocess
+from mlpconv.backends.base import Images, Weights
+from mlpconv.backends.reference import images as reference_images
+from mlpconv.backends.reference import layers as reference
+from mlpconv.runs.classifier_file import StoredClassifier
+from mlpconv.training.metrics import softmax
+
+WeightType = Literal["float16", "float32"]
+WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
+MAX_IMAGES = 16
+MAX_MACS = 8_000_000_000
+"""Multiply-accumulates of the comparison, about 10 s in NumPy on one core; at least one image is compared."""
+
+
+class Comparison(NamedTuple):
+    """The probabilities of rounded weights next to those of the original ones."""
+
+    difference: float
+    """The largest difference of a probability; infinite if the rounded network's outputs are not finite."""
+    images: int
+    """The number of images that were compared."""
+
+
+def rounded(weights: Weights, type_: WeightType) -> dict[str, npt.NDArray[Any]]:
+    """The weights in another type. Vectors, such as biases and statistics, stay in float32: they take little space.
+
+    Values that float16 cannot hold become infinite, which ``compare`` finds.
+    """
+    with np.errstate(over="ignore"):
+        return {name: value.astype(type_ if value.ndim > 1 else "float32") for name, value in weights.items()}
+
+
+def compare(stored: StoredClassifier, weights: Weights, images: Images) -> Comparison:
+    """Compare the probabilities of rounded weights with those of the original ones, in NumPy.
+
+    Args:
+        stored: The original classifier.
+        weights: The rounded weights.
+        images: uint8 (N, H, W, C), of which as many are used as ``MAX_IMAGES`` and ``MAX_MACS`` allow.
+    """
+    most = min(MAX_IMAGES, max(1, MAX_MACS // (2 * max(count(stored.network).macs, 1))))
+    x = reference_images.preprocess(images[:most], stored.preprocess)
+    difference = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for image in x:  # one at a time: a batch would need memory for all of their windows
+            original, changed = (
+                softmax(reference.forward(stored.network, values, image[None])) for values in (stored.weights, weights)
+            )
+            difference = max(difference, float(np.nan_to_num(np.abs(original - changed), nan=np.inf).max()))
+    return Comparison(difference, len(x))
+
+
+def synthetic_images(preprocess: Preprocess, count: int = MAX_IMAGES) -> Images:
+    """Images of soft blobs and of noise, for classifiers that come without images: uint8 (N, H, W, C)."""
+    draw = np.random.default_rng(0)
+    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    coarse = draw.uniform(0, 255, (count, preprocess.channels, 4, 4)).astype(np.float32)
+    smooth = reference_images.resize(coarse, (height, width), False).transpose(0, 2, 3, 1)
+    noise = draw.uniform(-128, 128, smooth.shape) * (np.arange(count) % 2)[:, None, None, None]
+    return (smooth + noise).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,145 @@
+/** A network as a list of operations in one block of memory, which is taken once: predictions hardly allocate any. */
+
+import {
+  activation,
+  affineOf,
+  convolution,
+  dense,
+  flattening,
+  globalPooling,
+  normalization,
+  pooling,
+  sizeOf,
+} from "./layers.js";
+import { plainMultiply } from "./multiply.js";
+
+/** @import { Affine, Operation, Weights } from "./layers.js" */
+/** @import { Multiply } from "./multiply.js" */
+/** @import { Row } from "./network.js" */
+
+/** Floats of slack behind each region: see multiply.js. */
+const SLACK = 8;
+const WASM_PAGE = 1 << 16;
+
+/**
+ * The operations of a network's layers. A batch normalization becomes part of the convolution before it, and a ReLU
+ * part of the product before it.
+ * @param {Row[]} rows
+ * @param {(name: string) => Float32Array} weights The weights by full name: "block1.conv.weight".
+ * @returns {Operation[]}
+ */
+export function operationsOf(rows, weights) {
+  /** @type {Operation[]} */
+  const operations = [];
+  const computed = rows.filter(({ layer }) => layer.kind !== "dropout");
+  for (let index = 0; index < computed.length; index++) {
+    const row = computed[index];
+    /** @type {Weights} */
+    const own = (part) => weights(`${row.name}.${part}`);
+    const nextIs = (/** @type {string} */ kind) => computed[index + 1]?.layer.kind === kind;
+    switch (row.layer.kind) {
+      case "conv2d": {
+        /** @type {Affine | null} */
+        let affine = null;
+        if (nextIs("batch_norm2d")) {
+          const norm = computed[++index];
+          affine = affineOf(norm.layer, (part) => weights(`${norm.name}.${part}`));
+        }
+        const relu = nextIs("relu");
+        index += relu ? 1 : 0;
+        operations.push(convolution(row, own, affine, relu));
+        break;
+      }
+      case "linear": {
+        const relu = nextIs("relu");
+        index += relu ? 1 : 0;
+        operations.push(dense(row, own, relu));
+        break;
+      }
+      case "batch_norm2d":
+        operations.push(normalization(row, affineOf(row.layer, own)));
+        break;
+      case "relu":
+      case "sigmoid":
+        operations.push(activation(row));
+        break;
+      case "max_pool2d":
+      case "avg_pool2d":
+        operations.push(pooling(row));
+        break;
+      case "global_avg_pool2d":
+        operations.push(globalPooling(row));
+        break;
+      case "flatten": {
+        const operation = flattening(row);
+        if (operation) operations.push(operation);
+        break;
+      }
+      default:
+        throw new Error(`${row.name}: unknown kind of layer: ${row.layer.kind}`);
+    }
+  }
+  return operations;
+}
+
+/** A network that is ready to compute. */
+export class Program {
+  /**
+   * @param {Row[]} rows The layers.
+   * @param {(name: string) => Float32Array} weights The weights by full name.
+   * @param {WebAssembly.Module | null} kernel The compiled kernel.wat; null for plain JavaScript.
+   */
+  constructor(rows, weights, kernel) {
+    this.operations = operationsOf(rows, weights);
+    this.inputSize = sizeOf(rows[0].before);
+    this.outputSize = sizeOf(rows[rows.length - 1].after);
+    const largest = Math.max(this.inputSize, ...this.operations.map(({ output }) => output)) + SLACK;
+    // Two regions in turn: an operation reads one and writes the other.
+    this.regions = [0, largest];
+    const scratch = 2 * largest;
+    let end = scratch + Math.max(...this.operations.map((operation) => operation.scratch), 0) + SLACK;
+    end += -end & 3;
+    this.places = this.operations.map(({ weights }) => (end += weights) - weights);
+    const { arena, multiply } = memoryOf(end, kernel);
+    this.machine = { arena, multiply, scratch };
+    this.operations.forEach((operation, index) => operation.load(arena, this.places[index]));
+  }
+
+  /** Where the input goes before `run`: (height, width, channels). */
+  get input() {
+    return this.machine.arena.subarray(this.regions[0], this.regions[0] + this.inputSize);
+  }
+
+  /**
+   * Compute the output.
+   * @returns {Float32Array} A view that the next `run` overwrites: (height, width, channels), or (features).
+   */
+  run() {
+    let [from, to] = this.regions;
+    this.operations.forEach((operation, index) => {
+      operation.run(this.machine, this.places[index], from, to);
+      if (operation.output) [from, to] = [to, from];
+    });
+    return this.machine.arena.subarray(from, from + this.outputSize);
+  }
+}
+
+/**
+ * @param {number} floats
+ * @param {WebAssembly.Module | null} kernel
+ * @returns {{arena: Float32Array, multiply: Multiply}}
+ */
+function memoryOf(floats, kernel) {
+  if (!kernel) {
+    const arena = new Float32Array(floats);
+    return { arena, multiply: plainMultiply(arena) };
+  }
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * floats) / WASM_PAGE) });
+  const { exports } = new WebAssembly.Instance(kernel, { engine: { memory } });
+  const product = /** @type {Multiply} */ (exports.multiply);
+  return {
+    arena: new Float32Array(memory.buffer),
+    multiply: (a, b, bias, c, rows, depth, columns, floor) =>
+      product(4 * a, 4 * b, 4 * bias, 4 * c, rows, depth, columns, floor),
+  };
+}

@@ -1,0 +1,66 @@
+/** Reading a classifier file (safetensors): tensors of float32 or float16, and texts. */
+
+/**
+ * @typedef {object} Tensor
+ * @property {number[]} shape
+ * @property {Float32Array} values In row-major order; float16 is widened.
+ */
+
+/**
+ * @typedef {object} TensorFile
+ * @property {Map<string, string>} texts The metadata.
+ * @property {Map<string, Tensor>} tensors In the order of the header.
+ */
+
+/**
+ * Decode standard base64.
+ * @param {string} text
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+export function decodeBase64(text) {
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
+
+/**
+ * Read a safetensors file.
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ * @returns {TensorFile}
+ * @throws {Error} The file is not complete, or has a data type other than F16 and F32.
+ */
+export function readTensors(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const start = 8 + Number(view.getBigUint64(0, true));
+  if (start > bytes.length) throw new Error("the classifier is not complete");
+  const { __metadata__: texts = {}, ...entries } = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
+  const tensors = new Map();
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
+    const [first, last] = data_offsets;
+    if (start + last > bytes.length) throw new Error(`${name}: the classifier is not complete`);
+    const content = bytes.slice(start + first, start + last).buffer;
+    if (dtype === "F32") tensors.set(name, { shape, values: new Float32Array(content) });
+    else if (dtype === "F16") tensors.set(name, { shape, values: fromFloat16(new Uint16Array(content)) });
+    else throw new Error(`${name}: expected F16 or F32, received ${dtype}`);
+  }
+  return { texts: new Map(Object.entries(texts)), tensors };
+}
+
+/**
+ * Widen IEEE 754 half-precision numbers; exact.
+ * @param {Uint16Array} halves
+ * @returns {Float32Array}
+ */
+export function fromFloat16(halves) {
+  const floats = new Float32Array(halves.length);
+  const bits = new Uint32Array(floats.buffer);
+  for (let i = 0; i < halves.length; i++) {
+    const sign = (halves[i] & 0x8000) << 16;
+    const exponent = (halves[i] >> 10) & 31;
+    const fraction = halves[i] & 0x3ff;
+    if (exponent === 0) floats[i] = (sign ? -1 : 1) * fraction * 2 ** -24;
+    else bits[i] = sign | ((exponent === 31 ? 255 : exponent + 112) << 23) | (fraction << 13);
+  }
+  return floats;
+}
