@@ -15,6 +15,8 @@ from mlpconv.backends.base import State
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps
+from mlpconv.explain.border import border_shares
+from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs import checkpoint as checkpoints
@@ -200,9 +202,13 @@ class Recorder:
                 test = evaluate(model.logits(data.images), data.labels)
             if test is None:
                 return
-            evaluation.save(self.run.path, len(self.history), test, data)
+            kept = evaluation.to_store(len(self.history), test, data)
+            preprocess = self.prepared.job.preprocess
             if self.ended:
-                preprocess = self.prepared.job.preprocess
+                kept = with_maps(kept, model, self.prepared.network, preprocess, data)
+                kept = kept._replace(border=border_shares(model, self.prepared.network, preprocess, data))
+            evaluation.save(self.run.path, kept)
+            if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)
                 self._write_result(guard, test)
 
@@ -257,7 +263,7 @@ class Recorder:
 
         try:
             if self.history:
-                save_curves(self.history, self.run.path / "curves.png", self.run.name)
+                save_curves(self.history, self.run.path / "curves.png", self.run.name, best_epoch(self.history))
             write_report(self.run)
         except OSError as error:
             _log.warning(

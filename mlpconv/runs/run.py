@@ -6,13 +6,14 @@ history.jsonl           a line for each epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
 start.safetensors       the classifier from whose weights the run started, if it did
-evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation, at the end with their maps
 class_maps.safetensors  the class maps of a few test images
 forecast.json           the time and memory that the run was expected to take
 result.json             how it ended
 failed.json             why training failed, if it did
 split.csv               for a folder of images: the split of each file
 skipped.csv             for a folder of images: what could not be used, and why
+conflicts.csv           for a folder of images: copies of a picture in different classes
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """

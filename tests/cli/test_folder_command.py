@@ -103,12 +103,75 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
 
 
+@pytest.fixture(scope="module")
+def mislabeled(tmp_path_factory):
+    """A folder whose test images have two labels too many that are wrong, and a run that was trained on it."""
+    place = tmp_path_factory.mktemp("mislabeled")
+    root = stripes(place / "photos" / "train", {"across": 40, "down": 40})
+    test = stripes(place / "photos" / "test", {"across": 12, "down": 12}, seed=1)
+    for index in (3, 7):
+        (test / "across" / f"{index}.png").rename(test / "down" / f"wrong {index}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLPCONV_CACHE", str(place / "cache"))
+        mlpconv.train(
+            "folder",
+            **{"data": str(root.parent), "epochs": 12, "batch_size": 8, "precision": "float32"},
+            out=place / "run",
+        )
+    return place / "run"
+
+
+def test_evaluate_names_the_files_of_mistakes(cli, mislabeled, tmp_path):
+    value = check("evaluate", cli("evaluate", mislabeled, "--out", "mistakes.csv", "--json").json())
+    assert value["out"] == "mistakes.csv"
+    assert {each["file"] for each in value["mistakes"]} >= {"test/down/wrong 3.png", "test/down/wrong 7.png"}
+    assert value["accuracy"] == pytest.approx(1 - len(value["mistakes"]) / 24)
+    rows = lines_of(tmp_path / "mistakes.csv")
+    assert [Path(row["file"]).relative_to(mislabeled.parent / "photos") for row in rows] == [
+        Path(each["file"]) for each in value["mistakes"]
+    ]
+    assert all(Path(row["file"]).is_file() for row in rows)
+    said = cli("evaluate", mislabeled)
+    assert "test/down/wrong 3.png: down classified as across, probability" in said.out
+    page = (mislabeled / "report.html").read_text()
+    assert "test/down/wrong 3.png: down, classified as across" in page
+    assert "Evidence for and against across in test/down/wrong 3.png" in page
+    said = cli("evaluate", mislabeled, "--out", "mistakes.txt")
+    assert (said.code, said.err) == (2, "error: --out mistakes.txt: expected a name that ends in .csv\n")
+
+
+def test_evaluate_lists_likely_label_errors(cli, mislabeled):
+    value = check("evaluate", cli("evaluate", mislabeled, "--json").json())
+    assert {each["file"] for each in value["label_errors"][:2]} == {"test/down/wrong 3.png", "test/down/wrong 7.png"}
+    for each in value["label_errors"][:2]:
+        assert (each["label"], each["suggested"]) == ("down", "across")
+        assert each["label_probability"] < 0.1 < 0.9 < each["probability"]
+    assert len(value["label_errors"]) <= 4
+    assert value["conflicts"] == []
+    said = cli("evaluate", mislabeled)
+    assert "likely label errors:\n" in said.out
+    assert "test/down/wrong 3.png: labeled down (0.0" in said.out
+    assert "which was not trained on these images" in said.out
+    page = (mislabeled / "report.html").read_text()
+    assert "test/down/wrong 3.png: down, seems to be across" in page
+    # On its training images, the network repeats the labels that it learned.
+    said = cli("evaluate", mislabeled, "--split", "train")
+    assert "label errors" not in said.out
+    assert cli("evaluate", mislabeled, "--split", "train", "--json").json()["label_errors"] is None
+    # Of another folder it knows no copies.
+    value = cli("evaluate", mislabeled, "--data", mislabeled.parent / "photos" / "test", "--json").json()
+    assert {each["file"] for each in value["label_errors"][:2]} == {"down/wrong 3.png", "down/wrong 7.png"}
+    assert value["conflicts"] is None
+
+
 def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")
     few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
     value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--validation", "0.2", "--json").json()
     assert value["trials"] == 2
+    assert value["images"] == 14
+    assert set(value["values"]) == {"learning_rate"}
     again = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json")
     assert json.loads(again.out) == value
     assert again.err == "--held-out is now --validation; the old name will be removed in the next version\n"
@@ -124,6 +187,73 @@ def test_strict_refuses_a_folder_with_unusable_files(cli, photos, command):
     said = cli(*command, "photos", "--strict")
     assert said.code == 2
     assert "across/notes.txt: not an image" in said.err
+
+
+def test_borders_in_the_color_of_the_pictures_are_stored_with_the_network(cli, tmp_path):
+    draw = np.random.default_rng(0)
+    for number, name in enumerate(("across", "down")):
+        (tmp_path / "wide" / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.full((12, 20 + index % 3, 3), (200, 100, 50), np.uint8)
+            pixels[3:9, 4:14] = draw.integers(0, 255, (6, 10, 3))
+            pixels[(slice(3, 9, 2), slice(4, 14)) if number else (slice(3, 9), slice(4, 14, 2))] = 255
+            Image.fromarray(pixels).save(tmp_path / "wide" / name / f"{index}.png")
+    said = cli("train", "--data", "wide", *QUICK, "--set", "fit=pad-border", "--out", "run")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["preprocess"]["fit"] == "pad-border"
+    run = mlpconv.Run("run")
+    value = cli("evaluate", "run", "--json", "--precision", "float32").json()
+    assert value["accuracy"] == pytest.approx(run.result.test_accuracy)
+    assert value["loss"] == pytest.approx(run.result.test_loss, rel=1e-4)
+    # The same file, alone: the borders that it gets have the color of its own border.
+    classifier = mlpconv.load("run")
+    images = classifier.predict([tmp_path / "wide" / "down" / "0.png"]).images
+    assert images.shape == (1, 28, 28, 3)
+    assert (images[0, 0] == (200, 100, 50)).all()
+    assert (images[0, -1] == (200, 100, 50)).all()
+
+
+def test_check_groups_skipped_files_and_writes_a_cleaned_list(cli, photos, tmp_path):
+    for name in ("a.svg", "b.svg", "c.svg", "d.svg"):
+        (photos / "across" / name).write_text("<svg/>")
+    (photos / "<b>down" / "again.png").write_bytes((photos / "across" / "3.png").read_bytes())
+    said = cli("data", "check", "photos", "--cleaned", "clean.csv")
+    assert said.code == 0, said.err
+    assert "skipped   4 drawings: save each as PNG" in said.out
+    assert "            across/a.svg: not an image" in said.out
+    assert "… and 1 more; --json lists all" in said.out
+    assert "          1 texts, tables and programs: move them away" in said.out
+    assert "conflict  <b>down/again.png (<b>down) = across/3.png (across)" in said.out
+    assert "cleaned list: clean.csv, with 80 images; 1 copy is left out" in said.out
+    assert "mlpconv train --data clean.csv" in said.out
+    report = check("data-check", cli("data", "check", "photos", "--cleaned", "again.csv", "--json").json())
+    assert report["cleaned"] == {"path": "again.csv", "images": 80, "copies": 1}
+    kinds = [(each["kind"], each["count"]) for each in report["skipped_kinds"]]
+    assert kinds == [("drawings", 4), ("texts, tables and programs", 1)]
+    assert {each["kind"] for each in report["skipped"]} == {"drawings", "texts, tables and programs"}
+    again = check("data-check", cli("data", "check", "clean.csv", "--json").json())
+    assert sum(again["images"].values()) == 80
+    assert (again["skipped"], again["duplicates"], again["conflicts"], again["cleaned"]) == ([], [], [], None)
+    said = cli("data", "check", "photos", "--cleaned", "clean.txt")
+    assert (said.code, said.err) == (2, "error: --cleaned clean.txt: expected a name that ends in .csv\n")
+
+
+def test_samples_of_a_folder_are_drawn(cli, photos, tmp_path):
+    said = cli("data", "show", "photos", "--split", "test", "--seed", "3")
+    assert said.code == 0, said.err
+    assert said.out == "photos-samples.png\n"
+    assert "1 file or folder was skipped; mlpconv data check photos says why" in said.err
+    with Image.open(tmp_path / "photos-samples.png") as sheet:
+        assert sheet.format == "PNG"
+    assert cli("data", "show", "./photos", "--out", "other.png").code == 0
+    assert (tmp_path / "other.png").read_bytes() != (tmp_path / "photos-samples.png").read_bytes()
+    said = cli("data", "show", "photos", "--split", "validation")
+    assert (said.code, "has no validation images" in said.err) == (2, True)
+    said = cli("data", "show", "digits", "--split", "validation")
+    assert (said.code, "only folders have validation images" in said.err) == (2, True)
+    said = cli("data", "show", "photoss")
+    assert said.code == 2
+    assert cli("data", "show", "digits").out == "digits.png\n"
 
 
 def test_ctrl_c_while_a_folder_is_read_reports_that_nothing_is_lost(cli, photos, monkeypatch):
@@ -158,7 +288,7 @@ def test_check_warns_about_a_folder(cli, tmp_path):
     [
         (("predict", "RUN", "nothing/*.png"), "no files found"),
         (("predict", "RUN", "photos", "--out", "p.txt"), "expected a name that ends in .csv or .jsonl"),
-        (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
+        (("data", "check", "photos", "--fit", "bend"), "squash, crop, pad or pad-border"),
         (("train", "--data", "./none"), "there is no such folder"),
         (("train", "--data", "none"), "for your own data, specify a folder of images or a CSV file"),
         (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and specify the folder"),

@@ -18,6 +18,7 @@ from mlpconv.reports.page import environment
 from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
+from mlpconv.training.metrics import accuracy_interval
 from mlpconv.training.recipe import Recipe
 from support.html_page import Page
 from support.run_directories import CLASS_NAMES, change_environment, make_run, random_evaluation
@@ -71,6 +72,29 @@ def test_the_results_are_shown(clothes):
     ):
         assert text in page.text
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
+
+
+def test_a_report_has_one_test_accuracy_with_its_interval(tmp_path):
+    run = make_run(tmp_path / "run", validation=(0.5, 0.9, 0.8), images=59)
+    kept, newest = (run.history[k]["test_accuracy"] for k in (1, 2))
+    content = report_html(run)
+    page = check_alone(content)
+    low, high = accuracy_interval(kept, 59)
+    assert f"{kept:.3f} 59 images, 95 % interval {low:.3f} to {high:.3f}" in page.text
+    assert "validation accuracy 0.900 (40 images, 95 % interval 0.769 to 0.960)" in page.text
+    # The curves and the table of the epochs show every epoch; everything else shows the epoch of the weights.
+    prose = re.sub(r"<(details|figure).*?</\1>", "", content, flags=re.DOTALL)
+    assert f"{newest:.3f}" not in Page(prose).text
+    assert Page(prose).text.count(f"{kept:.3f}") == 3
+    assert "2 (kept)" in page.text
+    assert "validation acc 0.900" in page.text
+
+
+def test_the_interval_of_each_class_is_shown_where_it_has_few_images(tmp_path):
+    few = Page(report_html(make_run(tmp_path / "few", images=50, right=2.0))).text
+    assert "1.000 5 of 5 images, 0.566 to 1.000" in few
+    many = Page(report_html(make_run(tmp_path / "many", ["a", "b"], images=2000))).text
+    assert "interval" not in many
 
 
 def test_every_line_has_a_color(clothes, tmp_path):
@@ -139,7 +163,7 @@ def test_the_mistakes_are_shown_with_their_images(clothes):
 def test_large_images_are_stored_small(tmp_path, side):
     dataset, evaluation = random_evaluation(channels=3, side=side, images=100, right=0.2)
     dataset.images[:] = 200
-    mistakes.save(tmp_path, 1, evaluation, dataset)
+    mistakes.save(tmp_path, mistakes.to_store(1, evaluation, dataset))
     images = mistakes.load(tmp_path, 10).mistakes.images
     assert max(images.shape[1:3]) <= mistakes.MAX_IMAGE_SIDE
     assert images.shape[3] == 3
@@ -183,7 +207,7 @@ def test_missing_images_are_reported(tmp_path):
 def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     run = make_run(tmp_path / "run")
     dataset, evaluation = random_evaluation()
-    mistakes.save(run.path, 2, evaluation, dataset)
+    mistakes.save(run.path, mistakes.to_store(2, evaluation, dataset))
     assert "The images are missing" in Page(report_html(run)).text
 
 
@@ -227,6 +251,27 @@ def test_skipped_updates_and_dead_classes_are_reported(tmp_path):
     assert "Never predicted, although the test set has images of them: pullover, bag." in page.text
 
 
+def test_the_advice_fits_the_network(tmp_path):
+    def advice(name, **changes):
+        run = make_run(tmp_path / name, never=[2], right=0.9, recipe=changes.pop("recipe", None))
+        run.write_history([line | changes for line in run.history])
+        return Page(report_html(run)).text
+
+    # No ReLU follows the class maps: no class can die, and the advice says nothing of it.
+    alive = advice("alive", dead_classes=None)
+    assert "Never predicted, although the test set has images of it: pullover. Its images are most often" in alive
+    assert "show all classes equally often (--set balance=1)" in alive
+    assert "ReLU" not in alive.partition("Setup")[0]
+    assert "Dead classes" not in alive
+    assert "initializer=open" not in alive
+    dead = advice("dead", dead_classes=["pullover"])
+    assert "Dead classes: pullover. The map of this class is zero at every position" in dead
+    assert "start with weights that keep every class alive (--set initializer=open)" in dead
+    assert "Add training images" not in dead
+    balanced = Recipe(model="nin_28", data="noise", epochs=3, balance=1.0)
+    assert "balance=1)" not in advice("balanced", dead_classes=None, recipe=balanced)
+
+
 def test_classes_without_images(tmp_path):
     names = [f"class {k}" for k in range(12)]
     page = check_alone(report_html(make_run(tmp_path / "run", names, images=10)))
@@ -267,7 +312,16 @@ def test_without_forecast_and_environment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"labels": np.full(24, 10)}, {"labels": np.zeros(3, np.int64)}, {"more": np.zeros(3)}]
+    "damage",
+    [
+        {"labels": np.full(24, 10)},
+        {"labels": np.zeros(3, np.int64)},
+        {"more": np.zeros(3)},
+        {"given": np.full(24, np.nan, np.float32)},
+        {"maps": np.zeros((24, 2, 3, 3), np.float32)},
+        {"maps": np.zeros((24, 2, 3, 3), np.float32), "rows": np.zeros(3), "columns": np.zeros(4)},
+        {"maps": np.zeros((24, 2, 49, 1), np.float32), "rows": np.zeros(49), "columns": np.zeros(1)},
+    ],
 )
 def test_a_damaged_evaluation_is_refused(tmp_path, damage):
     from mlpconv.runs.files import read_tensors, write_tensors
@@ -285,9 +339,74 @@ def test_an_evaluation_of_another_format_is_refused(tmp_path):
 
     run = make_run(tmp_path / "run")
     path = run.path / mistakes.EVALUATION
-    write_tensors(path, read_tensors(path)[0], {"mlpconv.evaluation": json.dumps({"format": 2, "epoch": 3})})
-    with pytest.raises(RunError, match="format 2"):
+    write_tensors(path, read_tensors(path)[0], {"mlpconv.evaluation": json.dumps({"format": 3, "epoch": 3})})
+    with pytest.raises(RunError, match="format 3"):
         report_html(run)
+
+
+def test_an_evaluation_of_the_first_format_is_read(tmp_path):
+    from mlpconv.runs.files import read_tensors, write_tensors
+
+    run = make_run(tmp_path / "run")
+    path = run.path / mistakes.EVALUATION
+    tensors, now = read_tensors(path)[0], mistakes.load(run.path, 10)
+    del tensors["given"]
+    write_tensors(path, tensors, {"mlpconv.evaluation": json.dumps({"format": 1, "epoch": 3})})
+    before = mistakes.load(run.path, 10)
+    assert (before.mistakes.given == -1).all()
+    assert (before.mistakes.confidence == now.mistakes.confidence).all()
+    assert before.mistakes.maps is None
+    page = check_alone(report_html(run))
+    assert "-1.000" not in page.text
+    assert len(page.all("img")) == 24
+
+
+def test_mistakes_have_their_maps_and_files(tmp_path):
+    run = make_run(tmp_path / "run", images=50, right=0.5)
+    stored = mistakes.load(run.path, 10)
+    count = len(stored.mistakes.indices)
+    maps = np.zeros((count, 2, 2, 2), np.float32)
+    maps[:, 0, 0, 0], maps[:, 1, 1, 1] = 1, 1
+    places = np.array([7.0, 21.0])
+    drawn = stored.mistakes._replace(maps=mistakes.PictureMaps(maps, places, places))
+    mistakes.save(run.path, stored._replace(mistakes=drawn))
+    files = [f"{CLASS_NAMES[k % 10]}/<{k}>.png" for k in range(50)]
+    rows = [f"/photos/{file},{CLASS_NAMES[k % 10]},test,{'00' * 32}" for k, file in enumerate(files)]
+    (run.path / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows]) + "\n")
+    page = check_alone(report_html(run))
+    pictures = page.all("img")
+    assert len(pictures) == 3 * count
+    for (picture, predicted, true), at in zip(zip(*[iter(pictures)] * 3, strict=True), range(count), strict=True):
+        file = f"/photos/{files[drawn.indices[at]]}"
+        names = [CLASS_NAMES[each[at]] for each in (drawn.labels, drawn.predicted)]
+        assert picture["alt"] == f"{file}: {names[0]}, classified as {names[1]}"
+        assert predicted["alt"] == f"Evidence for and against {names[1]} in {file}"
+        assert true["alt"] == f"Evidence for and against {names[0]} in {file}"
+        assert file in page.text
+        # The map of the true class is red at the top left, that of the predicted class at the bottom right.
+        for shown, corner in ((true, 0), (predicted, -1)):
+            data = base64.b64decode(shown["src"].partition("base64,")[2])
+            red, _, blue = np.asarray(Image.open(io.BytesIO(data)), int)[corner, corner]
+            opposite = np.asarray(Image.open(io.BytesIO(data)), int)[-1 - corner, -1 - corner]
+            assert red > 150 > blue
+            assert np.ptp(opposite) < 25
+
+
+def test_likely_label_errors_and_copies_in_different_classes_are_listed(tmp_path):
+    run = make_run(tmp_path / "run", right=0.9)
+    dataset, evaluation = random_evaluation(right=0.9)
+    doubted = np.flatnonzero(evaluation.suggested >= 0)
+    assert len(doubted) > 3
+    assert mistakes.load(run.path, 10).label_error_count == len(doubted)
+    (run.path / "conflicts.csv").write_text("path,label,copy,copy_label,kind\na/<1>.png,bag,b/2.png,coat,near\n")
+    page = check_alone(report_html(run))
+    section = page.text.partition("Likely label errors")[2].partition("Network")[0]
+    for index in doubted[:24]:
+        given = f"{CLASS_NAMES[dataset.labels[index]]} {evaluation.given[index]:.3f}"
+        suggested = f"{CLASS_NAMES[evaluation.suggested[index]]} {evaluation.suggested_confidence[index]:.3f}"
+        assert f"{given} → {suggested} Test image {index}" in " ".join(section.split())
+    assert "a/<1>.png bag b/2.png coat near" in " ".join(section.split())
+    assert "None were found among the test images." in Page(report_html(make_run(tmp_path / "right", right=2.0))).text
 
 
 def test_the_report_is_written_into_the_run(clothes, tmp_path):
