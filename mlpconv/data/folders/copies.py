@@ -211,7 +211,14 @@ def _united(groups: Indices, pairs: Indices, limits: Sequence[int] | None = None
     return np.array([find(group) for group in range(len(parent))], np.int64)[groups]
 
 
-def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
+def held_out_groups(
+    labels: Indices,
+    groups: Indices,
+    digests: np.ndarray,
+    count: int,
+    seed: int,
+    decided: np.ndarray | None = None,
+) -> np.ndarray:
     """Which images to hold out, as a mask, bool (N,): whole groups, from each class in proportion to its size.
 
     The choice depends on the contents of the files and the seed, not on names or order. If there are no groups of
@@ -224,15 +231,19 @@ def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count
         digests: uint8 (N, 32), the SHA-256 of each file.
         count: The number of images to hold out, 1 to N - 1.
         seed: The seed of the choice, 0 or more.
+        decided: int8 (N,), 1 for images that are held out and 0 for images that are not, whatever the rest needs; -1
+            for the others. By default -1 for all.
     """
     sizes = np.bincount(labels)
     classes = len(sizes)
     quotas = quotas_by_class(sizes.tolist(), count)
-    members = _members(groups)
+    rows = np.arange(len(labels)) if decided is None else np.flatnonzero(decided < 0)
+    members = [rows[group] for group in _members(groups[rows])]
     start = seed.to_bytes(8, "little")
-    keys = [hashlib.blake2b(row.tobytes(), digest_size=16, key=start).digest() for row in digests]
-    order = sorted(range(len(members)), key=lambda group: min(keys[row] for row in members[group]))
-    held, taken = np.zeros(len(labels), bool), [0] * classes
+    keys = {row: hashlib.blake2b(digests[row].tobytes(), digest_size=16, key=start).digest() for row in rows.tolist()}
+    order = sorted(range(len(members)), key=lambda group: min(keys[row] for row in members[group].tolist()))
+    held = np.zeros(len(labels), bool) if decided is None else decided == 1
+    taken = np.bincount(labels[held], minlength=classes).tolist()
     left_out: list[int] = []
     for group in order:
         found = np.bincount(labels[members[group]], minlength=classes).tolist() if len(members[group]) > 1 else None
@@ -257,5 +268,7 @@ def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count
 
 
 def _members(groups: Indices) -> Sequence[Indices]:
+    if not len(groups):
+        return []
     order = np.argsort(groups, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
