@@ -16,6 +16,7 @@ from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
 from mlpconv.drawing.images import png_data_uri
 from mlpconv.explain import stored_class_maps
+from mlpconv.explain.class_maps import receptive_field, strongest
 from mlpconv.explain.overlay import enlarge, overlay
 from mlpconv.files import write_atomic
 from mlpconv.reports.page import render
@@ -223,7 +224,9 @@ def _class_maps(run: Run, network: Network) -> dict[str, Any] | None:
     stored = stored_class_maps.load(run.path, run.config.data.class_names)
     if stored is None:
         return None
-    maps = stored.maps
+    preprocess, shape = run.config.preprocess, stored.maps.images.shape[1:3]
+    field = receptive_field(network, (preprocess.size, preprocess.size), shape, preprocess.fit)
+    maps = stored.maps._replace(receptive_field=field)
     rows = np.arange(len(maps.images))
     values = maps.over_images(maps.before[rows, stored.predicted])
     images = []
@@ -231,6 +234,7 @@ def _class_maps(run: Run, network: Network) -> dict[str, Any] | None:
         image = enlarge(maps.images[index])
         limit = float(np.abs(maps.before[index]).max()) or 1.0
         over = overlay(image, enlarge(values[index, ..., None])[..., 0], limit)
+        place = strongest(maps.before[index, label])
         images.append(
             {
                 "index": maps.names[index],
@@ -239,11 +243,19 @@ def _class_maps(run: Run, network: Network) -> dict[str, Any] | None:
                 "logit": float(maps.logits[index, label]),
                 "image": png_data_uri(image),
                 "overlay": png_data_uri(over),
+                "place": maps.place(*place),
+                "field": maps.field_of(*place),
             }
         )
     size = maps.before.shape[2:]
-    single = single_position(network) if size == (1, 1) else None
-    return {"size": show(size), "rectified": maps.rectified, "single": single, "images": images}
+    return {
+        "size": show(size),
+        "rectified": maps.rectified,
+        "single": single_position(network) if size == (1, 1) else None,
+        "image_size": shape,
+        "field": show(tuple(round(side) for side in field)),
+        "images": images,
+    }
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:
