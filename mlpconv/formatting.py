@@ -1,7 +1,10 @@
 """Quantities and file names as text, for terminals and pages."""
 
+import json
 import os
+import re
 from collections.abc import Sequence
+from typing import Any
 
 
 def format_duration(seconds: float) -> str:
@@ -56,6 +59,23 @@ def printable(name: str | os.PathLike[str]) -> str:
     """A file name with characters that cannot be printed escaped."""
     text = os.fspath(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    r"""A value as JSON that can be written in UTF-8.
+
+    The bytes of a file name that is not UTF-8 are escaped as Python represents them: ``\udcff``. Strings are the same
+    again when the text is read.
+
+    Args:
+        value: What `json.dumps` takes.
+        indent: Likewise.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def markdown_table(

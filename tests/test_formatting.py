@@ -1,8 +1,13 @@
 """Durations, counts and sizes as people read them, and file names that can be printed."""
 
-import pytest
+import json
+import os
 
-from mlpconv.formatting import format_bytes, format_count, format_duration, printable
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpconv.formatting import format_bytes, format_count, format_duration, json_text, printable
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,9 @@ def test_amounts(value, text):
 @pytest.mark.parametrize(("name", "text"), [("ö.png", "ö.png"), ("a\nb", "a\\nb"), ("\udcff", "\\udcff")])
 def test_names_that_cannot_be_printed_are_escaped(name, text):
     assert printable(name) == text
+
+
+@given(st.binary())
+def test_every_file_name_survives_json(name):
+    text = json_text({"file": os.fsdecode(name)})
+    assert os.fsencode(json.loads(text.encode("utf-8"))["file"]) == name

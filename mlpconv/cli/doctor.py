@@ -122,12 +122,19 @@ def optional_packages() -> dict[str, str]:
 
 
 def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
+    """The installed version of a package, also of one that provides its module under another name: tensorflow-cpu."""
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+    from importlib.util import find_spec
 
     try:
         return version(package)
     except PackageNotFoundError:
+        pass
+    found = find_spec(package)
+    if found is None or found.origin is None:  # without an origin, it is any directory of that name
         return None
+    providers = packages_distributions().get(package)
+    return version(providers[0]) if providers else "installed"
 
 
 def _directory(path: Path) -> dict[str, Any]:

@@ -106,14 +106,14 @@ def explain(
     if figure_path:
         say(f"{figure_path}: the maps of all classes for one test image of each")
     if explained and not dense:
-        next_steps(
+        steps = [
             (f"mlpconv explain {run} --figure", "the paper's figure: the maps of all classes side by side"),
             (f"mlpconv explain {run} IMAGE --dense", "find the classes in a large image"),
-            (
-                f"mlpconv explain {run} IMAGE --against CLASS",
-                "why this class and not that one",
-            ),
-        )
+            (f"mlpconv explain {run} IMAGE --against CLASS", "why this class and not that one"),
+        ]
+        if single:  # trained at one position, it does not find places in larger images either
+            del steps[1]
+        next_steps(*steps)
 
 
 def _single_file(out: Path, figures: int) -> bool:

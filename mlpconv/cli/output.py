@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from mlpconv.errors import MlpconvError
+from mlpconv.formatting import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,7 @@ def print_progress(line: str) -> None:
 
 def print_json(value: Any, *, indent: int | None = 1) -> None:
     """Print a value as JSON on standard output."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=True)
+    print(json_text(value, indent), flush=True)
 
 
 class Column(NamedTuple):

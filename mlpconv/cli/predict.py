@@ -37,10 +37,9 @@ def predict(
 
     Example: mlpconv predict latest photos --out predictions.csv
     """
-    from mlpconv.data.folders.listed import Problem
     from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
-    from mlpconv.inference.predictions import as_json, find_files, open_predictions, predict_files
+    from mlpconv.inference.predictions import Unreadable, as_json, find_files, open_predictions, predict_files
 
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     files = find_files(images)
@@ -48,7 +47,7 @@ def predict(
     listed, inverted, problems, predicted = [], [], [], 0
     with Download() as progress, open_predictions(out, top) if out else nullcontext() as writer:
         for item in predict_files(classifier, files, top=top, invert=invert, progress=progress if out else None):
-            if isinstance(item, Problem):
+            if isinstance(item, Unreadable):
                 problems.append(item)
             else:
                 predicted += 1
@@ -58,19 +57,19 @@ def predict(
                 writer.write(item)
             elif json:
                 listed.append(as_json(item))
-            elif not isinstance(item, Problem):
+            elif not isinstance(item, Unreadable):
                 guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in item.top)
                 say(f"{printable(item.file)}: {guesses}")
     warn_if_inverted(classifier, inverted, invert)
-    named = {printable(file.path) for file in files if file.named}
-    failed = [problem for problem in problems if problem.path in named]
+    named = {file.path for file in files if file.named}
+    failed = [problem for problem in problems if problem.file in named]
     if json:
         print_json({"out": str(out), "images": predicted, "skipped": len(problems)} if out else listed)
     for problem in failed[:MAX_LISTED_PROBLEMS]:
-        warn(f"error: {problem.path}: {problem.reason}")
-    skipped = [] if json else [problem for problem in problems if problem.path not in named]
+        warn(f"error: {printable(problem.file)}: {problem.reason}")
+    skipped = [] if json else [problem for problem in problems if problem.file not in named]
     for problem in skipped[:MAX_LISTED_PROBLEMS]:
-        warn(f"{problem.path}: skipped: {problem.reason}")
+        warn(f"{printable(problem.file)}: skipped: {problem.reason}")
     more = sum(max(0, len(each) - MAX_LISTED_PROBLEMS) for each in (failed, skipped))
     if more:
         warn(f"… and {more:,} more")

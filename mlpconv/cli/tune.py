@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -25,6 +25,10 @@ from mlpconv.cli.output import (
 from mlpconv.cli.recipe_options import DATA_HELP, RECIPE_HELP_TAIL
 from mlpconv.errors import DataError
 from mlpconv.formatting import format_number
+
+if TYPE_CHECKING:
+    from mlpconv.data import Splits
+    from mlpconv.jobs.run_data import RunData
 
 
 @renamed_options({"--held-out": "--validation"})
@@ -51,7 +55,13 @@ def tune(
         int | None, Option(min=20, help="Number of training images, chosen at random; by default all.")
     ] = None,
     validation: Annotated[
-        float, Option(min=0.01, max=0.5, help="Share of the training images to hold out; they judge the trials.")
+        float,
+        Option(
+            min=0.01,
+            max=0.5,
+            help="Share of the training images to hold out; they judge the trials. A folder's own validation images "
+            "take their place.",
+        ),
     ] = 0.1,
     name: Annotated[str, Option(help="Name of the search.")] = "tune",
     storage: Annotated[
@@ -76,8 +86,7 @@ def tune(
     Example: mlpconv tune --trials 20 --set epochs=1 --space 'learning_rate=5e-4..8e-3 log'
     """
     from mlpconv.backends import allocator
-    from mlpconv.data.dataset import hold_out
-    from mlpconv.jobs.prepare import choose_recipe
+    from mlpconv.jobs.prepare import choose_recipe, hold_out_validation
     from mlpconv.jobs.request import Request
     from mlpconv.jobs.run_data import load_run_data
     from mlpconv.jobs.stop import Stop
@@ -89,18 +98,14 @@ def tune(
     changes = parse_settings(set_ or []) | ({} if data is None else {"data": data})
     named_data = {"data": str(changes["data"])} if "data" in changes else {}
     requested = choose_recipe(Request(recipe=recipe, changes=named_data, settings=changes)).recipe
-    # The images that judge are the same for all trials, and the last epoch's weights are judged.
-    base = change(requested, {"validation": 0.0, "target_accuracy": None})
+    # The images that judge are those that training would hold out, and the same for all trials.
+    base = change(requested, {"validation": validation, "target_accuracy": None})
     with Download() as download:
-        run_data = load_run_data(base, directory=data_dir, progress=download)
-    splits, base = run_data.splits, run_data.recipe
-    if images is not None:
-        if images >= len(splits.train):
-            raise DataError(f"--images {images}: {splits.train.name} has {len(splits.train):,}; leave it out for all")
-        splits = splits._replace(train=hold_out(splits.train, images, seed=0)[1])
-    held_out = max(1, round(validation * len(splits.train)))
+        run_data = hold_out_validation(load_run_data(base, directory=data_dir, progress=download))
+    base = change(run_data.recipe, {"validation": 0.0})  # the last epoch's weights are judged
+    data_of_trials = _data_of_trials(run_data, images, validation)
     fixed = search_space.field_names(parse_settings(set_ or []))
-    fields, base, notes = search_space.fit_space(base, space, fixed, len(splits.train) - held_out)
+    fields, base, notes = search_space.fit_space(base, space, fixed, len(data_of_trials.train))
     for note in notes:
         warn(note)
     make_directory(out, "--out")
@@ -108,7 +113,6 @@ def tune(
     settings = search.SearchSettings(
         directory=out,
         storage=storage or f"sqlite:///{out / 'optuna.db'}",
-        validation=held_out,
         trials=trials,
         name=name,
         seed=seed,
@@ -118,7 +122,7 @@ def tune(
     progress = (lambda line: None) if json else print_progress
     stop = Stop()
     with stop:
-        found = search.search(base, fields, splits, settings, progress=progress, should_stop=stop.wanted)
+        found = search.search(base, fields, data_of_trials, settings, progress=progress, should_stop=stop.wanted)
     ending = {field: getattr(requested, field) for field in ("validation", "patience", "target_accuracy")}
     found = found._replace(recipe=change(found.recipe, ending))
     best, page = out / "best.toml", out / "report.md"
@@ -147,3 +151,29 @@ def tune(
     if stop.seen:
         warn(f"stopped; the same command continues the search in {out}")
         raise typer.Exit(stop.exit_code)
+
+
+def _data_of_trials(data: "RunData", images: int | None, share: float) -> "Splits":
+    """The images that trials learn from, and those that judge them; ``images`` of them in all, or all of them.
+
+    Raises:
+        DataError: There are not so many.
+    """
+    from dataclasses import replace
+
+    from mlpconv.data.dataset import Splits, hold_out
+
+    train, judges = data.splits.train, data.validation
+    assert judges is not None
+    if images is not None:
+        if images >= (most := len(train) + len(judges)):
+            raise DataError(f"--images {images}: {data.name} has {most:,} training images; leave it out for all")
+        judging = max(1, round(share * images))
+        train, judges = (
+            part if count >= len(part) else hold_out(part, count, seed=0)[1]
+            for part, count in ((train, images - judging), (judges, judging))
+        )
+    # Names that are not those of the whole data set, which a command could load again.
+    return Splits(
+        replace(train, name=f"{data.name}/train (rest)"), replace(judges, name=f"{data.name}/train (held out)")
+    )

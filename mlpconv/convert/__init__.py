@@ -118,14 +118,12 @@ def recognize_format(path: Path) -> Format:
     Raises:
         WeightsError: The file has none of the `FORMATS`; the message names what it is.
     """
-    if recognize.is_tensorflow(path, b""):
-        return next(known for known in FORMATS if known.name == "TensorFlow")
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file; check the path")
     head = recognize.read_head(path)
     for known in FORMATS:
         if known.recognize(path, head):
             return known
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; check the path")
     if other := recognize.describe_other(path, head):
         raise WeightsError(f"{path}: this is {other}")
     program = next((known.name for known in FORMATS if path.suffix in known.suffixes), "PyTorch")

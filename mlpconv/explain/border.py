@@ -1,4 +1,4 @@
-"""How much of the evidence for each class lies in the border of the images: a check for shortcuts.
+"""How much of the evidence for each class is in the border of the images: a check for shortcuts.
 
 Objects are usually in the middle of a picture. A class whose evidence lies mostly in the border may be recognized by a
 frame, a caption, a mark in a corner or the background (Geirhos et al. 2020, arXiv:2004.07780).
@@ -30,11 +30,11 @@ IMAGES_PER_CLASS = 20
 _VALUES_AT_ONCE = 1 << 24
 
 Shares = npt.NDArray[np.float64]
-"""(K,), the share of each class's evidence that lies in the border; NaN for a class without evidence."""
+"""(K,), the share of each class's evidence that is in the border; NaN for a class without evidence."""
 
 
 def border_shares(model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset) -> Shares | None:
-    """The share of the positive evidence for each class, on images of the class, that lies in the border.
+    """The share of the positive evidence for each class, on images of the class, that is in the border.
 
     The evidence is the map of the class, less the mean of all maps where no ReLU follows them, because a constant added
     to all logits changes no prediction. Of each class, the first ``IMAGES_PER_CLASS`` images are used.

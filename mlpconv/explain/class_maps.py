@@ -135,7 +135,7 @@ def class_maps(
         NetworkError: The network has no class maps, or the images are too small for it.
         DataError: The images are too large to process.
     """
-    maps_network, rectified = until_class_maps(network)
+    _, rectified = until_class_maps(network)
     height, width = images.shape[1:3]
     size = dense_input_size(preprocess, height, width) if dense else None
     before = model.class_maps(images, size)
@@ -143,11 +143,28 @@ def class_maps(
     rows, columns = positions_on_image(
         class_map_grid(network), before.shape[2:], input_size=input_size, image_size=(height, width), fit=fit
     )
-    last = last_map(maps_network)
-    assert last is not None  # the class maps themselves are maps
-    resized = resized_sides((height, width), fit)
-    field = (last.size[0] * resized[0] / input_size[0], last.size[1] * resized[1] / input_size[1])
+    field = receptive_field(network, input_size, (height, width), fit)
     return ClassMaps(before, rectified, class_names, names, images, rows, columns, field)
+
+
+def receptive_field(
+    network: Network, input_size: tuple[int, int], image_size: tuple[int, int], fit: str
+) -> tuple[float, float]:
+    """(height, width) in pixels of an image of what a position of the class maps depends on.
+
+    Args:
+        network: The network.
+        input_size: (height, width) of the network's input.
+        image_size: (height, width) of the image.
+        fit: How the image was brought to the size of the input: "squash", "crop" or "pad".
+
+    Raises:
+        NetworkError: The network has no class maps.
+    """
+    last = last_map(until_class_maps(network)[0])
+    assert last is not None  # the class maps themselves are maps
+    resized = resized_sides(image_size, fit)
+    return last.size[0] * resized[0] / input_size[0], last.size[1] * resized[1] / input_size[1]
 
 
 def dense_preprocess(preprocess: Preprocess) -> Preprocess:

@@ -46,7 +46,7 @@ def find_mistakes(evaluation: Evaluation, dataset: ImageDataset, files: Sequence
     order = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")]
     return [
         Mistake(
-            files[index] if files else str(index),
+            files[int(index)] if files else str(index),
             dataset.class_names[dataset.labels[index]],
             dataset.class_names[evaluation.predicted[index]],
             float(evaluation.confidence[index]),
@@ -82,7 +82,7 @@ def find_label_errors(evaluation: Evaluation, dataset: ImageDataset, files: Sequ
     """
     return [
         LabelError(
-            files[index] if files else str(index),
+            files[int(index)] if files else str(index),
             dataset.class_names[dataset.labels[index]],
             dataset.class_names[evaluation.suggested[index]],
             float(evaluation.given[index]),

@@ -2,20 +2,20 @@
 
 import glob
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from mlpconv.data.folders.listed import Problem
+from mlpconv.data.folders.names import is_leftover
 from mlpconv.data.folders.workers import read_images
 from mlpconv.errors import DataError
 from mlpconv.files import atomic_file, csv_line, unwritable
-from mlpconv.formatting import printable
+from mlpconv.formatting import json_text, printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
 BATCH_SIZE = 256
@@ -31,8 +31,19 @@ class ImageFile(NamedTuple):
     """Whether the user named the file; a file that was found in a folder may not be an image."""
 
 
+class Unreadable(NamedTuple):
+    """A file that cannot be classified."""
+
+    file: str
+    reason: str
+    """Why not."""
+
+
 def find_files(paths: Iterable[str]) -> list[ImageFile]:
-    """List the files to classify, without duplicates and without names that start with a dot.
+    """List the files to classify, without duplicates.
+
+    What systems leave behind, and hidden names, are left out where they are found in a folder or by a pattern (see
+    `is_leftover`), as in training. A file or folder that is named is always taken.
 
     Args:
         paths: Files, folders (for all files below them) or patterns with * ? [ ].
@@ -47,7 +58,7 @@ def find_files(paths: Iterable[str]) -> list[ImageFile]:
         elif os.path.lexists(path) or not glob.has_magic(path):
             matches = [ImageFile(path, True)]
         else:
-            globbed = sorted(glob.glob(path, recursive=True))
+            globbed = sorted(match for match in glob.glob(path, recursive=True) if not _leads_to_leftover(match, path))
             expanded = (file for match in globbed for file in (_below(match) if os.path.isdir(match) else [match]))
             matches = [ImageFile(file, False) for file in expanded]
         if not matches:
@@ -55,14 +66,21 @@ def find_files(paths: Iterable[str]) -> list[ImageFile]:
                 f"{printable(path)}: no files found; give images, folders, or a pattern such as 'photos/*.jpg'"
             )
         files += matches
-    return list(dict.fromkeys(files))
+    named = {file.path for file in files if file.named}
+    return [ImageFile(path, path in named) for path in dict.fromkeys(file.path for file in files)]
+
+
+def _leads_to_leftover(match: str, pattern: str) -> bool:
+    """Whether a path that a pattern matches has a part that a system left, and that the pattern does not ask for."""
+    asked = [part for part in Path(pattern).parts if part.startswith(".") or not glob.has_magic(part)]
+    return any(is_leftover(part) and not any(fnmatchcase(part, each) for each in asked) for part in Path(match).parts)
 
 
 def _below(folder: str) -> Iterator[str]:
     # Links to folders are not followed, since they may form a cycle.
     for directory, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(directory, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_leftover(name))
+        yield from (os.path.join(directory, name) for name in sorted(files) if not is_leftover(name))
 
 
 def predict_files(
@@ -72,7 +90,7 @@ def predict_files(
     top: int = 3,
     invert: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Iterator[Prediction | Problem]:
+) -> Iterator[Prediction | Unreadable]:
     """Classify files in batches.
 
     Args:
@@ -83,7 +101,7 @@ def predict_files(
         progress: Called after each batch with "predicting", the number of files done and the number of all files.
 
     Yields:
-        For each file, in order, its prediction, or a Problem if it cannot be read.
+        For each file, in order, its prediction, or why it cannot be read.
     """
     preprocess = classifier.file_preprocess
     for start in range(0, len(files), BATCH_SIZE):
@@ -91,17 +109,16 @@ def predict_files(
         special = {file.path for file in batch if not file.named and not os.path.isfile(file.path)}
         readable = [file.path for file in batch if file.path not in special]
         images = dict(zip(readable, read_images(readable, preprocess), strict=True))
-        pixels, problems = [], []
+        pixels, unreadable = [], []
         for file in batch:
             image = images.get(file.path, _SPECIAL)
             if isinstance(image, np.ndarray):
                 pixels.append(image)
-                problems.append(None)
+                unreadable.append(None)
             else:
-                reason = str(image).removeprefix(f"{printable(file.path)}: ")
-                problems.append(Problem(printable(file.path), reason))
+                unreadable.append(Unreadable(file.path, str(image).removeprefix(f"{printable(file.path)}: ")))
         predictions = iter(classifier.predict(np.stack(pixels), top=top, invert=invert) if pixels else ())
-        for file, problem in zip(batch, problems, strict=True):
+        for file, problem in zip(batch, unreadable, strict=True):
             yield problem or next(predictions)._replace(file=file.path)
         if progress:
             progress("predicting", min(start + BATCH_SIZE, len(files)), len(files))
@@ -149,12 +166,12 @@ class PredictionWriter:
             more = [name for k in range(2, top + 1) for name in (f"label_{k}", f"probability_{k}")]
             self._write_row(["file", "label", "probability", *more, "error"])
 
-    def write(self, prediction: Prediction | Problem) -> None:
+    def write(self, prediction: Prediction | Unreadable) -> None:
         """Write one line."""
         if not self._is_csv:
-            self._file.write(json.dumps(as_json(prediction), ensure_ascii=False) + "\n")
-        elif isinstance(prediction, Problem):
-            self._write_row([prediction.path, *[""] * (2 * self.top), prediction.reason])
+            self._file.write(json_text(as_json(prediction)) + "\n")
+        elif isinstance(prediction, Unreadable):
+            self._write_row([prediction.file, *[""] * (2 * self.top), prediction.reason])
         else:
             cells = [cell for guess in prediction.top for cell in (guess.label, f"{guess.probability:.6f}")]
             self._write_row([prediction.file, *cells, *[""] * (2 * self.top - len(cells)), ""])
@@ -163,10 +180,10 @@ class PredictionWriter:
         self._file.write(csv_line(cells))
 
 
-def as_json(prediction: Prediction | Problem) -> dict[str, Any]:
+def as_json(prediction: Prediction | Unreadable) -> dict[str, Any]:
     """A line of JSON lines, and an element of the output of --json."""
-    if isinstance(prediction, Problem):
-        return {"file": prediction.path, "error": prediction.reason}
+    if isinstance(prediction, Unreadable):
+        return {"file": prediction.file, "error": prediction.reason}
     return {
         "file": prediction.file,
         "top": [guess._asdict() for guess in prediction.top],

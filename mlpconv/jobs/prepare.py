@@ -16,6 +16,7 @@ from mlpconv.data import Splits, hold_out
 from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
+from mlpconv.jobs.earlier_splits import earlier_splits, unknown_split
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
@@ -67,9 +68,11 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     resume_from = Path(request.resume_from) if request.resume_from is not None else None
     recipe, pretrained = resolve_pretrained(recipe, resume_from)
     options = FolderOptions(request.strict, request.follow_links)
-    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed)
+    # A run that is resumed has recorded its own split.
+    earlier = [] if data or chosen.resumed else earlier_splits(recipe, start, chosen.repeated)
+    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed, earlier)
     recipe = _resolve_epochs(loaded.recipe, len(loaded.splits.train))
-    run_data = _hold_out_validation(loaded)
+    run_data = hold_out_validation(loaded)
     network = _make_network(recipe, run_data.splits)
     job = Job(
         recipe_name=chosen.name,
@@ -84,6 +87,8 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
         start=start,
     )
     classifier = pretrained if start is None else _read_start(start, resume_from, network)
+    if loaded.loaded_folder and not chosen.resumed:
+        loaded.loaded_folder.folder.notes += unknown_split(recipe, classifier, earlier)
     prepared = PreparedJob(job, run_data, classifier)
     if pretrained is not None:
         start_from(pretrained, network)  # weights that do not fit are found before anything is written
@@ -113,8 +118,10 @@ def load_job(
     """
     started = time.perf_counter()
     recipe = job.recipe
-    loaded = load_run_data(recipe, data, data_directory, FolderOptions(), progress, Run(run) if run else None)
-    run_data = _hold_out_validation(loaded)
+    resumed = Run(run) if run else None
+    earlier = [] if data or resumed else earlier_splits(recipe, job.start)
+    loaded = load_run_data(recipe, data, data_directory, FolderOptions(), progress, resumed, earlier)
+    run_data = hold_out_validation(loaded)
     if differences := data_differences(job.data, _data_info(loaded, run_data)):
         lines = "\n  ".join(f"{name}: {text}" for name, text in differences.items())
         raise RunError(f"{job.data.name}: the images are not those of the job:\n  {lines}")
@@ -210,7 +217,7 @@ def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
     return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, image_sizes=sizes, min_steps=0)
 
 
-def _hold_out_validation(data: RunData) -> RunData:
+def hold_out_validation(data: RunData) -> RunData:
     """The data with the recipe's share of validation images, where the data has no validation images itself."""
     if not data.recipe.validation or data.validation is not None:
         return data

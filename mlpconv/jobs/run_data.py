@@ -23,6 +23,7 @@ from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.measured import first_problems, folder_to_measure, load_listing, only_split
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.data.folders.scan_listing import file_problems, scan_listing
+from mlpconv.data.folders.splitting import EarlierSplit
 from mlpconv.errors import DataError, RunError
 from mlpconv.formatting import format_number, printable
 from mlpconv.inference.classifier import Classifier
@@ -60,6 +61,11 @@ def is_folder(data: str) -> bool:
     return os.sep in data or data.endswith(".csv") or data.startswith("~") or path.exists()
 
 
+def same_path(one: str, other: str) -> bool:
+    """Whether two names of data are those of the same folder or list; False if one is empty."""
+    return bool(one and other) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
 def shadowed_folder(data: str) -> str:
     """A sentence if ``data`` is a known data set and there is also a folder or file of that name; else empty."""
     if data in list_datasets() and Path(data).exists():
@@ -79,6 +85,7 @@ def load_run_data(
     options: FolderOptions = NO_OPTIONS,
     progress: Progress | None = None,
     resumed: Run | None = None,
+    earlier: Sequence[EarlierSplit] = (),
 ) -> RunData:
     """Load the images for a recipe.
 
@@ -89,6 +96,7 @@ def load_run_data(
         options: How a folder is read.
         progress: Called with what is fetched or read, what is done of it, and the total.
         resumed: The run that is to be resumed: its recorded split of a folder is used.
+        earlier: The splits of other runs that a folder's split keeps.
 
     Raises:
         RunError: The folder of the resumed run has changed.
@@ -98,7 +106,7 @@ def load_run_data(
     if recipe.model != AUTO:
         create_model(recipe.model)  # a wrong name is found before a download starts
     if data is None and is_folder(recipe.data):
-        return _folder(recipe, directory, options, progress, resumed)
+        return _folder(recipe, directory, options, progress, resumed, earlier)
     splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
     side = min(splits.train.image_shape[:2])
     recipe, chosen = resolve(recipe, side, len(splits.train))
@@ -114,11 +122,12 @@ def _folder(
     options: FolderOptions,
     progress: Progress | None,
     resumed: Run | None,
+    earlier: Sequence[EarlierSplit],
 ) -> RunData:
     if directory is not None:
         raise DataError(f"{recipe.data}: is a folder itself; leave --data-dir {directory} out")
     folder = None
-    if resumed is not None and _same_path(recipe.data, resumed.config.recipe.data):
+    if resumed is not None and same_path(recipe.data, resumed.config.recipe.data):
         folder = _recorded_folder(resumed, progress)
     if folder is None:
         # The same split for every seed of a recipe: results on other test images could not be compared.
@@ -127,6 +136,7 @@ def _folder(
             validation=recipe.validation,
             options=options._replace(max_pixels=recipe.max_pixels),
             progress=progress,
+            earlier=earlier,
         )
     recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
     size = recipe.image_size or max(create_model(recipe.model).input_size)
@@ -198,7 +208,7 @@ def reload_run_data(
     recorded = None
     if stored.data and is_folder(stored.data) and classifier.path.is_dir():
         recorded = read_split(classifier.path, stored.class_names, stored.data)
-    if _same_path(data, stored.data):
+    if same_path(data, stored.data):
         if recorded is not None:
             return _recorded_images(classifier, recorded, split or TEST, progress)
         if name is None:
@@ -216,10 +226,6 @@ def reload_run_data(
                 "network, so its accuracy on new images is lower"
             )
     return Reloaded(measured.dataset, measured.problems, notes, measured.root, measured.files)
-
-
-def _same_path(one: str, other: str) -> bool:
-    return bool(other) and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def _recorded_images(classifier: Classifier, recorded: Listing, split: str, progress: Progress | None) -> Reloaded:

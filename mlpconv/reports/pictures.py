@@ -11,6 +11,7 @@ from mlpconv.arch.shapes import show
 from mlpconv.backends.base import Floats, Images
 from mlpconv.drawing.images import image_data_uri
 from mlpconv.explain import stored_class_maps
+from mlpconv.explain.class_maps import receptive_field, strongest
 from mlpconv.explain.overlay import enlarge, overlay
 from mlpconv.explain.picture_maps import over_pictures
 from mlpconv.runs.evaluation import Mistakes
@@ -70,7 +71,9 @@ def class_maps_on_page(run: Run, network: Network, files: Sequence[str]) -> dict
     stored = stored_class_maps.load(run.path, run.config.data.class_names)
     if stored is None:
         return None
-    maps = stored.maps
+    preprocess, shape = run.config.preprocess, stored.maps.images.shape[1:3]
+    field = receptive_field(network, (preprocess.size, preprocess.size), shape, preprocess.fit)
+    maps = stored.maps._replace(receptive_field=field)
     rows = np.arange(len(maps.images))
     values = maps.over_images(maps.before[rows, stored.predicted])
     images = []
@@ -78,6 +81,7 @@ def class_maps_on_page(run: Run, network: Network, files: Sequence[str]) -> dict
         image = enlarge(maps.images[index])
         limit = float(np.abs(maps.before[index]).max()) or 1.0
         over = overlay(image, enlarge(values[index, ..., None])[..., 0], limit)
+        place = strongest(maps.before[index, label])
         images.append(
             {
                 "name": picture_name(int(maps.names[index]), files),
@@ -86,8 +90,17 @@ def class_maps_on_page(run: Run, network: Network, files: Sequence[str]) -> dict
                 "logit": float(maps.logits[index, label]),
                 "image": image_data_uri(image),
                 "overlay": image_data_uri(over),
+                "place": maps.place(*place),
+                "field": maps.field_of(*place),
             }
         )
     size = maps.before.shape[2:]
     single = single_position(network) if size == (1, 1) else None
-    return {"size": show(size), "rectified": maps.rectified, "single": single, "images": images}
+    return {
+        "size": show(size),
+        "rectified": maps.rectified,
+        "single": single,
+        "image_size": shape,
+        "field": show(tuple(round(side) for side in field)),
+        "images": images,
+    }

@@ -159,7 +159,7 @@ def _interval(each: ClassResult) -> tuple[float, float] | None:
 
 
 def _border(shares: Shares | None, names: Sequence[str]) -> list[tuple[str, float | None, bool]]:
-    """Each class with the share of its evidence that lies in the border, and whether that is most of it."""
+    """Each class with the share of its evidence that is in the border, and whether that is most of it."""
     named = by_class(shares, names) or {}
     return [(name, share, share is not None and share >= MOSTLY) for name, share in named.items()]
 

@@ -71,7 +71,7 @@ class StoredEvaluation(NamedTuple):
     label_error_count: int = 0
     """The number of all of these."""
     border: npt.NDArray[np.float64] | None = None
-    """(K,), the share of each class's evidence that lies in the border of the images, NaN for a class without evidence:
+    """(K,), the share of each class's evidence that is in the border of the images, NaN for a class without evidence:
     see ``mlpconv.explain.border``. None before the end of training, and without class maps."""
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpconv.data import Splits
-from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MissingDependency, RunError, TrainingFailed
 from mlpconv.formatting import format_number, markdown_table
 from mlpconv.jobs.execute import execute
@@ -52,8 +51,6 @@ class SearchSettings(NamedTuple):
     """Where each trial's run goes."""
     storage: str | None
     """The address of an Optuna storage; processes with the same one share the work. None: only in memory."""
-    validation: int
-    """Number of images held out of the training set, on which trials are judged."""
     trials: int = 30
     """Number of trials, including those that the storage holds already."""
     name: str = "tune"
@@ -95,7 +92,7 @@ def search(
     Args:
         recipe: The recipe to start from.
         space: The fields to search.
-        data: The images. The test images take no part.
+        data: The training images, and images held out of the training set in place of the test images: they judge.
         settings: How to search.
         progress: Called with a line for each trial.
         should_stop: Called between steps; where it returns True, the search stops.
@@ -107,10 +104,8 @@ def search(
     """
     optuna = load()
     candidate(recipe, {field.name: first_value(field) for field in space})
-    train, judges = hold_out(data.train, settings.validation, seed=0)
-    splits = Splits(train, judges)
     with _storing(settings.storage):
-        return _search(optuna, recipe, space, splits, settings, progress, should_stop)
+        return _search(optuna, recipe, space, data, settings, progress, should_stop)
 
 
 def _search(
@@ -131,7 +126,7 @@ def _search(
         {
             "recipe": to_toml(recipe),
             "space": [field._asdict() for field in space],
-            "held_out": settings.validation,
+            "held_out": len(splits.test),
         }
     )
     if study.user_attrs.get(TASK, task) != task:
@@ -174,7 +169,7 @@ def _search(
         study,
         candidate(recipe, best.params),
         float(best.value),
-        settings.validation,
+        len(splits.test),
         dict(best.params),
         _importance(study, complete),
     )

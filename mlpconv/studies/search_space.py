@@ -127,7 +127,7 @@ def fit_space(recipe: Recipe, space: Sequence[str] | None, fixed: Collection[str
 
     Args:
         recipe: The recipe to start from.
-        space: What the user wants to search, as ``parse_space`` reads it; None for ``SPACE``.
+        space: What the user asked to search, as ``parse_space`` reads it; None for ``SPACE``.
         fixed: The names of the fields with a fixed value.
         images: The number of images that a trial is trained on.
 
@@ -154,9 +154,10 @@ def fit_space(recipe: Recipe, space: Sequence[str] | None, fixed: Collection[str
             for field in fields
         ]
         # A single size is no choice.
-        if single := [field for field in fields if field.values is not None and len(field.values) == 1]:
-            recipe = msgspec.structs.replace(recipe, batch_size=single[0].values[0])
-            fields = [field for field in fields if field not in single]
+        for field in fields:
+            if field.values is not None and len(field.values) == 1:
+                recipe = msgspec.structs.replace(recipe, batch_size=field.values[0])
+        fields = [field for field in fields if field.values is None or len(field.values) > 1]
     if not fields:
         raise RecipeError(
             "tune: --set gives a value to every field that would be searched; leave one out, or name others: --space"

@@ -62,6 +62,19 @@ def test_the_extras_are_those_of_the_package():
     assert brought - {"numpy"} == set(PACKAGES)  # the extra mxnet only says which NumPy
 
 
+def test_a_package_under_another_name_is_found(monkeypatch, tmp_path):
+    (tmp_path / "made_up").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor._version("made_up") is None
+    (tmp_path / "made_up" / "__init__.py").touch()
+    assert doctor._version("made_up") == "installed"
+    about = tmp_path / "made_up_cpu-2.18.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up-cpu\nVersion: 2.18.0\n")
+    (about / "RECORD").write_text("made_up/__init__.py,,\n")
+    assert doctor._version("made_up") == "2.18.0"
+
+
 def test_a_cache_that_cannot_be_written_is_a_warning(cli, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLPCONV_CACHE", str(tmp_path / "file" / "cache"))

@@ -16,7 +16,7 @@ def test_the_evidence_for_each_class_is_printed(cli, digits_run, digit):
     assert said.code == 0
     assert said.out.startswith(f"{path}: {label} 0.")
     assert "logit" in said.out
-    assert "mlpconv explain" in said.out
+    assert "--dense" in said.out
     with Image.open("seen/digit.png") as picture:
         assert picture.width > 500
 
@@ -166,6 +166,8 @@ def test_maps_with_one_position_are_reported(cli, digit):
     note = "images of 4×4 give maps of one position, which cannot show where the evidence is; images of 9×9 give "
     note += "maps of 3×3"
     assert f"{note} (mlpconv train --image-size 9)" in " ".join(said.err.split())
+    assert "--against" in said.out + said.err
+    assert "--dense" not in said.out + said.err
     assert "strongest at" not in said.out
     assert f"For this network, {note}. The value of a map is the logit." in Path("small/report.html").read_text()
     assert note in " ".join(trained.out.split())

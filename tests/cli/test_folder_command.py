@@ -58,6 +58,7 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert "nin_28 at 28×28" in said.out
     rows = lines_of(tmp_path / "run" / "split.csv")
     assert len(rows) == 80
+    used = {row["sha256"]: row["split"] for row in rows}
     assert {row["split"] for row in rows} == {"train", "validation", "test"}
     assert {row["label"] for row in rows} == {"across", "<b>down"}
     assert "across/notes.txt" in (tmp_path / "run" / "skipped.csv").read_text()
@@ -67,7 +68,7 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert "across/notes.txt" in page
 
     # The run's own split, and its classes, whatever happens to the folder later.
-    stripes(photos, {"new": 3})
+    stripes(photos, {"new": 3}, 5)
     value = cli("evaluate", "run", "--json", "--precision", "float32").json()
     assert value["images"] == 12
     trained = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -90,6 +91,9 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
 
     said = cli("train", "--data", "photos", "--pretrained", "run", *QUICK, "--out", "more")
     assert said.code == 0, said.err
+    assert "80 images are split as in run; 3 images are new" in " ".join(said.out.split())
+    again = {row["sha256"]: row["split"] for row in lines_of(tmp_path / "more" / "split.csv")}
+    assert {digest: again[digest] for digest in used} == used
     assert json.loads((tmp_path / "more" / "config.json").read_text())["data"]["class_names"] == [
         "<b>down",
         "across",
@@ -182,6 +186,44 @@ def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     assert said.code == 0, said.err
 
 
+def test_trials_are_judged_on_no_copy_of_what_they_learn_from(cli, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from mlpconv.studies import search
+
+    root = stripes(tmp_path / "d", {"across": 20, "down": 20})
+    for path in list(root.rglob("*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_name(f"copy of {path.name}"), compress_level=1)
+    seen = []
+
+    def spy(recipe, space, data, settings, **options):
+        seen.append(data)
+        return find(recipe, space, data, settings, **options)
+
+    find = search.search
+    monkeypatch.setattr(search, "search", spy)
+    few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1..2")
+    for options in ((), ("--images", "40")):
+        said = cli("tune", "--data", "d", "--trials", "1", *few, *options, "--out", f"out {len(seen)}")
+        assert said.code == 0, said.err
+        learned, judged = ({image.tobytes() for image in part.images} for part in seen[-1])
+        assert judged
+        assert not learned & judged
+    assert [len(part) for part in seen[-1]] == [36, 4]
+
+
+def test_the_validation_images_of_a_folder_judge(cli, tmp_path):
+    pytest.importorskip("optuna")
+    for number, (split, count) in enumerate({"train": 20, "val": 6, "test": 5}.items()):
+        stripes(tmp_path / "d" / split, {"across": count, "down": count}, number)
+    few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1..2")
+    said = cli("tune", "--data", "d", "--trials", "1", *few, "--out", "out")
+    assert said.code == 0, said.err
+    data = mlpconv.Run("out/trial-0").config.data
+    assert (data.train, data.test) == (40, 12)
+    assert data.name.endswith("d/train (rest)")
+
+
 @pytest.mark.parametrize("command", [("data", "check"), ("train", "--data")])
 def test_strict_refuses_a_folder_with_unusable_files(cli, photos, command):
     said = cli(*command, "photos", "--strict")
@@ -205,7 +247,7 @@ def test_borders_in_the_color_of_the_pictures_are_stored_with_the_network(cli, t
     value = cli("evaluate", "run", "--json", "--precision", "float32").json()
     assert value["accuracy"] == pytest.approx(run.result.test_accuracy)
     assert value["loss"] == pytest.approx(run.result.test_loss, rel=1e-4)
-    # The same file, alone: the borders that it gets have the color of its own border.
+    # The same file, alone: the borders that it gets have the color of the border of this file.
     classifier = mlpconv.load("run")
     images = classifier.predict([tmp_path / "wide" / "down" / "0.png"]).images
     assert images.shape == (1, 28, 28, 3)

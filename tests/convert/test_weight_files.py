@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mlpconv.backends.weights import weight_shapes
-from mlpconv.convert import read_torch_file, read_weights
+from mlpconv.convert import read_torch_file, read_weights, recognize_format
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
 from support import chapter_pytorch as chapter
@@ -46,6 +46,14 @@ def write_with_old_torch(value: object, path: Path) -> None:
 
 def write_with_pickle(value: object, path: Path) -> None:
     path.write_bytes(pickle.dumps(value))
+
+
+def test_the_content_decides_and_not_an_index_beside_it(tmp_path: Path):
+    torch.save({}, tmp_path / "weights.pt")
+    (tmp_path / "weights.pt.index").touch()
+    assert recognize_format(tmp_path / "weights.pt").name == "PyTorch"
+    (tmp_path / "weights.pt").unlink()
+    assert recognize_format(tmp_path / "weights.pt").name == "TensorFlow"
 
 
 @pytest.mark.parametrize("write", [write_with_torch, write_with_old_torch, write_with_pickle])

@@ -17,7 +17,7 @@ from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
 from mlpconv.errors import DataError, NetworkError, RunError
 from mlpconv.explain import stored_class_maps
-from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation, positions_on_image
+from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation, positions_on_image, strongest
 from mlpconv.explain.overlay import overlay
 from mlpconv.inference.classifier import Classifier
 from mlpconv.reports.report import report_html
@@ -203,6 +203,20 @@ def test_a_run_stores_maps_for_its_report(run, classifier):
     assert "Class maps" in page
     assert page.count('alt="Evidence for') == 3
     assert "3×3" in page
+
+
+def test_the_report_marks_places_as_explain_does(run, classifier):
+    stored = stored_class_maps.load(run.path, tiny_training.NAMES)
+    assert stored is not None
+    page = report_html(run)
+    maps = classifier.class_maps(stored.maps.images)
+    height, width = maps.receptive_field
+    assert f"depends on {height:.0f}×{width:.0f} pixels" in page
+    for index, label in enumerate(stored.predicted):
+        box = maps.field_of(*strongest(maps.before[index, label]))
+        sides = (box.left, box.top, box.right - box.left, box.bottom - box.top)
+        assert 'class="over" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"'.format(*sides) in page
+    assert page.count('<svg viewBox="0 0 6 6"') == len(stored.predicted)
 
 
 @pytest.mark.parametrize("wrong", [("a", "b"), ("a", "b", "c", "d")])

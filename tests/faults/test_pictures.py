@@ -16,12 +16,11 @@ from PIL import Image
 
 from mlpconv.data.folders import workers
 from mlpconv.data.folders.folder import scan_folder
-from mlpconv.data.folders.listed import Problem
 from mlpconv.data.folders.workers import read_images
 from mlpconv.data.picture_files import FORMATS
 from mlpconv.errors import DataError
 from mlpconv.inference.classifier import Classifier
-from mlpconv.inference.predictions import ImageFile, predict_files
+from mlpconv.inference.predictions import ImageFile, Unreadable, predict_files
 from support.command_processes import INPUTS
 
 BATCH = min(INPUTS, 500)
@@ -205,7 +204,7 @@ def test_any_file_in_a_folder_and_in_a_prediction(whole, tmp_path, faults):
         files = [ImageFile(str(root / path), True) for path in [*said, *folder.files]]
         predictions = list(predict_files(classifier, files))
         assert len(predictions) == len(files)
-        assert sum(not isinstance(prediction, Problem) for prediction in predictions) >= 12
+        assert sum(not isinstance(prediction, Unreadable) for prediction in predictions) >= 12
         assert time.monotonic() - started < SECONDS + BATCH / 10
         del loaded, pixels
         shutil.rmtree(root)

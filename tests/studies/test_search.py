@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Block, Network
-from mlpconv.data import ImageDataset, Splits
+from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.errors import MissingDependency, RecipeError, RunError
 from mlpconv.runs.run import Run
 from mlpconv.studies import search
@@ -23,10 +23,7 @@ from mlpconv.training.recipes import get_recipe, read_recipe
 LABELS = np.arange(48) % 2
 IMAGES = np.random.default_rng(0).integers(0, 60, (48, 4, 4, 1), dtype=np.uint8)
 IMAGES[LABELS == 1, :2] += 180
-DATA = Splits(
-    ImageDataset(IMAGES, LABELS, ("low", "high"), "halves/train"),
-    ImageDataset(IMAGES[:8], LABELS[:8], ("low", "high"), "halves/test"),
-)
+DATA = Splits(*hold_out(ImageDataset(IMAGES, LABELS, ("low", "high"), "halves/train"), 12, seed=0))
 
 
 def halves(num_classes=2, input_channels=1):
@@ -140,7 +137,7 @@ def test_without_optuna_the_error_has_the_command_that_installs_it(monkeypatch):
 def go(path, trials, space=("learning_rate=1e-4..1 log", "batch_size=4|8"), **options):
     pytest.importorskip("optuna")
     pytest.importorskip("torch")
-    settings = SearchSettings(path, f"sqlite:///{path / 'o.db'}", validation=12, trials=trials, name="t", device="cpu")
+    settings = SearchSettings(path, f"sqlite:///{path / 'o.db'}", trials=trials, name="t", device="cpu")
     return search.search(BASE, parse_space(space), DATA, settings, **options)
 
 
@@ -150,7 +147,7 @@ def test_a_search_finds_a_recipe_resumes_and_reports(tmp_path):
     assert len(lines) == 3
     assert len(first.study.trials) == 3
     run = Run(tmp_path / "trial-0")
-    # The test set takes no part: trials train on what is left and are judged by what is held out.
+    # Trials train on what is left and are judged by what is held out.
     assert (run.config.data.train, run.config.data.test) == (36, 12)
     assert go(tmp_path, 3).study.trials == first.study.trials
     found = go(tmp_path, 8)

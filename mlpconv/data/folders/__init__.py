@@ -4,7 +4,7 @@
 
 1. `listing` lists the files with their classes and splits.
 2. `scan` reads each file's header and SHA-256; unchanged files are not read again.
-3. `folder` chooses what is usable, reports the rest, and holds out validation and test images.
+3. `folder` chooses what is usable and reports the rest; `splitting` holds out validation and test images.
 4. `cache` decodes the images once, in several processes (`workers`), into a file that is mapped into memory.
 
 `check` reports on a folder before training: counts, sizes, duplicates.

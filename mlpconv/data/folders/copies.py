@@ -81,7 +81,8 @@ def near_pairs(pictures: Pictures) -> Indices:
 def _distinct(pairs: Indices) -> Indices:
     """The distinct pairs, the smaller index first."""
     count = int(pairs.max()) + 1 if len(pairs) else 1
-    numbers = np.unique(pairs.min(1) * count + pairs.max(1))
+    numbers = np.sort(pairs.min(1) * count + pairs.max(1))  # faster than NumPy's unique, which hashes
+    numbers = numbers[np.diff(numbers, prepend=-1) > 0]
     return np.stack([numbers // count, numbers % count], 1)
 
 
@@ -102,7 +103,8 @@ def _chains(groups: Indices) -> Indices:
 
 def _alike(thumbnails: np.ndarray) -> tuple[Indices, np.ndarray]:
     """Pairs of nearly equal thumbnails, and their correlation."""
-    rows = np.flatnonzero(_in_chunks(_variance, thumbnails, np.int64) >= _MIN_VARIANCE)
+    totals, spreads = _in_chunks(_moments, thumbnails, 2).T
+    rows = np.flatnonzero(spreads // thumbnails.shape[1] ** 2 >= _MIN_VARIANCE)
     hashes = _hashes(thumbnails[rows])
     candidates = []
     for band in range(64 // _BAND_BITS):
@@ -115,21 +117,40 @@ def _alike(thumbnails: np.ndarray) -> tuple[Indices, np.ndarray]:
     if not candidates:
         return np.empty((0, 2), np.int64), np.empty(0, np.float64)
     pairs = _distinct(np.concatenate(candidates))
-    correlation = _in_chunks(lambda some: _correlation(thumbnails, rows[some]), pairs, np.float64)
+    left, right = rows[pairs].T
+    products = _in_chunks(lambda some: _products(thumbnails, rows[some]), pairs)
+    cross = thumbnails.shape[1] * products - totals[left] * totals[right]
+    correlation = cross / np.sqrt(spreads[left].astype(np.float64) * spreads[right])
     kept = correlation >= MIN_CORRELATION
     return rows[pairs[kept]].astype(np.int64), correlation[kept]
 
 
-def _in_chunks(compute: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
-    """Compute a number for each row, for some rows at a time, because they are converted to larger numbers."""
+def _in_chunks(compute: Callable[[np.ndarray], Indices], rows: np.ndarray, columns: int = 0) -> Indices:
+    """Compute one integer, or some columns of them, for each row; for some rows at a time, because they are converted
+    to larger numbers."""
     parts = [compute(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
+    return np.concatenate(parts) if parts else np.empty((0, columns) if columns else 0, np.int64)
 
 
-def _variance(thumbnails: np.ndarray) -> np.ndarray:
-    """int64 (N,), rounded down; in integers, so that it is the same on every machine."""
-    values, count = thumbnails.astype(np.int64), thumbnails.shape[1]
-    return (count * (values * values).sum(1) - values.sum(1) ** 2) // count**2
+def _moments(thumbnails: np.ndarray) -> Indices:
+    """The sum of the values of each thumbnail, and N² times their variance, int64 (N, 2)."""
+    totals = thumbnails.sum(1, dtype=np.int64)
+    squares = _dot(thumbnails, thumbnails)
+    return np.stack([totals, thumbnails.shape[1] * squares - totals**2], 1)
+
+
+def _products(thumbnails: np.ndarray, pairs: Indices) -> Indices:
+    """The dot product of the thumbnails of each pair, int64 (P,)."""
+    return _dot(thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]])
+
+
+def _dot(left: np.ndarray, right: np.ndarray) -> Indices:
+    """The dot product of each row of bytes with that of the other array, int64 (N,).
+
+    All sums are integers below 2²⁴, which float32 holds exactly, so the result is the same on every machine.
+    """
+    assert left.shape[1] * 255**2 < 1 << 24
+    return np.einsum("ij,ij->i", left.astype(np.float32), right.astype(np.float32)).astype(np.int64)
 
 
 def _count_bits(values: npt.NDArray[np.uint64]) -> np.ndarray:
@@ -144,18 +165,6 @@ def _hashes(thumbnails: np.ndarray) -> npt.NDArray[np.uint64]:
     bits = blocks * 64 > blocks.sum(1, keepdims=True)
     mixed = np.ascontiguousarray(bits[:, np.arange(64).reshape(-1, 4).T.ravel()])
     return np.packbits(mixed, axis=1).view(">u8").ravel().astype(np.uint64)
-
-
-def _correlation(thumbnails: np.ndarray, pairs: Indices) -> np.ndarray:
-    """The correlation of the thumbnails of each pair, float64 (P,)."""
-    left, right = (thumbnails[pairs[:, side]].astype(np.int32) for side in (0, 1))
-    count = left.shape[1]
-    # In integers, so that only the last steps round, and the result is the same on every machine.
-    products = [np.einsum("ij,ij->i", a, b).astype(np.int64) for a, b in ((left, right), (left, left), (right, right))]
-    sums = [values.sum(1, dtype=np.int64) for values in (left, right)]
-    cross = count * products[0] - sums[0] * sums[1]
-    squares = [count * product - total * total for product, total in zip(products[1:], sums, strict=True)]
-    return cross / np.sqrt(squares[0].astype(np.float64) * squares[1])
 
 
 class Conflicts(NamedTuple):
@@ -200,7 +209,7 @@ def groups_of_copies(pictures: Pictures, labels: Indices, pairs: Indices) -> Ind
     """
     groups = identical_groups(pictures)
     limit = np.maximum(np.bincount(labels) // 10, _SMALL_GROUP)
-    return _united(groups, pairs, limit[labels[pairs]].min(1).tolist())
+    return _united(groups, pairs, limit[labels[pairs]].min(1))
 
 
 def leaks(splits: np.ndarray, pictures: Pictures, pairs: Indices) -> Indices:
@@ -220,10 +229,11 @@ def leaks(splits: np.ndarray, pictures: Pictures, pairs: Indices) -> Indices:
     return np.stack([others, first[groups[others]]], 1)[first[groups[others]] >= 0]
 
 
-def _united(groups: Indices, pairs: Indices, limits: Sequence[int] | None = None) -> Indices:
+def _united(groups: Indices, pairs: Indices, limits: Indices | None = None) -> Indices:
     """Unite the groups of each pair in turn, unless they would have more members than its limit."""
-    parent = list(range(int(groups.max()) + 1 if len(groups) else 0))
-    size = np.bincount(groups, minlength=len(parent)).tolist()
+    count = int(groups.max()) + 1 if len(groups) else 0
+    parent = list(range(count))
+    size = np.bincount(groups, minlength=count).tolist()
 
     def find(group: int) -> int:
         while parent[group] != group:
@@ -231,15 +241,39 @@ def _united(groups: Indices, pairs: Indices, limits: Sequence[int] | None = None
             group = parent[group]
         return group
 
-    for index, (left, right) in enumerate(groups[pairs].tolist()):
-        a, b = sorted((find(left), find(right)))
-        if a != b and (limits is None or size[a] + size[b] <= limits[index]):
-            parent[b] = a
-            size[a] += size[b]
-    return np.array([find(group) for group in range(len(parent))], np.int64)[groups]
+    ends = groups[pairs]
+    step = max(count, _CHUNK)
+    for start in range(0, len(pairs), step):
+        # Most pairs of many images that look alike are united already, or too large: groups never get smaller.
+        roots, sizes = _roots(parent), np.array(size, np.int64)
+        a, b = roots[ends[start : start + step]].T
+        open_ = a != b
+        if limits is not None:
+            open_ &= sizes[a] + sizes[b] <= limits[start : start + step]
+        for index in (start + np.flatnonzero(open_)).tolist():
+            first, second = sorted((find(int(ends[index, 0])), find(int(ends[index, 1]))))
+            if first != second and (limits is None or size[first] + size[second] <= limits[index]):
+                parent[second] = first
+                size[first] += size[second]
+    return _roots(parent)[groups]
 
 
-def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _roots(parent: Sequence[int]) -> Indices:
+    """The last ancestor of each group."""
+    roots = np.array(parent, np.int64)
+    while not np.array_equal(above := roots[roots], roots):
+        roots = above
+    return roots
+
+
+def held_out_groups(
+    labels: Indices,
+    groups: Indices,
+    digests: np.ndarray,
+    count: int,
+    seed: int,
+    decided: np.ndarray | None = None,
+) -> np.ndarray:
     """Which images to hold out, as a mask, bool (N,): whole groups, from each class in proportion to its size.
 
     The choice depends on the contents of the files and the seed, not on names or order. If there are no groups of
@@ -252,15 +286,19 @@ def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count
         digests: uint8 (N, 32), the SHA-256 of each file.
         count: The number of images to hold out, 1 to N - 1.
         seed: The seed of the choice, 0 or more.
+        decided: int8 (N,), 1 for images that are held out and 0 for images that are not, whatever the rest needs; -1
+            for the others. By default -1 for all.
     """
     sizes = np.bincount(labels)
     classes = len(sizes)
     quotas = quotas_by_class(sizes.tolist(), count)
-    members = _members(groups)
+    rows = np.arange(len(labels)) if decided is None else np.flatnonzero(decided < 0)
+    members = [rows[group] for group in _members(groups[rows])]
     start = seed.to_bytes(8, "little")
-    keys = [hashlib.blake2b(row.tobytes(), digest_size=16, key=start).digest() for row in digests]
-    order = sorted(range(len(members)), key=lambda group: min(keys[row] for row in members[group]))
-    held, taken = np.zeros(len(labels), bool), [0] * classes
+    keys = {row: hashlib.blake2b(digests[row].tobytes(), digest_size=16, key=start).digest() for row in rows.tolist()}
+    order = sorted(range(len(members)), key=lambda group: min(keys[row] for row in members[group].tolist()))
+    held = np.zeros(len(labels), bool) if decided is None else decided == 1
+    taken = np.bincount(labels[held], minlength=classes).tolist()
     left_out: list[int] = []
     for group in order:
         found = np.bincount(labels[members[group]], minlength=classes).tolist() if len(members[group]) > 1 else None
@@ -285,5 +323,7 @@ def held_out_groups(labels: Indices, groups: Indices, digests: np.ndarray, count
 
 
 def _members(groups: Indices) -> Sequence[Indices]:
+    if not len(groups):
+        return []
     order = np.argsort(groups, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)

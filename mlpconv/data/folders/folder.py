@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +13,17 @@ import numpy as np
 from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
 from mlpconv.data.dataset import ImageDataset, Splits
 from mlpconv.data.folders.cache import decode_files
-from mlpconv.data.folders.copies import Pictures, groups_of_copies, held_out_groups, near_pairs
+from mlpconv.data.folders.copies import Pictures, groups_of_copies, near_pairs
 from mlpconv.data.folders.listed import Listing, Problem
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION, natural_order
 from mlpconv.data.folders.scan import Progress, ScannedFiles
 from mlpconv.data.folders.scan_listing import file_problems, scan_listing
+from mlpconv.data.folders.splitting import TEST_FRACTION, EarlierSplit, ToSplit, draw_splits, earlier_notes
 from mlpconv.data.image import depth
 from mlpconv.errors import DataError
 from mlpconv.formatting import first_names, format_number, printable
 
-TEST_FRACTION = 0.15
-"""Fraction of the images to hold out for testing if the layout has no test split."""
 _SPLITS = (TRAIN, VALIDATION, TEST)
 """By their number in `Folder.splits`."""
 _GRAY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
@@ -193,12 +193,14 @@ def scan_folder(
     options: FolderOptions = NO_OPTIONS,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    earlier: Sequence[EarlierSplit] = (),
 ) -> Folder:
     """Find the images of a folder or CSV list, read their headers, and split them.
 
     If the layout has no test split, its validation split is used for testing. If it has neither, a fraction of
     `TEST_FRACTION` of the images is held out for testing, from each class in proportion to its size. Copies of a
-    picture are held out together (see `groups_of_copies`).
+    picture are held out together (see `groups_of_copies`), and images of earlier runs stay in their splits (see
+    `draw_splits`).
 
     Args:
         path: The folder or CSV file (see `list_folder` for the layouts).
@@ -207,6 +209,7 @@ def scan_folder(
         options: How it is read.
         cache: The cache directory (see `cache_directory`).
         progress: Called as files are read.
+        earlier: The splits of earlier runs to keep.
 
     Raises:
         DataError: The folder does not exist, has fewer than two classes, or has no usable images; its splits have no
@@ -248,10 +251,12 @@ def scan_folder(
     if strict and problems:
         raise DataError(_strict_error(name, problems))
     pairs = near_pairs(pictures)
-    wanted = ((2, TEST_FRACTION, "testing"), (1, validation, "validation"))
-    if drawn := [each for each in wanted if each[1] and not (splits == each[0]).any()]:
-        groups = groups_of_copies(pictures, labels, pairs)
-        notes += _hold_out(name, splits, labels, groups, pictures.digests, drawn, seed)
+    test = 0.0 if (splits == 2).any() else TEST_FRACTION
+    validation = 0.0 if (splits == 1).any() else validation
+    if test or validation:
+        images = ToSplit(labels, groups_of_copies(pictures, labels, pairs), pictures.digests)
+        notes += draw_splits(name, splits, images, test=test, validation=validation, seed=seed, earlier=earlier)
+    notes += earlier_notes(splits, pictures.digests, earlier)
     order = np.lexsort((np.arange(len(kept)), splits))  # within a split, files keep their order
     kept = kept[order]
     return Folder(
@@ -272,7 +277,7 @@ def scan_folder(
         strict,
         bits,
         max_pixels,
-        any(each[0] == _SPLITS.index(TEST) for each in drawn),
+        bool(test),
     )
 
 
@@ -290,49 +295,6 @@ def _check_depth(scanned: ScannedFiles) -> int:
             f"{largest:,}), so they would be almost black; save them with 8 bits per color, or with values up to 65,535"
         )
     return depth(int(scanned.largest[deep & gray].max(initial=0))) if (deep & gray).any() else 16
-
-
-def _hold_out(
-    name: str,
-    splits: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    digests: np.ndarray,
-    drawn: list[tuple[int, float, str]],
-    seed: int,
-) -> list[str]:
-    """Move images from training into the splits that the layout lacks: ``drawn`` has number, fraction and purpose.
-
-    Returns:
-        What was done, one sentence each.
-    """
-    notes = []
-    for number, fraction, purpose in drawn:
-        train = np.flatnonzero(splits == 0)
-        count = round(fraction * len(train))
-        way_out = ", or train without them: --validation 0" if number == 1 else ""
-        if not 1 <= count < len(train):
-            raise DataError(
-                f"{name}: {format_number(len(train), 'image is', 'images are')} too few to hold out "
-                f"{fraction:.0%} for {purpose}; add images, or put them into folders train/CLASS, val/CLASS and "
-                f"test/CLASS{way_out}"
-            )
-        # Different seeds, because the same draw from the remaining images would prefer the same positions.
-        held = held_out_groups(labels[train], groups[train], digests[train], count, seed + number)
-        if not held.any():
-            raise DataError(
-                f"{name}: no images can be held out for {purpose}, because the images of each class are copies of each "
-                f"other; add different images{way_out}"
-            )
-        splits[train[held]] = number
-        images = format_number(int(held.sum()), "image")
-        notes.append(f"{images} held out for {purpose}, each class in proportion (seed {seed})")
-    if copies := len(groups) - len(np.unique(groups)):
-        images = (
-            f"{copies:,} images are copies or near copies of others" if copies > 1 else "1 image is a copy of another"
-        )
-        notes.append(f"{images}: copies are always on the same side of the split")
-    return notes
 
 
 def _check_case(name: str, names: tuple[str, ...], unknown: list[str], notes: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from mlpconv.data.folders.layout import find_layout
 from mlpconv.data.folders.listed import Listing, Problem
 from mlpconv.data.folders.lists import read_list
-from mlpconv.data.folders.names import class_name, is_leftover
+from mlpconv.data.folders.names import ClassNames, is_leftover
 from mlpconv.data.image import read_header
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
@@ -36,8 +36,8 @@ def list_folder(
         known_classes: If the classes are known, a folder with the name of one is a class, whatever else it could be.
 
     Raises:
-        DataError: The folder does not exist, cannot be read, has no classes, or has splits that are not
-            understood.
+        DataError: The folder does not exist, cannot be read, has no classes, has splits that are not understood, or has
+            two folders whose names would become one class.
     """
     path = Path(path).expanduser()
     if path.is_file():
@@ -85,6 +85,7 @@ class _Walk:
     def __init__(self, root: Path, listing: Listing, follow_links: bool) -> None:
         self.root, self.listing, self.follow_links = root, listing, follow_links
         self.visited = {self._identity(os.stat(root)): "the folder itself"}
+        self.class_names = ClassNames("folders", "rename one of them, or put their files into one folder")
         self.links: deque[tuple[str, str, str]] = deque()
         """Links to folders, each with the class and split of its files. They are read last, so that a folder is read
         where it is, and not where a link to it is found first."""
@@ -179,7 +180,8 @@ def _list_classes(walk: _Walk, folder: str, split: str, folders: list[os.DirEntr
             if entry.name not in names:
                 walk.problem(entry.path, _OUTSIDE_CLASSES)
     for entry in folders:
-        name, before = class_name(entry.name), len(listing.files)
+        shown, before = walk.relative(entry.path), len(listing.files)
+        name = walk.class_names.name(entry.name, folder, printable(listing.path), shown)
         if entry.is_symlink():
             walk.links.append((entry.path, name, split))
             continue

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlpconv.data.folders.listed import Listing
-from mlpconv.data.folders.names import class_name, split_of
+from mlpconv.data.folders.names import TRAIN, ClassNames, split_of
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
@@ -50,8 +50,8 @@ def read_list(path: Path, *, exact: bool = False) -> Listing:
         exact: Take every value as it is, as in a list that mlpconv wrote. A list with the column sha256 is one.
 
     Raises:
-        DataError: The list cannot be read, has another encoding, lacks a column or a value, or names only files that do
-            not exist.
+        DataError: The list cannot be read, has another encoding, lacks a column or a value, has two labels that would
+            become one class, or names only files that do not exist.
     """
     where = printable(path)
     try:
@@ -121,6 +121,7 @@ def _columns(text: str, separators: Sequence[str], where: str) -> tuple[str, lis
 def _read_rows(path: Path, text: str, separator: str, columns: list[int | None], skipped: int, exact: bool) -> Listing:
     root = path.resolve().parent
     listing = Listing(path, root, "CSV")
+    names = ClassNames("labels", "write each label in the same way on every line, or rename one of them")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     next(rows)
     for row in rows:
@@ -138,7 +139,7 @@ def _read_rows(path: Path, text: str, separator: str, columns: list[int | None],
                 f"{where}: expected the split train, validation or test, received {printable(split.strip())!r}"
             )
         listing.files.append(file if exact else _existing(root, file))
-        listing.classes.append(label if exact else class_name(label))
+        listing.classes.append(label if exact else names.name(label, meaning or TRAIN, where))
         listing.splits.append(meaning or "")
         listing.digests.append(_digest(digest, where))
     if not listing.files:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -125,6 +126,53 @@ def is_leftover(name: str) -> bool:
 def class_name(folder: str) -> str:
     """The name of a class from that of its folder, with unprintable characters escaped and accents composed."""
     return unicodedata.normalize("NFC", printable(folder))
+
+
+class ClassNames:
+    """The names of the classes of a folder or list. Different names that would become one class are refused.
+
+    Splits may come from different systems, so an accent may be composed in one and decomposed in another.
+    """
+
+    def __init__(self, kind: str, remedy: str) -> None:
+        """
+        Args:
+            kind: What is named: "folders" or "labels".
+            remedy: What to do about two of them that would become one class.
+        """
+        self._kind, self._remedy = kind, remedy
+        self._given: dict[str, dict[str, tuple[str, str]]] = {}
+        """By class and place: the name that was given, and how it is shown."""
+
+    def name(self, given: str, place: str, where: str, shown: str = "") -> str:
+        """The class that the name of a folder, or a label, stands for.
+
+        Args:
+            given: The name.
+            place: What must not contain another name of the same class: the parent folder, or the split.
+            where: The folder or list, for errors.
+            shown: The name for errors, such as its path; by default the name itself.
+
+        Raises:
+            DataError: Another name would become the same class.
+        """
+        name, shown = class_name(given), shown or given
+        known = self._given.setdefault(name, {})
+        for other_place, (other, other_shown) in known.items():
+            same = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", given)
+            if other == given or (same and other_place != place):
+                continue
+            how = (
+                "how Unicode stores their characters (composed or decomposed)"
+                if same
+                else "characters that cannot be printed, which are escaped in the name of a class"
+            )
+            raise DataError(
+                f"{where}: the {self._kind} {other_shown!a} and {shown!a} would become one class, {name}: "
+                f"they differ only in {how}; {self._remedy}"
+            )
+        known.setdefault(place, (given, shown))
+        return name
 
 
 def natural_order(name: str) -> tuple[tuple[tuple[int, float, str], ...], str]:

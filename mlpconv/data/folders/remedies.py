@@ -155,7 +155,7 @@ OTHER = Kind("other files", "move them away; they do no harm where they are")
 
 
 def kind_of(problem: Problem) -> Kind:
-    """The kind of a skipped file: by the reason; if that is only that it is no image, by its suffix or its content."""
+    """The kind of a skipped file: by the reason; if that only says that it is not an image, by suffix or content."""
     for kind in KINDS:
         if kind.reason and re.match(kind.reason, problem.reason):
             return kind

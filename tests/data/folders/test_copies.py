@@ -1,6 +1,7 @@
 """Copies of a picture, and splits that keep them on one side."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mlpconv.data.folders import copies
 from mlpconv.data.folders.check import warnings
 from mlpconv.data.folders.conflicts import Conflict, find_conflicts
 from mlpconv.data.folders.copies import Pictures, equal_pairs, groups_of_copies, held_out_groups, near_pairs
@@ -172,3 +174,71 @@ def test_sixty_thousand_images_take_seconds():
     assert {tuple(pair) for pair in pairs.tolist()} == {(index, index + 30_000) for index in range(100)}
     assert not len(equal_pairs(pictures))
     assert len(np.unique(groups_of_copies(pictures, np.zeros(60_000, np.int64), pairs))) == 59_900
+
+
+def alike(draw, count, kinds=1, noise=3):
+    """Different images, of which those of a kind look nearly alike."""
+    base = draw.integers(0, 256, (kinds, copies.SIDE**2))
+    pixels = base[np.arange(count) % kinds] + draw.integers(-noise, noise + 1, (count, copies.SIDE**2))
+    contents = [draw.integers(0, 256, (count, size), np.uint8) for size in (32, 16)]
+    return Pictures(*contents, np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def pairs_by_definition(pictures):
+    """The pairs that `near_pairs` is to find, by comparing each image with each other."""
+    thumbnails = pictures.thumbnails.astype(np.float64)
+    rows = [row for row in range(len(thumbnails)) if thumbnails[row].var() >= 16]
+    hashes = [int(value) for value in copies._hashes(pictures.thumbnails)]
+    places = []
+    for band in range(4):
+        turned = {row: (hashes[row] << 16 * band | hashes[row] >> 64 - 16 * band) & (2**64 - 1) for row in rows}
+        order = sorted(rows, key=lambda row: (turned[row], pictures.digests[row].tobytes()))
+        places.append({row: place for place, row in enumerate(order)})
+    found = set()
+    for first in range(len(thumbnails)):
+        for second in range(first + 1, len(thumbnails)):
+            if (pictures.digests[first] == pictures.digests[second]).all() or not {first, second} <= set(rows):
+                continue
+            neighbours = any(abs(place[first] - place[second]) <= 12 for place in places)
+            bits = (hashes[first] ^ hashes[second]).bit_count()
+            if neighbours and bits <= 6 and np.corrcoef(thumbnails[first], thumbnails[second])[0, 1] >= 0.996:
+                found.add((first, second))
+    return found
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 8), st.integers(0, 12))
+def test_pairs_are_those_of_the_definition(seed, count, kinds, noise):
+    pictures = alike(np.random.default_rng(seed), count, kinds, noise)
+    assert {tuple(pair) for pair in near_pairs(pictures).tolist()} == pairs_by_definition(pictures)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29), st.integers(1, 9)), max_size=120),
+    st.booleans(),
+    st.integers(1, 40),
+)
+def test_groups_are_united_in_turn(rows, limited, step):
+    pairs = np.array([row[:2] for row in rows], np.int64).reshape(-1, 2)
+    limits = np.array([row[2] for row in rows], np.int64) if limited else None
+    members = {group: {group} for group in range(30)}
+    for index, (one, other) in enumerate(pairs.tolist()):
+        united = members[one] | members[other]
+        if members[one] != members[other] and (limits is None or len(united) <= limits[index]):
+            members |= dict.fromkeys(united, united)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "_CHUNK", step)
+        found = copies._united(np.arange(30), pairs, limits)
+    assert [set(np.flatnonzero(found == found[group]).tolist()) for group in range(30)] == list(members.values())
+
+
+def test_many_images_that_look_alike_take_time_in_proportion():
+    seconds = []
+    for count in (4000, 16_000):
+        pictures = alike(np.random.default_rng(0), count)
+        started = time.process_time()
+        pairs = near_pairs(pictures)
+        groups = groups_of_copies(pictures, np.zeros(count, np.int64), pairs)
+        seconds.append(time.process_time() - started)
+        assert len(pairs) > 10 * count
+        assert count // 20 < np.bincount(groups).max() <= count // 10
+    assert seconds[1] < 10 * seconds[0] + 1
