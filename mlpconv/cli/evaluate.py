@@ -39,6 +39,7 @@ def evaluate(
     from mlpconv.formatting import format_number
     from mlpconv.inference.classifier import Classifier
     from mlpconv.jobs.run_data import reload_run_data
+    from mlpconv.training.metrics import accuracy_interval, interval_text
 
     if split not in (None, "test", "train", "validation"):
         raise DataError(f"--split {split}: expected test, train or validation")
@@ -53,10 +54,10 @@ def evaluate(
         if len(problems) > MAX_LISTED_PROBLEMS:
             warn(f"          … and {len(problems) - MAX_LISTED_PROBLEMS:,} more; --json lists all")
     result = classifier.evaluate(dataset)
-    names = classifier.class_names
+    names, counts = classifier.class_names, result.confusion.sum(1).tolist()
     by_class = {
         name: None if total == 0 else float(value)
-        for name, value, total in zip(names, result.class_accuracy, result.confusion.sum(1), strict=True)
+        for name, value, total in zip(names, result.class_accuracy, counts, strict=True)
     }
     if json:
         print_json(
@@ -66,15 +67,22 @@ def evaluate(
                 "images": len(dataset),
                 "skipped": [problem._asdict() for problem in problems],
                 "accuracy": result.accuracy,
+                "accuracy_interval": accuracy_interval(result.accuracy, len(dataset)),
                 "loss": result.loss,
                 "class_accuracy": by_class,
+                "class_accuracy_interval": {
+                    name: None if value is None else accuracy_interval(value, total)
+                    for (name, value), total in zip(by_class.items(), counts, strict=True)
+                },
                 "confusion": result.confusion.tolist(),
             }
         )
         return
     images = format_number(len(dataset), "image")
-    say(f"{dataset.name}, {images}: accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
-    print_class_accuracy(by_class, "accuracy by class")
+    interval = interval_text(result.accuracy, len(dataset))
+    note = f" (95 % interval {interval})" if interval else ""
+    say(f"{dataset.name}, {images}: accuracy {result.accuracy:.4f}{note}, loss {result.loss:.4f}")
+    print_class_accuracy(by_class, counts, "accuracy by class")
     _print_confusion(names, result.confusion.tolist())
 
 

@@ -50,6 +50,8 @@ def _print(rows: list[dict[str, Any]], directory: Path) -> None:
         Column("seed", True, 4),
         Column("epochs", True, 3),
         Column("test acc", True),
+        Column("test images", True, 5),
+        Column("95 % interval", True, 6),
         Column("time", True),
     ]
     table(columns, [_cells(row) for row in rows])
@@ -57,8 +59,10 @@ def _print(rows: list[dict[str, Any]], directory: Path) -> None:
 
 def _row(run: "Run") -> dict[str, Any]:
     from mlpconv.runs.history import best_epoch
+    from mlpconv.training.metrics import accuracy_interval
 
     recipe, result, history = run.config.recipe, run.result, run.history
+    accuracy, images = history[best_epoch(history) - 1]["test_accuracy"] if history else None, run.config.data.test
     return {
         "run": str(run.path),
         "model": recipe.model,
@@ -68,13 +72,28 @@ def _row(run: "Run") -> dict[str, Any]:
         "epochs": len(history),
         "of": recipe.epochs,
         "finished": result is not None,
-        "test_accuracy": history[best_epoch(history) - 1]["test_accuracy"] if history else None,
+        "test_accuracy": accuracy,
+        "test_images": images,
+        "test_accuracy_interval": None if accuracy is None else accuracy_interval(accuracy, images),
         "seconds": result.seconds if result else None,
     }
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
+    from mlpconv.training.metrics import interval_text
+
     accuracy = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.4f}"
+    interval = "" if row["test_accuracy"] is None else interval_text(row["test_accuracy"], row["test_images"])
     time = format_duration(row["seconds"]) if row["seconds"] is not None else "unfinished"
     epochs = f"{row['epochs']}/{row['of']}"
-    return [row["run"], row["model"], row["data"], str(row["seed"]), epochs, accuracy, time]
+    return [
+        row["run"],
+        row["model"],
+        row["data"],
+        str(row["seed"]),
+        epochs,
+        accuracy,
+        f"{row['test_images']:,}",
+        interval,
+        time,
+    ]

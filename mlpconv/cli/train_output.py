@@ -1,5 +1,6 @@
 """What ``mlpconv train`` prints: the plan, the progress, the result."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from mlpconv.cli.output import err, next_steps, print_json, say, warn
@@ -203,9 +204,17 @@ def _print_json_result(run: "Run", result: "Result") -> None:
     from mlpconv.arch.cost import count
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.training.ending import ending
+    from mlpconv.training.metrics import accuracy_interval
 
-    history = run.history
+    history, data = run.history, run.config.data
     values = {key: getattr(result, key) for key in RESULT_KEYS}
+    values["test_images"] = data.test
+    values["test_accuracy_interval"] = accuracy_interval(result.test_accuracy, data.test)
+    values["validation_images"] = data.validation
+    validated = result.validation_accuracy
+    values["validation_accuracy_interval"] = (
+        None if validated is None else accuracy_interval(validated, data.validation)
+    )
     values["parameters"] = count(run.config.make_network()).parameters
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     repairs = [event for line in history for event in line.get("repairs", ())]
@@ -218,11 +227,17 @@ def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.runs.outcome import what_is_wrong
     from mlpconv.training.ending import ending_words
+    from mlpconv.training.metrics import accuracy_note
 
     job = run.config
-    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    note = accuracy_note(result.test_accuracy, job.data.test)
+    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}{note}")
     if result.validation_accuracy is not None:
-        say(f"validation acc {result.validation_accuracy:.3f}, in epoch {result.best_epoch}, whose weights are kept")
+        note = accuracy_note(result.validation_accuracy, job.data.validation)
+        say(
+            f"validation acc {result.validation_accuracy:.3f}{note}, in epoch {result.best_epoch}, "
+            "whose weights are kept"
+        )
     if why := ending_words(job.recipe, validation_accuracies(run.history)):
         say(why)
     if result.repairs:
@@ -230,15 +245,16 @@ def _print_text_result(run: "Run", result: "Result") -> None:
         say(f"the guard intervened {times}; report.html says where")
     device = get_backend(job.backend).describe_device(job.device)
     say(f"{result.examples_per_second:.1f} examples/sec on {device}")
-    print_class_accuracy(result.class_accuracy)
+    print_class_accuracy(result.class_accuracy, [sum(row) for row in result.confusion])
     say(
         f"\nin {format_duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, "
         "checkpoints"
     )
     wrong = what_is_wrong(result)
     if wrong:
-        say(f"\n{wrong} docs/why-nin-collapses.md explains why a class can be lost.")
-        next_steps(*_after_a_collapse(run))
+        explained = " docs/why-nin-collapses.md explains why a class can be lost."
+        say(f"\n{wrong}{explained if result.dead_classes is not None else ''}")
+        next_steps(*_after_a_collapse(run, result))
         return
     next_steps(
         (f"mlpconv predict {run.path} IMAGE…", "names and probabilities for your own images"),
@@ -248,13 +264,16 @@ def _print_text_result(run: "Run", result: "Result") -> None:
     )
 
 
-def _after_a_collapse(run: "Run") -> list[tuple[str, str]]:
+def _after_a_collapse(run: "Run", result: "Result") -> list[tuple[str, str]]:
     """The commands that may give a network that recognizes every class."""
     recipe, again = run.config.recipe, f"mlpconv train --from {run.path}"
     steps = []
     if recipe.on_trouble != "repair":
         steps.append((f"{again} --on-trouble repair", "the same, repaired by the guard"))
-    if not recipe.initializer.open_last:
+    if result.dead_classes is None:  # no class of this network can die
+        if recipe.balance < 1:
+            steps.append((f"{again} --set balance=1", "the same, with every class shown equally often"))
+    elif not recipe.initializer.open_last:
         steps.append((f"{again} --set initializer=open", "the same, from weights with every class open"))
     return [
         *steps,
@@ -263,15 +282,28 @@ def _after_a_collapse(run: "Run") -> list[tuple[str, str]]:
     ]
 
 
-def print_class_accuracy(accuracies: dict[str, float | None], title: str = "test accuracy by class") -> None:
-    """Print the accuracy of each class with a bar, the weakest marked."""
+def print_class_accuracy(
+    accuracies: dict[str, float | None], images: Sequence[int], title: str = "test accuracy by class"
+) -> None:
+    """Print the accuracy of each class with a bar, the weakest marked.
+
+    Args:
+        accuracies: The accuracy of each class by its name; None without images.
+        images: The number of images of each class.
+        title: The title.
+    """
     from rich.cells import cell_len
+
+    from mlpconv.training.metrics import accuracy_note
 
     width = max(cell_len(name) for name in accuracies)
     known = [value for value in accuracies.values() if value is not None]
     lowest = min(known) if len(set(known)) > 1 else None
     say(f"\n{title}:")
-    for name, value in accuracies.items():
-        text = "no images" if value is None else f"{value:.3f} {'█' * round(20 * value):20}"
+    for (name, value), count in zip(accuracies.items(), images, strict=True):
+        if value is None:
+            text = "no images"
+        else:
+            text = f"{value:.3f} {'█' * round(20 * value):20}{accuracy_note(value, count)}"
         weakest = "  weakest" if value is not None and value == lowest else ""
         say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())

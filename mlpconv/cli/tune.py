@@ -24,6 +24,7 @@ from mlpconv.cli.output import (
 )
 from mlpconv.cli.recipe_options import DATA_HELP, RECIPE_HELP_TAIL
 from mlpconv.errors import DataError
+from mlpconv.formatting import format_number
 
 
 @renamed_options({"--held-out": "--validation"})
@@ -122,6 +123,7 @@ def tune(
                 "name": name,
                 "trials": len(found.study.trials),
                 "accuracy": found.accuracy,
+                "images": found.images,
                 "values": found.values,
                 "importance": found.importance,
                 "recipe": str(best),
@@ -129,7 +131,8 @@ def tune(
             }
         )
     else:
-        paragraph(f"the best of {len(found.study.trials)} trials: {found.accuracy:.4f} on the images held out")
+        held_out = format_number(found.images, "image")
+        paragraph(f"the best of {len(found.study.trials)} trials: {found.accuracy:.4f} on the {held_out} held out")
         for key, value in found.values.items():
             weight = f"   importance {found.importance[key]:.2f}" if key in found.importance else ""
             say(f"  {key} = {value:.4g}{weight}" if isinstance(value, float) else f"  {key} = {value}{weight}")

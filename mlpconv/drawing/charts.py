@@ -25,8 +25,8 @@ class LineStyle(NamedTuple):
     """The color on a light page and in a PNG, as #rrggbb."""
     dark: str
     """The color on a dark page."""
-    dashes: Literal["-", "--", "-."] = "-"
-    """Solid, dashed or dash-dot, in Matplotlib's notation."""
+    dashes: Literal["-", "--", "-.", ":"] = "-"
+    """Solid, dashed, dash-dot or dotted, in Matplotlib's notation."""
 
     @property
     def neutral(self) -> str:
@@ -92,6 +92,8 @@ class Curve(NamedTuple):
     style: LineStyle
     points: Callable[[History], list[Point]]
     markers: bool = False
+    optional: bool = False
+    """Whether a chart without any point of it leaves it out."""
 
 
 def _training_points(column: int) -> Callable[[History], list[Point]]:
@@ -101,15 +103,23 @@ def _training_points(column: int) -> Callable[[History], list[Point]]:
 
 def _epoch_points(key: str) -> Callable[[History], list[Point]]:
     """Reads a value measured after each epoch."""
-    return lambda history: [(line["epoch"], line[key]) for line in history if key in line]
+    return lambda history: [(line["epoch"], line[key]) for line in history if line.get(key) is not None]
 
 
 CURVES = (
     Curve("train loss", LineStyle("loss", "#1f6fb5", "#62a8ea"), _training_points(1)),
     Curve("train acc", LineStyle("train", "#8647b5", "#c08ef0", "--"), _training_points(2)),
+    Curve(
+        "validation acc",
+        LineStyle("validation", "#b3541e", "#f0935a", ":"),
+        _epoch_points("validation_accuracy"),
+        markers=True,
+        optional=True,
+    ),
     Curve("test acc", LineStyle("test", "#1d7d43", "#5cc489", "-."), _epoch_points("test_accuracy"), markers=True),
 )
-"""The curves of a run, with the labels and line styles of the chapter in "Dive into Deep Learning"."""
+"""The curves of a run, with the labels and line styles of the chapter in "Dive into Deep Learning", and the validation
+accuracy, which it does not have."""
 
 RUN_STYLES = tuple(
     LineStyle(f"c{index}", light, dark)
@@ -151,7 +161,11 @@ def run_chart(
         events: What happened during training.
     """
     known = [*history, {"curve": unfinished}]
-    lines = [Line(curve.label, curve.points(known), curve.style, curve.markers) for curve in CURVES]
+    lines = [
+        Line(curve.label, points, curve.style, curve.markers)
+        for curve in CURVES
+        if (points := curve.points(known)) or not curve.optional
+    ]
     highest = max((y for line in lines for _, y in finite(line.points)), default=0.0)
     # A loss that starts very high must not flatten the accuracies.
     y_max = max(1.05, min(2.5, highest * 1.05))
@@ -174,6 +188,7 @@ def comparison_charts(histories: Sequence[History], names: Sequence[str]) -> lis
             [Line(name, curve.points(history), style, curve.markers) for name, history, style in runs],
         )
         for curve in CURVES
+        if not curve.optional or any(curve.points(history) for history in histories)
     ]
 
 

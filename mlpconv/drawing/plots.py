@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def curves_figure(history: History, title: str = "") -> "Figure":
-    """Training loss and accuracy, measured five times per epoch, and the test accuracy after each epoch."""
+def curves_figure(history: History, title: str = "", kept: int | None = None) -> "Figure":
+    """Training loss and accuracy, measured five times per epoch, and the accuracies after each epoch.
+
+    Args:
+        history: The lines of the run's history.
+        title: The name of the run.
+        kept: The epoch whose test accuracy is written next to its point; by default the last one.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -25,7 +31,8 @@ def curves_figure(history: History, title: str = "") -> "Figure":
     _draw(axes, chart)
     _set_title(axes, title)
     if test := finite(chart.lines[-1].points):
-        axes.annotate(f"{test[-1][1]:.3f}", test[-1], (0, -14), textcoords="offset points", ha="right")
+        at = next((point for point in test if point[0] == kept), test[-1])
+        axes.annotate(f"{at[1]:.3f}", at, (0, -14), textcoords="offset points", ha="right")
     axes.legend()
     return figure
 
@@ -48,9 +55,9 @@ def comparison_figure(histories: Sequence[History], names: Sequence[str]) -> "Fi
     return figure
 
 
-def save_curves(history: History, path: Path, title: str = "") -> None:
-    """Write the curves of a run as PNG. Raises OSError if the file cannot be written."""
-    write_atomic(path, png(curves_figure(history, title)))
+def save_curves(history: History, path: Path, title: str = "", kept: int | None = None) -> None:
+    """Write the curves of a run as PNG: see ``curves_figure``. Raises OSError if the file cannot be written."""
+    write_atomic(path, png(curves_figure(history, title, kept)))
 
 
 def png(figure: "Figure", dpi: float | Literal["figure"] = 120) -> bytes:

@@ -12,7 +12,7 @@ MAX_MARKED_POINTS = 30
 """Lines with at most this number of points have all their points marked."""
 MAX_TOOLTIPS = 600
 """Maximum number of points of a line that show their value under the pointer."""
-_DASHES = {"--": "7 5", "-.": "10 4 2 4"}
+_DASHES = {"--": "7 5", "-.": "10 4 2 4", ":": "2 4"}
 
 
 def chart_svg(chart: Chart, width: int, height: int, x_name: str = "epoch") -> str:

@@ -257,7 +257,7 @@ class Recorder:
 
         try:
             if self.history:
-                save_curves(self.history, self.run.path / "curves.png", self.run.name)
+                save_curves(self.history, self.run.path / "curves.png", self.run.name, best_epoch(self.history))
             write_report(self.run)
         except OSError as error:
             _log.warning(

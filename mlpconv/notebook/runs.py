@@ -5,10 +5,11 @@ from mlpconv.formatting import format_duration
 from mlpconv.notebook.chart import curves_html
 from mlpconv.notebook.page import Column, Html, bar, render
 from mlpconv.runs.run import Result, Run
+from mlpconv.training.metrics import accuracy_note
 from mlpconv.training.recipe import to_toml
 
 _RESULT_COLUMNS = [Column(title, right=True) for title in ("loss", "train acc", "test acc", "examples/sec", "time")]
-_CLASS_COLUMNS = [Column("class"), Column("test acc", right=True), Column("")]
+_CLASS_COLUMNS = [Column("class"), Column("test acc", right=True), Column(""), Column("")]
 
 
 def run_html(run: Run) -> Html:
@@ -43,7 +44,7 @@ def _result_row(result: Result) -> list[str]:
     return [
         f"{result.loss:.3f}",
         f"{result.train_accuracy:.3f}",
-        f"{result.test_accuracy:.3f}",
+        f"{result.test_accuracy:.3f}{accuracy_note(result.test_accuracy, sum(map(sum, result.confusion)))}",
         f"{result.examples_per_second:,.1f}",
         format_duration(result.seconds),
     ]
@@ -51,6 +52,8 @@ def _result_row(result: Result) -> list[str]:
 
 def _class_rows(result: Result) -> list[list[str]]:
     return [
-        [name, "no images", ""] if accuracy is None else [name, f"{accuracy:.3f}", bar(accuracy)]
-        for name, accuracy in result.class_accuracy.items()
+        [name, "no images", "", ""]
+        if accuracy is None
+        else [name, f"{accuracy:.3f}", bar(accuracy), accuracy_note(accuracy, sum(images)).strip(" ()")]
+        for (name, accuracy), images in zip(result.class_accuracy.items(), result.confusion, strict=True)
     ]

@@ -14,6 +14,7 @@ from mlpconv.formatting import format_bytes, format_duration
 from mlpconv.reports.page import render
 from mlpconv.runs.history import best_epoch
 from mlpconv.runs.run import Run
+from mlpconv.training.metrics import accuracy_interval
 from mlpconv.training.recipe import fields
 from mlpconv.version import __version__
 
@@ -21,6 +22,8 @@ RESULT_TITLES = {
     "epochs": "epochs",
     "finished": "finished",
     "test_accuracy": "test accuracy",
+    "test_images": "test images",
+    "test_accuracy_interval": "95 % interval of it",
     "test_loss": "test loss",
     "train_accuracy": "train accuracy",
     "loss": "train loss",
@@ -103,10 +106,13 @@ def _results(run: Run) -> dict[str, Any]:
     result, history = run.result, run.history
     last = history[-1] if history else {}
     best = history[best_epoch(history) - 1] if history else {}
+    accuracy, images = best.get("test_accuracy"), run.config.data.test
     return {
         "epochs": len(history),
         "finished": result is not None,
-        "test_accuracy": best.get("test_accuracy"),
+        "test_accuracy": accuracy,
+        "test_images": images,
+        "test_accuracy_interval": None if accuracy is None else accuracy_interval(accuracy, images),
         "test_loss": best.get("test_loss"),
         "train_accuracy": last.get("train_accuracy"),
         "loss": last.get("loss"),
@@ -120,7 +126,8 @@ def _class_rows(runs: Sequence[Run]) -> list[Row]:
     class_names = [run.config.data.class_names for run in runs]
     if len(set(class_names)) > 1:
         return []
-    accuracies = [history[-1]["class_accuracy"] if (history := run.history) else {} for run in runs]
+    histories = [run.history for run in runs]
+    accuracies = [history[best_epoch(history) - 1]["class_accuracy"] if history else {} for history in histories]
     return [Row(name, [of_run.get(name) for of_run in accuracies]) for name in class_names[0]]
 
 
@@ -182,8 +189,10 @@ def format_results(row: Row) -> list[str]:
                 return "–"
             case "finished":
                 return "yes" if value else "no"
-            case "epochs":
-                return str(value)
+            case "epochs" | "test_images":
+                return f"{value:,}"
+            case "test_accuracy_interval":
+                return f"{value[0]:.3f} to {value[1]:.3f}"
             case "seconds":
                 return format_duration(value)
             case "peak_resident_bytes":

@@ -3,7 +3,7 @@
 import shlex
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,19 +11,21 @@ from mlpconv.arch.class_maps import single_position
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory, value_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
-from mlpconv.drawing.charts import Event, run_chart
+from mlpconv.drawing.charts import Chart, Event, Line, run_chart
 from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
 from mlpconv.drawing.images import png_data_uri
 from mlpconv.explain import stored_class_maps
 from mlpconv.explain.overlay import enlarge, overlay
 from mlpconv.files import write_atomic
+from mlpconv.reports.advice import ClassResult, class_results, warnings
 from mlpconv.reports.page import render
 from mlpconv.runs import data_files, evaluation
 from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.job import Job
-from mlpconv.runs.run import REPORT, Result, Run
+from mlpconv.runs.run import REPORT, Run
 from mlpconv.training.ending import ending_words
+from mlpconv.training.metrics import FEW_IMAGES, accuracy_interval, accuracy_note, interval_text
 from mlpconv.training.recipe import describe, fields, to_toml
 from mlpconv.version import __version__
 
@@ -32,18 +34,6 @@ MAX_MATRIX_CLASSES = 100
 MAX_SKIPPED_FILES = 500
 """Number of skipped files that are listed; skipped.csv in the run directory has all."""
 MAX_CONFUSED_PAIRS = 10
-
-
-class ClassResult(NamedTuple):
-    """The result of one class on the test set."""
-
-    name: str
-    accuracy: float | None
-    """The share of its images that were classified correctly; None without images."""
-    correct: int
-    images: int
-    predicted: int
-    """The number of images that were classified as this class."""
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
@@ -74,13 +64,15 @@ def report_html(run: Run) -> str:
     if stored is not None and stored.epoch == len(history):
         newest = stored
     matrix = result.confusion if result else newest.confusion.tolist() if newest else None
-    classes = _class_results(config.data.class_names, matrix) if matrix else []
+    classes = class_results(config.data.class_names, matrix) if matrix else []
     network = config.make_network()
     costs = count(network)
     environment = run.environment
     repairs = [event for line in history for event in line.get("repairs", ())]
     repairs += run.failure.repairs if run.failure else []
-    best = history[best_epoch(history) - 1] if history else None
+    # All numbers of a page are of one epoch: that of the weights, and of an unfinished run the newest.
+    shown = history[best_epoch(history) - 1 if result else -1] if history else None
+    curves = run_chart(history, run.name, events=_events(repairs))
     skipped = data_files.read_skipped(run)
     return render(
         "report.html.j2",
@@ -89,21 +81,24 @@ def report_html(run: Run) -> str:
         result=result,
         history=history,
         last=history[-1] if history else None,
-        best=best,
-        weights_note=_weights_note(run, best),
+        shown=shown,
+        test_interval=interval_text(shown["test_accuracy"], config.data.test) if shown else "",
+        weights_note=_weights_note(run, shown),
         device=environment.get("device") or config.device,
         date=_format_date(environment.get("date")),
         lang=language_code(config.data.class_names),
-        warnings=warnings(run, result, history, classes, skipped),
+        warnings=warnings(run, result, history, matrix, skipped),
         skipped=skipped[:MAX_SKIPPED_FILES],
         skipped_more=max(len(skipped) - MAX_SKIPPED_FILES, 0),
         recipe_words=describe(config.recipe, config.recipe_name).partition(": ")[2],
         recipe_fields=fields(config.recipe),
         recipe_toml=to_toml(config.recipe),
-        curves=run_chart(history, run.name, events=_events(repairs)),
+        curves=curves,
+        legend=_legend(curves, shown["epoch"]) if shown else [],
+        validated=any(accuracy is not None for accuracy in validation_accuracies(history)),
         repairs=repairs,
         points=[point for line in history for point in line["curve"]],
-        classes=classes,
+        classes=[(each, _interval(each)) for each in classes],
         lowest_accuracy=min((each.accuracy for each in classes if each.accuracy is not None), default=None),
         matrix=_cells(matrix) if matrix and len(matrix) <= MAX_MATRIX_CLASSES else None,
         confused=evaluation.most_confused(config.data.class_names, matrix, MAX_CONFUSED_PAIRS) if matrix else [],
@@ -126,77 +121,36 @@ def report_html(run: Run) -> str:
     )
 
 
-def _weights_note(run: Run, best: dict[str, Any] | None) -> str:
+def _weights_note(run: Run, shown: dict[str, Any] | None) -> str:
     """Which epoch the weights are from, and why training ended before its last epoch; empty if neither needs a note."""
     notes = []
-    accuracy = best.get("validation_accuracy") if best else None
-    if best and accuracy is not None:
-        epoch = best["epoch"]
-        notes.append(f"the weights are those of epoch {epoch}, the best on the validation images ({accuracy:.3f})")
+    accuracy = shown.get("validation_accuracy") if shown else None
+    if run.result and shown and accuracy is not None:
+        note = accuracy_note(accuracy, run.config.data.validation)
+        notes.append(
+            f"the weights, and with them all test results, are those of epoch {shown['epoch']}, the best on the "
+            f"validation images: validation accuracy {accuracy:.3f}{note}"
+        )
     if run.result and (reason := ending_words(run.config.recipe, validation_accuracies(run.history))):
         notes.append(f"training {reason}")
     text = "; ".join(notes)
     return text and f"{text[0].upper()}{text[1:]}."
 
 
-def warnings(
-    run: Run,
-    result: Result | None,
-    history: list[dict[str, Any]],
-    classes: list[ClassResult],
-    skipped: list[tuple[str, str]],
-) -> list[str]:
-    """What the reader of a report has to know before its numbers, one sentence or two for each."""
-    sentences = []
-    done, planned = len(history), run.config.recipe.epochs
-    failure = run.failure
-    if failure is not None:
-        sentences.append(f"Training failed: {failure.message}.")
-    elif result is None:
-        shown = "the results below are of these epochs" if done else "there are no results yet"
-        sentences.append(
-            f"This run is not finished: {done} of {planned} epochs are done; {shown}. "
-            f"To resume it: mlpconv train --out {shlex.quote(str(run.path))} --resume"
-        )
-    if skipped:
-        files = "file in the folder was" if len(skipped) == 1 else "files in the folder were"
-        sentences.append(f"{len(skipped):,} {files} skipped; see Setup for the reasons.")
-    updates = sum(line["skipped"] for line in history)
-    if updates:
-        sentences.append(
-            f"{updates:,} update{'s were' if updates > 1 else ' was'} skipped because the loss or a gradient was not "
-            "finite; a lower learning rate makes training more stable."
-        )
-    dead = history[-1].get("dead_classes") if history else None
-    if dead:
-        maps = "maps of these classes are" if len(dead) > 1 else "map of this class is"
-        sentences.append(
-            f"Dead classes: {', '.join(dead)}. The {maps} zero at every position, so that no gradient passes."
-        )
-    never = [each.name for each in classes if not each.predicted and each.images]
-    if never:
-        sentences.append(
-            f"Never predicted, although the test set has images of {'them' if len(never) > 1 else 'it'}: "
-            f"{', '.join(never)}. Such a class is often dead: its last ReLU is 0 everywhere. The recipe quick starts "
-            "with weights that keep every class alive."
-        )
-    without = [each.name for each in classes if not each.images]
-    if without:
-        sentences.append(f"The test set has no images of: {', '.join(without)}.")
-    return sentences
+def _legend(chart: Chart, epoch: int) -> list[tuple[Line, float | None]]:
+    """Each line of the chart with its value in an epoch, or the newest one of a line that is not measured by epoch."""
+    return [(line, next((y for x, y in line.points if line.markers and x == epoch), line.last)) for line in chart.lines]
+
+
+def _interval(each: ClassResult) -> tuple[float, float] | None:
+    """The 95 % interval of a class's accuracy, if it has few images."""
+    few = each.accuracy is not None and each.images < FEW_IMAGES
+    return accuracy_interval(each.accuracy, each.images) if few and each.accuracy is not None else None
 
 
 def _events(repairs: list[dict[str, Any]]) -> list[Event]:
     return [
         Event(event["place"], f"epoch {event['place']:.3g}: {event['what']}; {event['action']}") for event in repairs
-    ]
-
-
-def _class_results(names: tuple[str, ...], matrix: list[list[int]]) -> list[ClassResult]:
-    predicted = [sum(row[k] for row in matrix) for k in range(len(matrix))]
-    return [
-        ClassResult(name, row[k] / sum(row) if sum(row) else None, row[k], sum(row), predicted[k])
-        for k, (name, row) in enumerate(zip(names, matrix, strict=True))
     ]
 
 

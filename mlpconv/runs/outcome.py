@@ -4,6 +4,7 @@ from math import log
 from typing import TYPE_CHECKING, Literal
 
 from mlpconv.training.guard import CHANCE_LEVEL
+from mlpconv.training.metrics import accuracy_note
 
 if TYPE_CHECKING:
     from mlpconv.runs.run import Result
@@ -38,7 +39,8 @@ def what_is_wrong(result: "Result") -> str | None:
     if ended == "learns":
         return None
     if ended == "stalls":
-        return f"The network has learned nothing: its test accuracy is {result.test_accuracy:.3f}."
+        note = accuracy_note(result.test_accuracy, sum(map(sum, result.confusion)))
+        return f"The network has learned nothing: its test accuracy is {result.test_accuracy:.3f}{note}."
     lost, classes = lost_classes(result), len(result.class_accuracy)
     wrong = f"The network does not recognize {len(lost)} of {classes} classes: {', '.join(lost)}"
     dead = [name for name in result.dead_classes or () if name in lost]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpconv.data import Splits
 from mlpconv.data.dataset import hold_out
 from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
-from mlpconv.formatting import markdown_table
+from mlpconv.formatting import format_number, markdown_table
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
@@ -154,6 +154,8 @@ class Search(NamedTuple):
     """The best recipe."""
     accuracy: float
     """The accuracy of the best trial on the images held out."""
+    images: int
+    """The number of these images."""
     values: dict[str, Any]
     """The best values of the fields searched."""
     importance: dict[str, float]
@@ -251,7 +253,12 @@ def _search(
         raise RunError(f"not one trial of {name} was completed; the same command continues the search")
     best = study.best_trial
     return Search(
-        study, candidate(recipe, best.params), float(best.value), dict(best.params), _importance(study, complete)
+        study,
+        candidate(recipe, best.params),
+        float(best.value),
+        settings.validation,
+        dict(best.params),
+        _importance(study, complete),
     )
 
 
@@ -334,8 +341,8 @@ def report(found: Search, recipe: Recipe, command: str) -> str:
             f"# Search {found.study.study_name}",
             "",
             f"{len(over)} trials, {len(over) - len(complete)} of them given up early; the best has "
-            f"{found.accuracy:.4f} on the images held out of the training set. It was chosen by them, so expect a "
-            "little less on others.",
+            f"{found.accuracy:.4f} on the {format_number(found.images, 'image')} held out of the training set. It was "
+            "chosen by them, so expect less on others.",
             "",
             "## The best trials",
             "",

@@ -1,5 +1,6 @@
-"""Evaluation: loss, accuracy, confusion matrix, accuracy by class."""
+"""Evaluation: loss, accuracy and its interval, confusion matrix, accuracy by class."""
 
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,12 @@ import numpy.typing as npt
 
 from mlpconv.backends.base import Floats, Labels
 from mlpconv.errors import DataError
+from mlpconv.formatting import format_number
+
+FEW_IMAGES = 1000
+"""An accuracy of fewer images is shown with their number and its interval."""
+_Z = 1.959963984540054
+"""The 97.5th percentile of the standard normal distribution."""
 
 
 class Evaluation(NamedTuple):
@@ -54,3 +61,41 @@ def evaluate(logits: Floats, labels: Labels) -> Evaluation:
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     confidence = np.exp(peak - log_sum).astype(np.float32)
     return Evaluation(loss, float((predicted == labels).mean()), confusion, predicted, confidence)
+
+
+def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
+    """The 95 % interval of an accuracy: Wilson's score interval (E. B. Wilson, Probable inference, the law of
+    succession, and statistical inference, Journal of the American Statistical Association 22, 1927, pages 209–212).
+
+    With correct and wrong answers that are independent, it contains the accuracy on all possible images in about 95 of
+    100 test sets of this size. It describes the choice of the test images, not that of the seed.
+
+    Args:
+        accuracy: The share of the images that were classified correctly, 0 to 1.
+        images: The number of images.
+
+    Returns:
+        The lower and the upper end, each from 0 to 1; 0 and 1 without images.
+    """
+    if not images:
+        return 0.0, 1.0
+    square = _Z * _Z / images
+    center = (accuracy + square / 2) / (1 + square)
+    half = sqrt(accuracy * (1 - accuracy) * square + square * square / 4) / (1 + square)
+    # Exactly 0 and 1 where the formula is, up to rounding.
+    low = 0.0 if accuracy == 0 else max(center - half, 0.0)
+    return low, 1.0 if accuracy == 1 else min(center + half, 1.0)
+
+
+def interval_text(accuracy: float, images: int) -> str:
+    """The 95 % interval of an accuracy of few images: "0.696 to 0.893"; empty for ``FEW_IMAGES`` or more, or none."""
+    if not 0 < images < FEW_IMAGES:
+        return ""
+    low, high = accuracy_interval(accuracy, images)
+    return f"{low:.3f} to {high:.3f}"
+
+
+def accuracy_note(accuracy: float, images: int) -> str:
+    """What follows an accuracy of few images: " (59 images, 95 % interval 0.696 to 0.893)"; empty for many or none."""
+    interval = interval_text(accuracy, images)
+    return f" ({format_number(images, 'image')}, 95 % interval {interval})" if interval else ""

@@ -6,6 +6,7 @@ import re
 from mlpconv.drawing.charts import CURVES, MAX_RUNS, RUN_STYLES, STYLES, comparison_charts, run_chart
 
 LABELS = ["train loss", "train acc", "test acc"]
+WITH_VALIDATION = ["train loss", "train acc", "validation acc", "test acc"]
 
 
 def history(epochs, loss=0.5):
@@ -17,7 +18,8 @@ def history(epochs, loss=0.5):
 
 def test_a_run_has_all_its_curves_in_one_chart():
     chart = run_chart(history(2), "a run")
-    assert [line.name for line in chart.lines] == LABELS == [curve.label for curve in CURVES]
+    assert [line.name for line in chart.lines] == LABELS
+    assert [curve.label for curve in CURVES] == WITH_VALIDATION
     loss, accuracy, test = chart.lines
     assert loss.points[:2] == [(0.2, 0.5), (0.4, 0.5)]
     assert accuracy.points[-1] == (2.0, 0.6)
@@ -31,6 +33,19 @@ def test_an_unfinished_epoch_extends_the_training_curves():
     assert [len(line.points) for line in chart.lines] == [6, 6, 1]
     assert chart.lines[0].last == 0.4
     assert [line.last for line in run_chart([]).lines] == [None] * 3
+
+
+def test_the_validation_accuracy_is_drawn_where_it_was_measured():
+    validated = [line | {"validation_accuracy": 0.8} for line in history(2)]
+    chart = run_chart(validated)
+    assert [line.name for line in chart.lines] == WITH_VALIDATION
+    assert chart.lines[2].points == [(1, 0.8), (2, 0.8)]
+    assert [
+        line.name for line in run_chart([line | {"validation_accuracy": None} for line in history(2)]).lines
+    ] == LABELS
+    charts = comparison_charts([validated, history(1)], ["a", "b"])
+    assert [chart.name for chart in charts] == WITH_VALIDATION
+    assert [len(line.points) for line in charts[2].lines] == [2, 0]
 
 
 def test_a_high_loss_does_not_flatten_the_accuracies():

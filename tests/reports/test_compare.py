@@ -71,6 +71,20 @@ def test_runs_of_the_same_name_are_shown_with_their_paths(tmp_path):
     assert compare(runs).names == [str(run.path) for run in runs]
 
 
+def test_the_test_accuracy_has_its_interval_and_is_that_of_the_weights(tmp_path, two):
+    validated = make_run(tmp_path / "third", validation=(0.5, 0.9, 0.8), images=59)
+    found = compare([two[0], validated])
+    assert values(found.results, "test_images") == [200, 59]
+    assert values(found.results, "test_accuracy")[1] == validated.history[1]["test_accuracy"]
+    low, high = values(found.results, "test_accuracy_interval")[1]
+    assert low < validated.result.test_accuracy < high
+    assert f"{low:.3f} to {high:.3f}" in Page(comparison_html(found)).text
+    lines = validated.history
+    lines[1]["class_accuracy"] = dict.fromkeys(CLASS_NAMES, 0.125)
+    validated.write_history(lines)
+    assert {row.values[1] for row in compare([two[0], validated]).classes} == {0.125}
+
+
 def test_the_page_has_curves_and_tables(two):
     page = Page(comparison_html(compare(two)))
     # Three panels for two widths of page, with one line for each run.

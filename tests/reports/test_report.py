@@ -18,6 +18,7 @@ from mlpconv.reports.page import environment
 from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
+from mlpconv.training.metrics import accuracy_interval
 from mlpconv.training.recipe import Recipe
 from support.html_page import Page
 from support.run_directories import CLASS_NAMES, change_environment, make_run, random_evaluation
@@ -71,6 +72,29 @@ def test_the_results_are_shown(clothes):
     ):
         assert text in page.text
     assert "Warnings" not in [each.get("aria-label") for each in page.all("ul")]
+
+
+def test_a_report_has_one_test_accuracy_with_its_interval(tmp_path):
+    run = make_run(tmp_path / "run", validation=(0.5, 0.9, 0.8), images=59)
+    kept, newest = (run.history[k]["test_accuracy"] for k in (1, 2))
+    content = report_html(run)
+    page = check_alone(content)
+    low, high = accuracy_interval(kept, 59)
+    assert f"{kept:.3f} 59 images, 95 % interval {low:.3f} to {high:.3f}" in page.text
+    assert "validation accuracy 0.900 (40 images, 95 % interval 0.769 to 0.960)" in page.text
+    # The curves and the table of the epochs show every epoch; everything else shows the epoch of the weights.
+    prose = re.sub(r"<(details|figure).*?</\1>", "", content, flags=re.DOTALL)
+    assert f"{newest:.3f}" not in Page(prose).text
+    assert Page(prose).text.count(f"{kept:.3f}") == 3
+    assert "2 (kept)" in page.text
+    assert "validation acc 0.900" in page.text
+
+
+def test_the_interval_of_each_class_is_shown_where_it_has_few_images(tmp_path):
+    few = Page(report_html(make_run(tmp_path / "few", images=50, right=2.0))).text
+    assert "1.000 5 of 5 images, 0.566 to 1.000" in few
+    many = Page(report_html(make_run(tmp_path / "many", ["a", "b"], images=2000))).text
+    assert "interval" not in many
 
 
 def test_every_line_has_a_color(clothes, tmp_path):
@@ -225,6 +249,27 @@ def test_skipped_updates_and_dead_classes_are_reported(tmp_path):
     page = check_alone(report_html(make_run(tmp_path / "run", skipped=3, never=[2, 8])))
     assert "3 updates were skipped" in page.text
     assert "Never predicted, although the test set has images of them: pullover, bag." in page.text
+
+
+def test_the_advice_fits_the_network(tmp_path):
+    def advice(name, **changes):
+        run = make_run(tmp_path / name, never=[2], right=0.9, recipe=changes.pop("recipe", None))
+        run.write_history([line | changes for line in run.history])
+        return Page(report_html(run)).text
+
+    # No ReLU follows the class maps: no class can die, and the advice says nothing of it.
+    alive = advice("alive", dead_classes=None)
+    assert "Never predicted, although the test set has images of it: pullover. Its images are most often" in alive
+    assert "show all classes equally often (--set balance=1)" in alive
+    assert "ReLU" not in alive.partition("Setup")[0]
+    assert "Dead classes" not in alive
+    assert "initializer=open" not in alive
+    dead = advice("dead", dead_classes=["pullover"])
+    assert "Dead classes: pullover. The map of this class is zero at every position" in dead
+    assert "start with weights that keep every class alive (--set initializer=open)" in dead
+    assert "Add training images" not in dead
+    balanced = Recipe(model="nin_28", data="noise", epochs=3, balance=1.0)
+    assert "balance=1)" not in advice("balanced", dead_classes=None, recipe=balanced)
 
 
 def test_classes_without_images(tmp_path):

@@ -1,5 +1,7 @@
 """What an evaluation says, against scikit-learn and by hand."""
 
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlpconv.errors import DataError
-from mlpconv.training.metrics import evaluate, softmax
+from mlpconv.training.metrics import accuracy_interval, accuracy_note, evaluate, interval_text, softmax
 
 logits_and_labels = st.tuples(st.integers(1, 20), st.integers(1, 6)).flatmap(
     lambda shape: st.tuples(
@@ -60,3 +62,41 @@ def test_infinite_logits_give_an_infinite_loss():
 def test_nothing_to_evaluate_is_refused():
     with pytest.raises(DataError, match="not one image to evaluate"):
         evaluate(np.empty((0, 3), np.float32), np.empty(0, np.int64))
+
+
+@given(st.integers(1, 2000).flatmap(lambda images: st.tuples(st.integers(0, images), st.just(images))))
+def test_the_ends_of_an_interval_solve_the_equation_of_the_score_test(answers):
+    correct, images = answers
+    share = correct / images
+    low, high = accuracy_interval(share, images)
+    assert 0 <= low <= share <= high <= 1
+    for end in (low, high):
+        # Wilson's definition: the shares that a test with this share cannot reject, at 1.96 standard errors.
+        assert (share - end) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / images, abs=1e-12)
+    assert accuracy_interval(1 - share, images) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+def test_intervals_of_known_shares():
+    # statsmodels.stats.proportion.proportion_confint(10, 100, method="wilson"), and the same of 0 of 10 and 10 of 10.
+    assert accuracy_interval(0.1, 100) == pytest.approx((0.05522914, 0.17436566), abs=1e-8)
+    assert accuracy_interval(0.0, 10) == (0.0, pytest.approx(0.27753280, abs=1e-8))
+    assert accuracy_interval(1.0, 10) == (pytest.approx(0.72246720, abs=1e-8), 1.0)
+    assert accuracy_interval(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("images", [20, 59, 200])
+def test_intervals_contain_the_true_accuracy_as_often_as_they_promise(images):
+    contained = []
+    for true in np.linspace(0.05, 0.95, 91):
+        for correct in range(images + 1):
+            low, high = accuracy_interval(correct / images, images)
+            chance = comb(images, correct) * true**correct * (1 - true) ** (images - correct)
+            contained.append(chance * (low <= true <= high))
+    assert 0.945 < sum(contained) / 91 < 0.96
+
+
+def test_an_accuracy_of_few_images_is_shown_with_their_number_and_its_interval():
+    assert accuracy_note(48 / 59, 59) == " (59 images, 95 % interval 0.696 to 0.893)"
+    assert accuracy_note(1.0, 1) == " (1 image, 95 % interval 0.207 to 1.000)"
+    assert interval_text(0.5, 999) == "0.469 to 0.531"
+    assert accuracy_note(0.5, 1000) == interval_text(0.5, 1000) == accuracy_note(0.0, 0) == ""
