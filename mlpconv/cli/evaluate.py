@@ -1,14 +1,18 @@
 """``mlpconv evaluate``: loss, accuracy and confusion of a trained network."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from mlpconv.cli.options import Backend, DataDir, Device, MaxPixels, Precision, RunPath
-from mlpconv.cli.output import Download, Json, print_json, say, warn
+from mlpconv.cli.output import Download, Json, print_json, say, warn, write_file
 from mlpconv.errors import DataError
 
-MAX_LISTED_PROBLEMS = 5
+if TYPE_CHECKING:
+    from mlpconv.inference.mistakes import Mistake
+
+MAX_LISTED_PROBLEMS, MAX_LISTED_MISTAKES = 5, 5
 
 
 def evaluate(
@@ -29,23 +33,31 @@ def evaluate(
     device: Device = None,
     precision: Precision = None,
     max_pixels: MaxPixels = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write the misclassified images to this .csv file: file, classes, probabilities."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a trained network: loss, accuracy, accuracy by class and the confusion matrix.
 
-    Example: mlpconv evaluate latest
+    Example: mlpconv evaluate latest --out mistakes.csv
     """
     from mlpconv.cli.train_output import print_class_accuracy
-    from mlpconv.formatting import format_number
+    from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
+    from mlpconv.inference.mistakes import find_mistakes, mistakes_csv
     from mlpconv.jobs.run_data import reload_run_data
     from mlpconv.training.metrics import accuracy_interval, interval_text
 
     if split not in (None, "test", "train", "validation"):
         raise DataError(f"--split {split}: expected test, train or validation")
+    if out is not None and out.suffix != ".csv":
+        raise DataError(f"--out {printable(out)}: expected a name that ends in .csv")
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     with Download() as progress:
-        dataset, problems, notes = reload_run_data(classifier, data, split, directory=data_dir, progress=progress)
+        loaded = reload_run_data(classifier, data, split, directory=data_dir, progress=progress)
+    dataset, problems, notes = loaded.dataset, loaded.problems, loaded.notes
     for note in notes:
         warn(note)
     if not notes:
@@ -54,6 +66,9 @@ def evaluate(
         if len(problems) > MAX_LISTED_PROBLEMS:
             warn(f"          … and {len(problems) - MAX_LISTED_PROBLEMS:,} more; --json lists all")
     result = classifier.evaluate(dataset)
+    mistakes = find_mistakes(result, dataset, loaded.files)
+    if out is not None:
+        write_file(out, mistakes_csv(mistakes, loaded.root if loaded.files else ""), "--out")
     names, counts = classifier.class_names, result.confusion.sum(1).tolist()
     by_class = {
         name: None if total == 0 else float(value)
@@ -75,6 +90,8 @@ def evaluate(
                     for (name, value), total in zip(by_class.items(), counts, strict=True)
                 },
                 "confusion": result.confusion.tolist(),
+                "mistakes": [{**mistake._asdict(), "file": printable(mistake.file)} for mistake in mistakes],
+                "out": str(out) if out else None,
             }
         )
         return
@@ -84,6 +101,9 @@ def evaluate(
     say(f"{dataset.name}, {images}: accuracy {result.accuracy:.4f}{note}, loss {result.loss:.4f}")
     print_class_accuracy(by_class, counts, "accuracy by class")
     _print_confusion(names, result.confusion.tolist())
+    _print_mistakes(mistakes, "" if loaded.files else "image ")
+    if out is not None:
+        say(f"\n{out}: {format_number(len(mistakes), 'misclassified image')}")
 
 
 def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None:
@@ -95,3 +115,16 @@ def _print_confusion(names: tuple[str, ...], confusion: list[list[int]]) -> None
         say("\nmost often confused:")
     for pair in pairs:
         say(f"  {pair.label} classified as {pair.predicted}: {pair.mistakes}")
+
+
+def _print_mistakes(mistakes: "list[Mistake]", prefix: str) -> None:
+    """Print the most confident mistakes, with a prefix before the name of each image."""
+    from mlpconv.formatting import printable
+
+    if mistakes:
+        say("\nmost confident mistakes:")
+    for mistake in mistakes[:MAX_LISTED_MISTAKES]:
+        name = f"{prefix}{printable(mistake.file)}"
+        say(f"  {name}: {mistake.label} classified as {mistake.predicted}, probability {mistake.probability:.3f}")
+    if (more := len(mistakes) - MAX_LISTED_MISTAKES) > 0:
+        say(f"  … and {more:,} more; --out mistakes.csv lists all")

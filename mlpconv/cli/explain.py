@@ -270,9 +270,10 @@ def _figure(classifier: "Classifier", data_dir: Path | None, path: Path) -> Path
             f"{classifier.path}: does not record what it was trained on, so there are no test images; give image files"
         )
     with Download() as progress:
-        test, _, notes = reload_run_data(classifier, directory=data_dir, progress=progress)
-    for note in notes:
+        loaded = reload_run_data(classifier, directory=data_dir, progress=progress)
+    for note in loaded.notes:
         warn(note)
+    test = loaded.dataset
     firsts = [np.flatnonzero(test.labels == label)[:1] for label in range(min(test.num_classes, 10))]
     chosen = test.subset(np.concatenate(firsts))
     maps = classifier.class_maps(chosen.images)

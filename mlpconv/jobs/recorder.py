@@ -15,6 +15,7 @@ from mlpconv.backends.base import State
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps
+from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs import checkpoint as checkpoints
@@ -200,9 +201,13 @@ class Recorder:
                 test = evaluate(model.logits(data.images), data.labels)
             if test is None:
                 return
-            evaluation.save(self.run.path, len(self.history), test, data)
+            kept = evaluation.to_store(len(self.history), test, data)
+            preprocess = self.prepared.job.preprocess
             if self.ended:
-                preprocess = self.prepared.job.preprocess
+                mistakes = with_maps(kept.mistakes, model, self.prepared.network, preprocess, data)
+                kept = kept._replace(mistakes=mistakes)
+            evaluation.save(self.run.path, kept)
+            if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)
                 self._write_result(guard, test)
 

@@ -144,6 +144,10 @@ class Reloaded(NamedTuple):
     """Files that are missing or cannot be used, and why."""
     notes: Sequence[str] = ()
     """What to know about the result, one sentence each."""
+    root: Path = Path()
+    """The directory that ``files`` are relative to."""
+    files: Sequence[str] = ()
+    """The file of each image; empty if they are not files."""
 
 
 def reload_run_data(
@@ -204,7 +208,7 @@ def reload_run_data(
                 f"{format_number(known, 'of these images was', 'of these images were')} used to train or choose this "
                 "network, so its accuracy on new images is lower"
             )
-    return Reloaded(measured.dataset, measured.problems, notes)
+    return Reloaded(measured.dataset, measured.problems, notes, measured.root, measured.files)
 
 
 def _same_path(one: str, other: str) -> bool:
@@ -229,7 +233,7 @@ def _recorded_images(classifier: Classifier, recorded: Listing, split: str, prog
             f"{lost:,} of the {images} that the run's {SPLIT} names cannot "
             f"be used, so the accuracy is that of {len(measured.dataset):,}{first_problems(measured.problems)}"
         )
-    return Reloaded(measured.dataset, measured.problems, notes)
+    return Reloaded(measured.dataset, measured.problems, notes, measured.root, measured.files)
 
 
 def _recorded_folder(run: Run, progress: Progress | None) -> Folder | None:

@@ -5,21 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mlpconv.arch.class_maps import single_position
 from mlpconv.arch.cost import Costs, Memory, count, prediction_memory, training_memory, value_bytes
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes, show
+from mlpconv.data.folders.names import TEST
 from mlpconv.drawing.charts import Chart, Event, Line, run_chart
 from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
-from mlpconv.drawing.images import png_data_uri
-from mlpconv.explain import stored_class_maps
-from mlpconv.explain.overlay import enlarge, overlay
 from mlpconv.files import write_atomic
 from mlpconv.reports.advice import ClassResult, class_results, warnings
 from mlpconv.reports.page import render
+from mlpconv.reports.pictures import class_maps_on_page, mistakes_on_page
 from mlpconv.runs import data_files, evaluation
 from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.job import Job
@@ -73,7 +69,7 @@ def report_html(run: Run) -> str:
     # All numbers of a page are of one epoch: that of the weights, and of an unfinished run the newest.
     shown = history[best_epoch(history) - 1 if result else -1] if history else None
     curves = run_chart(history, run.name, events=_events(repairs))
-    skipped = data_files.read_skipped(run)
+    skipped, files = data_files.read_skipped(run), data_files.read_files(run, TEST)
     return render(
         "report.html.j2",
         run=run,
@@ -102,8 +98,10 @@ def report_html(run: Run) -> str:
         lowest_accuracy=min((each.accuracy for each in classes if each.accuracy is not None), default=None),
         matrix=_cells(matrix) if matrix and len(matrix) <= MAX_MATRIX_CLASSES else None,
         confused=evaluation.most_confused(config.data.class_names, matrix, MAX_CONFUSED_PAIRS) if matrix else [],
-        mistakes=_mistakes(newest.mistakes, config.data.class_names) if newest else None,
-        class_maps=_class_maps(run, network) if result else None,
+        mistakes=mistakes_on_page(newest.mistakes, config.data.class_names, files) if newest else None,
+        from_files=bool(files),
+        with_maps=newest is not None and newest.mistakes.maps is not None,
+        class_maps=class_maps_on_page(run, network, files) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
         costs=costs,
@@ -157,47 +155,6 @@ def _events(repairs: list[dict[str, Any]]) -> list[Event]:
 def _cells(matrix: list[list[int]]) -> list[list[tuple[int, int]]]:
     """Each count with its shade, 0 to 9: the square root of its share of the row, so that rare mistakes are visible."""
     return [[(value, round(9 * (value / max(sum(row), 1)) ** 0.5)) for value in row] for row in matrix]
-
-
-def _mistakes(mistakes: evaluation.Mistakes, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": int(index),
-            "label": names[label],
-            "predicted": names[predicted],
-            "confidence": float(confidence),
-            "image": png_data_uri(image),
-        }
-        for index, label, predicted, confidence, image in zip(*mistakes, strict=True)
-    ]
-
-
-def _class_maps(run: Run, network: Network) -> dict[str, Any] | None:
-    """The stored class maps, of each image that of its predicted class; None if there are none."""
-    stored = stored_class_maps.load(run.path, run.config.data.class_names)
-    if stored is None:
-        return None
-    maps = stored.maps
-    rows = np.arange(len(maps.images))
-    values = maps.over_images(maps.before[rows, stored.predicted])
-    images = []
-    for index, label in enumerate(stored.predicted):
-        image = enlarge(maps.images[index])
-        limit = float(np.abs(maps.before[index]).max()) or 1.0
-        over = overlay(image, enlarge(values[index, ..., None])[..., 0], limit)
-        images.append(
-            {
-                "index": maps.names[index],
-                "label": maps.class_names[stored.labels[index]],
-                "predicted": maps.class_names[label],
-                "logit": float(maps.logits[index, label]),
-                "image": png_data_uri(image),
-                "overlay": png_data_uri(over),
-            }
-        )
-    size = maps.before.shape[2:]
-    single = single_position(network) if size == (1, 1) else None
-    return {"size": show(size), "rectified": maps.rectified, "single": single, "images": images}
 
 
 def _layers(network: Network, costs: Costs) -> list[dict[str, Any]]:

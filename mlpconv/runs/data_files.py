@@ -8,6 +8,7 @@ from pathlib import Path
 from mlpconv.data.folders.folder import Loaded
 from mlpconv.data.folders.listed import Listing
 from mlpconv.data.folders.lists import DIGEST_COLUMN, read_list
+from mlpconv.data.folders.measured import only_split
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.errors import DataError, RunError
 from mlpconv.files import csv_line, write_atomic
@@ -71,6 +72,14 @@ def read_split(run: Path, class_names: Sequence[str], folder: str) -> Listing | 
     if all(file.startswith(root) for file in listing.files):
         listing.root, listing.files = Path(root), [file.removeprefix(root) for file in listing.files]
     return listing
+
+
+def read_files(run: Run, split: str) -> list[str]:
+    """The path of each image of a split, in the order of the data set, relative to the folder if all are in it, and
+    printable; empty if the run's images are not files. Raises RunError if split.csv is damaged."""
+    data = run.config.data
+    listing = read_split(run.path, data.class_names, data.name)
+    return [printable(file) for file in only_split(listing, split).files] if listing is not None else []
 
 
 def read_skipped(run: Run) -> list[tuple[str, str]]:

@@ -15,11 +15,25 @@ from mlpconv.errors import RunError
 from mlpconv.runs.files import decode_json, open_tensors, write_tensors
 from mlpconv.training.metrics import Evaluation
 
-FORMAT = 1
+FORMAT = 2
+"""Files of format 1 are read too: they have no class maps and no probabilities of the true classes."""
 EVALUATION = "evaluation.safetensors"
 MAX_MISTAKES = 24
 MAX_IMAGE_SIDE = 96
 """Stored images are reduced until no side has more pixels."""
+MAX_MAP_SIDE = 48
+"""Maps with more rows or columns are not stored, because they would enlarge every run."""
+
+
+class PictureMaps(NamedTuple):
+    """The class maps of M pictures, before the last ReLU."""
+
+    maps: npt.NDArray[np.float32]
+    """(M, 2, h, w): the map of the true class, and that of the predicted class."""
+    rows: npt.NDArray[np.float64]
+    """(h,), the vertical positions of the maps on the pictures, in pixels."""
+    columns: npt.NDArray[np.float64]
+    """(w,), the horizontal positions."""
 
 
 class Mistakes(NamedTuple):
@@ -33,8 +47,12 @@ class Mistakes(NamedTuple):
     """(M,), the predicted classes."""
     confidence: npt.NDArray[np.float32]
     """(M,), the probabilities of the predicted classes."""
+    given: npt.NDArray[np.float32]
+    """(M,), the probabilities of the true classes; -1 in files of format 1, which do not have them."""
     images: Images
     """uint8 (M, H, W, C)."""
+    maps: PictureMaps | None = None
+    """Their class maps; None if the network has none, or training has not ended."""
 
 
 class StoredEvaluation(NamedTuple):
@@ -73,6 +91,11 @@ def most_confused(class_names: Sequence[str], confusion: Sequence[Sequence[int]]
     return sorted(pairs, key=lambda pair: -pair.mistakes)[:limit]
 
 
+def to_store(epoch: int, evaluation: Evaluation, dataset: ImageDataset) -> StoredEvaluation:
+    """What the report shows of an evaluation after ``epoch`` epochs, without class maps."""
+    return StoredEvaluation(epoch, evaluation.confusion, confident_mistakes(evaluation, dataset))
+
+
 def confident_mistakes(evaluation: Evaluation, dataset: ImageDataset, limit: int = MAX_MISTAKES) -> Mistakes:
     """The ``limit`` misclassified images of a data set whose predicted class has the highest probability."""
     wrong = np.flatnonzero(evaluation.predicted != dataset.labels)
@@ -83,15 +106,22 @@ def confident_mistakes(evaluation: Evaluation, dataset: ImageDataset, limit: int
         dataset.labels[indices],
         evaluation.predicted[indices],
         np.nan_to_num(evaluation.confidence[indices]),
+        np.nan_to_num(evaluation.given[indices]),
         _reduced(dataset.images[indices]),
     )
 
 
-def save(directory: Path, epoch: int, evaluation: Evaluation, dataset: ImageDataset) -> None:
-    """Store what the report shows of an evaluation after ``epoch`` epochs. Raises OSError."""
-    tensors = {"confusion": evaluation.confusion, **confident_mistakes(evaluation, dataset)._asdict()}
-    metadata = json.dumps({"format": FORMAT, "epoch": epoch})
+def save(directory: Path, stored: StoredEvaluation) -> None:
+    """Store an evaluation for the report. Raises OSError."""
+    tensors = {"confusion": stored.confusion, **_tensors(stored.mistakes)}
+    metadata = json.dumps({"format": FORMAT, "epoch": stored.epoch})
     write_tensors(directory / EVALUATION, tensors, {"mlpconv.evaluation": metadata})
+
+
+def _tensors(mistakes: Mistakes) -> dict[str, np.ndarray]:
+    tensors = mistakes._asdict()
+    maps = tensors.pop("maps")
+    return tensors | (maps._asdict() if maps is not None else {})
 
 
 def load(directory: Path, classes: int) -> StoredEvaluation | None:
@@ -105,25 +135,17 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
         texts, tensors = file.texts, file.read()
     try:
         metadata = decode_json(texts["mlpconv.evaluation"], _Metadata)
-        if metadata.format != FORMAT:
+        if metadata.format > FORMAT:
             raise RunError(f"{path}: written by another mlpconv (format {metadata.format}); update mlpconv")
         confusion = tensors.pop("confusion")
-        mistakes = Mistakes(**tensors)
-        count = len(mistakes.indices)
-        classes_used = np.concatenate([mistakes.labels, mistakes.predicted])
+        if metadata.format == 1:
+            tensors["given"] = np.full(len(tensors["indices"]), -1, np.float32)
+        mistakes = _mistakes(tensors)
         fits = (
             confusion.shape == (classes, classes)
-            and all(len(values) == count for values in mistakes)
-            and all(values.ndim == 1 for values in mistakes[:4])
-            and all(values.dtype.kind == "i" for values in (confusion, *mistakes[:3]))
-            and mistakes.confidence.dtype.kind == "f"
-            and mistakes.images.dtype == np.uint8
-            and mistakes.images.ndim == 4
-            and mistakes.images.shape[3] in (1, 3)
-            and 1 <= min(mistakes.images.shape[1:3]) <= max(mistakes.images.shape[1:3]) <= MAX_IMAGE_SIDE
+            and confusion.dtype.kind == "i"
             and confusion.min(initial=0) >= 0
-            and bool(np.isfinite(mistakes.confidence).all())
-            and (not count or (classes_used.min() >= 0 and classes_used.max() < classes))
+            and _is_valid(mistakes, classes)
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
@@ -134,15 +156,57 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
     return StoredEvaluation(metadata.epoch, confusion, mistakes)
 
 
+def _mistakes(tensors: dict[str, np.ndarray]) -> Mistakes:
+    """Mistakes from their tensors. Raises KeyError or TypeError if some are missing or unknown."""
+    maps = None
+    if "maps" in tensors:
+        maps = PictureMaps(*(tensors.pop(name) for name in PictureMaps._fields))
+    return Mistakes(**tensors, maps=maps)
+
+
+def _is_valid(mistakes: Mistakes, classes: int) -> bool:
+    count = len(mistakes.indices)
+    indices, labels, predicted, confidence, given, images, maps = mistakes
+    used = np.concatenate([labels, predicted])
+    return (
+        all(len(values) == count for values in mistakes[:-1])
+        and all(values.ndim == 1 for values in mistakes[:5])
+        and all(values.dtype.kind == "i" for values in (indices, labels, predicted))
+        and all(values.dtype.kind == "f" and bool(np.isfinite(values).all()) for values in (confidence, given))
+        and images.dtype == np.uint8
+        and images.ndim == 4
+        and images.shape[3] in (1, 3)
+        and 1 <= min(images.shape[1:3]) <= max(images.shape[1:3]) <= MAX_IMAGE_SIDE
+        and (not count or (used.min() >= 0 and used.max() < classes))
+        and (maps is None or _are_valid(maps, count))
+    )
+
+
+def _are_valid(maps: PictureMaps, count: int) -> bool:
+    height, width = len(maps.rows), len(maps.columns)
+    return (
+        maps.maps.shape == (count, 2, height, width)
+        and 1 <= min(height, width) <= max(height, width) <= MAX_MAP_SIDE
+        and all(values.dtype.kind == "f" and bool(np.isfinite(values).all()) for values in maps)
+        and maps.rows.ndim == maps.columns.ndim == 1
+    )
+
+
 def _largest(classes: int) -> int:
     """The most bytes of tensors in a stored evaluation."""
-    return 8 * classes**2 + MAX_MISTAKES * (3 * MAX_IMAGE_SIDE**2 + 4 * 8)
+    picture = 3 * MAX_IMAGE_SIDE**2 + 2 * 4 * MAX_MAP_SIDE**2 + 5 * 8
+    return 8 * classes**2 + MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE
+
+
+def reduction(height: int, width: int) -> int:
+    """The side in pixels of the blocks of an image that become one pixel of the stored image."""
+    return -(-max(height, width) // MAX_IMAGE_SIDE)
 
 
 def _reduced(images: Images) -> Images:
     """Reduce images to the means of square blocks, so that no side is longer than ``MAX_IMAGE_SIDE``."""
     _, height, width, channels = images.shape
-    step = -(-max(height, width) // MAX_IMAGE_SIDE)
+    step = reduction(height, width)
     if step == 1 or not len(images):
         return images
     # A side that is shorter than one block becomes one pixel.

@@ -6,7 +6,7 @@ history.jsonl           a line for each epoch
 checkpoint/             what a resume needs
 weights.safetensors     the classifier: weights, network, preprocess and class names in one file
 start.safetensors       the classifier from whose weights the run started, if it did
-evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation
+evaluation.safetensors  confusion matrix and worst mistakes of the newest evaluation, at the end with their maps
 class_maps.safetensors  the class maps of a few test images
 forecast.json           the time and memory that the run was expected to take
 result.json             how it ended

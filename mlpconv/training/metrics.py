@@ -28,6 +28,8 @@ class Evaluation(NamedTuple):
     """(N,): the most probable class of each image."""
     confidence: npt.NDArray[np.float32]
     """(N,): its probability."""
+    given: npt.NDArray[np.float32]
+    """(N,): the probability of the true class."""
 
     @property
     def class_accuracy(self) -> npt.NDArray[np.float64]:
@@ -56,11 +58,13 @@ def evaluate(logits: Floats, labels: Labels) -> Evaluation:
     peak = wide.max(1)
     with np.errstate(invalid="ignore"):  # infinite logits make the loss NaN
         log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(1))
-        loss = float((log_sum - wide[np.arange(len(labels)), labels]).mean())
+        surprise = log_sum - wide[np.arange(len(labels)), labels]
+        loss = float(surprise.mean())
     predicted = logits.argmax(1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     confidence = np.exp(peak - log_sum).astype(np.float32)
-    return Evaluation(loss, float((predicted == labels).mean()), confusion, predicted, confidence)
+    given = np.exp(-surprise).astype(np.float32)
+    return Evaluation(loss, float((predicted == labels).mean()), confusion, predicted, confidence, given)
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:

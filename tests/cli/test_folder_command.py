@@ -103,6 +103,43 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
 
 
+@pytest.fixture(scope="module")
+def mislabeled(tmp_path_factory):
+    """A folder whose test images have two labels too many that are wrong, and a run that was trained on it."""
+    place = tmp_path_factory.mktemp("mislabeled")
+    root = stripes(place / "photos" / "train", {"across": 40, "down": 40})
+    test = stripes(place / "photos" / "test", {"across": 12, "down": 12}, seed=1)
+    for index in (3, 7):
+        (test / "across" / f"{index}.png").rename(test / "down" / f"wrong {index}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLPCONV_CACHE", str(place / "cache"))
+        mlpconv.train(
+            "folder",
+            **{"data": str(root.parent), "epochs": 12, "batch_size": 8, "precision": "float32"},
+            out=place / "run",
+        )
+    return place / "run"
+
+
+def test_evaluate_names_the_files_of_mistakes(cli, mislabeled, tmp_path):
+    value = check("evaluate", cli("evaluate", mislabeled, "--out", "mistakes.csv", "--json").json())
+    assert value["out"] == "mistakes.csv"
+    assert {each["file"] for each in value["mistakes"]} >= {"test/down/wrong 3.png", "test/down/wrong 7.png"}
+    assert value["accuracy"] == pytest.approx(1 - len(value["mistakes"]) / 24)
+    rows = lines_of(tmp_path / "mistakes.csv")
+    assert [Path(row["file"]).relative_to(mislabeled.parent / "photos") for row in rows] == [
+        Path(each["file"]) for each in value["mistakes"]
+    ]
+    assert all(Path(row["file"]).is_file() for row in rows)
+    said = cli("evaluate", mislabeled)
+    assert "test/down/wrong 3.png: down classified as across, probability" in said.out
+    page = (mislabeled / "report.html").read_text()
+    assert "test/down/wrong 3.png: down, classified as across" in page
+    assert "Evidence for and against across in test/down/wrong 3.png" in page
+    said = cli("evaluate", mislabeled, "--out", "mistakes.txt")
+    assert (said.code, said.err) == (2, "error: --out mistakes.txt: expected a name that ends in .csv\n")
+
+
 def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")

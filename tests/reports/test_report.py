@@ -163,7 +163,7 @@ def test_the_mistakes_are_shown_with_their_images(clothes):
 def test_large_images_are_stored_small(tmp_path, side):
     dataset, evaluation = random_evaluation(channels=3, side=side, images=100, right=0.2)
     dataset.images[:] = 200
-    mistakes.save(tmp_path, 1, evaluation, dataset)
+    mistakes.save(tmp_path, mistakes.to_store(1, evaluation, dataset))
     images = mistakes.load(tmp_path, 10).mistakes.images
     assert max(images.shape[1:3]) <= mistakes.MAX_IMAGE_SIDE
     assert images.shape[3] == 3
@@ -207,7 +207,7 @@ def test_missing_images_are_reported(tmp_path):
 def test_images_of_an_earlier_epoch_are_not_shown(tmp_path):
     run = make_run(tmp_path / "run")
     dataset, evaluation = random_evaluation()
-    mistakes.save(run.path, 2, evaluation, dataset)
+    mistakes.save(run.path, mistakes.to_store(2, evaluation, dataset))
     assert "The images are missing" in Page(report_html(run)).text
 
 
@@ -312,7 +312,16 @@ def test_without_forecast_and_environment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"labels": np.full(24, 10)}, {"labels": np.zeros(3, np.int64)}, {"more": np.zeros(3)}]
+    "damage",
+    [
+        {"labels": np.full(24, 10)},
+        {"labels": np.zeros(3, np.int64)},
+        {"more": np.zeros(3)},
+        {"given": np.full(24, np.nan, np.float32)},
+        {"maps": np.zeros((24, 2, 3, 3), np.float32)},
+        {"maps": np.zeros((24, 2, 3, 3), np.float32), "rows": np.zeros(3), "columns": np.zeros(4)},
+        {"maps": np.zeros((24, 2, 49, 1), np.float32), "rows": np.zeros(49), "columns": np.zeros(1)},
+    ],
 )
 def test_a_damaged_evaluation_is_refused(tmp_path, damage):
     from mlpconv.runs.files import read_tensors, write_tensors
@@ -330,9 +339,57 @@ def test_an_evaluation_of_another_format_is_refused(tmp_path):
 
     run = make_run(tmp_path / "run")
     path = run.path / mistakes.EVALUATION
-    write_tensors(path, read_tensors(path)[0], {"mlpconv.evaluation": json.dumps({"format": 2, "epoch": 3})})
-    with pytest.raises(RunError, match="format 2"):
+    write_tensors(path, read_tensors(path)[0], {"mlpconv.evaluation": json.dumps({"format": 3, "epoch": 3})})
+    with pytest.raises(RunError, match="format 3"):
         report_html(run)
+
+
+def test_an_evaluation_of_the_first_format_is_read(tmp_path):
+    from mlpconv.runs.files import read_tensors, write_tensors
+
+    run = make_run(tmp_path / "run")
+    path = run.path / mistakes.EVALUATION
+    tensors, now = read_tensors(path)[0], mistakes.load(run.path, 10)
+    del tensors["given"]
+    write_tensors(path, tensors, {"mlpconv.evaluation": json.dumps({"format": 1, "epoch": 3})})
+    before = mistakes.load(run.path, 10)
+    assert (before.mistakes.given == -1).all()
+    assert (before.mistakes.confidence == now.mistakes.confidence).all()
+    assert before.mistakes.maps is None
+    page = check_alone(report_html(run))
+    assert "-1.000" not in page.text
+    assert len(page.all("img")) == 24
+
+
+def test_mistakes_have_their_maps_and_files(tmp_path):
+    run = make_run(tmp_path / "run", images=50, right=0.5)
+    stored = mistakes.load(run.path, 10)
+    count = len(stored.mistakes.indices)
+    maps = np.zeros((count, 2, 2, 2), np.float32)
+    maps[:, 0, 0, 0], maps[:, 1, 1, 1] = 1, 1
+    places = np.array([7.0, 21.0])
+    drawn = stored.mistakes._replace(maps=mistakes.PictureMaps(maps, places, places))
+    mistakes.save(run.path, stored._replace(mistakes=drawn))
+    files = [f"{CLASS_NAMES[k % 10]}/<{k}>.png" for k in range(50)]
+    rows = [f"/photos/{file},{CLASS_NAMES[k % 10]},test,{'00' * 32}" for k, file in enumerate(files)]
+    (run.path / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows]) + "\n")
+    page = check_alone(report_html(run))
+    pictures = page.all("img")
+    assert len(pictures) == 3 * count
+    for (picture, predicted, true), at in zip(zip(*[iter(pictures)] * 3, strict=True), range(count), strict=True):
+        file = f"/photos/{files[drawn.indices[at]]}"
+        names = [CLASS_NAMES[each[at]] for each in (drawn.labels, drawn.predicted)]
+        assert picture["alt"] == f"{file}: {names[0]}, classified as {names[1]}"
+        assert predicted["alt"] == f"Evidence for and against {names[1]} in {file}"
+        assert true["alt"] == f"Evidence for and against {names[0]} in {file}"
+        assert file in page.text
+        # The map of the true class is red at the top left, that of the predicted class at the bottom right.
+        for shown, corner in ((true, 0), (predicted, -1)):
+            data = base64.b64decode(shown["src"].partition("base64,")[2])
+            red, _, blue = np.asarray(Image.open(io.BytesIO(data)), int)[corner, corner]
+            opposite = np.asarray(Image.open(io.BytesIO(data)), int)[-1 - corner, -1 - corner]
+            assert red > 150 > blue
+            assert np.ptp(opposite) < 25
 
 
 def test_the_report_is_written_into_the_run(clothes, tmp_path):

@@ -141,7 +141,7 @@ def test_training_writes_the_report_of_the_run(opened, run):
     shares = page.locator(".bars b").all_inner_texts()
     assert shares == [f"{value:.3f}" for value in result.class_accuracy.values()]
     wrong = sum(map(sum, result.confusion)) - sum(row[k] for k, row in enumerate(result.confusion))
-    mistakes = "[...document.querySelectorAll('[aria-labelledby=mistakes] img')]"
+    mistakes = "[...document.querySelectorAll('[aria-labelledby=mistakes] img.picture')]"
     loaded = page.evaluate(f"{mistakes}.map(image => image.complete && image.naturalWidth === 8)")
     assert loaded == [True] * min(wrong, 24)
     assert wrong

@@ -98,7 +98,7 @@ def make_run(
     if forecast:
         run.write_forecast(Forecast(30.0, 1300.0))
     if pictures and done:
-        mistakes.save(run.path, done, evaluation, dataset)
+        mistakes.save(run.path, mistakes.to_store(done, evaluation, dataset))
     if finished:
         last, best = history[-1], history[best_epoch(history) - 1]
         run.write_result(

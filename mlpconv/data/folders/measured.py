@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,11 +29,15 @@ class Measured:
         dataset: The images.
         problems: What is missing or cannot be used, and why.
         digests: The SHA-256 of the file of each image.
+        root: The directory that ``files`` are relative to.
+        files: The file of each image.
     """
 
     dataset: ImageDataset
     problems: list[Problem]
     digests: list[bytes]
+    root: Path
+    files: list[str]
 
 
 def folder_to_measure(
@@ -127,7 +132,14 @@ def load_listing(
     numbers = {label: number for number, label in enumerate(class_names)}
     labels = np.array([numbers[listing.classes[row]] for row in kept.tolist()], np.int64)
     dataset = ImageDataset(decoded.images, labels, class_names, name)
-    return Measured(dataset, problems, [scanned.digest[row].tobytes() for row in kept.tolist()])
+    rows = kept.tolist()
+    return Measured(
+        dataset,
+        problems,
+        [scanned.digest[row].tobytes() for row in rows],
+        listing.root,
+        [listing.files[row] for row in rows],
+    )
 
 
 def first_problems(problems: Sequence[Problem]) -> str:

@@ -1,0 +1,63 @@
+"""The misclassified images of an evaluation, with their files."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlpconv.data.dataset import ImageDataset
+from mlpconv.files import csv_line
+from mlpconv.training.metrics import Evaluation
+
+
+class Mistake(NamedTuple):
+    """A misclassified image."""
+
+    file: str
+    """Its file, or its index in the data set."""
+    label: str
+    """The true class."""
+    predicted: str
+    """The predicted class."""
+    probability: float
+    """The probability of the predicted class."""
+    label_probability: float
+    """The probability of the true class."""
+
+
+def find_mistakes(evaluation: Evaluation, dataset: ImageDataset, files: Sequence[str] = ()) -> list[Mistake]:
+    """All misclassified images, the most confident mistake first.
+
+    Args:
+        evaluation: The evaluation.
+        dataset: The images.
+        files: The file of each image; empty if they are not files.
+    """
+    wrong = np.flatnonzero(evaluation.predicted != dataset.labels)
+    order = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")]
+    return [
+        Mistake(
+            files[index] if files else str(index),
+            dataset.class_names[dataset.labels[index]],
+            dataset.class_names[evaluation.predicted[index]],
+            float(evaluation.confidence[index]),
+            float(evaluation.given[index]),
+        )
+        for index in order.tolist()
+    ]
+
+
+def mistakes_csv(mistakes: Iterable[Mistake], folder: str | Path = "") -> bytes:
+    """Mistakes as CSV with the columns file, label, predicted, probability, label_probability.
+
+    Args:
+        mistakes: The mistakes.
+        folder: The folder that the files are relative to; it becomes part of their paths.
+    """
+    rows = [
+        (str(Path(folder, file)), label, predicted, f"{probability:.6f}", f"{given:.6f}")
+        for file, label, predicted, probability, given in mistakes
+    ]
+    text = "".join(csv_line(row) for row in (Mistake._fields, *rows))
+    return text.encode("utf-8", "surrogateescape")
