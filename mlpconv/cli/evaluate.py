@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from mlpconv.cli.options import Backend, DataDir, Device, MaxPixels, Precision, RunPath
-from mlpconv.cli.output import Download, Json, print_json, say, warn, write_file
+from mlpconv.cli.output import Download, Json, paragraph, print_json, say, warn, write_file
 from mlpconv.errors import DataError
 
 if TYPE_CHECKING:
-    from mlpconv.inference.mistakes import Mistake
+    from collections.abc import Sequence
 
-MAX_LISTED_PROBLEMS, MAX_LISTED_MISTAKES = 5, 5
+    from mlpconv.data.folders.conflicts import Conflict
+    from mlpconv.inference.mistakes import LabelError, Mistake
+
+MAX_LISTED_PROBLEMS, MAX_LISTED_MISTAKES, MAX_LISTED_LABEL_ERRORS = 5, 5, 10
 
 
 def evaluate(
@@ -46,7 +49,7 @@ def evaluate(
     from mlpconv.cli.train_output import print_class_accuracy
     from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
-    from mlpconv.inference.mistakes import find_mistakes, mistakes_csv
+    from mlpconv.inference.mistakes import find_label_errors, find_mistakes, mistakes_csv
     from mlpconv.jobs.run_data import reload_run_data
     from mlpconv.training.metrics import accuracy_interval, interval_text
 
@@ -69,6 +72,7 @@ def evaluate(
     mistakes = find_mistakes(result, dataset, loaded.files)
     if out is not None:
         write_file(out, mistakes_csv(mistakes, loaded.root if loaded.files else ""), "--out")
+    doubted = None if loaded.trained_on else find_label_errors(result, dataset, loaded.files)
     names, counts = classifier.class_names, result.confusion.sum(1).tolist()
     by_class = {
         name: None if total == 0 else float(value)
@@ -92,6 +96,12 @@ def evaluate(
                 "confusion": result.confusion.tolist(),
                 "mistakes": [{**mistake._asdict(), "file": printable(mistake.file)} for mistake in mistakes],
                 "out": str(out) if out else None,
+                "label_errors": [{**error._asdict(), "file": printable(error.file)} for error in doubted]
+                if doubted is not None
+                else None,
+                "conflicts": [conflict._asdict() for conflict in loaded.conflicts]
+                if loaded.conflicts is not None
+                else None,
             }
         )
         return
@@ -102,6 +112,8 @@ def evaluate(
     print_class_accuracy(by_class, counts, "accuracy by class")
     _print_confusion(names, result.confusion.tolist())
     _print_mistakes(mistakes, "" if loaded.files else "image ")
+    _print_label_errors(doubted or [], "" if loaded.files else "image ")
+    _print_conflicts(loaded.conflicts or ())
     if out is not None:
         say(f"\n{out}: {format_number(len(mistakes), 'misclassified image')}")
 
@@ -128,3 +140,31 @@ def _print_mistakes(mistakes: "list[Mistake]", prefix: str) -> None:
         say(f"  {name}: {mistake.label} classified as {mistake.predicted}, probability {mistake.probability:.3f}")
     if (more := len(mistakes) - MAX_LISTED_MISTAKES) > 0:
         say(f"  … and {more:,} more; --out mistakes.csv lists all")
+
+
+def _print_label_errors(errors: "Sequence[LabelError]", prefix: str) -> None:
+    """Print the images whose labels are likely wrong, with a prefix before the name of each, and what that rests on."""
+    from mlpconv.formatting import printable
+    from mlpconv.inference.mistakes import LABEL_ERRORS_REST_ON
+
+    if not errors:
+        return
+    say("\nlikely label errors:")
+    for error in errors[:MAX_LISTED_LABEL_ERRORS]:
+        say(
+            f"  {prefix}{printable(error.file)}: labeled {error.label} ({error.label_probability:.3f}), seems to be "
+            f"{error.suggested} ({error.probability:.3f})"
+        )
+    if (more := len(errors) - MAX_LISTED_LABEL_ERRORS) > 0:
+        say(f"  … and {more:,} more; --json lists all")
+    paragraph(f"{LABEL_ERRORS_REST_ON}.", indent=2)
+
+
+def _print_conflicts(conflicts: "Sequence[Conflict]") -> None:
+    """Print the copies in different classes."""
+    if conflicts:
+        say("\ncopies of a picture in different classes of the folder:")
+    for each in conflicts[:MAX_LISTED_LABEL_ERRORS]:
+        say(f"  {each.path} ({each.label}) {'=' if each.kind == 'equal' else '≈'} {each.copy} ({each.copy_label})")
+    if (more := len(conflicts) - MAX_LISTED_LABEL_ERRORS) > 0:
+        say(f"  … and {more:,} more; --json lists all")

@@ -1,4 +1,4 @@
-"""The misclassified images of an evaluation, with their files."""
+"""The misclassified images of an evaluation, and those whose labels are likely wrong, with their files."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +8,15 @@ import numpy as np
 
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.files import csv_line
+from mlpconv.runs.evaluation import label_errors
 from mlpconv.training.metrics import Evaluation
+
+LABEL_ERRORS_REST_ON = (
+    "This rests on the probabilities that the network, which was not trained on these images, gives them (confident "
+    "learning: that of the label is below its mean over the images with this label, and that of another class is not "
+    "below the mean of that class), so a weak network lists correct labels, too"
+)
+"""What the list of likely label errors rests on."""
 
 
 class Mistake(NamedTuple):
@@ -45,6 +53,42 @@ def find_mistakes(evaluation: Evaluation, dataset: ImageDataset, files: Sequence
             float(evaluation.given[index]),
         )
         for index in order.tolist()
+    ]
+
+
+class LabelError(NamedTuple):
+    """An image whose label is likely wrong."""
+
+    file: str
+    """Its file, or its index in the data set."""
+    label: str
+    """Its label."""
+    suggested: str
+    """The class that it seems to be of."""
+    label_probability: float
+    """The probability of the label."""
+    probability: float
+    """The probability of the suggested class."""
+
+
+def find_label_errors(evaluation: Evaluation, dataset: ImageDataset, files: Sequence[str] = ()) -> list[LabelError]:
+    """The images whose labels are likely wrong, those first whose label has the least probability: see
+    ``mlpconv.training.metrics.likely_labels``. The network must not have been trained on them.
+
+    Args:
+        evaluation: The evaluation.
+        dataset: The images.
+        files: The file of each image; empty if they are not files.
+    """
+    return [
+        LabelError(
+            files[index] if files else str(index),
+            dataset.class_names[dataset.labels[index]],
+            dataset.class_names[evaluation.suggested[index]],
+            float(evaluation.given[index]),
+            float(evaluation.suggested_confidence[index]),
+        )
+        for index in label_errors(evaluation).tolist()
     ]
 
 

@@ -204,8 +204,7 @@ class Recorder:
             kept = evaluation.to_store(len(self.history), test, data)
             preprocess = self.prepared.job.preprocess
             if self.ended:
-                mistakes = with_maps(kept.mistakes, model, self.prepared.network, preprocess, data)
-                kept = kept._replace(mistakes=mistakes)
+                kept = with_maps(kept, model, self.prepared.network, preprocess, data)
             evaluation.save(self.run.path, kept)
             if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from mlpconv.data import ImageDataset, Splits, list_datasets, load_dataset
+from mlpconv.data.folders.conflicts import Conflict
 from mlpconv.data.folders.copies import Pictures, near_pairs
 from mlpconv.data.folders.folder import (
     NO_OPTIONS,
@@ -26,7 +27,7 @@ from mlpconv.errors import DataError, RunError
 from mlpconv.formatting import format_number, printable
 from mlpconv.inference.classifier import Classifier
 from mlpconv.models import create_model
-from mlpconv.runs.data_files import SPLIT, read_skipped, read_split
+from mlpconv.runs.data_files import SPLIT, read_conflicts, read_skipped, read_split
 from mlpconv.runs.run import Run
 from mlpconv.training.automatic import AUTO, resolve
 from mlpconv.training.recipe import Recipe
@@ -148,6 +149,10 @@ class Reloaded(NamedTuple):
     """The directory that ``files`` are relative to."""
     files: Sequence[str] = ()
     """The file of each image; empty if they are not files."""
+    trained_on: bool = False
+    """Whether the network was trained on these images."""
+    conflicts: Sequence[Conflict] | None = None
+    """The copies in different classes of the folder that the run was trained on; None of other images."""
 
 
 def reload_run_data(
@@ -187,7 +192,9 @@ def reload_run_data(
             raise DataError(f"--split validation: {data} has test and train; only folders have validation images")
         splits = load_dataset(data, directory=directory, progress=progress)
         note = shadowed_folder(data)
-        return Reloaded(splits.train if split == "train" else splits.test, notes=[note] if note else [])
+        train = split == "train"
+        dataset, notes = splits.train if train else splits.test, [note] if note else []
+        return Reloaded(dataset, notes=notes, trained_on=train and data == stored.data)
     recorded = None
     if stored.data and is_folder(stored.data) and classifier.path.is_dir():
         recorded = read_split(classifier.path, stored.class_names, stored.data)
@@ -233,7 +240,10 @@ def _recorded_images(classifier: Classifier, recorded: Listing, split: str, prog
             f"{lost:,} of the {images} that the run's {SPLIT} names cannot "
             f"be used, so the accuracy is that of {len(measured.dataset):,}{first_problems(measured.problems)}"
         )
-    return Reloaded(measured.dataset, measured.problems, notes, measured.root, measured.files)
+    conflicts = read_conflicts(classifier.path)
+    return Reloaded(
+        measured.dataset, measured.problems, notes, measured.root, measured.files, split == TRAIN, conflicts
+    )
 
 
 def _recorded_folder(run: Run, progress: Progress | None) -> Folder | None:

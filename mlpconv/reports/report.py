@@ -13,6 +13,7 @@ from mlpconv.drawing.charts import Chart, Event, Line, run_chart
 from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
 from mlpconv.files import write_atomic
+from mlpconv.inference.mistakes import LABEL_ERRORS_REST_ON
 from mlpconv.reports.advice import ClassResult, class_results, warnings
 from mlpconv.reports.page import render
 from mlpconv.reports.pictures import class_maps_on_page, mistakes_on_page
@@ -30,6 +31,8 @@ MAX_MATRIX_CLASSES = 100
 MAX_SKIPPED_FILES = 500
 """Number of skipped files that are listed; skipped.csv in the run directory has all."""
 MAX_CONFUSED_PAIRS = 10
+MAX_CONFLICTS = 100
+"""Number of copies in different classes that are listed; conflicts.csv in the run directory has all."""
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
@@ -70,6 +73,7 @@ def report_html(run: Run) -> str:
     shown = history[best_epoch(history) - 1 if result else -1] if history else None
     curves = run_chart(history, run.name, events=_events(repairs))
     skipped, files = data_files.read_skipped(run), data_files.read_files(run, TEST)
+    doubted, conflicts = newest.label_errors if newest else None, data_files.read_conflicts(run.path)
     return render(
         "report.html.j2",
         run=run,
@@ -99,8 +103,12 @@ def report_html(run: Run) -> str:
         matrix=_cells(matrix) if matrix and len(matrix) <= MAX_MATRIX_CLASSES else None,
         confused=evaluation.most_confused(config.data.class_names, matrix, MAX_CONFUSED_PAIRS) if matrix else [],
         mistakes=mistakes_on_page(newest.mistakes, config.data.class_names, files) if newest else None,
+        label_errors=mistakes_on_page(doubted, config.data.class_names, files) if doubted is not None else None,
+        more_label_errors=newest.label_error_count - len(doubted.indices) if newest and doubted is not None else 0,
+        label_errors_rest_on=LABEL_ERRORS_REST_ON,
+        conflicts=conflicts[:MAX_CONFLICTS],
+        more_conflicts=max(len(conflicts) - MAX_CONFLICTS, 0),
         from_files=bool(files),
-        with_maps=newest is not None and newest.mistakes.maps is not None,
         class_maps=class_maps_on_page(run, network, files) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),

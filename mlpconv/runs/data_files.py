@@ -1,10 +1,12 @@
-"""The lists of image files in a run directory: how each was used (split.csv), and which were skipped (skipped.csv)."""
+"""The lists of image files in a run directory: how each was used (split.csv), which were skipped (skipped.csv), and
+which are copies of each other in different classes (conflicts.csv)."""
 
 import csv
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlpconv.data.folders.conflicts import Conflict, find_conflicts
 from mlpconv.data.folders.folder import Loaded
 from mlpconv.data.folders.listed import Listing
 from mlpconv.data.folders.lists import DIGEST_COLUMN, read_list
@@ -15,11 +17,12 @@ from mlpconv.files import csv_line, write_atomic
 from mlpconv.formatting import printable
 from mlpconv.runs.run import Run
 
-SPLIT, SKIPPED = "split.csv", "skipped.csv"
+SPLIT, SKIPPED, CONFLICTS = "split.csv", "skipped.csv", "conflicts.csv"
 
 
 def save_data_files(run: Path, loaded: Loaded) -> None:
-    """Write split.csv, which can itself be used as a data set, and skipped.csv if files were skipped.
+    """Write split.csv, which can itself be used as a data set, skipped.csv if files were skipped, and conflicts.csv if
+    there are copies in different classes.
 
     Raises:
         OSError: A file cannot be written.
@@ -41,6 +44,8 @@ def save_data_files(run: Path, loaded: Loaded) -> None:
     )
     if loaded.problems:
         _write(run / SKIPPED, ("path", "reason"), loaded.problems)
+    if found := find_conflicts(folder):
+        _write(run / CONFLICTS, Conflict._fields, found)
 
 
 def _write(path: Path, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -84,11 +89,27 @@ def read_files(run: Run, split: str) -> list[str]:
 
 def read_skipped(run: Run) -> list[tuple[str, str]]:
     """The path and reason of each file that the run skipped. Raises RunError if the list is damaged."""
-    path = run.path / SKIPPED
+    return [(path, reason) for path, reason in _read(run.path / SKIPPED, ("path", "reason"))]
+
+
+def read_conflicts(run: Path) -> list[Conflict]:
+    """The copies in different classes of the folder that a run was trained on. Raises RunError if the list is damaged.
+
+    Args:
+        run: The run directory.
+    """
+    return [Conflict(*cells) for cells in _read(run / CONFLICTS, Conflict._fields)]
+
+
+def _read(path: Path, titles: Sequence[str]) -> list[list[str]]:
+    """The cells of each row of a list; empty if there is no such list. Raises RunError if it is damaged."""
     if not path.exists():
         return []
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [(row["path"], row["reason"]) for row in csv.DictReader(file)]
+            rows = [[row[title] for title in titles] for row in csv.DictReader(file)]
     except (OSError, KeyError, csv.Error) as error:
         raise RunError(f"{path}: damaged: {error}; remove it to continue without it") from None
+    if any(cell is None for row in rows for cell in row):
+        raise RunError(f"{path}: damaged: a row is too short; remove it to continue without it")
+    return rows

@@ -12,17 +12,20 @@ import numpy.typing as npt
 from mlpconv.backends.base import Images
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import RunError
-from mlpconv.runs.files import decode_json, open_tensors, write_tensors
+from mlpconv.runs.files import Natural, decode_json, open_tensors, write_tensors
 from mlpconv.training.metrics import Evaluation
 
 FORMAT = 2
 """Files of format 1 are read too: they have no class maps and no probabilities of the true classes."""
 EVALUATION = "evaluation.safetensors"
 MAX_MISTAKES = 24
+"""Number of mistakes, and number of likely label errors, that are stored with their pictures."""
 MAX_IMAGE_SIDE = 96
 """Stored images are reduced until no side has more pixels."""
 MAX_MAP_SIDE = 48
 """Maps with more rows or columns are not stored, because they would enlarge every run."""
+_DOUBTED = "label_errors."
+"""How the names of the tensors of label errors start."""
 
 
 class PictureMaps(NamedTuple):
@@ -56,12 +59,17 @@ class Mistakes(NamedTuple):
 
 
 class StoredEvaluation(NamedTuple):
-    """The evaluation on the test set after ``epoch`` epochs."""
+    """The evaluation on the test set after ``epoch`` epochs, which took no part in training."""
 
     epoch: int
     confusion: npt.NDArray[np.int64]
     """(K, K), with a row for each true class and a column for each predicted class."""
     mistakes: Mistakes
+    label_errors: Mistakes | None = None
+    """The mistakes in which the label is likely wrong, the most likely first; ``predicted`` is the class that the image
+    seems to be of. None in files of format 1."""
+    label_error_count: int = 0
+    """The number of all of these."""
 
 
 class ConfusedPair(NamedTuple):
@@ -78,6 +86,7 @@ class ConfusedPair(NamedTuple):
 class _Metadata(msgspec.Struct, frozen=True):
     epoch: int
     format: int
+    label_errors: Natural = 0
 
 
 def most_confused(class_names: Sequence[str], confusion: Sequence[Sequence[int]], limit: int) -> list[ConfusedPair]:
@@ -93,14 +102,34 @@ def most_confused(class_names: Sequence[str], confusion: Sequence[Sequence[int]]
 
 def to_store(epoch: int, evaluation: Evaluation, dataset: ImageDataset) -> StoredEvaluation:
     """What the report shows of an evaluation after ``epoch`` epochs, without class maps."""
-    return StoredEvaluation(epoch, evaluation.confusion, confident_mistakes(evaluation, dataset))
+    doubted = label_errors(evaluation)
+    return StoredEvaluation(
+        epoch,
+        evaluation.confusion,
+        confident_mistakes(evaluation, dataset),
+        _pictures(
+            doubted[:MAX_MISTAKES],
+            evaluation._replace(predicted=evaluation.suggested, confidence=evaluation.suggested_confidence),
+            dataset,
+        ),
+        len(doubted),
+    )
+
+
+def label_errors(evaluation: Evaluation) -> npt.NDArray[np.int64]:
+    """The indices of the images whose labels are likely wrong, those first whose label has the least probability."""
+    doubted = np.flatnonzero(evaluation.suggested >= 0)
+    return doubted[np.argsort(evaluation.given[doubted], kind="stable")]
 
 
 def confident_mistakes(evaluation: Evaluation, dataset: ImageDataset, limit: int = MAX_MISTAKES) -> Mistakes:
     """The ``limit`` misclassified images of a data set whose predicted class has the highest probability."""
     wrong = np.flatnonzero(evaluation.predicted != dataset.labels)
     confidence = np.nan_to_num(evaluation.confidence[wrong])
-    indices = wrong[np.argsort(-confidence, kind="stable")[:limit]]
+    return _pictures(wrong[np.argsort(-confidence, kind="stable")[:limit]], evaluation, dataset)
+
+
+def _pictures(indices: npt.NDArray[np.int64], evaluation: Evaluation, dataset: ImageDataset) -> Mistakes:
     return Mistakes(
         indices,
         dataset.labels[indices],
@@ -114,7 +143,9 @@ def confident_mistakes(evaluation: Evaluation, dataset: ImageDataset, limit: int
 def save(directory: Path, stored: StoredEvaluation) -> None:
     """Store an evaluation for the report. Raises OSError."""
     tensors = {"confusion": stored.confusion, **_tensors(stored.mistakes)}
-    metadata = json.dumps({"format": FORMAT, "epoch": stored.epoch})
+    if stored.label_errors is not None:
+        tensors |= {_DOUBTED + name: values for name, values in _tensors(stored.label_errors).items()}
+    metadata = json.dumps({"format": FORMAT, "epoch": stored.epoch, "label_errors": stored.label_error_count})
     write_tensors(directory / EVALUATION, tensors, {"mlpconv.evaluation": metadata})
 
 
@@ -140,12 +171,16 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
         confusion = tensors.pop("confusion")
         if metadata.format == 1:
             tensors["given"] = np.full(len(tensors["indices"]), -1, np.float32)
-        mistakes = _mistakes(tensors)
+        doubted = {
+            name.removeprefix(_DOUBTED): tensors.pop(name) for name in list(tensors) if name.startswith(_DOUBTED)
+        }
+        mistakes, label_errors = _mistakes(tensors), _mistakes(doubted) if doubted else None
         fits = (
             confusion.shape == (classes, classes)
             and confusion.dtype.kind == "i"
             and confusion.min(initial=0) >= 0
             and _is_valid(mistakes, classes)
+            and (label_errors is None or _is_valid(label_errors, classes))
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
@@ -153,7 +188,7 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
         ) from None
     if not fits:
         raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without mistakes")
-    return StoredEvaluation(metadata.epoch, confusion, mistakes)
+    return StoredEvaluation(metadata.epoch, confusion, mistakes, label_errors, metadata.label_errors)
 
 
 def _mistakes(tensors: dict[str, np.ndarray]) -> Mistakes:
@@ -195,7 +230,7 @@ def _are_valid(maps: PictureMaps, count: int) -> bool:
 def _largest(classes: int) -> int:
     """The most bytes of tensors in a stored evaluation."""
     picture = 3 * MAX_IMAGE_SIDE**2 + 2 * 4 * MAX_MAP_SIDE**2 + 5 * 8
-    return 8 * classes**2 + MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE
+    return 8 * classes**2 + 2 * (MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE)
 
 
 def reduction(height: int, width: int) -> int:

@@ -13,6 +13,7 @@ result.json             how it ended
 failed.json             why training failed, if it did
 split.csv               for a folder of images: the split of each file
 skipped.csv             for a folder of images: what could not be used, and why
+conflicts.csv           for a folder of images: copies of a picture in different classes
 curves.png              loss and accuracy, drawn as the chapter draws them
 report.html             all of it, for people
 """

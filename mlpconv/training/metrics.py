@@ -30,6 +30,11 @@ class Evaluation(NamedTuple):
     """(N,): its probability."""
     given: npt.NDArray[np.float32]
     """(N,): the probability of the true class."""
+    suggested: npt.NDArray[np.int64]
+    """(N,): for images whose label is likely wrong, the class that they seem to be of; -1 for all others. See
+    ``likely_labels``."""
+    suggested_confidence: npt.NDArray[np.float32]
+    """(N,): its probability; 0 for all others."""
 
     @property
     def class_accuracy(self) -> npt.NDArray[np.float64]:
@@ -64,7 +69,41 @@ def evaluate(logits: Floats, labels: Labels) -> Evaluation:
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     confidence = np.exp(peak - log_sum).astype(np.float32)
     given = np.exp(-surprise).astype(np.float32)
-    return Evaluation(loss, float((predicted == labels).mean()), confusion, predicted, confidence, given)
+    with np.errstate(invalid="ignore"):
+        probabilities = np.exp(wide - log_sum[:, None])
+    suggested, probability = likely_labels(probabilities, labels)
+    accuracy = float((predicted == labels).mean())
+    return Evaluation(loss, accuracy, confusion, predicted, confidence, given, suggested, probability)
+
+
+def likely_labels(
+    probabilities: npt.NDArray[np.float64], labels: Labels
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The classes of images whose labels are likely wrong: confident learning in its simplest form (Northcutt, Jiang,
+    Chuang 2021, arXiv:1911.00068).
+
+    The confidence of a class is the mean probability that it has on the images with its label. A label is likely wrong
+    if its probability is below the confidence of its class, and another class has a higher probability that is not
+    below that class's confidence.
+
+    Args:
+        probabilities: (N, K), from a network that was not trained on these images.
+        labels: (N,), the given labels.
+
+    Returns:
+        (N,), the most probable of these other classes, -1 where there is none; and (N,), its probability, 0 where
+        there is none.
+    """
+    rows = np.arange(len(labels))
+    given = probabilities[rows, labels]
+    images = np.bincount(labels, minlength=probabilities.shape[1])
+    with np.errstate(invalid="ignore"):
+        confidence = np.bincount(labels, given, minlength=probabilities.shape[1]) / images
+        # A class without images has no confidence (NaN), which nothing reaches.
+        others = (probabilities >= confidence) & (probabilities > given[:, None])
+        doubted = (given < confidence[labels]) & others.any(1)
+    best = np.where(others, probabilities, -1.0).argmax(1)
+    return np.where(doubted, best, -1), np.where(doubted, probabilities[rows, best], 0).astype(np.float32)
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:

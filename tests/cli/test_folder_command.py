@@ -140,6 +140,30 @@ def test_evaluate_names_the_files_of_mistakes(cli, mislabeled, tmp_path):
     assert (said.code, said.err) == (2, "error: --out mistakes.txt: expected a name that ends in .csv\n")
 
 
+def test_evaluate_lists_likely_label_errors(cli, mislabeled):
+    value = check("evaluate", cli("evaluate", mislabeled, "--json").json())
+    assert {each["file"] for each in value["label_errors"][:2]} == {"test/down/wrong 3.png", "test/down/wrong 7.png"}
+    for each in value["label_errors"][:2]:
+        assert (each["label"], each["suggested"]) == ("down", "across")
+        assert each["label_probability"] < 0.1 < 0.9 < each["probability"]
+    assert len(value["label_errors"]) <= 4
+    assert value["conflicts"] == []
+    said = cli("evaluate", mislabeled)
+    assert "likely label errors:\n" in said.out
+    assert "test/down/wrong 3.png: labeled down (0.0" in said.out
+    assert "which was not trained on these images" in said.out
+    page = (mislabeled / "report.html").read_text()
+    assert "test/down/wrong 3.png: down, seems to be across" in page
+    # On its training images, the network repeats the labels that it learned.
+    said = cli("evaluate", mislabeled, "--split", "train")
+    assert "label errors" not in said.out
+    assert cli("evaluate", mislabeled, "--split", "train", "--json").json()["label_errors"] is None
+    # Of another folder it knows no copies.
+    value = cli("evaluate", mislabeled, "--data", mislabeled.parent / "photos" / "test", "--json").json()
+    assert {each["file"] for each in value["label_errors"][:2]} == {"down/wrong 3.png", "down/wrong 7.png"}
+    assert value["conflicts"] is None
+
+
 def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     pytest.importorskip("optuna")
     space = ("--space", "learning_rate=1e-3..1e-2 log")

@@ -6,7 +6,7 @@ import pytest
 from mlpconv.explain.picture_maps import over_pictures, with_maps
 from mlpconv.inference.classifier import Classifier
 from mlpconv.runs import evaluation
-from mlpconv.runs.evaluation import confident_mistakes
+from mlpconv.training.metrics import evaluate
 from support import tiny_training
 
 pytest.importorskip("torch")
@@ -41,20 +41,20 @@ def test_the_maps_of_large_pictures_are_those_of_their_stored_form(run, classifi
     # 102×102 pixels are stored as 51×51.
     large = np.repeat(np.repeat(tiny_training.DATA.test.images, 17, 1), 17, 2)
     data = tiny_training.ImageDataset(large, tiny_training.DATA.test.labels, tiny_training.NAMES, "large/test")
-    mistakes = confident_mistakes(classifier.evaluate(data), data)
-    assert mistakes.images.shape[1:3] == (51, 51)
-    stored = classifier.stored
-    found = with_maps(mistakes, classifier.model, stored.network, stored.preprocess, data)
-    expected = classifier.class_maps(large[mistakes.indices])
+    small, stored = evaluation.to_store(1, classifier.evaluate(data), data), classifier.stored
+    assert small.mistakes.images.shape[1:3] == (51, 51)
+    found = with_maps(small, classifier.model, stored.network, stored.preprocess, data).mistakes
+    expected = classifier.class_maps(large[found.indices])
     np.testing.assert_array_equal(found.maps.rows, expected.rows / 2)
     np.testing.assert_array_equal(found.maps.columns, expected.columns / 2)
-    assert over_pictures(found, found.maps).shape == (len(mistakes.indices), 2, 51, 51)
+    assert over_pictures(found, found.maps).shape == (len(found.indices), 2, 51, 51)
 
 
 def test_without_mistakes_or_maps_there_are_none(tmp_path, classifier):
     stored, data = classifier.stored, tiny_training.DATA.test
-    nothing = confident_mistakes(classifier.evaluate(data), data, 0)
-    assert with_maps(nothing, classifier.model, stored.network, stored.preprocess, data).maps is None
+    perfect = 9 * np.eye(3, dtype=np.float32)[data.labels]
+    nothing = evaluation.to_store(1, evaluate(perfect, data.labels), data)
+    assert with_maps(nothing, classifier.model, stored.network, stored.preprocess, data).mistakes.maps is None
     run, _ = tiny_training.train(
         tmp_path / "run",
         job=tiny_training.prepared(

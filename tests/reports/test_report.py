@@ -392,6 +392,23 @@ def test_mistakes_have_their_maps_and_files(tmp_path):
             assert np.ptp(opposite) < 25
 
 
+def test_likely_label_errors_and_copies_in_different_classes_are_listed(tmp_path):
+    run = make_run(tmp_path / "run", right=0.9)
+    dataset, evaluation = random_evaluation(right=0.9)
+    doubted = np.flatnonzero(evaluation.suggested >= 0)
+    assert len(doubted) > 3
+    assert mistakes.load(run.path, 10).label_error_count == len(doubted)
+    (run.path / "conflicts.csv").write_text("path,label,copy,copy_label,kind\na/<1>.png,bag,b/2.png,coat,near\n")
+    page = check_alone(report_html(run))
+    section = page.text.partition("Likely label errors")[2].partition("Network")[0]
+    for index in doubted[:24]:
+        given = f"{CLASS_NAMES[dataset.labels[index]]} {evaluation.given[index]:.3f}"
+        suggested = f"{CLASS_NAMES[evaluation.suggested[index]]} {evaluation.suggested_confidence[index]:.3f}"
+        assert f"{given} → {suggested} Test image {index}" in " ".join(section.split())
+    assert "a/<1>.png bag b/2.png coat near" in " ".join(section.split())
+    assert "None were found among the test images." in Page(report_html(make_run(tmp_path / "right", right=2.0))).text
+
+
 def test_the_report_is_written_into_the_run(clothes, tmp_path):
     assert write_report(clothes) == clothes.path / "report.html"
     other = write_report(clothes, tmp_path / "r.html")

@@ -5,13 +5,16 @@ import io
 import os
 import shutil
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlpconv.data.folders.conflicts import find_conflicts
 from mlpconv.data.folders.folder import scan_folder
 from mlpconv.data.folders.names import class_name, is_leftover, split_of
+from mlpconv.errors import RunError
 from mlpconv.files import csv_line
-from mlpconv.runs.data_files import read_split, save_data_files
+from mlpconv.runs.data_files import CONFLICTS, read_conflicts, read_split, save_data_files
 from support import image_folders
 
 nasty = st.text("ab \t\r\n,;\"'\\=\u0301\u00e9e\u202e\x1b\x7fK\u212a|#", min_size=1, max_size=8)
@@ -53,3 +56,18 @@ def test_a_line_of_csv_is_read_as_it_was_written(cells):
     line = csv_line(cells)
     assert line.endswith("\n")
     assert list(csv.reader(io.StringIO(line, newline=""), strict=True)) == [cells]
+
+
+def test_copies_in_different_classes_are_read_as_they_were_written(tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a, b": 20, 'c"': 20})
+    assert read_conflicts(tmp_path) == []
+    shutil.copy(root / "a, b" / "003.png", root / 'c"' / "new\nline.png")
+    folder = scan_folder(root)
+    save_data_files(tmp_path, folder.load(folder.preprocess(8, "squash")))
+    (found,) = read_conflicts(tmp_path)
+    assert [found] == find_conflicts(folder)
+    assert {found.path, found.copy} == {"a, b/003.png", 'c"/new\\nline.png'}
+    for damage in ("path,label\na,b\n", "path,label,copy,copy_label,kind\na,b\n"):
+        (tmp_path / CONFLICTS).write_text(damage)
+        with pytest.raises(RunError, match=r"conflicts\.csv: damaged: .*; remove it to continue without it"):
+            read_conflicts(tmp_path)

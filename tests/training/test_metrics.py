@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlpconv.errors import DataError
-from mlpconv.training.metrics import accuracy_interval, accuracy_note, evaluate, interval_text, softmax
+from mlpconv.training.metrics import accuracy_interval, accuracy_note, evaluate, interval_text, likely_labels, softmax
 
 logits_and_labels = st.tuples(st.integers(1, 20), st.integers(1, 6)).flatmap(
     lambda shape: st.tuples(
@@ -100,3 +100,35 @@ def test_an_accuracy_of_few_images_is_shown_with_their_number_and_its_interval()
     assert accuracy_note(1.0, 1) == " (1 image, 95 % interval 0.207 to 1.000)"
     assert interval_text(0.5, 999) == "0.469 to 0.531"
     assert accuracy_note(0.5, 1000) == interval_text(0.5, 1000) == accuracy_note(0.0, 0) == ""
+
+
+@given(logits_and_labels)
+def test_likely_labels_follow_their_definition(pair):
+    logits, labels = pair
+    chances = softmax(logits)
+    found, probability = likely_labels(chances, labels)
+    confidence = [chances[labels == k, k].mean() if (labels == k).any() else np.inf for k in range(chances.shape[1])]
+    for row, label, suggested, chance in zip(chances, labels, found, probability, strict=True):
+        others = [k for k, value in enumerate(row) if value >= confidence[k] and value > row[label]]
+        if row[label] < confidence[label] and others:
+            assert row[suggested] == max(row[k] for k in others)
+            assert suggested in others
+            assert chance == np.float32(row[suggested])
+        else:
+            assert (suggested, chance) == (-1, 0)
+
+
+def test_wrong_labels_are_found_by_a_good_classifier():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 5, 500)
+    logits = draw.normal(0, 1, (500, 5)).astype(np.float32)
+    logits[np.arange(500), true] += 6
+    labels = true.copy()
+    wrong = draw.choice(500, 25, replace=False)
+    labels[wrong] = (true[wrong] + draw.integers(1, 5, 25)) % 5
+    found = evaluate(logits, labels)
+    listed = np.flatnonzero(found.suggested >= 0)
+    assert len(set(listed) & set(wrong)) >= 24
+    assert len(listed) <= 30
+    assert (found.suggested[wrong] == true[wrong]).sum() >= 24
+    assert (evaluate(logits, true).suggested >= 0).sum() <= 5

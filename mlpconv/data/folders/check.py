@@ -8,7 +8,8 @@ import numpy as np
 
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
-from mlpconv.data.folders.copies import equal_pairs, leaks
+from mlpconv.data.folders.conflicts import find_conflicts
+from mlpconv.data.folders.copies import leaks
 from mlpconv.data.folders.folder import Folder, Loaded
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
@@ -158,12 +159,12 @@ def _copy_warnings(folder: Folder) -> list[str]:
             f"{images} both in training and in validation or testing (the same file, or nearly the same picture), so "
             f"the measured accuracy will be too high; keep each on one side; the first: {_pair(folder, found[0])}"
         )
-    equal = equal_pairs(folder.pictures)
-    other = equal[folder.labels[equal[:, 0]] != folder.labels[equal[:, 1]]]
-    if len(other):
-        images = format_number(len(other), "picture is", "pictures are")
+    if found := find_conflicts(folder):
+        first = found[0]
+        images = format_number(len(found), "picture is", "pictures are")
         messages.append(
-            f"{images} in more than one class; remove each from the wrong one; the first: {_pair(folder, other[0])}"
+            f"{images} in more than one class; remove each from the wrong one; the first: {first.path} "
+            f"{'=' if first.kind == 'equal' else '≈'} {first.copy}"
         )
     return messages
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlpconv.data.folders.check import warnings
+from mlpconv.data.folders.conflicts import Conflict, find_conflicts
 from mlpconv.data.folders.copies import Pictures, equal_pairs, groups_of_copies, held_out_groups, near_pairs
 from mlpconv.data.folders.folder import scan_folder
 from support import image_folders
@@ -58,6 +59,31 @@ def test_copies_are_on_one_side(tmp_path, change):
     assert {len(sides) for sides in side.values()} == {1}
     assert np.bincount(folder.splits).tolist() == [62, 6, 12]
     assert folder.notes[-1].startswith("40 images are copies or near copies of others")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_copies_in_different_classes_are_found(tmp_path, change):
+    root = write(tmp_path / "d", 20)
+    (root / "b" / f"wrong {change}").write_bytes(CHANGES[change](picture(7)))
+    (root / "a" / f"right {change}").write_bytes(CHANGES[change](picture(3)))
+    folder = scan_folder(root)
+    (found,) = find_conflicts(folder)
+    kind = "equal" if change in ("copy.png", "again.png", "copy.bmp") else "near"
+    expected = {("a/7.png", "a"), (f"b/wrong {change}", "b")}
+    assert {found[:2], found[2:4]} == expected
+    assert found.kind == kind
+    assert "1 picture is in more than one class" in "\n".join(warnings(folder.load(folder.preprocess(8, "squash"))))
+
+
+def test_a_picture_in_many_classes_is_a_conflict_for_each_of_them(tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 20, "b": 20, "c": 20})
+    for name in "bc":
+        (root / name / "again.png").write_bytes((root / "a" / "000.png").read_bytes())
+    found = find_conflicts(scan_folder(root))
+    assert {each.kind for each in found} == {"equal"}
+    assert {path for each in found for path in (each.path, each.copy)} == {"a/000.png", "b/again.png", "c/again.png"}
+    assert all(each.label != each.copy_label for each in found)
+    assert isinstance(found[0], Conflict)
 
 
 def test_different_pictures_are_not_copies(tmp_path):
