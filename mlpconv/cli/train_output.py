@@ -202,6 +202,8 @@ def print_result(run: "Run", json: bool) -> None:
 
 def _print_json_result(run: "Run", result: "Result") -> None:
     from mlpconv.arch.cost import count
+    from mlpconv.explain.border import by_class
+    from mlpconv.runs import evaluation
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.training.ending import ending
     from mlpconv.training.metrics import accuracy_interval
@@ -217,6 +219,8 @@ def _print_json_result(run: "Run", result: "Result") -> None:
     )
     values["parameters"] = count(run.config.make_network()).parameters
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
+    stored = evaluation.load(run.path, len(data.class_names))
+    values["border_evidence"] = by_class(stored.border if stored else None, data.class_names)
     repairs = [event for line in history for event in line.get("repairs", ())]
     forecast = run.forecast._asdict() if run.forecast else None
     print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
@@ -224,6 +228,8 @@ def _print_json_result(run: "Run", result: "Result") -> None:
 
 def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.backends.registry import get_backend
+    from mlpconv.explain import border
+    from mlpconv.runs import evaluation
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.runs.outcome import what_is_wrong
     from mlpconv.training.ending import ending_words
@@ -250,6 +256,9 @@ def _print_text_result(run: "Run", result: "Result") -> None:
         f"\nin {format_duration(result.seconds)}; {run.path} holds report.html, curves.png, weights, history, "
         "checkpoints"
     )
+    stored = evaluation.load(run.path, len(job.data.class_names))
+    if stored is not None and (found := border.suspects(stored.border, job.data.class_names)):
+        warn(f"\n{border.warning(found)}.")
     wrong = what_is_wrong(result)
     if wrong:
         explained = " docs/why-nin-collapses.md explains why a class can be lost."

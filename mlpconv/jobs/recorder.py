@@ -15,6 +15,7 @@ from mlpconv.backends.base import State
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps
+from mlpconv.explain.border import border_shares
 from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
 from mlpconv.jobs.prepared import PreparedJob
@@ -205,6 +206,7 @@ class Recorder:
             preprocess = self.prepared.job.preprocess
             if self.ended:
                 kept = with_maps(kept, model, self.prepared.network, preprocess, data)
+                kept = kept._replace(border=border_shares(model, self.prepared.network, preprocess, data))
             evaluation.save(self.run.path, kept)
             if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)

@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlpconv.explain import border
+from mlpconv.runs.evaluation import StoredEvaluation
 from mlpconv.runs.run import Result, Run
 
 _MAX_CONFUSED = 3
@@ -41,6 +43,7 @@ def warnings(
     history: list[dict[str, Any]],
     matrix: Sequence[Sequence[int]] | None,
     skipped: list[tuple[str, str]],
+    stored: StoredEvaluation | None = None,
 ) -> list[str]:
     """What is wrong with a run and what to do, one sentence or two for each problem.
 
@@ -50,6 +53,7 @@ def warnings(
         history: The lines of its history.
         matrix: The confusion matrix on the test set, if there is one.
         skipped: The path and reason of each file that was skipped.
+        stored: The newest evaluation, if it is stored.
     """
     sentences = []
     done, planned = len(history), run.config.recipe.epochs
@@ -73,6 +77,8 @@ def warnings(
         )
     if matrix is not None:
         sentences += _class_warnings(run, history, matrix)
+    if stored is not None and (found := border.suspects(stored.border, run.config.data.class_names)):
+        sentences.append(f"{border.warning(found)}.")
     return sentences
 
 

@@ -70,6 +70,9 @@ class StoredEvaluation(NamedTuple):
     seems to be of. None in files of format 1."""
     label_error_count: int = 0
     """The number of all of these."""
+    border: npt.NDArray[np.float64] | None = None
+    """(K,), the share of each class's evidence that lies in the border of the images, NaN for a class without evidence:
+    see ``mlpconv.explain.border``. None before the end of training, and without class maps."""
 
 
 class ConfusedPair(NamedTuple):
@@ -145,6 +148,8 @@ def save(directory: Path, stored: StoredEvaluation) -> None:
     tensors = {"confusion": stored.confusion, **_tensors(stored.mistakes)}
     if stored.label_errors is not None:
         tensors |= {_DOUBTED + name: values for name, values in _tensors(stored.label_errors).items()}
+    if stored.border is not None:
+        tensors["border"] = stored.border
     metadata = json.dumps({"format": FORMAT, "epoch": stored.epoch, "label_errors": stored.label_error_count})
     write_tensors(directory / EVALUATION, tensors, {"mlpconv.evaluation": metadata})
 
@@ -174,6 +179,7 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
         doubted = {
             name.removeprefix(_DOUBTED): tensors.pop(name) for name in list(tensors) if name.startswith(_DOUBTED)
         }
+        border = tensors.pop("border", None)
         mistakes, label_errors = _mistakes(tensors), _mistakes(doubted) if doubted else None
         fits = (
             confusion.shape == (classes, classes)
@@ -181,6 +187,7 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
             and confusion.min(initial=0) >= 0
             and _is_valid(mistakes, classes)
             and (label_errors is None or _is_valid(label_errors, classes))
+            and (border is None or _are_shares(border, classes))
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
@@ -188,7 +195,7 @@ def load(directory: Path, classes: int) -> StoredEvaluation | None:
         ) from None
     if not fits:
         raise RunError(f"{path}: does not fit the run's {classes} classes; remove it for a report without mistakes")
-    return StoredEvaluation(metadata.epoch, confusion, mistakes, label_errors, metadata.label_errors)
+    return StoredEvaluation(metadata.epoch, confusion, mistakes, label_errors, metadata.label_errors, border)
 
 
 def _mistakes(tensors: dict[str, np.ndarray]) -> Mistakes:
@@ -217,6 +224,11 @@ def _is_valid(mistakes: Mistakes, classes: int) -> bool:
     )
 
 
+def _are_shares(border: np.ndarray, classes: int) -> bool:
+    known = border[~np.isnan(border)] if border.dtype.kind == "f" else border
+    return border.dtype.kind == "f" and border.shape == (classes,) and bool(((known >= 0) & (known <= 1)).all())
+
+
 def _are_valid(maps: PictureMaps, count: int) -> bool:
     height, width = len(maps.rows), len(maps.columns)
     return (
@@ -230,7 +242,7 @@ def _are_valid(maps: PictureMaps, count: int) -> bool:
 def _largest(classes: int) -> int:
     """The most bytes of tensors in a stored evaluation."""
     picture = 3 * MAX_IMAGE_SIDE**2 + 2 * 4 * MAX_MAP_SIDE**2 + 5 * 8
-    return 8 * classes**2 + 2 * (MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE)
+    return 8 * (classes**2 + classes) + 2 * (MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE)
 
 
 def reduction(height: int, width: int) -> int:

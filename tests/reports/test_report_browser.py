@@ -138,7 +138,7 @@ def test_training_writes_the_report_of_the_run(opened, run):
     assert tiles[2].startswith(f"{result.loss:.3f}")
     rows = page.locator(".confusion tbody tr").all()
     assert [[int(cell) for cell in row.locator("td").all_inner_texts()] for row in rows] == result.confusion
-    shares = page.locator(".bars b").all_inner_texts()
+    shares = page.locator("[aria-labelledby=classes] .bars b").all_inner_texts()
     assert shares == [f"{value:.3f}" for value in result.class_accuracy.values()]
     wrong = sum(map(sum, result.confusion)) - sum(row[k] for k, row in enumerate(result.confusion))
     mistakes = "[...document.querySelectorAll('[aria-labelledby=mistakes] img.picture')]"
