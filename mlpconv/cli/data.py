@@ -13,6 +13,7 @@ from mlpconv.cli.output import (
     Json,
     advise_fonts,
     next_steps,
+    paragraph,
     print_json,
     say,
     table,
@@ -20,15 +21,20 @@ from mlpconv.cli.output import (
     write_file,
 )
 from mlpconv.errors import DataError
-from mlpconv.formatting import format_bytes
+from mlpconv.formatting import format_bytes, format_number
 
 if TYPE_CHECKING:
-    from mlpconv.data import Location
+    from mlpconv.arch.preprocess import Preprocess
+    from mlpconv.data import ImageDataset, Location
+    from mlpconv.data.folders.folder import FolderOptions, Loaded
 
 app = Typer(help="List, download, show and check data sets.", no_args_is_help=True)
 
 MAX_LISTED_CLASSES = 50
 MAX_LISTED_FILES = 20
+
+MAX_LISTED_OF_A_KIND = 3
+"""Number of skipped files that are printed of each kind."""
 
 Name = Annotated[str, Argument(metavar="NAME", help="A data set listed by `mlpconv data list`.")]
 
@@ -132,11 +138,15 @@ def get(
 
 @app.command()
 def show(
-    name: Name,
+    name: Annotated[
+        str,
+        Argument(metavar="NAME", help="A data set listed by `mlpconv data list`, a folder of images or a CSV file."),
+    ],
     out: Annotated[
-        Path | None, Option(metavar="FILE", help="PNG file to write.  [default: NAME.png]", show_default=False)
+        Path | None,
+        Option(metavar="FILE", help="PNG file to write.  [default: NAME.png or DIR-samples.png]", show_default=False),
     ] = None,
-    split: Annotated[str, Option(help="Split of the data set: train or test.")] = "train",
+    split: Annotated[str, Option(help="Split: train, test or, of a folder, validation.")] = "train",
     seed: Annotated[int, Option(min=0, help="Seed for the choice of images.")] = 0,
     data_dir: DataDir = None,
 ) -> None:
@@ -146,17 +156,64 @@ def show(
     """
     from mlpconv.data import dataset_source, load_dataset, sample_sheet
     from mlpconv.drawing.plots import png
+    from mlpconv.jobs.run_data import is_folder, shadowed_folder
 
-    if split not in ("train", "test"):
-        raise DataError(f"--split {split}: expected train or test")
-    source = dataset_source(name)
-    with Download() as progress:
-        splits = load_dataset(source, directory=data_dir, progress=progress)
-    dataset = splits.train if split == "train" else splits.test
-    path = out or Path(f"{name}.png")
+    if split not in ("train", "test", "validation"):
+        raise DataError(f"--split {split}: expected train, test or validation")
+    if is_folder(name):
+        if data_dir is not None:
+            raise DataError(f"{name}: is a folder itself; leave --data-dir {data_dir} out")
+        dataset, path = _folder_split(Path(name).expanduser(), split), out or _sheet_path(Path(name))
+    else:
+        if split == "validation":
+            raise DataError(f"--split validation: {name} has test and train; only folders have validation images")
+        source = dataset_source(name)
+        with Download() as progress:
+            splits = load_dataset(source, directory=data_dir, progress=progress)
+        if note := shadowed_folder(name):
+            warn(note)
+        dataset, path = splits.train if split == "train" else splits.test, out or Path(f"{name}.png")
     write_file(path, png(sample_sheet(dataset, seed=seed), "figure"), "--out")
     advise_fonts(dataset.class_names)
     say(str(path))
+
+
+def _folder_split(directory: Path, split: str) -> "ImageDataset":
+    """The images of a split of a folder, at the size of training."""
+    from mlpconv.data.folders.folder import NO_OPTIONS
+
+    loaded, _, _ = _load_folder(directory, NO_OPTIONS, None, "squash")
+    dataset = {"train": loaded.splits.train, "test": loaded.splits.test, "validation": loaded.validation}[split]
+    if dataset is None:
+        raise DataError(f"--split validation: {loaded.folder.name} has no validation images, only train and test")
+    if count := len(loaded.problems):
+        warn(
+            f"{format_number(count, 'file or folder was', 'files or folders were')} skipped; mlpconv data check "
+            f"{directory} says why"
+        )
+    return dataset
+
+
+def _load_folder(
+    directory: Path, options: "FolderOptions", image_size: int | None, fit: str
+) -> "tuple[Loaded, Preprocess, str]":
+    """The images of a folder, how they were decoded, and the network that training would choose for them."""
+    from mlpconv.data.folders.folder import scan_folder
+    from mlpconv.training.automatic import choose_model
+
+    with Download() as progress:
+        folder = scan_folder(directory, options=options, progress=progress)
+        choice = choose_model(folder.typical_side)
+        preprocess = folder.preprocess(image_size or choice.image_size, fit)
+        return (
+            folder.load(preprocess, progress),
+            preprocess,
+            f"{choice.model} at {choice.image_size}×{choice.image_size}",
+        )
+
+
+def _sheet_path(directory: Path) -> Path:
+    return Path(f"{directory.expanduser().resolve().stem}-samples.png")
 
 
 @app.command()
@@ -175,40 +232,57 @@ def check(
         bool, Option("--follow-links", help="Follow symbolic links that point outside the folder.")
     ] = False,
     max_pixels: Annotated[int, Option(min=1, max=(1 << 31) - 1, help=MAX_PIXELS_HELP, show_default=False)] = MAX_PIXELS,
+    cleaned: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Write a list of the usable images, with one of each group of copies, to this .csv file for --data.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check your own images before training: counts, sizes, unreadable files, duplicates, class balance, samples.
+    """Check your own images before training: counts, sizes, unreadable files, copies, class balance, samples.
 
     Every image is decoded into the cache that training reads from.
 
-    Example: mlpconv data check photos
+    Example: mlpconv data check photos --cleaned photos.csv
     """
     from mlpconv.data import sample_sheet
     from mlpconv.data.folders.check import check as check_folder
-    from mlpconv.data.folders.folder import FolderOptions, scan_folder
+    from mlpconv.data.folders.cleaned import cleaned_list
+    from mlpconv.data.folders.folder import FolderOptions
     from mlpconv.drawing.plots import png
-    from mlpconv.training.automatic import choose_model
 
     if fit not in ("squash", "crop", "pad"):
         raise DataError(f"--fit {fit}: expected squash, crop or pad")
-    with Download() as progress:
-        folder = scan_folder(directory, options=FolderOptions(strict, follow_links, max_pixels), progress=progress)
-        choice = choose_model(folder.typical_side)
-        preprocess = folder.preprocess(image_size or choice.image_size, fit)
-        loaded = folder.load(preprocess, progress)
-    report = check_folder(loaded, preprocess, f"{choice.model} at {choice.image_size}×{choice.image_size}")
-    path = out or Path(f"{directory.resolve().stem}-samples.png")
+    if cleaned is not None and cleaned.suffix != ".csv":
+        raise DataError(f"--cleaned {cleaned}: expected a name that ends in .csv")
+    options = FolderOptions(strict, follow_links, max_pixels)
+    loaded, preprocess, chosen = _load_folder(directory, options, image_size, fit)
+    report = check_folder(loaded, preprocess, chosen)
+    path = out or _sheet_path(directory)
     write_file(path, png(sample_sheet(loaded.splits.train), "figure"), "--out")
-    advise_fonts(folder.class_names)
+    advise_fonts(loaded.folder.class_names)
+    rest = None
+    if cleaned is not None:
+        rest = cleaned_list(loaded, cleaned.absolute().parent)
+        write_file(cleaned, rest.content, "--cleaned")
     if json:
-        print_json(report | {"sheet": str(path)})
+        written = None if rest is None else {"path": str(cleaned), "images": rest.images, "copies": rest.copies}
+        print_json(report | {"sheet": str(path), "cleaned": written})
         return
     _print_check(report)
     say(f"\nsamples: {path}")
-    next_steps((f"mlpconv train --data {directory}", f"train {report['chosen']} on it"))
+    if rest is not None:
+        copies = format_number(rest.copies, "copy is", "copies are")
+        say(f"cleaned list: {cleaned}, with {format_number(rest.images, 'image')}; {copies} left out")
+    source = directory if rest is None else cleaned
+    next_steps((f"mlpconv train --data {source}", f"train {report['chosen']} on it"))
 
 
 def _print_check(report: dict[str, Any]) -> None:
+    from mlpconv.data.folders.conflicts import Conflict, in_words
+
     splits = [split for split, count in report["images"].items() if count]
     say(f"{report['path']}: {sum(report['images'].values()):,} images ({report['layout']})\n")
     columns = [Column("class"), *(Column(split, True) for split in splits)]
@@ -228,9 +302,11 @@ def _print_check(report: dict[str, Any]) -> None:
     say(f"modes     {', '.join(f'{mode} {count:,}' for mode, count in report['modes'].items())}")
     for note in report["notes"]:
         say(f"note      {note}")
+    _print_skipped(report)
     for key, lines in (
-        ("skipped", [f"{each['path']}: {each['reason']}" for each in report["skipped"]]),
         ("duplicate", [" = ".join(each["files"]) for each in report["duplicates"]]),
+        ("near copy", [" ≈ ".join(each["files"]) for each in report["near_copies"]]),
+        ("conflict", [in_words(Conflict(**each)) for each in report["conflicts"]]),
     ):
         for line in lines[:MAX_LISTED_FILES]:
             say(f"{key:<9} {line}")
@@ -238,6 +314,18 @@ def _print_check(report: dict[str, Any]) -> None:
             say(f"          … and {len(lines) - MAX_LISTED_FILES:,} more; --json lists all")
     for line in report["warnings"]:
         warn(f"warning   {line}")
+
+
+def _print_skipped(report: dict[str, Any]) -> None:
+    """Print the skipped files by kind, with what to do about each kind."""
+    for number, kind in enumerate(report["skipped_kinds"]):
+        start = f"{'' if number else 'skipped':<10}"
+        paragraph(f"{kind['count']:,} {kind['kind']}: {kind['remedy']}", first=start, indent=10)
+        files = [each for each in report["skipped"] if each["kind"] == kind["kind"]]
+        for each in files[:MAX_LISTED_OF_A_KIND]:
+            say(f"            {each['path']}: {each['reason']}")
+        if (more := len(files) - MAX_LISTED_OF_A_KIND) > 0:
+            say(f"            … and {more:,} more; --json lists all")
 
 
 @app.command()

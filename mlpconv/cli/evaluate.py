@@ -168,9 +168,11 @@ def _print_label_errors(errors: "Sequence[LabelError]", prefix: str) -> None:
 
 def _print_conflicts(conflicts: "Sequence[Conflict]") -> None:
     """Print the copies in different classes."""
+    from mlpconv.data.folders.conflicts import in_words
+
     if conflicts:
         say("\ncopies of a picture in different classes of the folder:")
     for each in conflicts[:MAX_LISTED_LABEL_ERRORS]:
-        say(f"  {each.path} ({each.label}) {'=' if each.kind == 'equal' else '≈'} {each.copy} ({each.copy_label})")
+        say(f"  {in_words(each)}")
     if (more := len(conflicts) - MAX_LISTED_LABEL_ERRORS) > 0:
         say(f"  … and {more:,} more; --json lists all")

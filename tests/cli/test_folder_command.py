@@ -187,6 +187,49 @@ def test_strict_refuses_a_folder_with_unusable_files(cli, photos, command):
     assert "across/notes.txt: not an image" in said.err
 
 
+def test_check_groups_skipped_files_and_writes_a_cleaned_list(cli, photos, tmp_path):
+    for name in ("a.svg", "b.svg", "c.svg", "d.svg"):
+        (photos / "across" / name).write_text("<svg/>")
+    (photos / "<b>down" / "again.png").write_bytes((photos / "across" / "3.png").read_bytes())
+    said = cli("data", "check", "photos", "--cleaned", "clean.csv")
+    assert said.code == 0, said.err
+    assert "skipped   4 drawings: save each as PNG" in said.out
+    assert "            across/a.svg: not an image" in said.out
+    assert "… and 1 more; --json lists all" in said.out
+    assert "          1 texts, tables and programs: move them away" in said.out
+    assert "conflict  <b>down/again.png (<b>down) = across/3.png (across)" in said.out
+    assert "cleaned list: clean.csv, with 80 images; 1 copy is left out" in said.out
+    assert "mlpconv train --data clean.csv" in said.out
+    report = check("data-check", cli("data", "check", "photos", "--cleaned", "again.csv", "--json").json())
+    assert report["cleaned"] == {"path": "again.csv", "images": 80, "copies": 1}
+    kinds = [(each["kind"], each["count"]) for each in report["skipped_kinds"]]
+    assert kinds == [("drawings", 4), ("texts, tables and programs", 1)]
+    assert {each["kind"] for each in report["skipped"]} == {"drawings", "texts, tables and programs"}
+    again = check("data-check", cli("data", "check", "clean.csv", "--json").json())
+    assert sum(again["images"].values()) == 80
+    assert (again["skipped"], again["duplicates"], again["conflicts"], again["cleaned"]) == ([], [], [], None)
+    said = cli("data", "check", "photos", "--cleaned", "clean.txt")
+    assert (said.code, said.err) == (2, "error: --cleaned clean.txt: expected a name that ends in .csv\n")
+
+
+def test_samples_of_a_folder_are_drawn(cli, photos, tmp_path):
+    said = cli("data", "show", "photos", "--split", "test", "--seed", "3")
+    assert said.code == 0, said.err
+    assert said.out == "photos-samples.png\n"
+    assert "1 file or folder was skipped; mlpconv data check photos says why" in said.err
+    with Image.open(tmp_path / "photos-samples.png") as sheet:
+        assert sheet.format == "PNG"
+    assert cli("data", "show", "./photos", "--out", "other.png").code == 0
+    assert (tmp_path / "other.png").read_bytes() != (tmp_path / "photos-samples.png").read_bytes()
+    said = cli("data", "show", "photos", "--split", "validation")
+    assert (said.code, "has no validation images" in said.err) == (2, True)
+    said = cli("data", "show", "digits", "--split", "validation")
+    assert (said.code, "only folders have validation images" in said.err) == (2, True)
+    said = cli("data", "show", "photoss")
+    assert said.code == 2
+    assert cli("data", "show", "digits").out == "digits.png\n"
+
+
 def test_ctrl_c_while_a_folder_is_read_reports_that_nothing_is_lost(cli, photos, monkeypatch):
     def stop(self, name, done, total):
         update(self, name, done, total)

@@ -8,10 +8,11 @@ import numpy as np
 
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
-from mlpconv.data.folders.conflicts import find_conflicts
-from mlpconv.data.folders.copies import leaks
+from mlpconv.data.folders.conflicts import find_conflicts, in_words
+from mlpconv.data.folders.copies import groups_of_copies, identical_groups, leaks
 from mlpconv.data.folders.folder import Folder, Loaded
 from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
+from mlpconv.data.folders.remedies import by_kind, kind_of
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
 from mlpconv.formatting import first_names, format_number, printable
 
@@ -25,7 +26,7 @@ _SPLITS = (TRAIN, VALIDATION, TEST)
 
 
 class Duplicates(NamedTuple):
-    """Images with identical pixels.
+    """Images that are copies of each other.
 
     Attributes:
         files: Their paths.
@@ -55,14 +56,27 @@ def find_duplicates(loaded: Loaded) -> list[Duplicates]:
                 release(part.images)
         release(part.images)
     groups = [group for group in positions.values() if len(group) > 1]
-    return [
-        Duplicates(
-            [printable(folder.files[row]) for row in rows],
-            [_SPLITS[folder.splits[row]] for row in rows],
-            [folder.class_names[folder.labels[row]] for row in rows],
-        )
-        for rows in (loaded.rows[group].tolist() for group in groups)
-    ]
+    return [_duplicates(folder, loaded.rows[group].tolist()) for group in groups]
+
+
+def find_near_copies(loaded: Loaded) -> list[Duplicates]:
+    """Groups of images that are nearly equal, though not all the same file, in folder order: see
+    `copies.groups_of_copies`, by which copies are kept on one side of a split."""
+    folder = loaded.folder
+    groups = groups_of_copies(folder.pictures, folder.labels, folder.near_pairs)[loaded.rows]
+    contents = identical_groups(folder.pictures)[loaded.rows]
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    found = [each for each in members if len(each) > 1 and len(np.unique(contents[each])) > 1]
+    return [_duplicates(folder, loaded.rows[each].tolist()) for each in sorted(found, key=lambda each: each[0])]
+
+
+def _duplicates(folder: Folder, rows: list[int]) -> Duplicates:
+    return Duplicates(
+        [printable(folder.files[row]) for row in rows],
+        [_SPLITS[folder.splits[row]] for row in rows],
+        [folder.class_names[folder.labels[row]] for row in rows],
+    )
 
 
 def _datasets(loaded: Loaded) -> tuple[ImageDataset, ImageDataset | None, ImageDataset]:
@@ -102,8 +116,13 @@ def check(loaded: Loaded, preprocess: Preprocess, chosen: str) -> dict[str, Any]
             "common": [[*size, count] for size, count in common],
         },
         "modes": dict(Counter(modes.tolist()).most_common()),
-        "skipped": [problem._asdict() for problem in loaded.problems],
+        "skipped": [{**problem._asdict(), "kind": kind_of(problem).name} for problem in loaded.problems],
+        "skipped_kinds": [
+            {"kind": kind.name, "count": len(kind.problems), "remedy": kind.remedy} for kind in by_kind(loaded.problems)
+        ],
         "duplicates": [group._asdict() for group in duplicates],
+        "near_copies": [group._asdict() for group in find_near_copies(loaded)],
+        "conflicts": [conflict._asdict() for conflict in find_conflicts(folder)],
         "notes": folder.notes,
         "chosen": chosen,
         "cache": {
@@ -160,11 +179,9 @@ def _copy_warnings(folder: Folder) -> list[str]:
             f"the measured accuracy will be too high; keep each on one side; the first: {_pair(folder, found[0])}"
         )
     if found := find_conflicts(folder):
-        first = found[0]
         images = format_number(len(found), "picture is", "pictures are")
         messages.append(
-            f"{images} in more than one class; remove each from the wrong one; the first: {first.path} "
-            f"{'=' if first.kind == 'equal' else '≈'} {first.copy}"
+            f"{images} in more than one class; remove each from the wrong one; the first: {in_words(found[0])}"
         )
     return messages
 

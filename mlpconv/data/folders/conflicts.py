@@ -18,6 +18,12 @@ class Conflict(NamedTuple):
     """"equal", or "near" for pictures that are nearly equal: saved again in another format, size or quality."""
 
 
+def in_words(conflict: Conflict) -> str:
+    """Both files with their classes: "a/1.jpg (a) = b/2.jpg (b)", with ≈ for near copies."""
+    sign = "=" if conflict.kind == "equal" else "≈"
+    return f"{conflict.path} ({conflict.label}) {sign} {conflict.copy} ({conflict.copy_label})"
+
+
 def find_conflicts(folder: Folder) -> list[Conflict]:
     """The copies in different classes, in the order of the folder."""
     files, names, labels = folder.files, folder.class_names, folder.labels

@@ -66,6 +66,7 @@ class Folder:
         strict: Whether to refuse files that cannot be decoded instead of skipping them.
         bits: The bits of gray values that files store in more than 8 (see `Preprocess`).
         max_pixels: Larger images are refused.
+        drawn: Whether test images were held out, because the layout has none.
     """
 
     path: Path
@@ -85,6 +86,7 @@ class Folder:
     strict: bool = False
     bits: int = 16
     max_pixels: int = MAX_PIXELS
+    drawn: bool = False
 
     @property
     def name(self) -> str:
@@ -270,6 +272,7 @@ def scan_folder(
         strict,
         bits,
         max_pixels,
+        any(each[0] == _SPLITS.index(TEST) for each in drawn),
     )
 
 
