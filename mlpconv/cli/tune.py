@@ -35,14 +35,17 @@ def tune(
         list[str] | None,
         Option(
             metavar="FIELD=…",
-            help="Field of the recipe to search, such as 'learning_rate=1e-4..1e-2 log' or 'batch_size=64|128'.",
+            help="Field of the recipe to search, such as 'learning_rate=1e-4..1e-2 log' or 'batch_size=64|128'.  "
+            "[default: rate, weight decay, batch size, smoothing, flips, warmup]",
+            show_default=False,
         ),
     ] = None,
     trials: Annotated[
         int, Option(min=1, help="Number of trials, including those that are already in the storage.")
     ] = 30,
     set_: Annotated[
-        list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any field of the recipe, the same in all trials.")
+        list[str] | None,
+        Option("--set", metavar="KEY=VALUE", help="Any field of the recipe, the same in all trials and not searched."),
     ] = None,
     images: Annotated[
         int | None, Option(min=20, help="Number of training images, chosen at random; by default all.")
@@ -78,7 +81,7 @@ def tune(
     from mlpconv.jobs.request import Request
     from mlpconv.jobs.run_data import load_run_data
     from mlpconv.jobs.stop import Stop
-    from mlpconv.studies import search
+    from mlpconv.studies import search, search_space
     from mlpconv.training.recipe import change, parse_settings, to_toml
 
     search.load()
@@ -88,7 +91,6 @@ def tune(
     requested = choose_recipe(Request(recipe=recipe, changes=named_data, settings=changes)).recipe
     # The images that judge are the same for all trials, and the last epoch's weights are judged.
     base = change(requested, {"validation": 0.0, "target_accuracy": None})
-    fields = search.parse_space(space or search.SPACE)
     with Download() as download:
         run_data = load_run_data(base, directory=data_dir, progress=download)
     splits, base = run_data.splits, run_data.recipe
@@ -96,12 +98,17 @@ def tune(
         if images >= len(splits.train):
             raise DataError(f"--images {images}: {splits.train.name} has {len(splits.train):,}; leave it out for all")
         splits = splits._replace(train=hold_out(splits.train, images, seed=0)[1])
+    held_out = max(1, round(validation * len(splits.train)))
+    fixed = search_space.field_names(parse_settings(set_ or []))
+    fields, base, notes = search_space.fit_space(base, space, fixed, len(splits.train) - held_out)
+    for note in notes:
+        warn(note)
     make_directory(out, "--out")
 
     settings = search.SearchSettings(
         directory=out,
         storage=storage or f"sqlite:///{out / 'optuna.db'}",
-        validation=max(1, round(validation * len(splits.train))),
+        validation=held_out,
         trials=trials,
         name=name,
         seed=seed,
@@ -131,8 +138,8 @@ def tune(
             }
         )
     else:
-        held_out = format_number(found.images, "image")
-        paragraph(f"the best of {len(found.study.trials)} trials: {found.accuracy:.4f} on the {held_out} held out")
+        judges = format_number(found.images, "image")
+        paragraph(f"the best of {len(found.study.trials)} trials: {found.accuracy:.4f} on the {judges} held out")
         for key, value in found.values.items():
             weight = f"   importance {found.importance[key]:.2f}" if key in found.importance else ""
             say(f"  {key} = {value:.4g}{weight}" if isinstance(value, float) else f"  {key} = {value}{weight}")

@@ -6,7 +6,6 @@ rest; the winner's accuracy there is too good by as much as the search was long.
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,101 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpconv.data import Splits
 from mlpconv.data.dataset import hold_out
-from mlpconv.errors import MissingDependency, RecipeError, RunError, TrainingFailed
+from mlpconv.errors import MissingDependency, RunError, TrainingFailed
 from mlpconv.formatting import format_number, markdown_table
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
-from mlpconv.training.recipe import Recipe, change, differences, parse_settings, to_toml
+from mlpconv.studies.search_space import Field, first_value
+from mlpconv.training.recipe import Recipe, change, differences, to_toml
 from mlpconv.training.trainer import EpochEnded
 
 if TYPE_CHECKING:
     import optuna
 
-SPACE = (
-    "learning_rate=1e-4..1e-2 log",
-    "optimizer.weight_decay=1e-3..0.3 log",
-    "batch_size=64|128|256",
-    "label_smoothing=0..0.2",
-    "augmentation.flip=true|false",
-    "warmup=0.05..0.5",
-)
-"""What is searched where nothing else is asked for."""
 TASK = "told"
 """The attribute of an Optuna study that names what is searched; its name must not change."""
-FIELDS = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
-
-
-class Field(NamedTuple):
-    """One field of the recipe that is searched. values: to choose from, or None for the range low to high."""
-
-    name: str
-    values: tuple[Any, ...] | None = None
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    whole: bool = False
-
-    def draw(self, trial: "optuna.Trial") -> Any:
-        """The value that a trial is to use."""
-        if self.values is not None:
-            return trial.suggest_categorical(self.name, list(self.values))
-        if self.whole:
-            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
-
-
-def parse_space(texts: Sequence[str]) -> list[Field]:
-    """Fields as the command line writes them: ``learning_rate=1e-4..1e-2 log``, ``batch_size=64|128``,
-    ``epochs=1..5``. Raises RecipeError naming what cannot be read."""
-    found = []
-    for text in texts:
-        name, equals, said = text.partition("=")
-        name, said = name.strip(), said.strip()
-        if not equals or not FIELDS.fullmatch(name):
-            raise RecipeError(
-                f"--space {text}: expected FIELD=LOW..HIGH, optionally followed by log, or FIELD=A|B|C, such as "
-                "'learning_rate=1e-4..1e-2 log'"
-            )
-        log = said.endswith(" log")
-        bounds = said.removesuffix(" log").strip().split("..")
-        if len(bounds) == 2:
-            found.append(_range(text, name, bounds[0], bounds[1], log))
-        else:
-            values = tuple(_value(name, each.strip()) for each in said.split("|"))
-            if len(values) < 2 or log:
-                raise RecipeError(f"--space {text}: give a range LOW..HIGH, or two values or more: A|B")
-            found.append(Field(name, values))
-    names = [field.name for field in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecipeError(f"--space: {name} is given twice")
-    return found
-
-
-def _range(text: str, name: str, low: str, high: str, log: bool) -> Field:
-    try:
-        least, most = float(low), float(high)
-    except ValueError:
-        raise RecipeError(f"--space {text}: {low}..{high} are not two numbers") from None
-    if not least < most or (log and least <= 0):
-        raise RecipeError(f"--space {text}: the first must be below the second{', and above 0 for log' * log}")
-    whole = all(re.fullmatch(r"-?\d+", each.strip()) for each in (low, high)) and name != "label_smoothing"
-    return Field(name, None, least, most, log, whole and isinstance(_current(Recipe(), name), int))
-
-
-def _value(name: str, text: str) -> Any:
-    table: Any = parse_settings([f"{name}={text}"])
-    for part in name.split("."):
-        table = table[part]
-    return table
-
-
-def _current(recipe: Recipe, name: str) -> Any:
-    value: Any = recipe
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value
 
 
 def candidate(recipe: Recipe, values: dict[str, Any]) -> Recipe:
@@ -188,7 +106,7 @@ def search(
         RunError: Not one trial was completed, or the storage holds a search for something else.
     """
     optuna = load()
-    candidate(recipe, {field.name: _first(field) for field in space})
+    candidate(recipe, {field.name: first_value(field) for field in space})
     train, judges = hold_out(data.train, settings.validation, seed=0)
     splits = Splits(train, judges)
     with _storing(settings.storage):
@@ -287,11 +205,6 @@ def _storing(storage: str | None) -> Iterator[None]:
 def _over(study: Any) -> list[Any]:
     """The trials that are over: those that run elsewhere, or broke off, are not."""
     return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
-
-
-def _first(field: Field) -> Any:
-    value = field.values[0] if field.values is not None else field.low
-    return int(value) if field.whole else value
 
 
 def _importance(study: Any, complete: Sequence[Any]) -> dict[str, float]:

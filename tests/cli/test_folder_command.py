@@ -170,6 +170,8 @@ def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):
     few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8")
     value = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--validation", "0.2", "--json").json()
     assert value["trials"] == 2
+    assert value["images"] == 14
+    assert set(value["values"]) == {"learning_rate"}
     again = cli("tune", "--data", "photos", "--trials", "2", *few, *space, "--held-out", "0.2", "--json")
     assert json.loads(again.out) == value
     assert again.err == "--held-out is now --validation; the old name will be removed in the next version\n"

@@ -6,6 +6,8 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d
 from mlpconv.arch.network import Block, Network
@@ -13,7 +15,8 @@ from mlpconv.data import ImageDataset, Splits
 from mlpconv.errors import MissingDependency, RecipeError, RunError
 from mlpconv.runs.run import Run
 from mlpconv.studies import search
-from mlpconv.studies.search import Field, SearchSettings, candidate, parse_space
+from mlpconv.studies.search import SearchSettings, candidate
+from mlpconv.studies.search_space import SPACE, Field, field_names, first_value, fit_space, parse_space
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.recipes import get_recipe, read_recipe
 
@@ -56,7 +59,7 @@ def test_a_space_is_parsed_from_the_command_line():
 
 
 def test_the_default_space_fits_quick():
-    found = candidate(get_recipe("quick"), {field.name: search._first(field) for field in parse_space(search.SPACE)})
+    found = candidate(get_recipe("quick"), {field.name: first_value(field) for field in parse_space(SPACE)})
     assert found.optimizer.weight_decay == 1e-3
     assert found.batch_size == 64
     assert found.optimizer.name == "muon"
@@ -77,6 +80,55 @@ def test_the_default_space_fits_quick():
 def test_an_invalid_space_is_refused(texts, message):
     with pytest.raises(RecipeError, match=message):
         parse_space(texts)
+
+
+@given(st.integers(1, 100_000), st.sampled_from([8, 64, 128, 512]))
+def test_no_batch_has_more_than_a_tenth_of_the_images(images, size):
+    fields, recipe, notes = fit_space(Recipe(model="nin", batch_size=size), None, (), images)
+    searched = next((field.values for field in fields if field.name == "batch_size"), (recipe.batch_size,))
+    assert max(*searched, recipe.batch_size) <= max(images / 10, 1)
+    assert len(set(searched)) == len(searched) <= 3
+    assert bool(notes) == (recipe.batch_size < size and size > max(images // 10, 1))
+    if images >= 2560:
+        assert searched == (64, 128, 256)
+
+
+def test_batch_sizes_of_few_images():
+    def sizes(images):
+        fields, recipe, _ = fit_space(Recipe(model="nin", batch_size=128), None, (), images)
+        return next((field.values for field in fields if field.name == "batch_size"), recipe.batch_size)
+
+    assert [sizes(images) for images in (2000, 640, 300, 60, 30, 9)] == [
+        (32, 64, 128),
+        (16, 32, 64),
+        (4, 8, 16),
+        (2, 4),
+        2,
+        1,
+    ]
+
+
+def test_a_batch_size_that_the_user_chose_is_kept():
+    space = ["batch_size=64|128", "learning_rate=1e-4..1e-2 log"]
+    fields, recipe, notes = fit_space(Recipe(model="nin", batch_size=64), space, (), 100)
+    assert (fields, recipe.batch_size, notes) == (parse_space(space), 64, [])
+    fields, recipe, notes = fit_space(Recipe(model="nin", batch_size=64), None, {"batch_size"}, 100)
+    assert (recipe.batch_size, notes) == (64, [])
+    assert "batch_size" not in {field.name for field in fields}
+
+
+def test_a_field_with_a_value_is_not_searched():
+    names = {field.name for field in parse_space(SPACE)}
+    fixed = field_names({"optimizer": {"weight_decay": 0.1, "name": "sgd"}, "warmup": 0.1})
+    assert fixed == {"optimizer.weight_decay", "optimizer.name", "warmup"}
+    found = fit_space(Recipe(model="nin"), None, fixed, 5000)
+    assert {field.name for field in found.fields} == names - fixed
+    assert found.notes == []
+    found = fit_space(Recipe(model="nin"), ["warmup=0..0.5", "epochs=1..5"], fixed, 5000)
+    assert [field.name for field in found.fields] == ["epochs"]
+    assert found.notes == ["not searched, because --set gives it a value: warmup"]
+    with pytest.raises(RecipeError, match="--set gives a value to every field that would be searched"):
+        fit_space(Recipe(model="nin"), ["warmup=0..0.5"], fixed, 5000)
 
 
 def test_without_optuna_the_error_has_the_command_that_installs_it(monkeypatch):
