@@ -1,7 +1,7 @@
 """How images become the input of a network: part of a trained model, stored with it."""
 
 import reprlib
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 
@@ -11,6 +11,11 @@ MAX_PIXELS = 89_478_485
 """The most pixels of an image file that is accepted by default: 256 MiB at three bytes per pixel, as in Pillow."""
 MAX_SIDE = 65_535
 """Longest side of an image in pixels: that of a JPEG file."""
+
+
+Fit = Literal["squash", "crop", "pad", "pad-border"]
+"""How an image with other proportions becomes a square."""
+FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -27,9 +32,10 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     """The side in pixels of the square that the network receives."""
     mode: Literal["L", "RGB"] = "L"
     """"L" is gray."""
-    fit: Literal["squash", "crop", "pad"] = "squash"
+    fit: Fit = "squash"
     """How an image with other proportions becomes a square: "squash" ignores the proportions, "crop" keeps the middle,
-    "pad" adds borders."""
+    "pad" adds black borders, "pad-border" adds borders in the color of the image's own border: for each channel the
+    median of its outermost pixels, of an even number of them the lower of the two in the middle."""
     antialias: bool = True
     """Whether a low-pass filter is applied before an image is made smaller."""
     mean: tuple[float, ...] = (0.0,)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
-from mlpconv.arch.preprocess import MAX_PIXELS
+from mlpconv.arch.preprocess import FITS, MAX_PIXELS
 from mlpconv.cli.options import MAX_PIXELS_HELP, DataDir
 from mlpconv.cli.output import (
     Column,
@@ -226,7 +226,7 @@ def check(
     image_size: Annotated[
         int | None, Option(min=1, help="Side in pixels to resize images to; by default what training would choose.")
     ] = None,
-    fit: Annotated[str, Option(help="How to make images square: squash, crop or pad.")] = "squash",
+    fit: Annotated[str, Option(help=f"How to make images square: {', '.join(FITS[:-1])} or {FITS[-1]}.")] = "squash",
     strict: Annotated[bool, Option("--strict", help="Fail if any file cannot be used.")] = False,
     follow_links: Annotated[
         bool, Option("--follow-links", help="Follow symbolic links that point outside the folder.")
@@ -253,8 +253,8 @@ def check(
     from mlpconv.data.folders.folder import FolderOptions
     from mlpconv.drawing.plots import png
 
-    if fit not in ("squash", "crop", "pad"):
-        raise DataError(f"--fit {fit}: expected squash, crop or pad")
+    if fit not in FITS:
+        raise DataError(f"--fit {fit}: expected {', '.join(FITS[:-1])} or {FITS[-1]}")
     if cleaned is not None and cleaned.suffix != ".csv":
         raise DataError(f"--cleaned {cleaned}: expected a name that ends in .csv")
     options = FolderOptions(strict, follow_links, max_pixels)

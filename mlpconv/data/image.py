@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
-from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
+from mlpconv.arch.preprocess import MAX_PIXELS, Fit, Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.memory_mapped import MAX_BYTES_BEFORE_RELEASE, release
 from mlpconv.data.picture_files import open_picture
@@ -199,8 +199,8 @@ def _to_8_bits(values: np.ndarray, bits: int, where: str) -> np.ndarray:
     return (values >> (bits - 8)).astype(np.uint8)
 
 
-def _square(image: "Image.Image", fit: Literal["squash", "crop", "pad"]) -> "Image.Image":
-    from PIL import ImageOps
+def _square(image: "Image.Image", fit: Fit) -> "Image.Image":
+    from PIL import Image, ImageOps
 
     if fit == "squash" or image.width == image.height:
         return image
@@ -209,7 +209,40 @@ def _square(image: "Image.Image", fit: Literal["squash", "crop", "pad"]) -> "Ima
         left, top = (image.width - side) // 2, (image.height - side) // 2
         return image.crop((left, top, left + side, top + side))
     side = max(image.size)
-    return ImageOps.pad(image, (side, side), color=0)
+    if fit == "pad":
+        return ImageOps.pad(image, (side, side), color=0)
+    # Only the outermost pixels become an array, because images may be large.
+    width, height = image.size
+    boxes = border_boxes(height, width)
+    parts = [np.asarray(image.crop((left, top, right, bottom))) for top, left, bottom, right in boxes]
+    pixels = [part.reshape(-1, len(image.getbands())) for part in parts]
+    color = _lower_median(np.concatenate(pixels)).tolist()
+    square = Image.new(image.mode, (side, side), color[0] if len(color) == 1 else tuple(color))
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def border_boxes(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """The outermost pixels of an image as boxes (top, left, bottom, right) that do not overlap."""
+    boxes = [(0, 0, 1, width), (height - 1, 0, height, width)] if height > 1 else [(0, 0, 1, width)]
+    if height > 2:
+        boxes += [(1, 0, height - 1, 1), (1, width - 1, height - 1, width)] if width > 1 else [(1, 0, height - 1, 1)]
+    return boxes
+
+
+def border_color(images: np.ndarray) -> np.ndarray:
+    """The color of the border of each image, uint8 (N, C), of images, uint8 (N, H, W, C): see ``Preprocess.fit``."""
+    count, height, width, channels = images.shape
+    boxes = border_boxes(height, width)
+    parts = [images[:, top:bottom, left:right].reshape(count, -1, channels) for top, left, bottom, right in boxes]
+    return _lower_median(np.concatenate(parts, 1))
+
+
+def _lower_median(pixels: np.ndarray) -> np.ndarray:
+    """The median of pixels (…, P, C) in each channel, (…, C); of an even number of them the lower of the two in the
+    middle, so that it is exact."""
+    middle = (pixels.shape[-2] - 1) // 2
+    return np.partition(pixels, middle, axis=-2)[..., middle, :]
 
 
 def background(images: np.ndarray) -> float:

@@ -190,7 +190,7 @@ def positions_on_image(
         map_size: (h, w) of the map.
         input_size: (height, width) of the network's input.
         image_size: (height, width) of the image.
-        fit: How the image was brought to the size of the input: "squash", "crop" or "pad".
+        fit: How the image was brought to the size of the input: see ``Preprocess``.
 
     Returns:
         The vertical positions (h,) and the horizontal ones (w,), in pixels of the image.
@@ -207,5 +207,7 @@ def positions_on_image(
 
 def resized_sides(image_size: tuple[int, int], fit: str) -> tuple[int, int]:
     """(height, width) in pixels of the image of what becomes the network's input: see ``positions_on_image``."""
-    square = {"crop": min(image_size), "pad": max(image_size)}.get(fit)
-    return (square, square) if square else image_size
+    if fit == "squash":
+        return image_size
+    square = min(image_size) if fit == "crop" else max(image_size)
+    return square, square

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from mlpconv.arch.preprocess import MAX_PIXELS, MAX_SIDE
+from mlpconv.arch.preprocess import MAX_PIXELS, MAX_SIDE, Fit
 from mlpconv.backends.base import Precision
 from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initializer
 from mlpconv.errors import RecipeError, unknown
@@ -89,8 +89,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     normalize: Literal["none", "data"] = "none"
     """The scale of values: "none" leaves them in 0..1 as the chapter does; "data" subtracts the training set's mean
     and divides by its standard deviation."""
-    fit: Literal["squash", "crop", "pad"] = "squash"
-    """How images that are not square become square."""
+    fit: Fit = "squash"
+    """How images that are not square become square: see ``Preprocess``."""
     max_pixels: int = MAX_PIXELS
     """The most pixels of an image file of a folder, in training and afterwards; larger ones are refused."""
     antialias: bool = True

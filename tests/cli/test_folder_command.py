@@ -189,6 +189,30 @@ def test_strict_refuses_a_folder_with_unusable_files(cli, photos, command):
     assert "across/notes.txt: not an image" in said.err
 
 
+def test_borders_in_the_color_of_the_pictures_are_stored_with_the_network(cli, tmp_path):
+    draw = np.random.default_rng(0)
+    for number, name in enumerate(("across", "down")):
+        (tmp_path / "wide" / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.full((12, 20 + index % 3, 3), (200, 100, 50), np.uint8)
+            pixels[3:9, 4:14] = draw.integers(0, 255, (6, 10, 3))
+            pixels[(slice(3, 9, 2), slice(4, 14)) if number else (slice(3, 9), slice(4, 14, 2))] = 255
+            Image.fromarray(pixels).save(tmp_path / "wide" / name / f"{index}.png")
+    said = cli("train", "--data", "wide", *QUICK, "--set", "fit=pad-border", "--out", "run")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["preprocess"]["fit"] == "pad-border"
+    run = mlpconv.Run("run")
+    value = cli("evaluate", "run", "--json", "--precision", "float32").json()
+    assert value["accuracy"] == pytest.approx(run.result.test_accuracy)
+    assert value["loss"] == pytest.approx(run.result.test_loss, rel=1e-4)
+    # The same file, alone: the borders that it gets have the color of its own border.
+    classifier = mlpconv.load("run")
+    images = classifier.predict([tmp_path / "wide" / "down" / "0.png"]).images
+    assert images.shape == (1, 28, 28, 3)
+    assert (images[0, 0] == (200, 100, 50)).all()
+    assert (images[0, -1] == (200, 100, 50)).all()
+
+
 def test_check_groups_skipped_files_and_writes_a_cleaned_list(cli, photos, tmp_path):
     for name in ("a.svg", "b.svg", "c.svg", "d.svg"):
         (photos / "across" / name).write_text("<svg/>")
@@ -264,7 +288,7 @@ def test_check_warns_about_a_folder(cli, tmp_path):
     [
         (("predict", "RUN", "nothing/*.png"), "no files found"),
         (("predict", "RUN", "photos", "--out", "p.txt"), "expected a name that ends in .csv or .jsonl"),
-        (("data", "check", "photos", "--fit", "bend"), "squash, crop or pad"),
+        (("data", "check", "photos", "--fit", "bend"), "squash, crop, pad or pad-border"),
         (("train", "--data", "./none"), "there is no such folder"),
         (("train", "--data", "none"), "for your own data, specify a folder of images or a CSV file"),
         (("train", "--data", "p.zip"), "p.zip: an archive; unpack it, and specify the folder"),

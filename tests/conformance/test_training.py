@@ -5,7 +5,7 @@ import pytest
 
 from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from mlpconv.arch.network import Block, Network
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.preprocess import FITS, Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, StepPlan
 from mlpconv.backends.weights import Initializer, initialize
@@ -76,7 +76,7 @@ def test_logits_of_several_chunks_and_of_none(backend):
     assert model.logits(images[:0]).shape == (0, 5)
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("size", [20, 10, 7])
 def test_images_fit_as_in_the_reference(backend, fit, size):
     preprocess = Preprocess(size, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3), fit=fit)

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from mlpconv.arch.preprocess import Preprocess
+from mlpconv.backends.reference.images import squared
 from mlpconv.data import ImageDataset
 from mlpconv.data.image import (
     background,
+    border_color,
     depth,
     fitting_preprocess,
     largest_value,
@@ -25,6 +28,7 @@ from mlpconv.errors import DataError
 
 GREY, COLOUR = Preprocess(8), Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1))
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+RAMP_BORDER = np.concatenate([RAMP[0], RAMP[-1], RAMP[1:-1, 0], RAMP[1:-1, -1]])
 
 
 def coloured(height=6, width=8):
@@ -190,11 +194,45 @@ def test_an_animation_gives_its_first_frame(tmp_path):
         ("squash", RAMP),
         ("crop", RAMP[:, 1:7]),
         ("pad", np.pad(RAMP, [(1, 1), (0, 0)])),
+        (
+            "pad-border",
+            np.pad(RAMP, [(1, 1), (0, 0)], constant_values=np.sort(RAMP_BORDER)[11]),
+        ),
     ],
 )
 def test_an_image_is_made_square_by_the_fit_of_its_network(tmp_path, fit, expected):
     path = write(tmp_path / "a.png", RAMP)
     np.testing.assert_array_equal(read_image(path, Preprocess(8, fit=fit))[..., 0], expected)
+
+
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3])).flatmap(
+        lambda shape: arrays(np.uint8, shape)
+    )
+)
+def test_the_color_of_a_border_is_the_lower_median_of_its_pixels(images):
+    _, height, width, channels = images.shape
+    found = border_color(images)
+    for image, color in zip(images, found, strict=True):
+        edge = [
+            image[row, column]
+            for row in range(height)
+            for column in range(width)
+            if row in (0, height - 1) or column in (0, width - 1)
+        ]
+        assert color.tolist() == np.sort(edge, 0)[(len(edge) - 1) // 2].tolist()
+        assert color.shape == (channels,)
+
+
+@given(
+    st.tuples(st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3])).flatmap(
+        lambda shape: arrays(np.uint8, shape)
+    )
+)
+def test_a_file_gets_the_border_that_the_back_ends_add(tmp_path_factory, pixels):
+    path = write(tmp_path_factory.mktemp("border") / "a.png", pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    preprocess = Preprocess.of_channels(8, pixels.shape[2], fit="pad-border")
+    np.testing.assert_array_equal(read_image(path, preprocess)[None], squared(pixels[None], preprocess))
 
 
 def test_an_image_is_resized_to_the_size_of_the_training_images(tmp_path):

@@ -155,6 +155,7 @@ def test_a_network_without_class_maps(tmp_path):
         ("squash", (10, 20), ([2.5, 5.0, 7.5], [5.0, 10.0, 15.0])),
         ("crop", (10, 20), ([2.5, 5.0, 7.5], [7.5, 10.0, 12.5])),
         ("pad", (10, 20), ([0.0, 5.0, 10.0], [5.0, 10.0, 15.0])),
+        ("pad-border", (10, 20), ([0.0, 5.0, 10.0], [5.0, 10.0, 15.0])),
     ],
 )
 def test_positions_on_an_image(fit, image_size, expected):

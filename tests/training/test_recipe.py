@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.layers import Flatten, GlobalAvgPool2d, Linear
+from mlpconv.arch.preprocess import FITS
 from mlpconv.backends.weights import INITIALIZERS, Initializer
 from mlpconv.errors import MlpconvError, RecipeError
 from mlpconv.models import create_model, list_models
@@ -42,7 +43,7 @@ recipes = st.builds(
         lambda pairs: tuple(sorted(pairs))
     ),
     normalize=st.sampled_from(["none", "data"]),
-    fit=st.sampled_from(["squash", "crop", "pad"]),
+    fit=st.sampled_from(FITS),
     antialias=st.booleans(),
     initializer=st.sampled_from(list(INITIALIZERS.values()))
     | st.builds(Initializer, st.sampled_from(["xavier", "he", "torch"]), st.sampled_from(["zeros", "framework"])),

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlpconv.arch.preprocess import Fit
 from mlpconv.backends.base import StepPlan
+from mlpconv.data.image import border_boxes
 
 
 def augment(pixels: Tensor, plan: StepPlan, mean: Tensor) -> Tensor:
@@ -35,8 +37,8 @@ def augment(pixels: Tensor, plan: StepPlan, mean: Tensor) -> Tensor:
     return pixels
 
 
-def fit(pixels: Tensor, how: str) -> Tensor:
-    """(B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
+def fit(pixels: Tensor, how: Fit) -> Tensor:
+    """uint8 (B, C, H, W) made square as Preprocess.fit says, before resizing; "squash" leaves it to the resizing."""
     height, width = pixels.shape[2:]
     if how == "squash" or height == width:
         return pixels
@@ -46,4 +48,16 @@ def fit(pixels: Tensor, how: str) -> Tensor:
         return pixels[:, :, top : top + side, left : left + side]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
-    return F.pad(pixels, (left, side - width - left, top, side - height - top))
+    if how == "pad":
+        return F.pad(pixels, (left, side - width - left, top, side - height - top))
+    square = _border_color(pixels)[:, :, None, None].expand(-1, -1, side, side).clone()
+    square[:, :, top : top + height, left : left + width] = pixels
+    return square
+
+
+def _border_color(pixels: Tensor) -> Tensor:
+    """The color of the border of each image, (B, C): as ``mlpconv.data.image.border_color``."""
+    boxes = border_boxes(*pixels.shape[2:])
+    edge = torch.cat([pixels[:, :, top:bottom, left:right].flatten(2) for top, left, bottom, right in boxes], 2)
+    # Not torch.median, which has no deterministic algorithm on a GPU.
+    return edge.sort(2).values[:, :, (edge.shape[2] - 1) // 2]

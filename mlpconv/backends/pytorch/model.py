@@ -83,13 +83,14 @@ class TorchModel:
         indices = chosen.to(self.device, non_blocking=True)
         labels = self._labels[indices]
         pixels = augment(self._gather(chosen, indices).permute(0, 3, 1, 2), plan, self._mean)
+        pixels = fit(pixels, self.preprocess.fit)  # before images are mixed, whose border has another color
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
         if partner is not None:
             pixels = pixels.float()
             pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
         statistics = {name: value.clone() for name, value in named(self.native) if is_statistic(name)}
         self._generator.manual_seed(plan.dropout_seed)
-        logits = self._forward(pixels, plan.image_size).float()
+        logits = self._resized(pixels, (plan.image_size, plan.image_size), maps=False).float()
         smoothing = plan.label_smoothing
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if partner is not None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from mlpconv.arch.layers import Size, pair
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Floats, Images, StepPlan
+from mlpconv.data.image import border_color
 from mlpconv.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -75,10 +76,8 @@ def preprocess(images: Images, preprocess: Preprocess, size: Size | None = None)
 
 
 def squared(images: Images, preprocess: Preprocess) -> Images:
-    """The centered squares of images (N, H, W, C): cut out ("crop") or with a border of zeros ("pad").
-
-    With "squash" the images are returned as they are.
-    """
+    """The centered squares of images, uint8 (N, H, W, C): cut out ("crop"), or with a border of zeros ("pad") or of the
+    color of each image's own border ("pad-border"). With "squash" the images are returned as they are."""
     height, width = images.shape[1:3]
     if preprocess.fit == "squash" or height == width:
         return images
@@ -86,7 +85,11 @@ def squared(images: Images, preprocess: Preprocess) -> Images:
     top, left = abs(height - side) // 2, abs(width - side) // 2
     if preprocess.fit == "crop":
         return images[:, top : top + side, left : left + side]
-    return np.pad(images, [(0, 0), (top, side - height - top), (left, side - width - left), (0, 0)])
+    count, channels = len(images), images.shape[3]
+    color = border_color(images) if preprocess.fit == "pad-border" else np.zeros((count, channels), np.uint8)
+    square = np.broadcast_to(color[:, None, None], (count, side, side, channels)).copy()
+    square[:, top : top + height, left : left + width] = images
+    return square
 
 
 def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:

@@ -121,7 +121,7 @@ class Folder:
 
         Args:
             size: In pixels.
-            fit: How to make images square: "squash", "crop" or "pad".
+            fit: How to make images square: see `Preprocess`.
         """
         same = self.one_size
         source = same if same is not None and max(same) <= size else (size, size)

@@ -99,12 +99,28 @@ def test_preprocess_normalises_each_channel():
     np.testing.assert_allclose(x[4, 2, 3, 5], (images[4, 3, 5, 2] / 255 - 0.9) / 0.4, rtol=1e-6)
 
 
+def bordered(image: np.ndarray) -> np.ndarray:
+    """A 9×7 image with a column on each side in the median color of its outermost pixels, pixel by pixel."""
+    height, width, channels = image.shape
+    edge = [
+        image[row, column]
+        for row in range(height)
+        for column in range(width)
+        if row in (0, height - 1) or column in (0, width - 1)
+    ]
+    assert len(edge) == 28
+    color = np.sort(edge, 0)[13]
+    side = np.broadcast_to(color, (height, 1, channels))
+    return np.concatenate([side, image, side], 1).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("fit", "prepared"),
     [
         ("squash", lambda images: images),
         ("crop", lambda images: images[:, 1:8]),
         ("pad", lambda images: np.pad(images, [(0, 0), (0, 0), (1, 1), (0, 0)])),
+        ("pad-border", lambda images: np.stack([bordered(image) for image in images])),
     ],
 )
 def test_each_fit_selects_its_part_of_the_image(fit: str, prepared):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.preprocess import FITS, Preprocess
 from mlpconv.data.folders import workers
 from mlpconv.data.folders.cache import clean, entries
 from mlpconv.data.folders.folder import FolderOptions, scan_folder
@@ -258,9 +258,9 @@ def test_a_changed_file_is_read_again(tmp_path):
 def test_sizes_and_fits_have_separate_cache_entries(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     image_folders.save_image(root / "a" / "wide.png", image_folders.random_pixels(5, 10, 30))
-    places = {load(root, size, fit).place for size, fit in ((8, "squash"), (6, "squash"), (8, "crop"), (8, "pad"))}
-    assert len(places) == 4
-    assert len(clean()) == 4
+    places = {load(root, size, fit).place for size, fit in ((6, "squash"), *((8, fit) for fit in FITS))}
+    assert len(places) == 5
+    assert len(clean()) == 5
     assert not entries()
 
 
