@@ -162,7 +162,7 @@ def test_a_search_finds_a_recipe_resumes_and_reports(tmp_path):
     if found.importance:
         assert set(found.importance) == {"learning_rate", "batch_size"}
     page = search.report(found, BASE, "mlpconv tune")
-    assert f"{found.accuracy:.4f} on the images held out" in page
+    assert f"{found.accuracy:.4f} on the 12 images held out" in page
     toml = page.split("```toml\n")[1].split("```")[0]
     (tmp_path / "best.toml").write_text(toml)
     assert read_recipe(tmp_path / "best.toml") == found.recipe
