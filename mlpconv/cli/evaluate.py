@@ -75,7 +75,7 @@ def evaluate(
         write_file(out, mistakes_csv(mistakes, loaded.root if loaded.files else ""), "--out")
     doubted = None if loaded.trained_on else find_label_errors(result, dataset, loaded.files)
     stored = classifier.stored
-    shares = border.border_shares(classifier.model, stored.network, stored.preprocess, dataset)
+    in_border = border.border_evidence(classifier.model, stored.network, stored.preprocess, dataset)
     names, counts = classifier.class_names, result.confusion.sum(1).tolist()
     by_class = {
         name: None if total == 0 else float(value)
@@ -102,7 +102,7 @@ def evaluate(
                 "label_errors": [{**error._asdict(), "file": printable(error.file)} for error in doubted]
                 if doubted is not None
                 else None,
-                "border_evidence": border.by_class(shares, names),
+                "border_evidence": border.as_json(in_border, names),
                 "conflicts": [conflict._asdict() for conflict in loaded.conflicts]
                 if loaded.conflicts is not None
                 else None,
@@ -118,8 +118,8 @@ def evaluate(
     _print_mistakes(mistakes, "" if loaded.files else "image ")
     _print_label_errors(doubted or [], "" if loaded.files else "image ")
     _print_conflicts(loaded.conflicts or ())
-    if found := border.suspects(shares, names):
-        warn(f"\n{border.warning(found)}.")
+    if text := border.warning(in_border, names):
+        warn(f"\n{text}")
     if out is not None:
         say(f"\n{out}: {format_number(len(mistakes), 'misclassified image')}")
 

@@ -202,7 +202,7 @@ def print_result(run: "Run", json: bool) -> None:
 
 def _print_json_result(run: "Run", result: "Result") -> None:
     from mlpconv.arch.cost import count
-    from mlpconv.explain.border import by_class
+    from mlpconv.explain import border
     from mlpconv.runs import evaluation
     from mlpconv.runs.history import validation_accuracies
     from mlpconv.training.ending import ending
@@ -220,7 +220,7 @@ def _print_json_result(run: "Run", result: "Result") -> None:
     values["parameters"] = count(run.config.make_network()).parameters
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     stored = evaluation.load(run.path, len(data.class_names))
-    values["border_evidence"] = by_class(stored.border if stored else None, data.class_names)
+    values["border_evidence"] = border.as_json(border.from_array(stored.border if stored else None), data.class_names)
     repairs = [event for line in history for event in line.get("repairs", ())]
     forecast = run.forecast._asdict() if run.forecast else None
     print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
@@ -257,8 +257,9 @@ def _print_text_result(run: "Run", result: "Result") -> None:
         "checkpoints"
     )
     stored = evaluation.load(run.path, len(job.data.class_names))
-    if stored is not None and (found := border.suspects(stored.border, job.data.class_names)):
-        warn(f"\n{border.warning(found)}.")
+    found = border.from_array(stored.border if stored else None)
+    if text := border.warning(found, job.data.class_names):
+        warn(f"\n{text}")
     wrong = what_is_wrong(result)
     if wrong:
         explained = " docs/why-nin-collapses.md explains why a class can be lost."

@@ -1,10 +1,11 @@
 """How much of the evidence for each class lies in the border of the images: a check for shortcuts.
 
-Objects are usually in the middle of a picture. A class whose evidence lies mostly in the border may be recognized by a
-frame, a caption, a mark in a corner or the background (Geirhos et al. 2020, arXiv:2004.07780).
+Objects are usually in the middle of a picture. A class whose evidence lies mostly in the border, or gathers at one
+place of it, may be recognized by a frame, a caption, a mark in a corner or the background (Geirhos et al. 2020,
+arXiv:2004.07780).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,126 +13,177 @@ import numpy.typing as npt
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.base import Model
+from mlpconv.backends.base import Floats, Model
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import NetworkError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation
 from mlpconv.formatting import first_names
 
-RING = 1 / 8
-"""The width of the border, as a share of the side of the image."""
-AREA = 1 - (1 - 2 * RING) ** 2
+CELLS = 6
+"""Images are divided into this number of rows and of columns of cells; the outermost cells are the border."""
+AREA = 1 - ((CELLS - 2) / CELLS) ** 2
 """The border's share of the area, which is its share of evidence that is spread evenly."""
 MOSTLY = 2 / 3
 """From this share on, evidence lies mostly in the border."""
+GATHERED = 3.0
+"""From this multiple of even evidence on, evidence gathers at a cell."""
 MIN_SIDE = 3
 """Maps with fewer rows or columns cannot tell the border from the middle."""
-IMAGES_PER_CLASS = 20
+MIN_IMAGES = 4
+"""Fewer images of a class say nothing."""
+IMAGES_PER_CLASS, MAX_IMAGES = 20, 1000
 _VALUES_AT_ONCE = 1 << 24
+_BORDER = np.ones((CELLS, CELLS), bool)
+_BORDER[1:-1, 1:-1] = False
 
-Shares = npt.NDArray[np.float64]
-"""(K,), the share of each class's evidence that lies in the border; NaN for a class without evidence."""
+
+class BorderEvidence(NamedTuple):
+    """The evidence for a class that lies in the border of images of the class."""
+
+    share: float
+    """The share of the evidence that lies in the border."""
+    peak: float
+    """The most evidence in a cell of the border, as a multiple of evenly spread evidence: the median over the
+    images."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the network may recognize the class by something in the border."""
+        return self.share >= MOSTLY or self.peak >= GATHERED
 
 
-def border_shares(model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset) -> Shares | None:
-    """The share of the positive evidence for each class, on images of the class, that lies in the border.
+def border_evidence(
+    model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset
+) -> list[BorderEvidence | None] | None:
+    """The evidence for each class that lies in the border.
 
-    The evidence is the map of the class, less the mean of all maps where no ReLU follows them, because a constant added
-    to all logits changes no prediction. Of each class, the first ``IMAGES_PER_CLASS`` images are used.
+    Evidence for a class is what its map has more than the maps of all classes on average, and more there than on images
+    of other classes on average; only what is above 0 counts. So neither a constant that is added to all maps, which
+    changes no prediction, nor what every image gives at a place is evidence.
 
     Args:
         model: The trained network in a back end.
         network: The network.
         preprocess: How images become the network's input.
-        dataset: Labeled images, best those that the network was not trained on.
+        dataset: Labeled images, best those that the network was not trained on. Of each class, some are used.
 
     Returns:
-        The shares; None if the network has no class maps, or maps of fewer than 3×3 positions.
+        The evidence for each class, None for a class with few images or without evidence; None if the network has no
+        class maps, or maps of fewer than 3×3 positions.
     """
     classes = dataset.num_classes
-    border, total = np.zeros(classes), np.zeros(classes)
-    chosen = np.concatenate([np.flatnonzero(dataset.labels == label)[:IMAGES_PER_CLASS] for label in range(classes)])
-    try:
-        for indices, maps in _in_parts(model, network, preprocess, dataset, chosen):
-            if min(maps.before.shape[2:]) < MIN_SIDE:
-                return None
-            labels = dataset.labels[indices]
-            in_border, everywhere = evidence(maps, labels)
-            np.add.at(border, labels, in_border)
-            np.add.at(total, labels, everywhere)
-    except NetworkError:
-        return None
-    with np.errstate(invalid="ignore"):
-        return border / total
-
-
-def _in_parts(
-    model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset, chosen: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], ClassMaps]]:
-    """The class maps of some images, of so many at a time that they need little memory."""
-    step, start = 1, 0
+    limit = max(MIN_IMAGES, min(IMAGES_PER_CLASS, MAX_IMAGES // classes))
+    chosen = np.concatenate([np.flatnonzero(dataset.labels == label)[:limit] for label in range(classes)])
+    labels, step, start = dataset.labels[chosen], 1, 0
+    own: list[Floats] = []
+    everywhere = np.zeros(())
+    maps = None
     while start < len(chosen):
-        indices = chosen[start : start + step]
-        images = dataset.images[indices]
-        maps = class_maps(model, network, preprocess, dataset.class_names, images, [""] * len(images))
-        yield indices, maps
-        start, step = start + step, max(1, min(256, _VALUES_AT_ONCE // maps.before[0].size))
+        images = dataset.images[chosen[start : start + step]]
+        try:
+            maps = class_maps(model, network, preprocess, dataset.class_names, images, [""] * len(images))
+        except NetworkError:
+            return None
+        if min(maps.before.shape[2:]) < MIN_SIDE:
+            return None
+        above = maps.after - maps.after.mean(1, keepdims=True)
+        own.append(above[np.arange(len(images)), labels[start : start + step]])
+        everywhere = everywhere + above.sum(0, dtype=np.float64)
+        # So many at a time that they need little memory.
+        start, step = start + step, max(1, min(256, _VALUES_AT_ONCE // above[0].size))
+    assert maps is not None  # a data set has images
+    return _by_class(maps, np.concatenate(own), everywhere, labels)
 
 
-def evidence(maps: ClassMaps, labels: npt.NDArray[np.int64]) -> tuple[Shares, Shares]:
-    """The positive evidence for one class in each of N images.
+def _by_class(
+    maps: ClassMaps, own: Floats, everywhere: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+) -> list[BorderEvidence | None]:
+    """The evidence for each class, from the map of the own class of each image (N, h, w), and the sum of the maps of
+    each class over all images (K, h, w)."""
+    found: list[BorderEvidence | None] = []
+    for label, total in enumerate(everywhere):
+        mine = own[labels == label].astype(np.float64)
+        others = len(labels) - len(mine)
+        elsewhere = (total - mine.sum(0)) / others if others else 0.0
+        found.append(in_border(cells(maps, np.maximum(mine - elsewhere, 0))))
+    return found
+
+
+def cells(maps: ClassMaps, evidence: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The evidence in each cell of the images.
 
     Args:
-        maps: The class maps.
-        labels: The class for each image, (N,).
+        maps: The class maps, whose positions on the images are used.
+        evidence: (N, h, w), at each position of the maps, 0 or more; between positions it is interpolated.
 
     Returns:
-        The sum over the border of the image, (N,), and over the whole image, (N,), each pixel having the evidence
-        between the positions of the map.
+        (N, CELLS, CELLS).
     """
-    values = maps.before if maps.rectified else maps.before - maps.before.mean(1, keepdims=True)
-    own = np.maximum(values[np.arange(len(labels)), labels].astype(np.float64), 0)
     height, width = maps.images.shape[1:3]
-    down, across = interpolation(maps.rows, height), interpolation(maps.columns, width)
-    everywhere = down.sum(0) @ own @ across.sum(0)
-    middle = (_inside(height) @ down) @ own @ (_inside(width) @ across)
-    return np.maximum(everywhere - middle, 0), everywhere
+    down = _coverage(height) @ interpolation(maps.rows, height)
+    across = _coverage(width) @ interpolation(maps.columns, width)
+    return down @ evidence @ across.T
 
 
-def _inside(side: int) -> Shares:
-    """The share of each of ``side`` pixels that is not in the border."""
-    pixels = np.arange(side)
-    first, last = RING * side, (1 - RING) * side
-    return np.clip(np.minimum(pixels + 1, last) - np.maximum(pixels, first), 0, 1)
+def _coverage(side: int) -> npt.NDArray[np.float64]:
+    """The share of each pixel that is in each cell of an axis: (CELLS, side)."""
+    pixels, bounds = np.arange(side), np.arange(CELLS + 1)[:, None] * side / CELLS
+    return np.clip(np.minimum(pixels + 1, bounds[1:]) - np.maximum(pixels, bounds[:-1]), 0, 1)
 
 
-class Suspect(NamedTuple):
-    """A class whose evidence lies mostly in the border."""
-
-    name: str
-    share: float
-
-
-def by_class(shares: Shares | None, class_names: Sequence[str]) -> dict[str, float | None] | None:
-    """The shares by the name of the class; None for a class without evidence, and if there are no shares."""
-    if shares is None:
+def in_border(evidence: npt.NDArray[np.float64]) -> BorderEvidence | None:
+    """What lies in the border of the evidence for a class in each cell of images, (N, CELLS, CELLS)."""
+    totals = evidence.sum((1, 2))
+    counted = totals > 0  # not the maps of a network that diverged
+    if counted.sum() < MIN_IMAGES:
         return None
-    return {name: None if np.isnan(share) else float(share) for name, share in zip(class_names, shares, strict=True)}
+    border, totals = evidence[counted][:, _BORDER], totals[counted]
+    share = border.sum() / totals.sum()
+    # The median: a mark is in most images of a class, an object in the border only in some.
+    peak = np.median(border / totals[:, None], axis=0).max() * CELLS**2
+    return BorderEvidence(float(min(share, 1.0)), float(peak))
 
 
-def suspects(shares: Shares | None, class_names: Sequence[str]) -> list[Suspect]:
-    """The classes whose evidence lies mostly in the border, the highest share first; none without shares."""
-    if shares is None:
-        return []
-    found = [Suspect(name, float(share)) for name, share in zip(class_names, shares, strict=True) if share >= MOSTLY]
-    return sorted(found, key=lambda each: -each.share)
+def to_array(found: Sequence[BorderEvidence | None] | None) -> npt.NDArray[np.float64] | None:
+    """The evidence in the border as a run stores it: (K, 2), share and peak, NaN for None."""
+    return None if found is None else np.array([each or (np.nan, np.nan) for each in found], np.float64)
 
 
-def warning(found: Sequence[Suspect]) -> str:
-    """What is to be known about classes whose evidence lies mostly in the border; at least one."""
-    classes = first_names([f"{each.name} ({each.share:.0%})" for each in found], 10)
+def from_array(stored: npt.NDArray[np.float64] | None) -> list[BorderEvidence | None] | None:
+    """What ``to_array`` stores."""
+    if stored is None:
+        return None
+    return [None if np.isnan(share) else BorderEvidence(float(share), float(peak)) for share, peak in stored]
+
+
+def as_json(
+    found: Sequence[BorderEvidence | None] | None, class_names: Sequence[str]
+) -> dict[str, dict[str, float] | None] | None:
+    """The evidence in the border by the name of the class, as ``--json`` has it; None if it is not known."""
+    if found is None:
+        return None
+    return {
+        name: None if each is None else {"share": each.share, "relative": each.share / AREA, "peak": each.peak}
+        for name, each in zip(class_names, found, strict=True)
+    }
+
+
+def warning(found: Sequence[BorderEvidence | None] | None, class_names: Sequence[str]) -> str:
+    """What is to be known about classes whose evidence lies in the border, in sentences; empty if there are none."""
+    named = [(name, each) for name, each in zip(class_names, found or (), strict=False) if each is not None]
+    mostly = [f"{name} ({each.share:.0%})" for name, each in named if each.share >= MOSTLY]
+    gathered = [
+        f"{name} ({each.peak:.1f} times as much as evenly spread)"
+        for name, each in named
+        if each.share < MOSTLY and each.peak >= GATHERED
+    ]
+    parts = [f"the evidence for {first_names(mostly)} lies mostly in the border of the images"] if mostly else []
+    if gathered:
+        parts.append(f"the evidence for {first_names(gathered)} gathers at one place of the border of the images")
+    if not parts:
+        return ""
+    text = " and ".join(parts)
     return (
-        f"The evidence for {classes} lies mostly in the border of the images, the outer eighth on each side, which is "
-        f"{AREA:.0%} of their area. The network may rely on a frame, a mark or the background and not on the object, "
-        "and fail on images without it: look at the class maps, and cut off what gives the class away"
+        f"{text[0].upper()}{text[1:]}. The network may rely on a frame, a mark or the background and not on the "
+        "object, and fail on images without it: look at the class maps, and cut off what gives the class away."
     )

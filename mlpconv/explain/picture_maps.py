@@ -8,38 +8,25 @@ from mlpconv.backends.base import Floats, Model
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import NetworkError
 from mlpconv.explain.class_maps import ClassMaps, class_maps
-from mlpconv.runs.evaluation import MAX_MAP_SIDE, Mistakes, PictureMaps, StoredEvaluation, reduction
+from mlpconv.runs.evaluation import MAX_MAP_SIDE, Mistakes, PictureMaps, reduction
 
 
 def with_maps(
-    evaluation: StoredEvaluation, model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset
-) -> StoredEvaluation:
-    """Add the class maps of mistakes and of likely label errors.
+    mistakes: Mistakes, model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset
+) -> Mistakes:
+    """Add the class maps of mistakes.
 
     Args:
-        evaluation: What is stored of an evaluation.
+        mistakes: The mistakes.
         model: The trained network in a back end.
         network: The network.
         preprocess: How images become the network's input.
-        dataset: The data set that was evaluated.
+        dataset: The data set that the mistakes are in.
 
     Returns:
-        The evaluation with maps; without them if there are no mistakes, or the network has no class maps, maps of
+        The mistakes with maps; without them if there are no mistakes, or the network has no class maps, maps of
         one position, which show no place, or maps that are too large to be stored.
     """
-
-    def added(mistakes: Mistakes) -> Mistakes:
-        return _with_maps(mistakes, model, network, preprocess, dataset)
-
-    errors = evaluation.label_errors
-    return evaluation._replace(
-        mistakes=added(evaluation.mistakes), label_errors=None if errors is None else added(errors)
-    )
-
-
-def _with_maps(
-    mistakes: Mistakes, model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset
-) -> Mistakes:
     if not len(mistakes.indices):
         return mistakes
     images = dataset.images[mistakes.indices]

@@ -14,8 +14,7 @@ from mlpconv import hardware
 from mlpconv.backends.base import State
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
-from mlpconv.explain import stored_class_maps
-from mlpconv.explain.border import border_shares
+from mlpconv.explain import border, stored_class_maps
 from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
 from mlpconv.jobs.prepared import PreparedJob
@@ -205,8 +204,11 @@ class Recorder:
             kept = evaluation.to_store(len(self.history), test, data)
             preprocess = self.prepared.job.preprocess
             if self.ended:
-                kept = with_maps(kept, model, self.prepared.network, preprocess, data)
-                kept = kept._replace(border=border_shares(model, self.prepared.network, preprocess, data))
+                network = self.prepared.network
+                kept = kept._replace(
+                    mistakes=with_maps(kept.mistakes, model, network, preprocess, data),
+                    border=border.to_array(border.border_evidence(model, network, preprocess, data)),
+                )
             evaluation.save(self.run.path, kept)
             if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)

@@ -77,8 +77,9 @@ def warnings(
         )
     if matrix is not None:
         sentences += _class_warnings(run, history, matrix)
-    if stored is not None and (found := border.suspects(stored.border, run.config.data.class_names)):
-        sentences.append(f"{border.warning(found)}.")
+    found = border.from_array(stored.border if stored else None)
+    if text := border.warning(found, run.config.data.class_names):
+        sentences.append(text)
     return sentences
 
 

@@ -1,7 +1,6 @@
 """The report of a run: one HTML file with setup, curves, mistakes and costs, made from the run directory alone."""
 
 import shlex
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from mlpconv.data.folders.names import TEST
 from mlpconv.drawing.charts import Chart, Event, Line, run_chart
 from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
-from mlpconv.explain.border import AREA, MOSTLY, Shares, by_class
+from mlpconv.explain.border import AREA, CELLS, from_array
 from mlpconv.files import write_atomic
 from mlpconv.inference.mistakes import LABEL_ERRORS_REST_ON
 from mlpconv.reports.advice import ClassResult, class_results, warnings
@@ -111,8 +110,9 @@ def report_html(run: Run) -> str:
         conflicts=conflicts[:MAX_CONFLICTS],
         more_conflicts=max(len(conflicts) - MAX_CONFLICTS, 0),
         from_files=bool(files),
-        border=_border(newest.border, config.data.class_names) if newest else [],
+        border=list(zip(config.data.class_names, from_array(newest.border) or (), strict=False)) if newest else [],
         border_area=AREA,
+        border_cells=CELLS,
         class_maps=class_maps_on_page(run, network, files) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),
@@ -156,12 +156,6 @@ def _interval(each: ClassResult) -> tuple[float, float] | None:
     """The 95 % interval of a class's accuracy, if it has few images."""
     few = each.accuracy is not None and each.images < FEW_IMAGES
     return accuracy_interval(each.accuracy, each.images) if few and each.accuracy is not None else None
-
-
-def _border(shares: Shares | None, names: Sequence[str]) -> list[tuple[str, float | None, bool]]:
-    """Each class with the share of its evidence that lies in the border, and whether that is most of it."""
-    named = by_class(shares, names) or {}
-    return [(name, share, share is not None and share >= MOSTLY) for name, share in named.items()]
 
 
 def _events(repairs: list[dict[str, Any]]) -> list[Event]:

@@ -19,7 +19,9 @@ FORMAT = 2
 """Files of format 1 are read too: they have no class maps and no probabilities of the true classes."""
 EVALUATION = "evaluation.safetensors"
 MAX_MISTAKES = 24
-"""Number of mistakes, and number of likely label errors, that are stored with their pictures."""
+"""Number of mistakes that are stored with their pictures."""
+MAX_LABEL_ERRORS = 16
+"""Number of likely label errors that are stored with their pictures."""
 MAX_IMAGE_SIDE = 96
 """Stored images are reduced until no side has more pixels."""
 MAX_MAP_SIDE = 48
@@ -71,8 +73,8 @@ class StoredEvaluation(NamedTuple):
     label_error_count: int = 0
     """The number of all of these."""
     border: npt.NDArray[np.float64] | None = None
-    """(K,), the share of each class's evidence that lies in the border of the images, NaN for a class without evidence:
-    see ``mlpconv.explain.border``. None before the end of training, and without class maps."""
+    """(K, 2), the evidence for each class that lies in the border of the images: see ``mlpconv.explain.border``. None
+    before the end of training, and without class maps."""
 
 
 class ConfusedPair(NamedTuple):
@@ -111,7 +113,7 @@ def to_store(epoch: int, evaluation: Evaluation, dataset: ImageDataset) -> Store
         evaluation.confusion,
         confident_mistakes(evaluation, dataset),
         _pictures(
-            doubted[:MAX_MISTAKES],
+            doubted[:MAX_LABEL_ERRORS],
             evaluation._replace(predicted=evaluation.suggested, confidence=evaluation.suggested_confidence),
             dataset,
         ),
@@ -225,8 +227,10 @@ def _is_valid(mistakes: Mistakes, classes: int) -> bool:
 
 
 def _are_shares(border: np.ndarray, classes: int) -> bool:
-    known = border[~np.isnan(border)] if border.dtype.kind == "f" else border
-    return border.dtype.kind == "f" and border.shape == (classes,) and bool(((known >= 0) & (known <= 1)).all())
+    if border.dtype.kind != "f" or border.shape != (classes, 2):
+        return False
+    share, peak = border[~np.isnan(border).any(1)].T
+    return bool(((share >= 0) & (share <= 1) & (peak >= 0) & (peak < np.inf)).all())
 
 
 def _are_valid(maps: PictureMaps, count: int) -> bool:
@@ -242,7 +246,7 @@ def _are_valid(maps: PictureMaps, count: int) -> bool:
 def _largest(classes: int) -> int:
     """The most bytes of tensors in a stored evaluation."""
     picture = 3 * MAX_IMAGE_SIDE**2 + 2 * 4 * MAX_MAP_SIDE**2 + 5 * 8
-    return 8 * (classes**2 + classes) + 2 * (MAX_MISTAKES * picture + 2 * 8 * MAX_MAP_SIDE)
+    return 8 * (classes**2 + 2 * classes) + (MAX_MISTAKES + MAX_LABEL_ERRORS) * picture + 2 * 8 * MAX_MAP_SIDE
 
 
 def reduction(height: int, width: int) -> int:

@@ -16,6 +16,8 @@ from test_json import check
 
 import mlpconv
 from mlpconv.cli import output
+from mlpconv.training.recipe import change
+from mlpconv.training.recipes import get_recipe
 from support import image_folders
 
 QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
@@ -113,11 +115,8 @@ def mislabeled(tmp_path_factory):
         (test / "across" / f"{index}.png").rename(test / "down" / f"wrong {index}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLPCONV_CACHE", str(place / "cache"))
-        mlpconv.train(
-            "folder",
-            **{"data": str(root.parent), "epochs": 12, "batch_size": 8, "precision": "float32"},
-            out=place / "run",
-        )
+        changes = {"data": str(root.parent), "epochs": 12, "batch_size": 8, "precision": "float32"}
+        mlpconv.train(change(get_recipe("folder"), changes), out=place / "run")
     return place / "run"
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from mlpconv import create_model
 from mlpconv.arch.class_maps import Grid
-from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import INITIALIZERS, initialize
@@ -134,14 +133,8 @@ def test_errors_name_the_reason(classifier, tmp_path, monkeypatch):
         classifier.class_maps(np.zeros((1, 11, 10, 1), np.uint8), dense=True)
 
 
-def fully_connected(num_classes=3, input_channels=1):
-    from mlpconv.arch.layers import Flatten, Linear
-
-    return Network(Flatten(), Linear(num_classes), input_channels=input_channels, input_size=6, name="flat")
-
-
 def test_a_network_without_class_maps(tmp_path):
-    job = tiny_training.prepared(epochs=1, model=f"{__name__}:fully_connected")
+    job = tiny_training.prepared(epochs=1, model="support.tiny_training:fully_connected")
     tiny_training.train(tmp_path / "run", job=job)
     assert not (tmp_path / "run" / stored_class_maps.FILE_NAME).exists()
     assert "Class maps" not in report_html(Run(tmp_path / "run"))

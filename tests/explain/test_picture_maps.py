@@ -43,7 +43,7 @@ def test_the_maps_of_large_pictures_are_those_of_their_stored_form(run, classifi
     data = tiny_training.ImageDataset(large, tiny_training.DATA.test.labels, tiny_training.NAMES, "large/test")
     small, stored = evaluation.to_store(1, classifier.evaluate(data), data), classifier.stored
     assert small.mistakes.images.shape[1:3] == (51, 51)
-    found = with_maps(small, classifier.model, stored.network, stored.preprocess, data).mistakes
+    found = with_maps(small.mistakes, classifier.model, stored.network, stored.preprocess, data)
     expected = classifier.class_maps(large[found.indices])
     np.testing.assert_array_equal(found.maps.rows, expected.rows / 2)
     np.testing.assert_array_equal(found.maps.columns, expected.columns / 2)
@@ -53,12 +53,10 @@ def test_the_maps_of_large_pictures_are_those_of_their_stored_form(run, classifi
 def test_without_mistakes_or_maps_there_are_none(tmp_path, classifier):
     stored, data = classifier.stored, tiny_training.DATA.test
     perfect = 9 * np.eye(3, dtype=np.float32)[data.labels]
-    nothing = evaluation.to_store(1, evaluate(perfect, data.labels), data)
-    assert with_maps(nothing, classifier.model, stored.network, stored.preprocess, data).mistakes.maps is None
+    nothing = evaluation.to_store(1, evaluate(perfect, data.labels), data).mistakes
+    assert with_maps(nothing, classifier.model, stored.network, stored.preprocess, data).maps is None
     run, _ = tiny_training.train(
         tmp_path / "run",
-        job=tiny_training.prepared(
-            model="support.tiny_training:network_without_weights", epochs=1, initializer="he", on_trouble="ignore"
-        ),
+        job=tiny_training.prepared(epochs=1, model="support.tiny_training:fully_connected"),
     )
     assert evaluation.load(run.path, 3).mistakes.maps is None

@@ -94,7 +94,7 @@ def test_the_interval_of_each_class_is_shown_where_it_has_few_images(tmp_path):
     few = Page(report_html(make_run(tmp_path / "few", images=50, right=2.0))).text
     assert "1.000 5 of 5 images, 0.566 to 1.000" in few
     many = Page(report_html(make_run(tmp_path / "many", ["a", "b"], images=2000))).text
-    assert "interval" not in many
+    assert "% interval" not in " ".join(many.split())
 
 
 def test_every_line_has_a_color(clothes, tmp_path):
@@ -151,7 +151,7 @@ def test_the_mistakes_are_shown_with_their_images(clothes):
     page = Page(report_html(clothes))
     dataset, evaluation = random_evaluation()
     found = mistakes.confident_mistakes(evaluation, dataset)
-    pictures = page.all("img")
+    pictures = [each for each in page.all("img") if "classified as" in each["alt"]]
     assert len(pictures) == len(found.indices) == 24
     for shown, index, label, predicted in zip(pictures, found.indices, found.labels, found.predicted, strict=True):
         assert shown["alt"] == f"Test image {index}: {CLASS_NAMES[label]}, classified as {CLASS_NAMES[predicted]}"
@@ -358,7 +358,7 @@ def test_an_evaluation_of_the_first_format_is_read(tmp_path):
     assert before.mistakes.maps is None
     page = check_alone(report_html(run))
     assert "-1.000" not in page.text
-    assert len(page.all("img")) == 24
+    assert len([each for each in page.all("img") if "classified as" in each["alt"]]) == 24
 
 
 def test_mistakes_have_their_maps_and_files(tmp_path):
@@ -374,7 +374,7 @@ def test_mistakes_have_their_maps_and_files(tmp_path):
     rows = [f"/photos/{file},{CLASS_NAMES[k % 10]},test,{'00' * 32}" for k, file in enumerate(files)]
     (run.path / "split.csv").write_text("\n".join(["path,label,split,sha256", *rows]) + "\n")
     page = check_alone(report_html(run))
-    pictures = page.all("img")
+    pictures = [each for each in page.all("img") if "seems to be" not in each["alt"]]
     assert len(pictures) == 3 * count
     for (picture, predicted, true), at in zip(zip(*[iter(pictures)] * 3, strict=True), range(count), strict=True):
         file = f"/photos/{files[drawn.indices[at]]}"
@@ -401,7 +401,7 @@ def test_likely_label_errors_and_copies_in_different_classes_are_listed(tmp_path
     (run.path / "conflicts.csv").write_text("path,label,copy,copy_label,kind\na/<1>.png,bag,b/2.png,coat,near\n")
     page = check_alone(report_html(run))
     section = page.text.partition("Likely label errors")[2].partition("Network")[0]
-    for index in doubted[:24]:
+    for index in mistakes.label_errors(evaluation)[:16]:
         given = f"{CLASS_NAMES[dataset.labels[index]]} {evaluation.given[index]:.3f}"
         suggested = f"{CLASS_NAMES[evaluation.suggested[index]]} {evaluation.suggested_confidence[index]:.3f}"
         assert f"{given} → {suggested} Test image {index}" in " ".join(section.split())

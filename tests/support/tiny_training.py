@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    ReLU,
+)
 from mlpconv.arch.network import Block, Network
 from mlpconv.data import ImageDataset, Splits
 from mlpconv.jobs.execute import execute
@@ -50,6 +60,11 @@ def tiny_network(num_classes=3, input_channels=1):
 def network_without_weights(num_classes=3, input_channels=1):
     """Three classes from the brightness of three parts, without weights."""
     return Network(AvgPool2d((2, 6), stride=(2, 6)), Flatten(), input_channels=input_channels, input_size=6)
+
+
+def fully_connected(num_classes=3, input_channels=1):
+    """A network without class maps."""
+    return Network(Flatten(), Linear(num_classes), input_channels=input_channels, input_size=6, name="flat")
 
 
 def recipe(**changes):

@@ -128,7 +128,8 @@ def test_wrong_labels_are_found_by_a_good_classifier():
     labels[wrong] = (true[wrong] + draw.integers(1, 5, 25)) % 5
     found = evaluate(logits, labels)
     listed = np.flatnonzero(found.suggested >= 0)
-    assert len(set(listed) & set(wrong)) >= 24
-    assert len(listed) <= 30
-    assert (found.suggested[wrong] == true[wrong]).sum() >= 24
-    assert (evaluate(logits, true).suggested >= 0).sum() <= 5
+    # Some are missed, because another class has to reach its mean; almost nothing else is listed.
+    assert len(set(listed) & set(wrong)) >= 20
+    assert len(set(listed) - set(wrong)) <= 2
+    assert (found.suggested[wrong] == true[wrong]).sum() >= 20
+    assert (evaluate(logits, true).suggested >= 0).sum() <= 2
