@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv.arch.preprocess import FITS, Preprocess
 from mlpconv.backends.reference import images as reference_images
 from mlpconv.data.image import background, decode
 from support.browser_engine import decoded, encoded
@@ -80,7 +80,7 @@ def preprocesses(draw):
     return Preprocess.of_channels(
         size,
         channels,
-        fit=draw(st.sampled_from(["squash", "crop", "pad"])),
+        fit=draw(st.sampled_from(FITS)),
         antialias=draw(st.booleans()),
         mean=draw(values),
         std=draw(values),

@@ -7,7 +7,7 @@ import { fillInput } from "./resize.js";
 import { readTensors } from "./tensors.js";
 
 /** @import { Image } from "./resize.js" */
-/** @import { Preprocess } from "./pixels.js" */
+/** @import { Fit, Preprocess } from "./pixels.js" */
 
 /**
  * @typedef {object} ClassMaps
@@ -155,7 +155,7 @@ export class Classifier {
  * @param {number} share
  * @param {number[]} picture (height, width)
  * @param {0 | 1} axis
- * @param {"squash" | "crop" | "pad"} fit
+ * @param {Fit} fit
  */
 function onSide(share, picture, axis, fit) {
   const side = fit === "squash" ? picture[axis] : fit === "crop" ? Math.min(...picture) : Math.max(...picture);

@@ -4,12 +4,14 @@ import { resizeBytes } from "./resize.js";
 
 /** @import { Image } from "./resize.js" */
 
+/** @typedef {"squash" | "crop" | "pad" | "pad-border"} Fit How an image becomes a square. */
+
 /**
  * How images become the network's input; the JSON of mlpconv's Preprocess with its defaults filled in.
  * @typedef {object} Preprocess
  * @property {number} size
  * @property {"L" | "RGB"} mode
- * @property {"squash" | "crop" | "pad"} fit
+ * @property {Fit} fit
  * @property {boolean} antialias
  * @property {number[]} mean
  * @property {number[]} std
@@ -84,10 +86,11 @@ export function onWhite(value, alpha) {
 }
 
 /**
- * The centered square of an image: cut out ("crop") or with a black border ("pad").
+ * The centered square of an image: cut out ("crop"), or with a border that is black ("pad") or has the color of the
+ * image's own border ("pad-border").
  * @param {Image} image
- * @param {"squash" | "crop" | "pad"} fit
- * @param {"pillow" | "numpy"} rounding Which of them places odd margins: Pillow rounds half to even.
+ * @param {Fit} fit
+ * @param {"pillow" | "numpy"} rounding Which of them places odd margins of "pad": Pillow rounds half to even.
  * @returns {Image}
  */
 export function squared(image, fit, rounding) {
@@ -100,6 +103,10 @@ export function squared(image, fit, rounding) {
   };
   const [left, top] = [margin(width), margin(height)];
   const result = new Uint8Array(side * side * channels);
+  if (fit === "pad-border") {
+    const color = borderColor(image);
+    for (let at = 0; at < result.length; at++) result[at] = color[at % channels];
+  }
   const [rows, run] = [Math.min(side, height), Math.min(side, width) * channels];
   for (let row = 0; row < rows; row++) {
     const from = fit === "crop" ? ((row + top) * width + left) * channels : row * width * channels;
@@ -116,16 +123,45 @@ function roundHalfToEven(value) {
 }
 
 /**
+ * The median of an image's outermost pixels in each channel; of an even number, the lower of the two in the middle.
+ * @param {Image} image
+ */
+function borderColor({ values, width, height, channels }) {
+  const color = new Uint8Array(channels);
+  for (let k = 0; k < channels; k++) {
+    const counts = new Uint32Array(256);
+    let count = 0;
+    eachOutermost(width, height, (pixel) => {
+      counts[values[pixel * channels + k]]++;
+      count++;
+    });
+    let [value, below] = [0, counts[0]];
+    while (below <= (count - 1) >> 1) below += counts[++value];
+    color[k] = value;
+  }
+  return color;
+}
+
+/**
+ * @param {number} width
+ * @param {number} height
+ * @param {(pixel: number) => void} visit Called with the number of each outermost pixel, once.
+ */
+function eachOutermost(width, height, visit) {
+  for (let row = 0; row < height; row++)
+    for (let column = 0; column < width; column++)
+      if (!(row && column && row < height - 1 && column < width - 1)) visit(row * width + column);
+}
+
+/**
  * The mean of an image's outermost pixels, from 0 (black) to 1 (white).
  * @param {Image} image
  */
 export function background({ values, width, height, channels }) {
   let [sum, count] = [0, 0];
-  for (let row = 0; row < height; row++)
-    for (let column = 0; column < width; column++) {
-      if (row && column && row < height - 1 && column < width - 1) continue;
-      for (let k = 0; k < channels; k++) sum += values[(row * width + column) * channels + k];
-      count += channels;
-    }
+  eachOutermost(width, height, (pixel) => {
+    for (let k = 0; k < channels; k++) sum += values[pixel * channels + k];
+    count += channels;
+  });
   return sum / (255 * count);
 }
