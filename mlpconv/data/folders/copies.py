@@ -195,34 +195,6 @@ def conflicts(pictures: Pictures, labels: Indices, pairs: Indices) -> Conflicts:
     return Conflicts(alike, equal)
 
 
-class Conflicts(NamedTuple):
-    """Pairs of copies that are in different classes.
-
-    Attributes:
-        pairs: int64 (P, 2), the images of each pair, the smaller index first, in the order of the first.
-        equal: bool (P,), whether they are the same file or have the same pixels in small, not only nearly.
-    """
-
-    pairs: Indices
-    equal: np.ndarray
-
-
-def conflicts(pictures: Pictures, labels: Indices, pairs: Indices) -> Conflicts:
-    """Copies and near copies of a picture that are in different classes.
-
-    Of a picture with many copies, some pairs are found, at least one if they are in several classes.
-
-    Args:
-        pictures: The images.
-        labels: The class of each.
-        pairs: Their `near_pairs`.
-    """
-    alike = _distinct(np.concatenate([equal_pairs(pictures), pairs]))
-    alike = alike[labels[alike[:, 0]] != labels[alike[:, 1]]]
-    equal = (pictures.contents[alike[:, 0]] == pictures.contents[alike[:, 1]]).all(1)
-    return Conflicts(alike, equal)
-
-
 def groups_of_copies(pictures: Pictures, labels: Indices, pairs: Indices) -> Indices:
     """The number of the group of each image: images in a group are copies, which must be on the same side of a split.
 
