@@ -9,9 +9,9 @@ import {
   globalPooling,
   normalization,
   pooling,
-  sizeOf,
 } from "./layers.js";
 import { plainMultiply } from "./multiply.js";
+import { sizeOf } from "./network.js";
 
 /** @import { Affine, Operation, Weights } from "./layers.js" */
 /** @import { Multiply } from "./multiply.js" */
