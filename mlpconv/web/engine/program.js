@@ -17,7 +17,7 @@ import { sizeOf } from "./network.js";
 /** @import { Multiply } from "./multiply.js" */
 /** @import { Row } from "./network.js" */
 
-/** Floats of slack behind each region: see multiply.js. */
+/** Floats of slack after each region: see multiply.js. */
 const SLACK = 8;
 const WASM_PAGE = 1 << 16;
 
