@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from typing import get_args
@@ -17,6 +16,7 @@ import mlpconv
 from mlpconv.arch.layers import AnyLayer
 from mlpconv.models import list_models
 from mlpconv.training.recipes import RECIPES
+from support.chromium import CHROMIUM, launched
 from support.documentation import DOCS, BuiltPage
 
 pytest.importorskip("sphinx", reason="sphinx is not installed")
@@ -25,8 +25,6 @@ pytest.importorskip("furo", reason="furo is not installed")
 spec = importlib.util.spec_from_file_location("generated", DOCS / "_ext" / "generated.py")
 generated = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generated)
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -182,15 +180,12 @@ def test_a_generated_table_escapes_its_cells():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(site, width, scheme):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     names = ["index", "tutorial/chapter", "how-to/own-network", "reference/command-line", "reference/json", "costs"]
     names += ["editions/pytorch.zh", "editions/three-frameworks.ja"]
     complaints = []
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's sandbox does not work for root, as whom containers run.
-        args = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+    with launched() as browser:
         page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -202,5 +197,4 @@ def test_in_a_browser(site, width, scheme):
                 if found["impact"] in ("serious", "critical"):
                     places = [node["html"][:120] for node in found["nodes"][:3]]
                     complaints.append(f"{name}: {found['id']}: {places}")
-        browser.close()
     assert not complaints

@@ -21,6 +21,11 @@ def test_whole_words_are_found_in_any_case_and_across_lines():
     [
         ("page.md", "anew\n```\nbegin anew\n```\n`anew` and ``made anew``\n", ["anew"]),
         ("code.py", 'anew = {"anew": 1}\n# made anew\nprint(f"made anew {anew}")\n"""made anew"""\n', ["anew"] * 3),
+        (
+            "code.js",
+            'const anew = "anew";\n// made anew\n/** Made\n anew. */ let b = "made anew"; anew();\n',
+            ["anew"] * 3,
+        ),
         ("tests/test_it.py", 'text = "made anew"\n# made anew\ndef f():\n    """made anew"""\n', ["anew"] * 2),
     ],
 )

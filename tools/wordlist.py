@@ -1,7 +1,8 @@
 """Report words that a reader of this project's text would stumble over, and what to write instead.
 
-Scans the comments, docstrings and messages of Python files (of tests only comments and docstrings), the text of
-Markdown files and notebooks outside code, and templates. Exits with 1 if anything is found.
+Scans the comments, docstrings and messages of Python files (of tests only comments and docstrings), the comments and
+texts of JavaScript files, the text of Markdown files and notebooks outside code, and templates. Exits with 1 if
+anything is found.
 
 Example: python tools/wordlist.py mlpconv/cli docs
 """
@@ -23,8 +24,12 @@ ROOT = Path(__file__).parents[1]
 WORDS = Path(__file__).with_name("words.txt")
 SCANNED = ("mlpconv", "tests", "docs", "tools", "notebooks", "*.md", "Makefile")
 SKIPPED = ("CHANGELOG.md", *(f"*.{language.code}.*" for language in TRANSLATIONS), "tools/words.txt")
-SUFFIXES = (".py", ".md", ".ipynb", ".j2", ".toml")
+SUFFIXES = (".py", ".js", ".mjs", ".md", ".ipynb", ".j2", ".toml")
 CODE = re.compile(r"^(```|~~~).*?^\1|``[^`]+``|`[^`\n]+`|<!--.*?-->", re.DOTALL | re.MULTILINE)
+
+
+JAVASCRIPT = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`""", re.DOTALL)
+"""Comments and strings, each from its first character to its last."""
 
 
 class Word(NamedTuple):
@@ -68,6 +73,10 @@ def passages(path: Path) -> Iterator[Passage]:
             tests = "tests" in path.relative_to(ROOT).parts
             yield from _comments(text)
             yield from _strings(ast.parse(text), docstrings_only=tests)
+        case ".js" | ".mjs":
+            for found in JAVASCRIPT.finditer(text):
+                if " " in found[0].strip('"` '):  # others are keys and names
+                    yield Passage(1 + text.count("\n", 0, found.start()), found[0])
         case ".ipynb":
             for cell in json.loads(text)["cells"]:
                 if cell["cell_type"] == "markdown":

@@ -1,9 +1,5 @@
 """The report of a run in a browser: what it shows on a desktop and a phone, in light and dark."""
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 
 from mlpconv import Network, nin_block
@@ -17,12 +13,12 @@ from mlpconv.optimizers import Optimizer
 from mlpconv.reports.compare import compare, comparison_html
 from mlpconv.reports.report import write_report
 from mlpconv.training.recipe import Recipe
+from support.chromium import CHROMIUM, launched, watched_pages
 from support.run_directories import make_run
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 VIEWS = [(DESK, "light"), (DESK, "dark"), (PHONE, "light"), (PHONE, "dark")]
 NAMES = ["desk, light", "desk, dark", "phone, light", "phone, dark"]
@@ -32,12 +28,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on D
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        # Chromium's sandbox does not work for root, the usual user in containers.
-        args = ["--no-sandbox"] if os.getuid() == 0 else []
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
+    with launched() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -77,31 +69,8 @@ def run(tmp_path_factory):
 @pytest.fixture
 def opened(browser):
     """opened(path, view) returns the page. At the end, no page may have loaded anything or reported an error."""
-    complaints, contexts = [], []
-
-    def open_page(path, view=VIEWS[0]):
-        size, scheme = view
-        context = browser.new_context(viewport=size, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        address = Path(path).as_uri()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                complaints.append(request.url)
-                if request.url != address and not request.url.startswith("data:")
-                else None
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with watched_pages(browser) as open_page:
+        yield lambda path, view=VIEWS[0]: open_page(path, viewport=view[0], color_scheme=view[1])
 
 
 def check_fits(page):

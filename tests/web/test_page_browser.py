@@ -16,7 +16,7 @@ from mlpconv.export.html import export_html
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import write_classifier
 from mlpconv.training.metrics import softmax
-from support.chromium import CHROMIUM, launched
+from support.chromium import CHROMIUM, launched, watched_pages
 from support.random_values import random_weights
 from support.run_directories import make_run
 
@@ -36,33 +36,17 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """opened(path, view) returns the page. At the end, no page may have loaded anything or reported an error."""
-    complaints, contexts = [], []
+    """opened(path, view) returns the page, without a network. At the end, no page may have loaded anything or reported
+    an error."""
+    with watched_pages(browser, inline=("data:", "blob:")) as open_page:
 
-    def open_page(path, view=VIEWS[0]):
-        size, scheme, locale = view
-        context = browser.new_context(viewport=size, color_scheme=scheme, locale=locale, accept_downloads=True)
-        context.set_offline(True)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        address = path.as_uri()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        def open_offline(path, view=VIEWS[0]):
+            size, scheme, locale = view
+            page = open_page(path, viewport=size, color_scheme=scheme, locale=locale, offline=True)
+            page.set_default_timeout(20_000)
+            return page
 
-        def requested(request):
-            if request.url != address and not request.url.startswith(("data:", "blob:")):
-                complaints.append(request.url)
-
-        page.on("request", requested)
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield open_offline
 
 
 @pytest.fixture(scope="module")

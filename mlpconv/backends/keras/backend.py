@@ -167,7 +167,7 @@ def _without_start_log() -> Iterator[None]:
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C, too; it is raised again
             os.dup2(original, 2)
             log.seek(0)
             os.write(2, log.read())

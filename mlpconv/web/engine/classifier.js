@@ -53,7 +53,7 @@ export class Classifier {
     const weights = (/** @type {string} */ name) => {
       const tensor = tensors.get(name);
       if (!tensor) throw new Error(`${name}: the classifier has no such weights`);
-      return tensor.values;
+      return tensor;
     };
     this.program = new Program(used, weights, kernel);
   }

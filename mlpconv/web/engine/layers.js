@@ -5,8 +5,8 @@
  * of which a Network in Network has most, is one matrix product of the map as it is.
  */
 
-import { pack, packedSize } from "./multiply.js";
-import { windowsOf } from "./network.js";
+import { biasOffset, pack, packedSize } from "./multiply.js";
+import { sizeOf, windowsOf } from "./network.js";
 
 /** @import { Multiply } from "./multiply.js" */
 /** @import { Layer, Row, Shape, Windows } from "./network.js" */
@@ -43,14 +43,6 @@ const BLOCK = 1 << 16;
 const nothing = () => {};
 
 /**
- * The number of values of a shape.
- * @param {Shape} shape
- */
-export function sizeOf(shape) {
-  return shape.reduce((product, side) => product * side, 1);
-}
-
-/**
  * @param {Layer} layer
  * @param {Weights} weights
  * @returns {Affine}
@@ -79,7 +71,7 @@ export function convolution({ layer, before, after }, weights, affine, relu) {
   const direct = depth === channels && windows.stride.every((s) => s === 1) && windows.padding.every((p) => p === 0);
   const block = Math.min(count, Math.max(4, Math.floor(BLOCK / depth) & ~3));
   const floor = relu ? 0 : -Infinity;
-  const biasAt = Math.ceil(columns / 8) * 8 * depth;
+  const biasAt = biasOffset(columns, depth);
   return {
     weights: packedSize(columns, depth),
     scratch: direct ? 0 : block * depth,
@@ -150,7 +142,7 @@ function layOut(arena, input, to, first, many, across, [channels, height, width]
  * @returns {Operation}
  */
 export function dense({ layer, before: [depth], after: [columns] }, weights, relu) {
-  const biasAt = Math.ceil(columns / 8) * 8 * depth;
+  const biasAt = biasOffset(columns, depth);
   return {
     weights: packedSize(columns, depth),
     scratch: 0,

@@ -26,17 +26,23 @@ export const PANEL = 8;
  * @param {(column: number) => number} bias
  * @param {number} columns
  * @param {number} depth
- * @returns {number} Where the bias begins.
  */
 export function pack(arena, at, weight, bias, columns, depth) {
-  const panels = Math.ceil(columns / PANEL);
-  const biasAt = at + panels * PANEL * depth;
+  const biasAt = at + biasOffset(columns, depth);
   for (let column = 0; column < columns; column++) {
     const first = at + Math.floor(column / PANEL) * PANEL * depth + (column % PANEL);
     for (let k = 0; k < depth; k++) arena[first + k * PANEL] = weight(column, k);
     arena[biasAt + column] = bias(column);
   }
-  return biasAt;
+}
+
+/**
+ * The floats of a packed matrix, which its bias follows.
+ * @param {number} columns
+ * @param {number} depth
+ */
+export function biasOffset(columns, depth) {
+  return Math.ceil(columns / PANEL) * PANEL * depth;
 }
 
 /**
@@ -45,7 +51,7 @@ export function pack(arena, at, weight, bias, columns, depth) {
  * @param {number} depth
  */
 export function packedSize(columns, depth) {
-  return Math.ceil(columns / PANEL) * PANEL * (depth + 1);
+  return biasOffset(columns, depth + 1);
 }
 
 /**

@@ -57,6 +57,14 @@ export const KINDS = [
 ];
 
 /**
+ * The number of values of a shape.
+ * @param {Shape} shape
+ */
+export function sizeOf(shape) {
+  return shape.reduce((product, side) => product * side, 1);
+}
+
+/**
  * @param {Size} size
  * @returns {[number, number]}
  */
@@ -112,7 +120,7 @@ function outputShape(name, layer, before) {
     case "global_avg_pool2d":
       return [before[0], 1, 1];
     case "flatten":
-      return [before.reduce((product, side) => product * side, 1)];
+      return [sizeOf(before)];
     case "linear":
       return [/** @type {number} */ (layer.out_features)];
     case "batch_norm2d":

@@ -9,15 +9,15 @@ import {
   globalPooling,
   normalization,
   pooling,
-  sizeOf,
 } from "./layers.js";
 import { plainMultiply } from "./multiply.js";
+import { sizeOf } from "./network.js";
 
 /** @import { Affine, Operation, Weights } from "./layers.js" */
 /** @import { Multiply } from "./multiply.js" */
 /** @import { Row } from "./network.js" */
 
-/** Floats of slack behind each region: see multiply.js. */
+/** Floats of slack after each region: see multiply.js. */
 const SLACK = 8;
 const WASM_PAGE = 1 << 16;
 

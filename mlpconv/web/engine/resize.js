@@ -73,10 +73,19 @@ function pillowKernels(before, after, filter) {
  * @returns {Image}
  */
 export function resizeBytes(image, width, height, filter = "bilinear") {
+  const { channels } = image;
   const columnsFirst = height < image.height && image.height - height > 2 * (image.width - width);
   for (const columns of columnsFirst ? [true, false] : [false, true]) {
-    if (columns && height !== image.height) image = alongColumns(image, pillowKernels(image.height, height, filter));
-    if (!columns && width !== image.width) image = alongRows(image, pillowKernels(image.width, width, filter));
+    if (columns && height !== image.height) {
+      const values = new Uint8Array(image.width * height * channels);
+      alongColumns(image, pillowKernels(image.height, height, filter), values, rounded);
+      image = { ...image, values, height };
+    }
+    if (!columns && width !== image.width) {
+      const values = new Uint8Array(width * image.height * channels);
+      alongRows(image, pillowKernels(image.width, width, filter), values, rounded);
+      image = { ...image, values, width };
+    }
   }
   return image;
 }
@@ -90,12 +99,18 @@ function rounded(sum) {
 }
 
 /**
- * @param {Image} image
- * @param {Kernel[]} kernels
- * @returns {Image}
+ * What a resize reads or writes: values (height, width, channels) of 8 bits, or floats.
+ * @typedef {Uint8Array | Float32Array} Values
  */
-function alongRows({ values, width, height, channels }, kernels) {
-  const result = new Uint8Array(kernels.length * height * channels);
+
+/**
+ * Filter an image along its rows.
+ * @param {{values: Values, width: number, height: number, channels: number}} image
+ * @param {Kernel[]} kernels One for each resized pixel of a row.
+ * @param {Values} result Receives the values.
+ * @param {(sum: number) => number} finished The value that is stored for a weighted sum.
+ */
+function alongRows({ values, width, height, channels }, kernels, result, finished) {
   let to = 0;
   for (let row = 0; row < height; row++) {
     for (const { first, weights } of kernels) {
@@ -103,29 +118,28 @@ function alongRows({ values, width, height, channels }, kernels) {
       for (let channel = 0; channel < channels; channel++) {
         let sum = 0;
         for (let k = 0, at = start + channel; k < weights.length; k++, at += channels) sum += values[at] * weights[k];
-        result[to++] = rounded(sum);
+        result[to++] = finished(sum);
       }
     }
   }
-  return { values: result, width: kernels.length, height, channels };
 }
 
 /**
- * @param {Image} image
- * @param {Kernel[]} kernels
- * @returns {Image}
+ * Filter an image along its columns.
+ * @param {{values: Values, width: number, channels: number}} image
+ * @param {Kernel[]} kernels One for each resized pixel of a column.
+ * @param {Values} result Receives the values.
+ * @param {(sum: number) => number} finished The value that is stored for a weighted sum.
  */
-function alongColumns({ values, width, channels }, kernels) {
+function alongColumns({ values, width, channels }, kernels, result, finished) {
   const run = width * channels;
-  const result = new Uint8Array(kernels.length * run);
   kernels.forEach(({ first, weights }, row) => {
     for (let at = 0; at < run; at++) {
       let sum = 0;
       for (let k = 0, from = first * run + at; k < weights.length; k++, from += run) sum += values[from] * weights[k];
-      result[row * run + at] = rounded(sum);
+      result[row * run + at] = finished(sum);
     }
   });
-  return { values: result, width, height: kernels.length, channels };
 }
 
 /**
@@ -157,33 +171,15 @@ function inputKernels(before, after, antialias) {
  * @param {{size: number, antialias: boolean, mean: number[], std: number[]}} preprocess
  */
 export function fillInput({ values, width, height, channels }, input, { size, antialias, mean, std }) {
+  const asIs = (/** @type {number} */ sum) => sum;
   /** @type {Float32Array<ArrayBufferLike>} */
   let x = new Float32Array(values.length);
   for (let at = 0; at < x.length; at++) x[at] = (values[at] / 255 - mean[at % channels]) / std[at % channels];
   if (width !== size) {
-    const kernels = inputKernels(width, size, antialias);
     const narrower = new Float32Array(size * height * channels);
-    let to = 0;
-    for (let row = 0; row < height; row++)
-      for (const { first, weights } of kernels)
-        for (let channel = 0; channel < channels; channel++) {
-          let sum = 0;
-          const start = (row * width + first) * channels + channel;
-          for (let k = 0; k < weights.length; k++) sum += x[start + k * channels] * weights[k];
-          narrower[to++] = sum;
-        }
+    alongRows({ values: x, width, height, channels }, inputKernels(width, size, antialias), narrower, asIs);
     x = narrower;
   }
-  if (height === size) {
-    input.set(x);
-    return;
-  }
-  const run = size * channels;
-  inputKernels(height, size, antialias).forEach(({ first, weights }, row) => {
-    for (let at = 0; at < run; at++) {
-      let sum = 0;
-      for (let k = 0; k < weights.length; k++) sum += x[(first + k) * run + at] * weights[k];
-      input[row * run + at] = sum;
-    }
-  });
+  if (height === size) input.set(x);
+  else alongColumns({ values: x, width: size, channels }, inputKernels(height, size, antialias), input, asIs);
 }

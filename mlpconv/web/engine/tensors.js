@@ -1,15 +1,9 @@
 /** Reading a classifier file (safetensors): tensors of float32 or float16, and texts. */
 
 /**
- * @typedef {object} Tensor
- * @property {number[]} shape
- * @property {Float32Array} values In row-major order; float16 is widened.
- */
-
-/**
  * @typedef {object} TensorFile
  * @property {Map<string, string>} texts The metadata.
- * @property {Map<string, Tensor>} tensors In the order of the header.
+ * @property {Map<string, Float32Array>} tensors The values of each, in row-major order; float16 is widened.
  */
 
 /**
@@ -36,12 +30,12 @@ export function readTensors(bytes) {
   if (start > bytes.length) throw new Error("the classifier is not complete");
   const { __metadata__: texts = {}, ...entries } = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
   const tensors = new Map();
-  for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
+  for (const [name, { dtype, data_offsets }] of Object.entries(entries)) {
     const [first, last] = data_offsets;
     if (start + last > bytes.length) throw new Error(`${name}: the classifier is not complete`);
     const content = bytes.slice(start + first, start + last).buffer;
-    if (dtype === "F32") tensors.set(name, { shape, values: new Float32Array(content) });
-    else if (dtype === "F16") tensors.set(name, { shape, values: fromFloat16(new Uint16Array(content)) });
+    if (dtype === "F32") tensors.set(name, new Float32Array(content));
+    else if (dtype === "F16") tensors.set(name, fromFloat16(new Uint16Array(content)));
     else throw new Error(`${name}: expected F16 or F32, received ${dtype}`);
   }
   return { texts: new Map(Object.entries(texts)), tensors };

@@ -104,7 +104,7 @@ function renderLayers({ layers }) {
 /**
  * A row of a table.
  * @param {string} head
- * @param {string | null} second A text beside the head.
+ * @param {string | null} second A text next to the head.
  * @param {string[]} numbers
  */
 function row(head, second, numbers) {

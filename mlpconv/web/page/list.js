@@ -73,7 +73,7 @@ export class PictureList {
     byId("csv", HTMLButtonElement).addEventListener("click", () => this.save());
   }
 
-  /** Start anew with the same pictures. */
+  /** Start again with the same pictures. */
   clear() {
     this.items = [];
     this.body.replaceChildren();

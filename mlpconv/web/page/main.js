@@ -99,7 +99,7 @@ function startPage() {
       } catch (error) {
         item = { name: nameOf(file), top: [], error: reasonOf(error, () => nameOf(file)) };
       }
-      if (list.items === items) list.add(item, picture); // else the list was started anew
+      if (list.items === items) list.add(item, picture); // else the list was cleared in the meantime
       picture?.close();
     }
     running = false;

@@ -2,7 +2,7 @@
 
 import { contextOf } from "./dom.js";
 
-/** Pictures with more pixels are reduced while they are drawn: telephones have no larger canvases. */
+/** Pictures with more pixels are reduced while they are drawn: phones have no larger canvases. */
 const CANVAS_PIXELS = 1 << 24;
 
 /** A picture that cannot be used. */
