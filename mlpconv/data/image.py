@@ -89,13 +89,43 @@ def read_header(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> Hea
         DataError: As `read_image`.
     """
     with open_picture(file, where, max_pixels) as image:
-        width, height = image.size
-        deep = _is_deep(image)  # first: a PNG is decoded to find its orientation, and then no longer says
-        if image.format == "TIFF":  # newer versions of Pillow give the size after rotation
-            width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # pyright: ignore[reportAttributeAccessIssue]
-        if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        return Header(width, height, image.mode, deep)
+        return _header(image)
+
+
+def read_header_and_pixels(file: BinaryIO, preprocess: Preprocess, where: str) -> tuple[Header, np.ndarray | None]:
+    """The header and the pixels of an open image file, which is opened once.
+
+    Args:
+        file: The open file.
+        preprocess: How to convert it: see `read_image`.
+        where: The name of the file, for errors.
+
+    Returns:
+        The header, and the pixels, uint8 (H, W, C); None if they cannot be decoded, or if values of more than 8 bits
+        have to be known before.
+
+    Raises:
+        DataError: As `read_image`, if there is no header.
+    """
+    header = None
+    try:
+        with open_picture(file, where, preprocess.max_pixels) as image:
+            header = _header(image)
+            return header, None if header.deep else _pixels(image, preprocess, where)
+    except DataError:
+        if header is None:
+            raise
+        return header, None
+
+
+def _header(image: "Image.Image") -> Header:
+    width, height = image.size
+    deep = _is_deep(image)  # first: a PNG is decoded to find its orientation, and then no longer says
+    if image.format == "TIFF":  # newer versions of Pillow give the size after rotation
+        width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]  # pyright: ignore[reportAttributeAccessIssue]
+    if image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    return Header(width, height, image.mode, deep)
 
 
 def largest_value(file: BinaryIO, where: str, max_pixels: int = MAX_PIXELS) -> int:
@@ -124,24 +154,28 @@ def depth(largest: int) -> int:
 
 def decode(file: BinaryIO, preprocess: Preprocess, where: str) -> np.ndarray:
     """`read_image` for an open file, which errors call ``where``."""
+    with open_picture(file, where, preprocess.max_pixels) as image:
+        return _pixels(image, preprocess, where)
+
+
+def _pixels(image: "Image.Image", preprocess: Preprocess, where: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    with open_picture(file, where, preprocess.max_pixels) as image:
-        if preprocess.source_size is not None:
-            # At least twice the final size, so that the result differs from decoding all of it by a level or two only.
-            side = 2 * max(preprocess.source_size)
-            image.draft(None, (side, side))
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _converted(image, preprocess, where)
-        if preprocess.source_size is None:
-            image = _square(image, preprocess.fit)
-        else:
-            height, width = preprocess.source_size
-            # Training images that are all of one size and not square are fitted later, together.
-            image = _square(image, preprocess.fit) if height == width else image
-            image = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.uint8)
-        return pixels.reshape(*pixels.shape[:2], -1)
+    if preprocess.source_size is not None:
+        # At least twice the final size, so that the result differs from decoding all of it by a level or two only.
+        side = 2 * max(preprocess.source_size)
+        image.draft(None, (side, side))
+    ImageOps.exif_transpose(image, in_place=True)
+    image = _converted(image, preprocess, where)
+    if preprocess.source_size is None:
+        image = _square(image, preprocess.fit)
+    else:
+        height, width = preprocess.source_size
+        # Training images that are all of one size and not square are fitted later, together.
+        image = _square(image, preprocess.fit) if height == width else image
+        image = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _converted(image: "Image.Image", preprocess: Preprocess, where: str) -> "Image.Image":

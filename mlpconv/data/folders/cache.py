@@ -1,8 +1,9 @@
 """The cache of decoded images: the same files at the same size are decoded only once.
 
-An entry is the directory folders/KEY of the cache directory, with ``images.u8``, raw uint8 (N, H, W, C), and
-``about.json``. The key is the SHA-256 of the contents of the files, in order, and of the conversion rules. An entry
-under its name is complete; during decoding it is named KEY.part. Unlike the temporary files of
+An entry is the directory folders/KEY of the cache directory, with ``images.u8``, raw uint8 (N, H, W, C),
+``digests.u8``, the SHA-256 of each image's file, and ``about.json``. The key is the SHA-256 of the contents of the
+files, in order, and of the conversion rules. Another order, as of another split, is copied from an entry with the same
+rules. An entry under its name is complete; during decoding it is named KEY.part. Unlike the temporary files of
 `mlpconv.files.atomic_file`, KEY.part survives an interruption, and decoding continues from it.
 """
 
@@ -11,10 +12,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,13 +27,13 @@ from mlpconv.data.cache_directory import cache_directory, cache_lock
 from mlpconv.data.folders.scan import Progress
 from mlpconv.data.folders.worker_jobs import CANNOT_BE_READ, CHANGED, DecodeJob
 from mlpconv.data.folders.workers import CRASHED, FILES_PER_JOB, run_jobs
-from mlpconv.data.memory_mapped import open_images
+from mlpconv.data.memory_mapped import open_images, release
 from mlpconv.errors import DataError
 from mlpconv.files import atomic_file, remove_partial_files
 from mlpconv.formatting import format_bytes
 from mlpconv.version import __version__
 
-IMAGES = "images.u8"
+IMAGES, DIGESTS = "images.u8", "digests.u8"
 LIMIT_VARIABLE = "MLPCONV_CACHE_GB"
 _DEFAULT_LIMIT_GB = 50.0
 _RULES_VERSION = 1
@@ -88,7 +90,7 @@ def decode_files(
     """
     assert preprocess.source_size is not None
     shape = (*preprocess.source_size, preprocess.channels)
-    rules = [_RULES_VERSION, preprocess.mode, preprocess.fit, shape]
+    rules: list[Any] = [_RULES_VERSION, preprocess.mode, preprocess.fit, list(shape)]
     if preprocess.bits != 16:
         rules.append(preprocess.bits)
     key = hashlib.sha256(json.dumps(rules).encode() + digests.tobytes()).hexdigest()[:32]
@@ -103,7 +105,7 @@ def decode_files(
                 decoded = _open(entry, len(files), shape, decoder)
                 if decoded is None:
                     _check_free_space(home, len(files) * int(np.prod(shape)))
-                    _fill(entry, Path(root), files, digests, preprocess, shape, progress)
+                    _fill(entry, Path(root), files, digests, preprocess, rules, progress)
                     decoded = _open(entry, len(files), shape)
                     assert decoded is not None
                     _remove_oldest(home, keep=entry)
@@ -158,10 +160,11 @@ def _fill(
     files: Sequence[str],
     digests: np.ndarray,
     preprocess: Preprocess,
-    shape: tuple[int, ...],
+    rules: list[Any],
     progress: Progress | None,
 ) -> None:
     """Decode all files into a new entry, continuing where an interrupted process stopped."""
+    shape = tuple(rules[3])
     part = entry.with_name(f"{entry.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     remove_partial_files(part)
@@ -183,8 +186,8 @@ def _fill(
         for number, start in enumerate(range(0, len(files), FILES_PER_JOB))
         if number not in job_errors
     ]
-    count = sum(len(job.files) for job in jobs)
-    done = len(files) - count
+    elsewhere = _Elsewhere(entry.parent, rules, digests)
+    done = len(files) - sum(len(job.files) for job in jobs)
     lines: list[str] = []
     synced = time.monotonic()
     with journal.open("a", encoding="utf-8") as log, raw.open("rb") as pixels:
@@ -197,10 +200,10 @@ def _fill(
             lines.clear()
 
         try:
-            for job, results in run_jobs(jobs, count):
-                job_errors[job.number] = [result.error for result in results]
-                lines.append(json.dumps([job.number, job_errors[job.number], decoder]) + "\n")
-                done += len(results)
+            for job, errors in _copied_or_decoded(jobs, elsewhere):
+                job_errors[job.number] = errors
+                lines.append(json.dumps([job.number, errors, decoder]) + "\n")
+                done += len(errors)
                 if progress:
                     progress("decoding", done, len(files))
                 if time.monotonic() - synced > _SYNC_INTERVAL_SECONDS:
@@ -217,11 +220,66 @@ def _fill(
     if errors:
         journal.unlink()  # first, because its image numbers do not apply to the shortened file
         _remove_missing_images(raw, len(files), int(np.prod(shape)), errors)
-    (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors, "decoder": decoder}))
+    digests[np.setdiff1d(np.arange(len(files)), list(errors))].tofile(part / DIGESTS)
+    (part / "about.json").write_text(json.dumps({"format": 1, "errors": errors, "decoder": decoder, "rules": rules}))
     journal.unlink(missing_ok=True)
     if entry.exists():  # a damaged one
         _remove(entry)
     part.rename(entry)
+
+
+class _Elsewhere:
+    """Images that other entries hold in the same form.
+
+    Args:
+        home: The directory of the entries.
+        rules: The conversion rules.
+        digests: uint8 (N, 32), the SHA-256 of each file that is needed.
+    """
+
+    def __init__(self, home: Path, rules: list[Any], digests: np.ndarray) -> None:
+        self._images: list[np.ndarray] = []
+        self._source, self._row = np.full(len(digests), -1), np.zeros(len(digests), np.int64)
+        for entry in home.iterdir():
+            try:
+                about = json.loads((entry / "about.json").read_bytes())
+                if entry.suffix or about.get("rules") != rules:
+                    continue
+                known = np.fromfile(entry / DIGESTS, np.uint8).reshape(-1, digests.shape[1])
+                images = open_images(entry / IMAGES, (len(known), *rules[3]))
+            except (OSError, ValueError, AttributeError):  # damaged, or removed at this moment
+                continue
+            keys, wanted = (rows[:, :8].copy().view(np.uint64).ravel() for rows in (known, digests))
+            order = np.argsort(keys)
+            rows = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(known) - 1)]
+            found = (known[rows] == digests).all(1)
+            self._source[found], self._row[found] = len(self._images), rows[found]
+            self._images.append(images)
+
+    def has(self, job: DecodeJob) -> bool:
+        """Whether all files of a job are here."""
+        return bool((self._source[job.first : job.first + len(job.files)] >= 0).all())
+
+    def copy(self, job: DecodeJob) -> None:
+        """Copy the pixels of the files of a job to where it would decode them."""
+        with Path(job.out).open("r+b", buffering=0) as raw:
+            for index in range(job.first, job.first + len(job.files)):
+                pixels = self._images[self._source[index]][self._row[index]]
+                os.pwrite(raw.fileno(), pixels.data, index * pixels.size)
+        for images in self._images:
+            release(images)
+
+
+def _copied_or_decoded(jobs: Sequence[DecodeJob], elsewhere: _Elsewhere) -> Iterator[tuple[DecodeJob, list[str]]]:
+    """Do the jobs; yields each with the error of each file."""
+    copied = [job for job in jobs if elsewhere.has(job)]
+    for job in copied:
+        elsewhere.copy(job)
+        yield job, [""] * len(job.files)
+    if rest := [job for job in jobs if not elsewhere.has(job)]:
+        for job, results in run_jobs(rest, sum(len(job.files) for job in rest)):
+            assert isinstance(job, DecodeJob)
+            yield job, [result.error for result in results]
 
 
 def _read_journal(path: Path, decoder: str) -> dict[int, list[str]]:

@@ -159,7 +159,11 @@ def earlier_notes(splits: np.ndarray, digests: np.ndarray, earlier: Sequence[Ear
         if not left + seen:
             new = len(parts.keys() - each.splits.keys())
             added = f"; {format_number(new, 'image is', 'images are')} new" if new else ""
-            notes.append(f"{format_number(len(there), 'image is', 'images are')} split as in {each.run}{added}")
+            kept = f"{format_number(len(there), 'image is', 'images are')} split as in {each.run}"
+            if any(before != now for before, now in there):
+                tested = format_number(sum(now == _TEST for _, now in there), "test image")
+                kept = f"{tested} kept from {each.run}, its other images are split again"
+            notes.append(kept + added)
         if left:
             images = format_number(left, "test image")
             notes.append(f"{images} of {each.run} are in another split here, as the folder says")

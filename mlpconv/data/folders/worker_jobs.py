@@ -15,7 +15,7 @@ import numpy as np
 
 from mlpconv.arch.preprocess import MAX_PIXELS, Preprocess
 from mlpconv.data.folders.copies import SIDE
-from mlpconv.data.image import decode, depth, largest_value, read_header, read_image
+from mlpconv.data.image import decode, depth, largest_value, read_header, read_header_and_pixels, read_image
 from mlpconv.errors import DataError
 from mlpconv.formatting import printable
 
@@ -92,43 +92,50 @@ def run_job(job: Job) -> Iterator[FileResult]:
     for index, name in enumerate(job.files):
         path = os.path.join(job.root, os.fsdecode(name))
         if isinstance(job, ScanJob):
-            scanned = _scan(path, job.max_pixels)
-            yield _with_thumbnail(scanned, path, job.max_pixels) if job.compare and not scanned.error else scanned
+            yield _scan(path, job.max_pixels, job.compare)
         elif isinstance(job, ReadJob):
             yield _read(path, job.preprocess)
         else:
             yield _decode(path, job.digests[index], job.preprocess, job.out, job.first + index)
 
 
-def _scan(path: str, max_pixels: int) -> FileResult:
+def _scan(path: str, max_pixels: int, compare: bool) -> FileResult:
     try:
         info = os.stat(path)
         if not S_ISREG(info.st_mode):
             return FileResult("not a regular file, but a pipe, socket or device")
         if info.st_size == 0:
             return FileResult("an empty file")
+        rules, pixels, largest = msgspec.structs.replace(_THUMBNAIL, max_pixels=max_pixels), None, 0
         with open(path, "rb") as file:
-            header = read_header(file, "", max_pixels)
-            largest = 0
+            if compare:
+                header, pixels = read_header_and_pixels(file, rules, "")
+            else:
+                header = read_header(file, "", max_pixels)
             if header.deep:
                 file.seek(0)
                 largest = largest_value(file, "", max_pixels)
+                if compare:
+                    pixels = _deep_thumbnail(file, msgspec.structs.replace(rules, bits=depth(largest)))
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").digest()
-        return FileResult(digest=digest, width=header.width, height=header.height, mode=header.mode, largest=largest)
+        scanned = FileResult(digest=digest, width=header.width, height=header.height, mode=header.mode, largest=largest)
+        return _with_thumbnail(scanned, pixels) if compare else scanned
     except (OSError, DataError) as error:
         return FileResult(_reason(error))
 
 
-def _with_thumbnail(scanned: FileResult, path: str, max_pixels: int) -> FileResult:
-    """Add what finds copies of an image. One that cannot be decoded has copies only in files with equal contents."""
-    rules = msgspec.structs.replace(
-        _THUMBNAIL, bits=depth(scanned.largest) if scanned.largest else 16, max_pixels=max_pixels
-    )
+def _deep_thumbnail(file: BinaryIO, rules: Preprocess) -> np.ndarray | None:
+    file.seek(0)
     try:
-        with open(path, "rb") as file:
-            pixels = decode(file, rules, "")
-    except (OSError, DataError):
+        return decode(file, rules, "")
+    except DataError:
+        return None
+
+
+def _with_thumbnail(scanned: FileResult, pixels: np.ndarray | None) -> FileResult:
+    """Add what finds copies of an image. One that cannot be decoded has copies only in files with equal contents."""
+    if pixels is None:
         digest = hashlib.blake2b(scanned.digest, digest_size=16).digest()
         return msgspec.structs.replace(scanned, content=digest, thumbnail=bytes(SIDE * SIDE))
     blocks = pixels.reshape(SIDE, 2, SIDE, 2, 3).sum((1, 3), dtype=np.int64)

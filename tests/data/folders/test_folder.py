@@ -244,6 +244,47 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
     assert len(entries()) == 1
 
 
+def test_images_of_another_split_are_copied_and_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 5)
+    root = image_folders.create_classes(tmp_path / "d", {"a": 12, "b": 12})
+    (root / "b" / "text.png").write_bytes(b"not an image")
+    first = load(root)
+    jobs = []
+
+    def decode(given, count):
+        jobs.extend(given)
+        return run_jobs(given, count)
+
+    run_jobs = workers.run_jobs
+    monkeypatch.setattr("mlpconv.data.folders.cache.run_jobs", decode)
+    image_folders.save_image(root / "a" / "new.png", 99)
+    for options in ({"validation": 0.2}, {"seed": 3}, {"validation": 0.2, "seed": 4}):
+        loaded = load(root, **options)
+        assert loaded.place != first.place
+        both = np.concatenate(
+            [part.images for part in (loaded.splits.train, loaded.validation, loaded.splits.test) if part]
+        )
+        for image, (path, _, _) in zip(both, used(loaded), strict=True):
+            np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
+    assert [len(job.files) for job in jobs] == [5]
+    assert b"a/new.png" in jobs[0].files
+    load(root, size=6)
+    assert len(jobs) == 6
+
+
+def test_a_damaged_entry_is_not_copied_from(tmp_path):
+    root = image_folders.create_classes(tmp_path / "d", {"a": 12, "b": 12})
+    for damage in (
+        lambda place: os.truncate(place / "images.u8", 100),
+        lambda place: os.truncate(place / "digests.u8", 33),
+    ):
+        damage(load(root).place)
+        loaded = load(root, validation=0.2)
+        for image, (path, _, _) in zip(loaded.splits.train.images, used(loaded), strict=False):
+            np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
+        clean()
+
+
 def test_a_changed_file_is_read_again(tmp_path):
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
     before = load(root)
@@ -338,7 +379,7 @@ def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     site.mkdir()
     (site / "sitecustomize.py").write_text(
         "import os\nimport mlpconv.data.folders.worker_jobs as w\nold = w._scan\n"
-        f"w._scan = lambda path, most: os._exit(9) if path == {str(bad)!r} else old(path, most)\n"
+        f"w._scan = lambda path, *rest: os._exit(9) if path == {str(bad)!r} else old(path, *rest)\n"
     )
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     monkeypatch.setattr(workers, "_MAX_FILES_IN_ONE_WORKER", 0)

@@ -1,4 +1,4 @@
-"""Folders and lists as listings: two names of classes never become one silently."""
+"""Folders and lists as listings: names of classes that would become one are refused."""
 
 import unicodedata
 

@@ -70,6 +70,8 @@ def test_another_share_of_validation_images_leaves_the_test_images(rows, validat
     splits = draw_or_reject(before)
     again = draw_or_reject(before, validation=validation, earlier=[recorded(before, splits)])
     assert ((again == 2) == (splits == 2)).all()
+    (note,) = earlier_notes(again, before.digests, [recorded(before, splits)])
+    assert ("split again" in note) == bool((again != splits).any())
 
 
 def test_new_images_fill_the_share_of_each_class():
