@@ -320,7 +320,7 @@ def _print_skipped(report: dict[str, Any]) -> None:
     """Print the skipped files by kind, with what to do about each kind."""
     for number, kind in enumerate(report["skipped_kinds"]):
         start = f"{'' if number else 'skipped':<10}"
-        paragraph(f"{kind['count']:,} {kind['kind']}: {kind['remedy']}", first=start, indent=10)
+        paragraph(f"{kind['kind']} ({kind['count']:,}): {kind['remedy']}", first=start, indent=10)
         files = [each for each in report["skipped"] if each["kind"] == kind["kind"]]
         for each in files[:MAX_LISTED_OF_A_KIND]:
             say(f"            {each['path']}: {each['reason']}")

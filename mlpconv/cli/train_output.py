@@ -236,8 +236,10 @@ def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.training.metrics import accuracy_note
 
     job = run.config
-    note = accuracy_note(result.test_accuracy, job.data.test)
-    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}{note}")
+    # The line of the chapter, unchanged.
+    say(f"\nloss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}")
+    if note := accuracy_note(result.test_accuracy, job.data.test):
+        say(f"test acc of {note.strip(' ()')}")
     if result.validation_accuracy is not None:
         note = accuracy_note(result.validation_accuracy, job.data.validation)
         say(
@@ -304,16 +306,20 @@ def print_class_accuracy(
     """
     from rich.cells import cell_len
 
-    from mlpconv.training.metrics import accuracy_note
+    from mlpconv.training.metrics import interval_text
 
     width = max(cell_len(name) for name in accuracies)
     known = [value for value in accuracies.values() if value is not None]
     lowest = min(known) if len(set(known)) > 1 else None
-    say(f"\n{title}:")
+    pairs = list(zip(accuracies.values(), images, strict=True))
+    few = any(value is not None and interval_text(value, count) for value, count in pairs)
+    say(f"\n{title}{', with the 95 % interval' if few else ''}:")
     for (name, value), count in zip(accuracies.items(), images, strict=True):
         if value is None:
             text = "no images"
         else:
-            text = f"{value:.3f} {'█' * round(20 * value):20}{accuracy_note(value, count)}"
+            text = f"{value:.3f} {'█' * round(20 * value):20}"
+            if interval := interval_text(value, count):
+                text += f"  {round(value * count)} of {count}, {interval}"
         weakest = "  weakest" if value is not None and value == lowest else ""
         say(f"  {name}{' ' * (width - cell_len(name))}  {text}{weakest}".rstrip())

@@ -1,6 +1,6 @@
 """How much of the evidence for each class is in the border of the images: a check for shortcuts.
 
-Objects are usually in the middle of a picture. A class whose evidence lies mostly in the border, or gathers at one
+Objects are usually in the middle of a picture. A class whose evidence is mostly in the border, or gathers at one
 place of it, may be recognized by a frame, a caption, a mark in a corner or the background (Geirhos et al. 2020,
 arXiv:2004.07780).
 """
@@ -24,13 +24,13 @@ CELLS = 6
 AREA = 1 - ((CELLS - 2) / CELLS) ** 2
 """The border's share of the area, which is its share of evidence that is spread evenly."""
 MOSTLY = 2 / 3
-"""From this share on, evidence lies mostly in the border."""
-GATHERED = 3.0
+"""From this share on, evidence is mostly in the border."""
+GATHERED = 3.3
 """From this multiple of even evidence on, evidence gathers at a cell."""
 MIN_SIDE = 3
 """Maps with fewer rows or columns cannot tell the border from the middle."""
-MIN_IMAGES = 4
-"""Fewer images of a class say nothing."""
+MIN_IMAGES = 8
+"""Fewer images of a class say little."""
 IMAGES_PER_CLASS, MAX_IMAGES = 20, 1000
 _VALUES_AT_ONCE = 1 << 24
 _BORDER = np.ones((CELLS, CELLS), bool)
@@ -53,7 +53,7 @@ class BorderEvidence(NamedTuple):
 
 
 def border_evidence(
-    model: Model, network: Network, preprocess: Preprocess, dataset: ImageDataset
+    model: Model, network: Network, preprocess: Preprocess, *datasets: ImageDataset
 ) -> list[BorderEvidence | None] | None:
     """The evidence for each class that is in the border.
 
@@ -65,34 +65,48 @@ def border_evidence(
         model: The trained network in a back end.
         network: The network.
         preprocess: How images become the network's input.
-        dataset: Labeled images, best those that the network was not trained on. Of each class, some are used.
+        datasets: Labeled images of one size. Of each class, some are used, those of the first data sets first. They may
+            have been trained on.
 
     Returns:
         The evidence for each class, None for a class with few images or without evidence; None if the network has no
         class maps, or maps of fewer than 3×3 positions.
     """
-    classes = dataset.num_classes
-    limit = max(MIN_IMAGES, min(IMAGES_PER_CLASS, MAX_IMAGES // classes))
-    chosen = np.concatenate([np.flatnonzero(dataset.labels == label)[:limit] for label in range(classes)])
-    labels, step, start = dataset.labels[chosen], 1, 0
+    labels: list[npt.NDArray[np.int64]] = []
     own: list[Floats] = []
     everywhere = np.zeros(())
-    maps = None
-    while start < len(chosen):
-        images = dataset.images[chosen[start : start + step]]
-        try:
-            maps = class_maps(model, network, preprocess, dataset.class_names, images, [""] * len(images))
-        except NetworkError:
-            return None
-        if min(maps.before.shape[2:]) < MIN_SIDE:
-            return None
-        above = maps.after - maps.after.mean(1, keepdims=True)
-        own.append(above[np.arange(len(images)), labels[start : start + step]])
-        everywhere = everywhere + above.sum(0, dtype=np.float64)
-        # So many at a time that they need little memory.
-        start, step = start + step, max(1, min(256, _VALUES_AT_ONCE // above[0].size))
+    maps, step = None, 1
+    for dataset, indices in _chosen(datasets):
+        start = 0
+        while start < len(indices):
+            part = indices[start : start + step]
+            images = dataset.images[part]
+            try:
+                maps = class_maps(model, network, preprocess, dataset.class_names, images, [""] * len(images))
+            except NetworkError:
+                return None
+            if min(maps.before.shape[2:]) < MIN_SIDE:
+                return None
+            above = maps.after - maps.after.mean(1, keepdims=True)
+            labels.append(dataset.labels[part])
+            own.append(above[np.arange(len(images)), labels[-1]])
+            everywhere = everywhere + above.sum(0, dtype=np.float64)
+            # So many at a time that they need little memory.
+            start, step = start + step, max(1, min(256, _VALUES_AT_ONCE // above[0].size))
     assert maps is not None  # a data set has images
-    return _by_class(maps, np.concatenate(own), everywhere, labels)
+    return _by_class(maps, np.concatenate(own), everywhere, np.concatenate(labels))
+
+
+def _chosen(datasets: Sequence[ImageDataset]) -> list[tuple[ImageDataset, npt.NDArray[np.int64]]]:
+    """The images to use of each data set: the first of each class, until there are enough."""
+    classes = datasets[0].num_classes
+    left = np.full(classes, max(MIN_IMAGES, min(IMAGES_PER_CLASS, MAX_IMAGES // classes)))
+    chosen = []
+    for dataset in datasets:
+        firsts = [np.flatnonzero(dataset.labels == label)[: left[label]] for label in range(classes)]
+        left = left - [len(each) for each in firsts]
+        chosen.append((dataset, np.concatenate(firsts)))
+    return chosen
 
 
 def _by_class(
@@ -177,7 +191,7 @@ def warning(found: Sequence[BorderEvidence | None] | None, class_names: Sequence
         for name, each in named
         if each.share < MOSTLY and each.peak >= GATHERED
     ]
-    parts = [f"the evidence for {first_names(mostly)} lies mostly in the border of the images"] if mostly else []
+    parts = [f"the evidence for {first_names(mostly)} is mostly in the border of the images"] if mostly else []
     if gathered:
         parts.append(f"the evidence for {first_names(gathered)} gathers at one place of the border of the images")
     if not parts:

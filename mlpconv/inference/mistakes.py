@@ -12,9 +12,9 @@ from mlpconv.runs.evaluation import label_errors
 from mlpconv.training.metrics import Evaluation
 
 LABEL_ERRORS_REST_ON = (
-    "This rests on the probabilities that the network, which was not trained on these images, gives them (confident "
-    "learning: that of the label is below its mean over the images with this label, and that of another class is not "
-    "below the mean of that class), so a weak network lists correct labels, too"
+    "The list rests on the predictions of this network, which was not trained on these images (confident learning: the "
+    "label has less probability than images with it usually get, another class at least as much as its images usually "
+    "get), so the weaker the network, the more correct labels are listed"
 )
 """What the list of likely label errors rests on."""
 
@@ -46,7 +46,7 @@ def find_mistakes(evaluation: Evaluation, dataset: ImageDataset, files: Sequence
     order = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")]
     return [
         Mistake(
-            files[int(index)] if files else str(index),
+            _name(index, files),
             dataset.class_names[dataset.labels[index]],
             dataset.class_names[evaluation.predicted[index]],
             float(evaluation.confidence[index]),
@@ -54,6 +54,10 @@ def find_mistakes(evaluation: Evaluation, dataset: ImageDataset, files: Sequence
         )
         for index in order.tolist()
     ]
+
+
+def _name(index: int, files: Sequence[str]) -> str:
+    return files[index] if files else str(index)
 
 
 class LabelError(NamedTuple):
@@ -82,7 +86,7 @@ def find_label_errors(evaluation: Evaluation, dataset: ImageDataset, files: Sequ
     """
     return [
         LabelError(
-            files[int(index)] if files else str(index),
+            _name(index, files),
             dataset.class_names[dataset.labels[index]],
             dataset.class_names[evaluation.suggested[index]],
             float(evaluation.given[index]),

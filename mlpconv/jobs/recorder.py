@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from mlpconv import hardware
-from mlpconv.backends.base import State
+from mlpconv.backends.base import Model, State
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.errors import RunError
 from mlpconv.explain import border, stored_class_maps
@@ -207,12 +207,19 @@ class Recorder:
                 network = self.prepared.network
                 kept = kept._replace(
                     mistakes=with_maps(kept.mistakes, model, network, preprocess, data),
-                    border=border.to_array(border.border_evidence(model, network, preprocess, data)),
+                    border=border.to_array(self._border_evidence(model)),
                 )
             evaluation.save(self.run.path, kept)
             if self.ended:
                 stored_class_maps.save(self.run.path, model, self.prepared.network, preprocess, data)
                 self._write_result(guard, test)
+
+    def _border_evidence(self, model: Model) -> list[border.BorderEvidence | None] | None:
+        """Test images first; where a class has few of them, training images too, on which the maps are the same."""
+        train, test = self.prepared.data
+        same = train.image_shape == test.image_shape
+        network, preprocess = self.prepared.network, self.prepared.job.preprocess
+        return border.border_evidence(model, network, preprocess, test, *([train] if same else []))
 
     def _write_result(self, guard: GuardRunner, test: Evaluation) -> None:
         last, best = self.history[-1], self.history[best_epoch(self.history) - 1]

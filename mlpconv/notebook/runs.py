@@ -33,6 +33,7 @@ def run_html(run: Run) -> Html:
         state=state,
         result_columns=_RESULT_COLUMNS,
         result=_result_row(result) if result else None,
+        interval=_interval(result) if result else "",
         curves=curves_html(history, epochs=config.recipe.epochs) if history else "",
         class_columns=_CLASS_COLUMNS,
         class_rows=_class_rows(result) if result else [],
@@ -44,10 +45,15 @@ def _result_row(result: Result) -> list[str]:
     return [
         f"{result.loss:.3f}",
         f"{result.train_accuracy:.3f}",
-        f"{result.test_accuracy:.3f}{accuracy_note(result.test_accuracy, sum(map(sum, result.confusion)))}",
+        f"{result.test_accuracy:.3f}",
         f"{result.examples_per_second:,.1f}",
         format_duration(result.seconds),
     ]
+
+
+def _interval(result: Result) -> str:
+    note = accuracy_note(result.test_accuracy, sum(map(sum, result.confusion)))
+    return f"test acc of {note.strip(' ()')}" if note else ""
 
 
 def _class_rows(result: Result) -> list[list[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mlpconv.explain import border
+from mlpconv.formatting import format_number
 from mlpconv.runs.evaluation import StoredEvaluation
 from mlpconv.runs.run import Result, Run
 
@@ -44,6 +45,7 @@ def warnings(
     matrix: Sequence[Sequence[int]] | None,
     skipped: list[tuple[str, str]],
     stored: StoredEvaluation | None = None,
+    conflicts: int = 0,
 ) -> list[str]:
     """What is wrong with a run and what to do, one sentence or two for each problem.
 
@@ -54,6 +56,7 @@ def warnings(
         matrix: The confusion matrix on the test set, if there is one.
         skipped: The path and reason of each file that was skipped.
         stored: The newest evaluation, if it is stored.
+        conflicts: The number of copies of pictures that are in different classes.
     """
     sentences = []
     done, planned = len(history), run.config.recipe.epochs
@@ -69,6 +72,9 @@ def warnings(
     if skipped:
         files = "file in the folder was" if len(skipped) == 1 else "files in the folder were"
         sentences.append(f"{len(skipped):,} {files} skipped; see Setup for the reasons.")
+    if conflicts:
+        copies = format_number(conflicts, "picture is", "pictures are")
+        sentences.append(f"{copies} in more than one class of the folder; see Likely label errors.")
     updates = sum(line["skipped"] for line in history)
     if updates:
         sentences.append(

@@ -12,7 +12,7 @@ from mlpconv.data.folders.names import TEST
 from mlpconv.drawing.charts import Chart, Event, Line, run_chart
 from mlpconv.drawing.diagram import to_svg
 from mlpconv.drawing.fonts import language_code
-from mlpconv.explain.border import AREA, CELLS, from_array
+from mlpconv.explain.border import AREA, CELLS, GATHERED, IMAGES_PER_CLASS, from_array
 from mlpconv.files import write_atomic
 from mlpconv.inference.mistakes import LABEL_ERRORS_REST_ON
 from mlpconv.reports.advice import ClassResult, class_results, warnings
@@ -88,7 +88,7 @@ def report_html(run: Run) -> str:
         device=environment.get("device") or config.device,
         date=_format_date(environment.get("date")),
         lang=language_code(config.data.class_names),
-        warnings=warnings(run, result, history, matrix, skipped, newest),
+        warnings=warnings(run, result, history, matrix, skipped, newest, len(conflicts)),
         skipped=skipped[:MAX_SKIPPED_FILES],
         skipped_more=max(len(skipped) - MAX_SKIPPED_FILES, 0),
         recipe_words=describe(config.recipe, config.recipe_name).partition(": ")[2],
@@ -113,6 +113,8 @@ def report_html(run: Run) -> str:
         border=list(zip(config.data.class_names, from_array(newest.border) or (), strict=False)) if newest else [],
         border_area=AREA,
         border_cells=CELLS,
+        border_images=IMAGES_PER_CLASS,
+        border_gathered=GATHERED,
         class_maps=class_maps_on_page(run, network, files) if result else None,
         network=network,
         diagram=Markup(to_svg(network)),

@@ -127,7 +127,7 @@ def fit_space(recipe: Recipe, space: Sequence[str] | None, fixed: Collection[str
 
     Args:
         recipe: The recipe to start from.
-        space: What the user asked to search, as ``parse_space`` reads it; None for ``SPACE``.
+        space: The space that the user gives, as ``parse_space`` reads it; None for ``SPACE``.
         fixed: The names of the fields with a fixed value.
         images: The number of images that a trial is trained on.
 

@@ -246,7 +246,7 @@ def test_borders_in_the_color_of_the_pictures_are_stored_with_the_network(cli, t
     value = cli("evaluate", "run", "--json", "--precision", "float32").json()
     assert value["accuracy"] == pytest.approx(run.result.test_accuracy)
     assert value["loss"] == pytest.approx(run.result.test_loss, rel=1e-4)
-    # The same file, alone: the borders that it gets have the color of the border of this file.
+    # The same file, alone: the borders that it gets have the color of its border.
     classifier = mlpconv.load("run")
     images = classifier.predict([tmp_path / "wide" / "down" / "0.png"]).images
     assert images.shape == (1, 28, 28, 3)
@@ -260,10 +260,10 @@ def test_check_groups_skipped_files_and_writes_a_cleaned_list(cli, photos, tmp_p
     (photos / "<b>down" / "again.png").write_bytes((photos / "across" / "3.png").read_bytes())
     said = cli("data", "check", "photos", "--cleaned", "clean.csv")
     assert said.code == 0, said.err
-    assert "skipped   4 drawings: save each as PNG" in said.out
+    assert "skipped   drawings (4): save each as PNG" in said.out
     assert "            across/a.svg: not an image" in said.out
     assert "… and 1 more; --json lists all" in said.out
-    assert "          1 texts, tables and programs: move them away" in said.out
+    assert "          texts, tables and programs (1): move them away" in said.out
     assert "conflict  <b>down/again.png (<b>down) = across/3.png (across)" in said.out
     assert "cleaned list: clean.csv, with 80 images; 1 copy is left out" in said.out
     assert "mlpconv train --data clean.csv" in said.out

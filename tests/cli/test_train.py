@@ -18,6 +18,7 @@ from mlpconv.jobs.stop import Stop
 from mlpconv.runs.files import read_tensors
 from mlpconv.runs.outcome import what_is_wrong
 from mlpconv.runs.run import Run
+from mlpconv.training.metrics import accuracy_interval
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -190,6 +191,8 @@ def test_the_output_of_train(cli):
     assert (
         f"loss {result.loss:.3f}, train acc {result.train_accuracy:.3f}, test acc {result.test_accuracy:.3f}" in lines
     )
+    low, high = accuracy_interval(result.test_accuracy, 360)
+    assert f"test acc of 360 images, 95 % interval {low:.3f} to {high:.3f}" in lines
     # What a run tells to do next can be done.
     following = [line.split("  ")[1] for line in lines if line.startswith("  mlpconv")]
     expected = ["predict", "evaluate", "summary", "train"]

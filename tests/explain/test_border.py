@@ -42,7 +42,7 @@ def maps_of(shape, side=SIDE):
 
 @pytest.mark.parametrize("side", [3, 5, 24])
 def test_even_evidence_has_the_borders_share_of_the_area(side):
-    found = in_border(cells(maps_of((5, side, side)), np.ones((5, side, side))))
+    found = in_border(cells(maps_of((8, side, side)), np.ones((8, side, side))))
     assert pytest.approx(5 / 9) == AREA
     assert found == pytest.approx((AREA, 1.0), rel=1e-6)
     assert not found.suspicious
@@ -62,11 +62,11 @@ def test_evidence_in_a_corner_gathers_there_and_in_the_middle_none_is_in_the_bor
 
 
 def test_few_images_and_images_without_evidence_say_nothing():
-    even = np.ones((3, CELLS, CELLS))
+    even = np.ones((7, CELLS, CELLS))
     assert in_border(even) is None
     assert in_border(np.concatenate([even, 0 * even])) is None
-    assert in_border(np.full((5, CELLS, CELLS), np.nan)) is None
-    assert in_border(np.ones((4, CELLS, CELLS))) is not None
+    assert in_border(np.full((9, CELLS, CELLS), np.nan)) is None
+    assert in_border(np.ones((8, CELLS, CELLS))) is not None
 
 
 @given(
@@ -137,6 +137,11 @@ def test_a_class_that_is_recognized_by_a_mark_in_the_corner_is_named(trained):
     assert [each.suspicious for each in found] == [False, False, marked]
     kept = evaluation.load(run.path, 3).border
     np.testing.assert_allclose(kept, to_array(found), atol=1e-3)
+    # Of few test images, the evidence is that of the training images.
+    few, train = test.subset(range(9)), pictures(300, marked, 0)
+    assert border_evidence(classifier.model, stored.network, stored.preprocess, few) == [None] * 3
+    found = border_evidence(classifier.model, stored.network, stored.preprocess, few, train)
+    assert [each.suspicious for each in found] == [False, False, marked]
     text = Page(report_html(run)).text
     assert "Evidence in the border" in text
     assert ("he evidence for ring (" in text) == marked
@@ -166,7 +171,7 @@ def test_evidence_is_stored_and_named():
     }
     assert as_json(None, "abcd") is None
     assert warning(found, "abcd").startswith(
-        "The evidence for c (67%) lies mostly in the border of the images and the evidence for d (3.0 times as much as "
+        "The evidence for c (67%) is mostly in the border of the images and the evidence for d (3.3 times as much as "
         "evenly spread) gathers at one place of the border of the images. "
     )
     assert warning(found[:2], "ab") == warning(None, "abcd") == ""

@@ -252,7 +252,8 @@ def test_checkpoint(tmp_path, survive):
     run()
 
 
-def test_evaluation(tmp_path, survive):
+@pytest.mark.parametrize("format_", [1, 2])
+def test_evaluation(tmp_path, survive, format_):
     tensors = {
         "confusion": np.eye(3, dtype=np.int64),
         "indices": np.arange(2),
@@ -261,7 +262,15 @@ def test_evaluation(tmp_path, survive):
         "confidence": np.ones(2, np.float32),
         "images": np.zeros((2, 4, 4, 1), np.uint8),
     }
-    said = {"format": 1, "epoch": 2}
+    said = {"format": format_, "epoch": 2}
+    if format_ == 2:
+        tensors["given"] = np.ones(2, np.float32)
+        tensors |= {f"label_errors.{name}": values for name, values in tensors.items() if name != "confusion"}
+        tensors |= {"maps": np.ones((2, 2, 3, 2), np.float32), "rows": np.arange(3.0), "columns": np.arange(2.0)}
+        tensors["border"] = np.ones((3, 2))
+        said["label_errors"] = 5
+    write_tensors(tmp_path / evaluation.EVALUATION, tensors, {"mlpconv.evaluation": json.dumps(said)})
+    assert evaluation.load(tmp_path, 3).epoch == 2
 
     arrays = st.dictionaries(
         st.sampled_from([*tensors, "other"]),

@@ -204,6 +204,7 @@ def test_a_run_shows_its_result_and_curves(recipe, splits, tmp_path):
     html = to_html(run)
     assert "<i>run & $x_$" in text(html)
     assert cells(html)[1][2] == f"{run.result.test_accuracy:.3f}"
+    assert "test acc of 10 images, 95 % interval" in text(html)
     assert HOSTILE in text(html)
     assert "learning_rate = 0.01" in text(html)
     assert points_of(html)["line test"] == 3

@@ -400,11 +400,12 @@ def test_likely_label_errors_and_copies_in_different_classes_are_listed(tmp_path
     assert mistakes.load(run.path, 10).label_error_count == len(doubted)
     (run.path / "conflicts.csv").write_text("path,label,copy,copy_label,kind\na/<1>.png,bag,b/2.png,coat,near\n")
     page = check_alone(report_html(run))
-    section = page.text.partition("Likely label errors")[2].partition("Network")[0]
+    section = page.text.partition("Test images whose label may be wrong")[2].partition("Network")[0]
     for index in mistakes.label_errors(evaluation)[:16]:
         given = f"{CLASS_NAMES[dataset.labels[index]]} {evaluation.given[index]:.3f}"
         suggested = f"{CLASS_NAMES[evaluation.suggested[index]]} {evaluation.suggested_confidence[index]:.3f}"
         assert f"{given} → {suggested} Test image {index}" in " ".join(section.split())
+    assert "1 picture is in more than one class of the folder; see Likely label errors." in page.text
     assert "a/<1>.png bag b/2.png coat near" in " ".join(section.split())
     assert "None were found among the test images." in Page(report_html(make_run(tmp_path / "right", right=2.0))).text
 
