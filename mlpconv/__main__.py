@@ -5,6 +5,7 @@ import os
 import sys
 
 from mlpconv.errors import MlpconvError, limit_message, unknown
+from mlpconv.hardware import fit_threads
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -15,6 +16,7 @@ def main() -> None:
 
     try:
         _set_log_level()
+        fit_threads()
         try:
             app()
         finally:

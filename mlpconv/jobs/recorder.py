@@ -251,8 +251,7 @@ class Recorder:
         return [msgspec.to_builtins(event) for event in guard.guard.state.events[known:]]
 
     def _draw(self) -> None:
-        """Write the curves and the report. The run is complete without them, so a full disk or a limit on memory is only
-        a warning."""
+        """Write the curves and the report. The run is complete without them, so it is only a warning if they fail."""
         from mlpconv.drawing.plots import save_curves
         from mlpconv.reports.report import write_report
 
