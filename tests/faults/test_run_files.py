@@ -91,7 +91,7 @@ def command(world, tmp_path, monkeypatch, capfd):
             path.unlink()
         return code, capfd.readouterr().err
 
-    # Typer builds its commands anew for each call, which takes longer than most of them.
+    # Typer builds its commands again for each call, which takes longer than most of them.
     monkeypatch.setattr(mlpconv.cli, "app", typer.main.get_command(mlpconv.cli.app))
     # The first call imports what all need, before memory is limited.
     for name in COMMANDS:
