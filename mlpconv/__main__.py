@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 
-from mlpconv.errors import MlpconvError, unknown
+from mlpconv.errors import MlpconvError, limit_message, unknown
+from mlpconv.hardware import fit_threads
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -15,6 +16,7 @@ def main() -> None:
 
     try:
         _set_log_level()
+        fit_threads()
         try:
             app()
         finally:
@@ -28,7 +30,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
-        message = _limit_error(error) or (_environment_error(error) if isinstance(error, OSError) else None)
+        message = limit_message(error) or (_environment_error(error) if isinstance(error, OSError) else None)
         if message is None:
             raise
         # What is still in the buffer would fail again while Python exits.
@@ -50,44 +52,6 @@ def _environment_error(error: OSError) -> str | None:
     if isinstance(name, bytes):
         name = os.fsdecode(name)
     return unwritable(name, error, otherwise="")
-
-
-_LIMITS = (
-    (
-        ("failed to map segment", "cannot allocate memory in static"),
-        "the limit on memory (ulimit -v) is too low to load the libraries that this command needs; raise it: "
-        "ulimit -v unlimited",
-    ),
-    (
-        (
-            "can't allocate memory",
-            "cannot allocate memory",
-            "unable to allocate",
-            "std::bad_alloc",
-            "not enough memory",
-        ),
-        "no memory left; use smaller images or batches, close other programs, or raise the limit (ulimit -v)",
-    ),
-    (
-        ("can't start new thread", "thread creation failed"),
-        "no thread or process can be started; raise the limit on processes (ulimit -u), or close other programs",
-    ),
-)
-"""What the message of such an error contains, in lower case, and what to print instead."""
-
-
-def _limit_error(error: Exception) -> str | None:
-    """The message for an error of a limit on memory, threads or processes; None for any other error."""
-    text = str(error).lower()
-    for marks, message in _LIMITS:
-        if any(mark in text for mark in marks):
-            return message
-    if isinstance(error, MemoryError):
-        return _LIMITS[1][1]
-    # Of fork; writing to a terminal that does not block raises it with the characters that were written.
-    if isinstance(error, BlockingIOError) and not hasattr(error, "characters_written"):
-        return _LIMITS[2][1]
-    return None
 
 
 def _set_log_level() -> None:

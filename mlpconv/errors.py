@@ -79,3 +79,49 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     similar = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {similar[0]!r}? " if similar else ""
     return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"
+
+
+_LIBRARIES = (
+    ("failed to map segment", "cannot allocate memory in static"),
+    "the limit on memory (ulimit -v) is too low to load the libraries that this command needs; raise it: "
+    "ulimit -v unlimited",
+)
+_MEMORY = (
+    (
+        "can't allocate memory",
+        "cannot allocate memory",
+        "unable to allocate",
+        "std::bad_alloc",
+        "not enough memory",
+        "out of memory",
+    ),
+    "no memory left; use smaller images or batches, close other programs, or raise the limit (ulimit -v)",
+)
+_PROCESSES = (
+    ("can't start new thread", "thread creation failed"),
+    "no thread or process can be started; raise the limit on processes (ulimit -u), or close other programs",
+)
+"""What the message of an error of a limit contains, in lower case, and what to print instead."""
+
+
+def limit_message(error: BaseException) -> str | None:
+    """The message for an error of a limit on memory, threads or processes; None for any other error."""
+    for marks, message in (_LIBRARIES, _MEMORY, _PROCESSES):
+        if _has(error, marks):
+            return message
+    if isinstance(error, MemoryError):
+        return _MEMORY[1]
+    # Of fork; writing to a terminal that does not block raises it with the characters that were written.
+    if isinstance(error, BlockingIOError) and not hasattr(error, "characters_written"):
+        return _PROCESSES[1]
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error means that memory could not be allocated."""
+    return isinstance(error, MemoryError) or _has(error, _MEMORY[0])
+
+
+def _has(error: BaseException, marks: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return any(mark in text for mark in marks)

@@ -1,7 +1,9 @@
 """The machine's processor and memory, read without any framework."""
 
+import logging
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,10 @@ _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """Linux' names of the instructions for bfloat16: AVX-512 and AMX on x86-64, bf16 on 64-bit Arm."""
 _ISA_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from multiplying in bfloat16."""
+_THREAD_POOLS, _SPARE_THREADS = 2, 2
+"""Libraries that start a thread for each processor (OpenMP and OpenBLAS), and threads that a command starts itself."""
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -69,6 +75,59 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def started_threads(most: int) -> int:
+    """How many more threads this process can have now, at most ``most``. They are started, and end at once.
+
+    Outside Linux, nothing is tried, and ``most`` is returned.
+    """
+    if not sys.platform.startswith("linux"):
+        return most
+    import ctypes
+
+    # Not Python's threads: for each of them, the allocator would reserve 64 MiB of address space, and keep it.
+    libc, threads = ctypes.CDLL(None), []
+    gate = (ctypes.c_long * 16)()  # a sem_t has at most half as many bytes
+    libc.sem_init(gate, 0, 0)
+    for _ in range(most):
+        thread = ctypes.c_ulong()
+        if libc.pthread_create(ctypes.byref(thread), None, libc.sem_wait, gate):
+            break
+        threads.append(thread)
+    for _ in threads:
+        libc.sem_post(gate)
+    for thread in threads:
+        libc.pthread_join(thread, None)
+    return len(threads)
+
+
+@cache
+def fit_threads() -> int | None:
+    """Make libraries use fewer threads where the system does not allow as many as there are processors.
+
+    OpenMP and OpenBLAS end the process if a thread cannot be started. They read the environment, which this changes,
+    when they are loaded.
+
+    Returns:
+        The threads that a library uses from now on; None where nothing had to be changed.
+    """
+    wanted = openmp_threads()
+    if wanted == 1:
+        return None
+    needed = _THREAD_POOLS * (wanted - 1) + _SPARE_THREADS
+    if (possible := started_threads(needed)) == needed:
+        return None
+    threads = max(possible - _SPARE_THREADS, 0) // _THREAD_POOLS + 1
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    _log.warning(
+        "threads: the system allows %d more, so each library uses %d instead of %d; raise the limit on processes "
+        "(ulimit -u) or on memory (ulimit -v), or close other programs",
+        possible,
+        threads,
+        wanted,
+    )
+    return threads
+
+
 def memory_limit() -> int | None:
     """Bytes of memory that this process may use, within a container's limit; None where that is not known."""
     try:
@@ -83,7 +142,7 @@ def available_memory() -> int | None:
 
     Respects the limits of its control groups (a container's, a service's) and those that ``ulimit -v`` sets.
     """
-    machine = _field(Path("/proc/meminfo"), "MemAvailable")
+    machine = _field(_MEMINFO, "MemAvailable")
     free = [max(0, most - used) for most, used in (*_control_groups(), *_process_limits())]
     return min(free if machine is None else [machine, *free], default=None)
 
@@ -134,6 +193,22 @@ def _process_limits() -> Iterator[tuple[int, int]]:
             yield limit, used
 
 
+def limit_memory() -> None:
+    """Let an allocation fail, from now on, that needs more memory than is free, with what can be swapped.
+
+    Without a limit, the system grants it, and ends this process or another one when the memory is used.
+    """
+    free, used = available_memory(), _field(_STATUS, "VmData")
+    if free is None or used is None:  # not Linux
+        return
+    import resource
+
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + free + (_field(_MEMINFO, "SwapFree") or 0)
+    if before == resource.RLIM_INFINITY or limit < before:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
 def free_address_space() -> int | None:
     """Bytes that this process may still map, within the limit of ``ulimit -v``; None without such a limit."""
     try:
@@ -144,7 +219,7 @@ def free_address_space() -> int | None:
     return None if limit == resource.RLIM_INFINITY or used is None else max(0, limit - used)
 
 
-_STATUS = Path("/proc/self/status")
+_STATUS, _MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
 
 
 def _read(path: Path) -> str | None:

@@ -25,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def _torch() -> "Backend":
-    from mlpconv.backends.pytorch.backend import TorchBackend
+    from mlpconv.backends.pytorch.backend import start_torch
 
-    return TorchBackend()
+    return start_torch()
 
 
 def _tensorflow() -> "Backend":

@@ -11,6 +11,7 @@ import typer
 
 from mlpconv.errors import MlpconvError
 from mlpconv.formatting import json_text
+from mlpconv.hardware import started_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,11 @@ def err() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def has_progress_bars() -> bool:
+    """Whether progress bars are shown: on a terminal, if the thread that draws them can be started."""
+    return err().is_terminal and started_threads(1) == 1
 
 
 def say(text: str = "", *, style: str | None = None) -> None:
@@ -292,6 +298,6 @@ class Download:
 
         counts = (MofNCompleteColumn(), TimeRemainingColumn(compact=True)) if images else (DownloadColumn(),)
         columns = (TextColumn("{task.description}"), BarColumn(), *counts)
-        bar = Progress(*columns, console=err(), disable=not err().is_terminal)
+        bar = Progress(*columns, console=err(), disable=not has_progress_bars())
         bar.start()
         return bar

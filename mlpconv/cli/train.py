@@ -75,6 +75,7 @@ def train(
 
     Example: mlpconv train --recipe quick --seed 1
     """
+    from mlpconv import hardware
     from mlpconv.backends import allocator
     from mlpconv.jobs.execute import execute
     from mlpconv.jobs.prepare import finished_run, prepare
@@ -120,6 +121,8 @@ def train(
         print_plan(prepared, json)
         return
     stop = Stop(limit, grace_seconds=GRACE_SECONDS)
+    if force and prepared.job.device == "cpu":
+        hardware.limit_memory()
     options = ExecuteOptions(resume=resume, allowed_changes=tuple(overrides), checkpoints=checkpoints, force=force)
     execution = execute(prepared, out, options, should_stop=stop.wanted)
     if json:

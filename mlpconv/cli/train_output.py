@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from mlpconv.cli.output import err, next_steps, print_json, say, warn
+from mlpconv.cli.output import err, has_progress_bars, next_steps, print_json, say, warn
 from mlpconv.formatting import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def train_and_show(execution: "Execution", stop: "Stop", *, quiet: bool) -> bool
     from mlpconv.training.trainer import EpochEnded, Stopped
     from mlpconv.training.trainer import Progress as Step
 
-    live = err().is_terminal and not quiet
+    live = has_progress_bars() and not quiet
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -8,7 +8,6 @@ Importing this package imports no framework and not even NumPy: a format imports
 """
 
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from mlpconv.errors import WeightsError
 if TYPE_CHECKING:
     from mlpconv.arch.network import Network
     from mlpconv.backends.base import Floats, Weights
+    from mlpconv.convert.budget import Budget
     from mlpconv.convert.chapter import Names
     from mlpconv.convert.layers import ForeignLayer
     from mlpconv.convert.pytorch import read_torch_file
@@ -37,11 +37,6 @@ __all__ = [
 ]
 
 
-LARGEST_FACTOR, LARGEST_EXTRA = 32, 256 << 20
-"""The limit on the size of a file: a multiple of the bytes of the network's weights, for what a checkpoint adds, plus a
-number of bytes for everything else."""
-
-
 class Format(NamedTuple):
     """A file format for weights.
 
@@ -49,7 +44,7 @@ class Format(NamedTuple):
         name: The program whose format it is.
         suffixes: The usual suffixes of its files; a file is read under any name.
         recognize: Whether a file has this format, from its path and its first bytes.
-        read: Reads a file: arrays by name, or the layers in their order.
+        read: Reads a file, within a budget: arrays by name, or the layers in their order.
         ordered: Whether a file has the layers in the order in which they were defined.
         written: The suffixes of the files that ``write`` writes.
         write: Writes weights to a file, or None if the format can only be read.
@@ -58,7 +53,7 @@ class Format(NamedTuple):
     name: str
     suffixes: tuple[str, ...]
     recognize: Callable[[Path, bytes], bool]
-    read: "Callable[[Path], dict[str, Array] | list[ForeignLayer]]"
+    read: "Callable[[Path, Budget], dict[str, Array] | list[ForeignLayer]]"
     ordered: bool = True
     written: tuple[str, ...] = ()
     write: "Callable[[Path, Network, Weights, Names], None] | None" = None
@@ -82,34 +77,20 @@ def read_weights(network: "Network", path: str | Path, *, by_shape: bool = False
         WeightsError: The file cannot be read, or contains the weights of another network.
         MissingDependency: The package that reads the format is not installed.
     """
+    from mlpconv.convert.budget import Budget
     from mlpconv.convert.by_shape import from_shapes
     from mlpconv.convert.layers import from_layers
     from mlpconv.convert.state_dict import from_state_dict
 
     path = Path(path)
-    known = recognize_format(path)
-    _check_size(network, path)
-    content = known.read(path)
+    known, budget = recognize_format(path), Budget.of_network(path, network)
+    budget.check_file()
+    content = known.read(path, budget)
     if by_shape:
         return from_shapes(network, content, str(path), ordered=known.ordered)
     if isinstance(content, dict):
         return from_state_dict(network, content, str(path))
     return from_layers(network, content, str(path))
-
-
-def _check_size(network: "Network", path: Path) -> None:
-    """Raise WeightsError if a file is far larger than the weights of the network, so that it is never read."""
-    from mlpconv.backends.weights import weight_shapes
-
-    if not path.is_file():
-        return
-    weights = sum(4 * prod(shape) for shape in weight_shapes(network).values())
-    size = path.stat().st_size
-    if size > LARGEST_FACTOR * weights + LARGEST_EXTRA:
-        raise WeightsError(
-            f"{path}: has {size:,} bytes, and the weights of {network.name or 'the network'} {weights:,}; "
-            "check --model, or save only the weights in the program that made it"
-        )
 
 
 def recognize_format(path: Path) -> Format:
@@ -173,10 +154,10 @@ def write_weights(path: str | Path, network: "Network", weights: "Weights", *, n
     raise WeightsError(f"{path}: expected a name that ends in {', '.join(WRITTEN_SUFFIXES)}")
 
 
-def _read_torch(path: Path) -> "dict[str, Array]":
+def _read_torch(path: Path, budget: "Budget") -> "dict[str, Array]":
     from mlpconv.convert.pytorch import read_pickle
 
-    return read_pickle(path)
+    return read_pickle(path, budget)
 
 
 def _write_torch(path: Path, network: "Network", weights: "Weights", names: "Names") -> None:
@@ -185,16 +166,16 @@ def _write_torch(path: Path, network: "Network", weights: "Weights", names: "Nam
     write_torch_file(path, network, weights, names)
 
 
-def _read_safetensors(path: Path) -> "dict[str, Array]":
+def _read_safetensors(path: Path, budget: "Budget") -> "dict[str, Array]":
     from mlpconv.convert.safetensors_file import read_safetensors_file
 
     return read_safetensors_file(path)
 
 
-def _read_keras(path: Path) -> "list[ForeignLayer]":
+def _read_keras(path: Path, budget: "Budget") -> "list[ForeignLayer]":
     from mlpconv.convert.keras import read_keras_file
 
-    return read_keras_file(path)
+    return read_keras_file(path, budget)
 
 
 def _write_keras(path: Path, network: "Network", weights: "Weights", names: "Names") -> None:
@@ -203,7 +184,7 @@ def _write_keras(path: Path, network: "Network", weights: "Weights", names: "Nam
     write_keras_file(path, network, weights, names)
 
 
-def _read_gluon(path: Path) -> "dict[str, Array] | list[ForeignLayer]":
+def _read_gluon(path: Path, budget: "Budget") -> "dict[str, Array] | list[ForeignLayer]":
     from mlpconv.convert.gluon import read_gluon_file
 
     return read_gluon_file(path)
@@ -215,22 +196,22 @@ def _write_gluon(path: Path, network: "Network", weights: "Weights", names: "Nam
     write_gluon_file(path, network, weights, names)
 
 
-def _read_flax(path: Path) -> "list[ForeignLayer]":
+def _read_flax(path: Path, budget: "Budget") -> "list[ForeignLayer]":
     from mlpconv.convert.flax import read_flax_file
 
     return read_flax_file(path)
 
 
-def _read_caffe(path: Path) -> "list[ForeignLayer]":
+def _read_caffe(path: Path, budget: "Budget") -> "list[ForeignLayer]":
     from mlpconv.convert.caffe import read_caffe_file
 
     return read_caffe_file(path)
 
 
-def _read_tensorflow(path: Path) -> "list[ForeignLayer]":
+def _read_tensorflow(path: Path, budget: "Budget") -> "list[ForeignLayer]":
     from mlpconv.convert.tensorflow import read_tensorflow_checkpoint
 
-    return read_tensorflow_checkpoint(path)
+    return read_tensorflow_checkpoint(path, budget)
 
 
 FORMATS = (

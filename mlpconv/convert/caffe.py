@@ -19,6 +19,7 @@ _LAYER_FIELDS = {100: (1, 2, 7), 2: (4, 5, 6)}
 """The numbers of a layer's name, type and blobs, by the number of the layers in the network."""
 _INNER_PRODUCT = (14, b"InnerProduct")
 """The types of a linear layer."""
+_MAX_SHAPE_BYTES = 256
 _IMAGENET_MEAN = (122.679, 116.669, 104.007)
 """Red, green, blue: the means of imagenet_mean.binaryproto, which Caffe's networks for ILSVRC 2012 subtract."""
 
@@ -82,18 +83,22 @@ def _layers(content: memoryview) -> list[ForeignLayer]:
 
 def _blob(message: memoryview) -> Array:
     sides, shape = [1, 1, 1, 1], None
-    values: list[Array] = []
+    values = {5: bytearray(), 8: bytearray()}
     for number, value in fields(message):
         if isinstance(value, int):
             if 1 <= number <= 4:
                 sides[number - 1] = value
         elif number == 7:
+            if len(value) > _MAX_SHAPE_BYTES:
+                raise ValueError(f"a shape of {len(value):,} bytes")
             shape = [
                 side
                 for field, packed in fields(value)
                 if field == 1
                 for side in ([packed] if isinstance(packed, int) else varints(packed))
             ]
-        elif number in (5, 8):  # packed, or one value each
-            values.append(np.frombuffer(value, "<f4" if number == 5 else "<f8"))
-    return np.concatenate(values or [np.empty(0, "<f4")]).reshape(sides if shape is None else shape)
+        elif number in values:  # packed, or one value each
+            values[number] += value
+    arrays = [np.frombuffer(values[5], "<f4"), np.frombuffer(values[8], "<f8")]
+    found = [array for array in arrays if len(array)] or arrays[:1]
+    return np.concatenate(found).reshape(sides if shape is None else shape)

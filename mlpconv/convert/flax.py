@@ -25,7 +25,7 @@ def read_flax_file(path: Path) -> list[ForeignLayer]:
     """
     try:
         tree = msgspec.msgpack.decode(path.read_bytes(), ext_hook=_array)
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise WeightsError(
             f"{path}: damaged, or not written by flax.serialization.to_bytes ({error}); save it again: {SAVE['Flax']}"
         ) from None

@@ -25,6 +25,7 @@ from mlpconv.files import write_atomic
 
 _FILE, _ARRAY, _NUMPY_ARRAY = 0x112, 0xF993FAC9, 0xF993FACA
 _NAME = re.compile(r"(?P<layer>.+)(?P<separator>[._])(?P<part>weight|bias|gamma|beta|running_mean|running_var)")
+_MAX_DIMENSIONS = 32
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8"}
 
 
@@ -51,6 +52,8 @@ class _Reader:
         if magic not in (_ARRAY, _NUMPY_ARRAY) or storage != 0:
             raise ValueError("an array that is not dense, or written by MXNet before 1.0")
         dimensions = self.unpack("i")
+        if dimensions > _MAX_DIMENSIONS:
+            raise ValueError(f"an array of {dimensions:,} dimensions")
         shape = [self.unpack("q") for _ in range(dimensions)]
         _, _, data_type = self.unpack("iii")
         if data_type not in _TYPES or any(side < 0 for side in shape):

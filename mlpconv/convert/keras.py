@@ -3,7 +3,9 @@
 import re
 import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Backend, Weights
 from mlpconv.backends.registry import get_backend
+from mlpconv.convert.budget import Budget
 from mlpconv.convert.chapter import Names
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.convert.recognize import SAVE
@@ -30,15 +33,16 @@ VARIABLES = {
 """The canonical parts by Keras' names of variables."""
 
 
-def read_keras_file(path: Path) -> list[ForeignLayer]:
+def read_keras_file(path: Path, budget: Budget) -> list[ForeignLayer]:
     """Read the layers that have weights, in their order.
 
     Args:
         path: A ``.keras`` file, a ``.weights.h5`` file of Keras 3, or an HDF5 file of Keras 2 (a whole model, or what
             ``save_weights`` wrote).
+        budget: The memory that its arrays may take.
 
     Raises:
-        WeightsError: The file is damaged, or not written by Keras.
+        WeightsError: The file is damaged, not written by Keras, or asks for more memory than it may take.
         MissingDependency: h5py is not installed; it is a dependency of Keras.
     """
     try:
@@ -48,12 +52,15 @@ def read_keras_file(path: Path) -> list[ForeignLayer]:
             f'{path}: reading a Keras file needs h5py, which is not installed; pip install "mlpconv[tensorflow]"'
         ) from error
     try:
-        content = zipfile.ZipFile(path).read("model.weights.h5") if zipfile.is_zipfile(path) else path.read_bytes()
-        with h5py.File(BytesIO(content)) as file:
-            legacy = file.get("model_weights", file)
-            layers = (
-                _legacy_layers(legacy, path) if "layer_names" in legacy.attrs else _layers(file, h5py.Dataset, path)
-            )
+        with ExitStack() as stack:
+            if zipfile.is_zipfile(path):
+                content = BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+            else:
+                content = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(h5py.File(content))
+            datasets = _Datasets(h5py, path, budget)
+            legacy = datasets.find(file, "model_weights") if file.get("model_weights", getlink=True) else file
+            layers = _legacy_layers(legacy, datasets) if "layer_names" in legacy.attrs else _layers(file, datasets)
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: damaged, or not written by Keras ({error}); save it again, {_SAVE}") from None
     if not layers:
@@ -61,7 +68,54 @@ def read_keras_file(path: Path) -> list[ForeignLayer]:
     return layers
 
 
-def _layers(file: Any, dataset: type, path: Path) -> list[ForeignLayer]:
+class _Datasets:
+    """Reads the parts of an HDF5 file that Keras writes, within a budget.
+
+    An HDF5 file can also have links to other files, and datasets that are compressed, are in other files, or have no
+    data at all, and that take more memory than the file. Keras writes none of them.
+    """
+
+    def __init__(self, h5py: Any, path: Path, budget: Budget) -> None:
+        self.h5py, self.path, self.budget = h5py, path, budget
+
+    def find(self, group: Any, name: str) -> Any:
+        """What has this name in a group, or in a group in it. Raises KeyError where there is nothing."""
+        for part in filter(None, name.split("/")):
+            if not isinstance(group.get(part, getlink=True), self.h5py.HardLink):
+                raise ValueError(f"{name!r} is missing, or a link to another place")
+            group = group[part]
+        return group
+
+    def read(self, dataset: Any) -> Any:
+        """The values of a dataset."""
+        name, properties = dataset.name, dataset.id.get_create_plist()
+        if dataset.dtype.kind not in "fiu" or dataset.shape is None:
+            raise ValueError(f"{name} is not an array of numbers")
+        if properties.get_nfilters() or properties.get_external_count() or dataset.is_virtual:
+            raise ValueError(f"{name} is compressed, or in another file")
+        self.budget.take([(dataset.size, dataset.dtype.itemsize)])
+        return dataset[()]
+
+    def texts(self, group: Any, name: str) -> list[str]:
+        """A list of texts in the attributes of a group, where a long one is in several pieces."""
+        pieces = [name] if name in group.attrs else [f"{name}{index}" for index in range(len(group.attrs))]
+        found = [text for piece in pieces if piece in group.attrs for text in self._attribute(group, piece)]
+        return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+
+    def _attribute(self, group: Any, name: str) -> Any:
+        stored = group.attrs.get_id(name)
+        count = prod(stored.shape)
+        if not count:  # Keras writes an empty list as one of numbers
+            return []
+        if stored.get_type().get_class() != self.h5py.h5t.STRING:
+            raise ValueError(f"the attribute {name!r} is not a list of texts")
+        # Texts of any length may all be the same one, which is as large as the file.
+        each = self.path.stat().st_size if stored.get_type().is_variable_str() else stored.get_type().get_size()
+        self.budget.take([(count, each)])
+        return group.attrs[name]
+
+
+def _layers(file: Any, datasets: _Datasets) -> list[ForeignLayer]:
     """The layers of a file of Keras 3, in which variables are numbered: layers/conv2d/vars/0."""
     layers: dict[str, list[Any]] = {}
     names: dict[str, str] = {}
@@ -70,40 +124,37 @@ def _layers(file: Any, dataset: type, path: Path) -> list[ForeignLayer]:
     def visit(key: str, item: Any) -> None:
         groups.update(key.split("/"))
         # Skip the state of the optimizer.
-        if key.startswith("optimizer") or not isinstance(item, dataset):
+        if key.startswith("optimizer") or not isinstance(item, datasets.h5py.Dataset):
             return
         if match := re.fullmatch(r"(.*?)/?vars/(\d+)", key):
-            layers.setdefault(match[1], []).append(item[()])
+            layers.setdefault(match[1], []).append(datasets.read(item))
             names[match[1]] = str(item.parent.attrs.get("name", ""))
 
     file.visititems(visit)
     # Dropout layers have no weights, but the state of their random generator.
     keys = sorted((key for key in layers if not key.endswith("seed_generator")), key=natural_order)
     own = "permute" in groups  # mlpconv's own models put channels first before they flatten
-    return [ForeignLayer(names[key] or key, _parts(layers[key], path), flatten_channels_first=own) for key in keys]
+    parts = {key: _parts(layers[key], datasets.path) for key in keys}
+    return [ForeignLayer(names[key] or key, parts[key], flatten_channels_first=own) for key in keys]
 
 
-def _legacy_layers(group: Any, path: Path) -> list[ForeignLayer]:
+def _legacy_layers(group: Any, datasets: _Datasets) -> list[ForeignLayer]:
     """The layers of a file of Keras 2, in which variables have names: conv2d/kernel:0."""
     layers: dict[str, dict[str, Any]] = {}
-    for outer in _texts(group, "layer_names"):
-        for variable in _texts(group[outer], "weight_names"):
+    for outer in datasets.texts(group, "layer_names"):
+        inner = datasets.find(group, outer)
+        for variable in datasets.texts(inner, "weight_names"):
             layer, _, name = variable.removesuffix(":0").rpartition("/")
             if name.startswith("seed_generator"):
                 continue
             if name not in VARIABLES:
-                raise WeightsError(f"{path}: contains {variable!r}, which no layer of mlpconv has; remove its layer")
-            layers.setdefault(layer, {})[VARIABLES[name]] = group[outer][variable][()]
-    own = any(name.endswith("-order") for name in _texts(group, "layer_names"))
+                raise WeightsError(
+                    f"{datasets.path}: contains {variable!r}, which no layer of mlpconv has; remove its layer"
+                )
+            layers.setdefault(layer, {})[VARIABLES[name]] = datasets.read(datasets.find(inner, variable))
+    own = any(name.endswith("-order") for name in datasets.texts(group, "layer_names"))
     # A name starts with those of the models that contain the layer.
     return [ForeignLayer(name.rpartition("/")[2], parts, flatten_channels_first=own) for name, parts in layers.items()]
-
-
-def _texts(group: Any, name: str) -> list[str]:
-    """A list of texts in the attributes of a group, where a long one is in several pieces."""
-    pieces = [name] if name in group.attrs else [f"{name}{index}" for index in range(len(group.attrs))]
-    found = [text for piece in pieces if piece in group.attrs for text in group.attrs[piece]]
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
 
 
 def split_layers(values: Sequence[Any]) -> list[ForeignLayer]:

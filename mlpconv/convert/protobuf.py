@@ -11,6 +11,8 @@ from pathlib import Path
 Buffer = memoryview | mmap.mmap | bytes
 
 _MAX_TAG_BYTES = 10
+MAX_FIELDS = 10_000_000
+"""The most fields of a message, which take ten seconds: as many as values that are not packed."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -36,8 +38,11 @@ def top_level_fields(path: Path) -> Iterator[tuple[int, int | slice]]:
 
 
 def _positions(content: Buffer, size: int) -> Iterator[tuple[int, int | slice]]:
-    position = 0
+    position = count = 0
     while position < size:
+        count += 1
+        if count > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS:,} fields")
         tag, position = _varint(content, position, size)
         number, kind = tag >> 3, tag & 7
         if kind == 0:

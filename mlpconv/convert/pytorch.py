@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Weights
+from mlpconv.convert.budget import Budget
 from mlpconv.convert.chapter import Names, sequential_names
 from mlpconv.convert.recognize import SAVE, describe_other, is_pytorch, is_safetensors, read_head, zip_names
 from mlpconv.convert.safetensors_file import read_safetensors_file
@@ -53,11 +54,13 @@ def read_torch_file(path: str | Path) -> dict[str, Array]:
         return read_safetensors_file(path)
     if not is_pytorch(path, head) and (other := describe_other(path, head)):
         raise WeightsError(f"{path}: this is {other}")
-    return read_pickle(path)
+    budget = Budget.of_file(path)
+    budget.check_file()
+    return read_pickle(path, budget)
 
 
-def read_pickle(path: Path) -> dict[str, Array]:
-    """Read the tensors of a file written by ``torch.save``; see `read_torch_file`."""
+def read_pickle(path: Path, budget: Budget) -> dict[str, Array]:
+    """Read the tensors of a file written by ``torch.save``, within a budget; see `read_torch_file`."""
     if any(name.endswith("constants.pkl") for name in zip_names(path, read_head(path))):
         raise WeightsError(
             f"{path}: a TorchScript program; save its weights: "
@@ -78,7 +81,17 @@ def read_pickle(path: Path) -> dict[str, Array]:
         raise WeightsError(
             f"{path}: damaged, or not a file of weights ({type(error).__name__}); save it again: {_SAVE}"
         ) from None
-    return {str(name): _numpy(value, torch) for name, value in _state_dict(loaded, path, torch).items()}
+    tensors = {str(name): value for name, value in _state_dict(loaded, path, torch).items()}
+    # PyTorch does not check whether the indices of a sparse tensor are inside of it.
+    if sparse := [name for name, tensor in tensors.items() if tensor.layout != torch.strided]:
+        raise WeightsError(f"{path}: {sparse[0]} is a sparse tensor; save it as tensor.to_dense()")
+    # The values of a tensor may be the same ones many times, which take less in the file than in an array.
+    budget.take((tensor.numel(), tensor.element_size()) for tensor in tensors.values())
+    try:
+        return {name: _numpy(value, torch) for name, value in tensors.items()}
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # a kind of tensor that has no array
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: expected tensors of numbers, received another kind ({reason}); {_SAVE}") from None
 
 
 def write_torch_file(path: Path, network: Network, weights: Weights, names: Names) -> None:
@@ -148,7 +161,7 @@ def _reason(message: str) -> str:
 
 
 def _numpy(tensor: Any, torch: Any) -> Array:
-    tensor = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+    tensor = tensor.detach()
     # NumPy has no bfloat16 and no float8.
     narrow = tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64)
     return (tensor.float() if narrow else tensor).numpy()

@@ -1,8 +1,18 @@
 """What a file is, decided by its first bytes: one of the formats of weights, or something else that has a name."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
+MAX_DIRECTORY_BYTES = 4 << 20
+"""The largest list of contents that a zip archive may have: reading it takes ten times as much memory."""
+_END, _END_BYTES = b"PK\x05\x06", 22
+_END_64, _END_64_BYTES = b"PK\x06\x06", 56 + 20
+"""The records at the end of a zip archive, which say where its list of contents is."""
 HEAD_BYTES = 4096
 """The number of bytes at the start of a file that the functions here receive as ``head``."""
 
@@ -14,6 +24,8 @@ SAVE = {
 }
 """How weights are saved in each program, for messages."""
 
+_MAX_LAYERS = 100_000
+"""Fields of a Caffe network of which it is asked whether they are layers."""
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, as a pickle
 _GLUON = (0x112).to_bytes(8, "little")
 
@@ -63,8 +75,10 @@ def is_caffe(path: Path, head: bytes) -> bool:
     """Whether its top-level fields are those of Caffe's NetParameter: texts and layers, with at least one layer."""
     from mlpconv.convert.protobuf import top_level_fields
 
+    if head[:1] not in (b"\x0a", b"\x12", b"\xa2"):
+        return False
     try:
-        numbers = [number for number, _ in top_level_fields(path)] if head[:1] in (b"\x0a", b"\x12", b"\xa2") else []
+        numbers = [number for number, _ in islice(top_level_fields(path), _MAX_LAYERS)]
     except ValueError:
         return False
     return bool({2, 100} & set(numbers)) and set(numbers) <= {1, 2, 3, 4, 5, 6, 7, 8, 100} and numbers.count(1) <= 1
@@ -79,15 +93,39 @@ def is_tensorflow(path: Path, head: bytes) -> bool:
 
 def zip_names(path: Path, head: bytes) -> list[str]:
     """The names of the files in a zip archive; none if it is not one, or damaged."""
-    if not head.startswith(b"PK\x03\x04"):
+    return [entry.filename for entry in zip_entries(path, head)]
+
+
+def zip_entries(path: Path, head: bytes) -> "list[ZipInfo]":
+    """The files in a zip archive; none if it is not one, damaged, or has far more files than any file of weights."""
+    if not head.startswith(b"PK\x03\x04") or _directory_bytes(path) > MAX_DIRECTORY_BYTES:
         return []
     import zipfile
 
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            return archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # damaged, or of a kind that is not read
         return []
+
+
+def _directory_bytes(path: Path) -> int:
+    """The size of the list of contents that a zip archive announces; 0 if it announces none."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        start = max(0, size - (1 << 16) - _END_BYTES - _END_64_BYTES)
+        file.seek(start)
+        tail = file.read()
+    # Where Python looks for it: at the very end, or else before a comment.
+    end = len(tail) - _END_BYTES
+    if end < 0 or tail[end : end + 4] != _END or tail[-2:] != b"\0\0":
+        end = tail.rfind(_END)
+    if end < 0:
+        return 0
+    large = end - _END_64_BYTES
+    if large >= 0 and tail[large : large + 4] == _END_64:
+        return int.from_bytes(tail[large + 40 : large + 48], "little")
+    return int.from_bytes(tail[end + 12 : end + 16], "little")
 
 
 def describe_other(path: Path, head: bytes) -> str | None:

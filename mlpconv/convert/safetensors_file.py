@@ -10,6 +10,8 @@ from mlpconv.convert.state_dict import Array
 from mlpconv.errors import WeightsError
 from mlpconv.files import TENSOR_TYPES
 
+_MAX_HEADER_BYTES = 8 << 20
+"""The largest header that is read; as Python's objects, it takes twenty times as much memory."""
 _DTYPES = TENSOR_TYPES | {"BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1"}
 """NumPy's data types for the names in a file; bfloat16 and float8 are read as integers of their size."""
 
@@ -21,10 +23,12 @@ def read_safetensors_file(path: Path) -> dict[str, Array]:
         WeightsError: The file is damaged, or has a data type that is not supported.
     """
     try:
-        with safetensors.safe_open(path, framework="numpy"):  # checks names, shapes and offsets
-            pass
         content = np.memmap(path, np.uint8, "r")
         start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        if start - 8 > _MAX_HEADER_BYTES:
+            raise ValueError(f"its header has {start - 8:,} bytes, more than {_MAX_HEADER_BYTES:,}, the limit for it")
+        with safetensors.safe_open(path, framework="numpy"):  # checks names, shapes and offsets
+            pass
         header = json.loads(content[8:start].tobytes())
         header.pop("__metadata__", None)
         return {name: _array(content[start:], **entry) for name, entry in header.items()}

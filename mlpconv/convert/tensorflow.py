@@ -5,9 +5,11 @@ Variables are named by their place in the object that was saved: ``layer_with_we
 """
 
 import re
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from mlpconv.convert.budget import Budget
 from mlpconv.convert.keras import VARIABLES, natural_order, split_layers
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.errors import MissingDependency, WeightsError
@@ -15,7 +17,7 @@ from mlpconv.errors import MissingDependency, WeightsError
 _END = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def read_tensorflow_checkpoint(path: Path) -> list[ForeignLayer]:
+def read_tensorflow_checkpoint(path: Path, budget: Budget) -> list[ForeignLayer]:
     """Read the layers that have weights, in their order.
 
     Args:
@@ -35,7 +37,9 @@ def read_tensorflow_checkpoint(path: Path) -> list[ForeignLayer]:
         ) from error
     try:
         reader = tf.train.load_checkpoint(str(_prefix(path, tf)))
-        names = [name for name in reader.get_variable_to_shape_map() if _is_weight(name)]
+        shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        names = [name for name in shapes if _is_weight(name)]
+        budget.take((prod(shapes[name]), types[name].size) for name in names)
         values = {name: reader.get_tensor(name) for name in sorted(names, key=natural_order)}
     except (tf.errors.OpError, ValueError, OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: damaged, or not a TensorFlow checkpoint ({error}); save it again") from None

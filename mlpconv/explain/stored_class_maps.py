@@ -19,10 +19,10 @@ MAX_IMAGES = 8
 """Number of test images, one for each class, whose maps are stored."""
 MAX_IMAGE_SIDE = 512
 """Maps of images with a longer side are not stored, because they would enlarge every run by megabytes."""
-
-
 MAX_POSITIONS = 2048
 """More rows or columns than the maps of such an image have."""
+_LARGEST = 1e30
+"""The largest value of a map, so that their sums are finite too."""
 _DIMENSIONS = {"before": 4, "rectified": 0, "images": 4, "indices": 1, "labels": 1, "rows": 1, "columns": 1}
 """The number of dimensions of each tensor."""
 
@@ -91,7 +91,7 @@ def load(directory: Path, class_names: tuple[str, ...]) -> StoredClassMaps | Non
         or len({len(tensors[name]) for name in ("before", "images", "indices", "labels")}) > 1
         or any(tensors[name].dtype.kind != "f" for name in ("before", "rows", "columns"))
         or any(tensors[name].dtype.kind != "i" for name in ("indices", "labels"))
-        or not all(np.isfinite(tensors[name]).all() for name in ("before", "rows", "columns"))
+        or not all((np.abs(tensors[name]) <= _LARGEST).all() for name in ("before", "rows", "columns"))
         or tensors["images"].dtype != np.uint8
         or tensors["images"].shape[3] not in (1, 3)
         or not set(tensors["labels"].tolist()) <= set(range(len(class_names)))

@@ -22,10 +22,15 @@ from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
 from mlpconv.formatting import format_bytes
 from mlpconv.runs.classifier_file import SUFFIX, StoredClassifier, read_classifier
 from mlpconv.runs.run import Run
+from mlpconv.training.forecast import CPU_ALLOWANCE, SCRATCH_BYTES
 from mlpconv.training.metrics import Evaluation, evaluate, softmax
 
+MAX_BATCH = 256
+"""The most images that are classified at once."""
 _RESIZED_BYTES = 4
 """Bytes of one value while images are resized."""
+_COPIES, _FLOAT_COPIES = 3, 2
+"""How often the pictures of a batch are in memory: as they were read, joined and inverted; and as floats."""
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
 """Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""
@@ -120,6 +125,7 @@ class Classifier:
         _check_memory(self.stored)
         engine = get_backend(backend or available_backend(trained_in))
         self.device, chosen = engine.choose(device, precision)
+        self._free_memory = lambda: engine.available_memory(self.device)
         self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
         self.model.load_weights(self.stored.weights)
 
@@ -142,6 +148,22 @@ class Classifier:
         # Trained on images of different sizes: use the size of the network's input.
         return msgspec.structs.replace(stored, source_size=(stored.size, stored.size))
 
+    @property
+    def batch_size(self) -> int:
+        """How many image files of this classifier's size fit the memory that is free now, from 1 to ``MAX_BATCH``."""
+        height, width = self.file_preprocess.source_size or (0, 0)
+        return self._batch_that_fits(height, width)
+
+    def _batch_that_fits(self, height: int, width: int) -> int:
+        free = self._free_memory()
+        if free is None:
+            return MAX_BATCH
+        picture = height * width * self.stored.preprocess.channels
+        memory = prediction_memory(self.stored.network)
+        each = memory.activations + memory.batch + picture * (_COPIES + _FLOAT_COPIES * _RESIZED_BYTES)
+        enough = max(free - SCRATCH_BYTES, free // 2)
+        return int(min(max(enough // (CPU_ALLOWANCE * each), 1), MAX_BATCH))
+
     def logits(self, images: Images) -> Floats:
         """Compute the logits, float32 (N, classes), of images, uint8 (N, H, W, C).
 
@@ -149,7 +171,13 @@ class Classifier:
             DataError: The array has another type or shape.
             WeightsError: The logits are not finite.
         """
-        logits = self.model.logits(self._checked(images))
+        images = self._checked(images)
+        batch = self._batch_that_fits(*images.shape[1:3])
+        if batch < min(len(images), MAX_BATCH):
+            parts = (images[start : start + batch] for start in range(0, len(images), batch))
+            logits = np.concatenate([self.model.logits(part) for part in parts])
+        else:
+            logits = self.model.logits(images)
         if not np.isfinite(logits).all():
             raise WeightsError(
                 f"{self.path}: the network's outputs are not finite; the weights are damaged, or those of a run that "

@@ -18,7 +18,6 @@ from mlpconv.files import atomic_file, csv_line, unwritable
 from mlpconv.formatting import json_text, printable
 from mlpconv.inference.classifier import Classifier, Prediction
 
-BATCH_SIZE = 256
 SUFFIXES = (".csv", ".jsonl")
 _SPECIAL = "not a file: a pipe, socket, device or broken link"
 
@@ -103,9 +102,9 @@ def predict_files(
     Yields:
         For each file, in order, its prediction, or why it cannot be read.
     """
-    preprocess = classifier.file_preprocess
-    for start in range(0, len(files), BATCH_SIZE):
-        batch = files[start : start + BATCH_SIZE]
+    preprocess, size = classifier.file_preprocess, classifier.batch_size
+    for start in range(0, len(files), size):
+        batch = files[start : start + size]
         special = {file.path for file in batch if not file.named and not os.path.isfile(file.path)}
         readable = [file.path for file in batch if file.path not in special]
         images = dict(zip(readable, read_images(readable, preprocess), strict=True))
@@ -121,7 +120,7 @@ def predict_files(
         for file, problem in zip(batch, unreadable, strict=True):
             yield problem or next(predictions)._replace(file=file.path)
         if progress:
-            progress("predicting", min(start + BATCH_SIZE, len(files)), len(files))
+            progress("predicting", min(start + size, len(files)), len(files))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
@@ -113,8 +114,13 @@ class Execution:
         return run
 
     def forecast(self) -> Forecast:
-        """Forecast the time and memory of the rest of the run."""
-        with self.recorder.writing():
+        """Forecast the time and memory of the rest of the run.
+
+        Raises:
+            TrainingFailed: The memory is not enough.
+            RunError: The directory cannot be written.
+        """
+        with self._naming_a_batch_that_fits(), self.recorder.writing():
             return self.prepared.forecast(self.recorder.saved_position, self.run.path)
 
     def __iter__(self) -> Iterator[Event]:
@@ -126,14 +132,21 @@ class Execution:
         """
         with locked(self.run.path):
             (self.run.path / FAILED).unlink(missing_ok=True)
-            try:
-                yield from self._train()
-            except TrainingFailed as error:
-                raise TrainingFailed(self.recorder.write_failure(self.guard, str(error))) from None
-            except (RuntimeError, MemoryError) as error:
-                if not self.prepared.backend.is_out_of_memory(error):
-                    raise
-                raise TrainingFailed(self._out_of_memory()) from None
+            with self._naming_a_batch_that_fits():
+                try:
+                    yield from self._train()
+                except TrainingFailed as error:
+                    raise TrainingFailed(self.recorder.write_failure(self.guard, str(error))) from None
+
+    @contextmanager
+    def _naming_a_batch_that_fits(self) -> Iterator[None]:
+        """Within the block, a lack of memory is TrainingFailed, whose message says what would fit."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not self.prepared.backend.is_out_of_memory(error):
+                raise
+            raise TrainingFailed(self._out_of_memory()) from None
 
     def _train(self) -> Iterator[Event]:
         if self.run.result is not None and not self._changes:

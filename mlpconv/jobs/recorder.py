@@ -13,7 +13,7 @@ import numpy as np
 from mlpconv import hardware
 from mlpconv.backends.base import Model, State
 from mlpconv.backends.weights import weight_shapes
-from mlpconv.errors import RunError
+from mlpconv.errors import RunError, limit_message
 from mlpconv.explain import border, stored_class_maps
 from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
@@ -266,7 +266,7 @@ class Recorder:
         return [msgspec.to_builtins(event) for event in guard.guard.state.events[known:]]
 
     def _draw(self) -> None:
-        """Write the curves and the report. The run is complete without them, so a full disk is only a warning."""
+        """Write the curves and the report. The run is complete without them, so it is only a warning if they fail."""
         from mlpconv.drawing.plots import save_curves
         from mlpconv.reports.report import write_report
 
@@ -274,12 +274,17 @@ class Recorder:
             if self.history:
                 save_curves(self.history, self.run.path / "curves.png", self.run.name, best_epoch(self.history))
             write_report(self.run)
-        except OSError as error:
+        except (OSError, ImportError, MemoryError, RuntimeError) as error:
+            reason = limit_message(error)
+            if reason is None:
+                if not isinstance(error, OSError):
+                    raise
+                remedy = REMEDIES.get(error.errno or 0, "make the directory writable")
+                reason = f"{error.strerror or error}; {remedy}"
             _log.warning(
-                "%s: the pictures and the report could not be written: %s; %s, then: mlpconv report %s",
+                "%s: the pictures and the report could not be written: %s, then: mlpconv report %s",
                 self.run.path,
-                error.strerror or error,
-                REMEDIES.get(error.errno or 0, "make the directory writable"),
+                reason,
                 self.run.path,
             )
 

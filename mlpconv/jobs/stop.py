@@ -80,9 +80,15 @@ class Stop:
     def _start_watching(self, grace_seconds: float) -> None:
         # Python calls a handler only between two bytecode instructions, and a framework's step is one of them.
         receiver, sender = socket.socketpair()
+        watch = threading.Thread(target=self._watch, args=(receiver, grace_seconds), daemon=True, name="mlpconv-stop")
+        try:
+            watch.start()
+        except RuntimeError:  # the system allows no more threads: without it, a signal waits for the step
+            receiver.close()
+            sender.close()
+            return
         sender.setblocking(False)
         self._wakeup = sender, signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(receiver, grace_seconds), daemon=True, name="mlpconv-stop").start()
 
     def _watch(self, receiver: socket.socket, grace_seconds: float) -> None:
         first_signal = 0

@@ -100,3 +100,64 @@ def test_hdf5_without_layers_is_refused(tmp_path):
         file["images"] = np.zeros((2, 3))
     with pytest.raises(WeightsError, match="contains no layers with weights"):
         read_weights(NETWORK, tmp_path / "data.h5")
+
+
+def without_data(group, name):
+    group.create_dataset(name, (1 << 34,), np.float32)
+
+
+def compressed(group, name):
+    group.create_dataset(name, data=np.zeros((3, 3, 1, 4), np.float32), compression="gzip")
+
+
+def in_another_file(group, name):
+    group.create_dataset(name, (3, 3, 1, 4), np.float32, external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(group, name):
+    layout = h5py.VirtualLayout((3, 3, 1, 4), np.float32)
+    layout[...] = h5py.VirtualSource("/dev/zero", "x", (3, 3, 1, 4))
+    group.create_virtual_dataset(name, layout)
+
+
+def linked(group, name):
+    group[name] = h5py.ExternalLink("other.h5", "x")
+
+
+def of_texts(group, name):
+    group.create_dataset(name, data=["a"] * 4)
+
+
+def without_values(group, name):
+    group.create_dataset(name, data=h5py.Empty("f"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (without_data, "has arrays of 68,719,, and the weights of "),
+        (compressed, "is compressed, or in another file"),
+        (in_another_file, "is compressed, or in another file"),
+        (virtual, "is compressed, or in another file"),
+        (linked, "is missing, or a link to another place"),
+        (of_texts, "is not an array of numbers"),
+        (without_values, "is not an array of numbers"),
+    ],
+)
+def test_a_dataset_that_keras_does_not_write_is_refused_unread(make, message, tmp_path):
+    write_keras_2(tmp_path / "net.h5", NETWORK, random_weights(NETWORK))
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        group = file["model_weights/sequential_1"]
+        name = group.attrs["weight_names"][0]
+        del group[name]
+        make(group, name)
+    with pytest.raises(WeightsError, match=message):
+        read_weights(NETWORK, tmp_path / "net.h5")
+
+
+def test_many_long_texts_are_refused_unread(tmp_path):
+    write_keras_2(tmp_path / "net.h5", NETWORK, random_weights(NETWORK))
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        file["model_weights"].attrs["layer_names"] = ["x" * 1000] * 3000
+    with pytest.raises(WeightsError, match=r"has arrays of [\d,]+ bytes, and the weights of"):
+        read_weights(NETWORK, tmp_path / "net.h5")

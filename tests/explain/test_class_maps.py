@@ -20,6 +20,7 @@ from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation, pos
 from mlpconv.explain.overlay import overlay
 from mlpconv.inference.classifier import Classifier
 from mlpconv.reports.report import report_html
+from mlpconv.runs.files import read_tensors, write_tensors
 from mlpconv.runs.run import Run
 from support import tiny_training
 
@@ -222,4 +223,13 @@ def test_damaged_stored_maps_are_refused(tmp_path):
     assert stored_class_maps.load(tmp_path, tiny_training.NAMES) is None
     (tmp_path / stored_class_maps.FILE_NAME).write_bytes(b"no")
     with pytest.raises(RunError, match="damaged"):
+        stored_class_maps.load(tmp_path, tiny_training.NAMES)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, np.nan, np.inf])
+def test_stored_maps_whose_mean_is_not_finite_are_refused(run, tmp_path, value):
+    tensors, texts = read_tensors(run.path / stored_class_maps.FILE_NAME)
+    changed = tensors | {"before": np.full_like(tensors["before"], value)}
+    write_tensors(tmp_path / stored_class_maps.FILE_NAME, changed, texts)
+    with pytest.raises(RunError, match="not a file that mlpconv wrote for this run"):
         stored_class_maps.load(tmp_path, tiny_training.NAMES)

@@ -1,4 +1,5 @@
-"""What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`)."""
+"""What the tests of faults share. MLPCONV_KILLS and MLPCONV_INPUTS make their loops longer (see `make test-long`),
+and MLPCONV_FIRST_SEED says where those by seed start."""
 
 import shutil
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpconv.arch.cost import prediction_memory
 from mlpconv.data import ImageDataset
 from mlpconv.errors import DataError, MlpconvError, RecipeError, RunError
-from mlpconv.inference.classifier import Classifier
+from mlpconv.inference.classifier import MAX_BATCH, Classifier
 from mlpconv.runs.run import Run
 from support import tiny_training
 from support.precision import needs_bfloat16
@@ -147,3 +148,19 @@ def test_bfloat16_stays_near_float32(run, classifier):
     rounded = Classifier(run, device="cpu", precision="bfloat16").logits(tiny_training.DATA.test.images)
     exact = classifier.logits(tiny_training.DATA.test.images)
     np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("free", [0, 1, 100_000, 1_000_000, 200 << 20, 1 << 40, None])
+def test_images_are_classified_in_batches_that_fit_the_free_memory(classifier, monkeypatch, free):
+    images = np.concatenate([tiny_training.DATA.test.images] * 10)
+    expected, sizes, logits = classifier.logits(images), [], classifier.model.logits
+    monkeypatch.setattr("mlpconv.hardware.available_memory", lambda: free)
+    monkeypatch.setattr(classifier.model, "logits", lambda part: sizes.append(len(part)) or logits(part))
+    np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-5)
+    assert 1 <= classifier.batch_size <= MAX_BATCH
+    assert sum(sizes) == len(images)
+    if free is None or free > 1 << 30:
+        assert sizes == [len(images)]
+    else:
+        needed = prediction_memory(classifier.stored.network).activations
+        assert max(sizes) == 1 or max(sizes) * needed <= free

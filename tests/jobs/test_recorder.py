@@ -64,19 +64,41 @@ def test_a_run_killed_before_its_last_evaluation_was_stored_repeats_it(tmp_path,
     assert kept.confusion.tolist() == expected.confusion.tolist()
 
 
-@pytest.mark.parametrize("what", ["write_report", "save_curves"])
-def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog, what):
+@pytest.mark.parametrize(
+    ("what", "error", "said"),
+    [
+        ("write_report", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; free some space"),
+        ("save_curves", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; free some space"),
+        ("save_curves", MemoryError(), "no memory left; use smaller images or batches"),
+        (
+            "save_curves",
+            ImportError("ft2font.so: failed to map segment from shared object"),
+            "the limit on memory (ulimit -v) is too low to load the libraries",
+        ),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caplog, what, error, said):
     from mlpconv.drawing import plots
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fails(*_):
+        raise error
 
-    monkeypatch.setattr(report if what == "write_report" else plots, what, full)
+    monkeypatch.setattr(report if what == "write_report" else plots, what, fails)
     with caplog.at_level(logging.WARNING):
         run, _ = tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
     assert run.result is not None
-    assert "could not be written: No space left on device; free some space, then: mlpconv report" in caplog.text
+    assert f"could not be written: {said}" in caplog.text
+    assert f", then: mlpconv report {run.path}" in caplog.text
     assert not (run.path / "report.html").exists()
+
+
+def test_a_bug_in_the_report_is_not_a_warning(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(report, "write_report", fails)
+    with pytest.raises(RuntimeError, match="a bug"):
+        tiny_training.train(tmp_path / "run", job=tiny_training.prepared(epochs=1))
 
 
 def test_a_forecast_is_stored_and_reported(tmp_path):

@@ -18,6 +18,7 @@ from mlpconv.reports.page import environment
 from mlpconv.reports.report import report_html, write_report
 from mlpconv.runs import evaluation as mistakes
 from mlpconv.runs.run import Run
+from mlpconv.training.forecast import Forecast
 from mlpconv.training.metrics import accuracy_interval
 from mlpconv.training.recipe import Recipe
 from support.html_page import Page
@@ -309,6 +310,12 @@ def test_without_forecast_and_environment(tmp_path):
     (run.path / "environment.json").unlink()
     text = check_alone(report_html(run)).text
     assert "no forecast" in text
+
+
+def test_a_forecast_without_its_largest_batch(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.write_forecast(Forecast(30.0, 1300.0, tensor_bytes=1 << 20, available_bytes=1 << 30, largest_batch=None))
+    assert "Largest batch that fits in it not known" in " ".join(check_alone(report_html(run)).text.split())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ KILLS = int(os.environ.get("MLPCONV_KILLS", "6"))
 """Number of `kill -9`s that one run survives."""
 INPUTS = int(os.environ.get("MLPCONV_INPUTS", "150"))
 """Number of damaged files for each reader."""
+FIRST_SEED = int(os.environ.get("MLPCONV_FIRST_SEED", "0"))
+"""Where tests that draw their inputs by seed start: a long run is continued, or a seed that failed tried again."""
 LONG = "MLPCONV_KILLS" in os.environ
 
 SERVER = r"""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlpconv import hardware
+from mlpconv import errors, hardware
 from mlpconv.arch import cost
 from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.layers import Conv2d
@@ -259,4 +259,4 @@ def watch_memory(device: str) -> Callable[[], int | None]:
 def is_out_of_memory(error: BaseException) -> bool:
     """See ``Backend.is_out_of_memory``: TensorFlow has an error type for it, JAX and MXNet only a message."""
     exhausted = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
-    return isinstance(error, MemoryError) or exhausted or "out of memory" in str(error).lower()
+    return exhausted or errors.is_out_of_memory(error)

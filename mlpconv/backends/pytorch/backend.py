@@ -107,6 +107,14 @@ class TorchBackend:
     is_out_of_memory = staticmethod(memory.is_out_of_memory)
 
 
+def start_torch() -> TorchBackend:
+    """PyTorch, with no more threads than can be started; with more, OpenMP would end the process."""
+    threads = hardware.fit_threads()
+    if threads is not None and threads < torch.get_num_threads():  # PyTorch was imported before
+        torch.set_num_threads(threads)
+    return TorchBackend()
+
+
 def _is_fast_in_bfloat16(device: str) -> bool:
     if "cuda" in device:
         return torch.cuda.is_bf16_supported(including_emulation=False)

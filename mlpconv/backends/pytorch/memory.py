@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlpconv import hardware
+from mlpconv import errors, hardware
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Images, Precision, StepPlan
@@ -144,7 +144,7 @@ def _blank(network: Network, source: tuple[int, int], count: int) -> Images:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; on a CPU, PyTorch has no error type for it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or errors.is_out_of_memory(error)
 
 
 def watch_memory(device: str) -> Callable[[], int | None]:

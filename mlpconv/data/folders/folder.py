@@ -234,7 +234,7 @@ def scan_folder(
     for label, count in Counter(classes[unknown].tolist()).items():
         files = f"its {count:,} files are" if count > 1 else "its file is"
         problems.append(Problem(label, f"a class that the training set lacks: {files} skipped"))
-    if (good & (splits == 2)).any() and not (good & ~unknown & (splits == 2)).any():
+    if names and (good & (splits == 2)).any() and not (good & ~unknown & (splits == 2)).any():
         raise DataError(
             f"{name}: no test image is of a class of the training images ({first_names(names)}); the classes of the "
             f"test images are {first_names(sorted(set(classes[unknown].tolist())))}; give them the same names"

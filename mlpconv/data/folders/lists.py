@@ -139,7 +139,7 @@ def _read_rows(path: Path, text: str, separator: str, columns: list[int | None],
                 f"{where}: expected the split train, validation or test, received {printable(split.strip())!r}"
             )
         listing.files.append(file if exact else _existing(root, file))
-        listing.classes.append(label if exact else names.name(label, meaning or TRAIN, where))
+        listing.classes.append(printable(label) if exact else names.name(label, meaning or TRAIN, where))
         listing.splits.append(meaning or "")
         listing.digests.append(_digest(digest, where))
     if not listing.files:
