@@ -59,7 +59,8 @@ def border_evidence(
 
     Evidence for a class is what its map has more than the maps of all classes on average, and more there than on images
     of other classes on average; only what is above 0 counts. So neither a constant that is added to all maps, which
-    changes no prediction, nor what every image gives at a place is evidence.
+    changes no prediction, nor what every image gives at a place is evidence. Images that the network does not recognize
+    are left out: their maps do not show what it recognizes the class by.
 
     Args:
         model: The trained network in a back end.
@@ -69,11 +70,12 @@ def border_evidence(
             have been trained on.
 
     Returns:
-        The evidence for each class, None for a class with few images or without evidence; None if the network has no
+        The evidence for each class, None for a class with few images that are recognized, or without evidence; None if the network has no
         class maps, or maps of fewer than 3×3 positions.
     """
     labels: list[npt.NDArray[np.int64]] = []
     own: list[Floats] = []
+    recognized: list[npt.NDArray[np.bool_]] = []
     everywhere = np.zeros(())
     maps, step = None, 1
     for dataset, indices in _chosen(datasets):
@@ -90,11 +92,12 @@ def border_evidence(
             above = maps.after - maps.after.mean(1, keepdims=True)
             labels.append(dataset.labels[part])
             own.append(above[np.arange(len(images)), labels[-1]])
+            recognized.append(maps.logits.argmax(1) == labels[-1])
             everywhere = everywhere + above.sum(0, dtype=np.float64)
             # So many at a time that they need little memory.
             start, step = start + step, max(1, min(256, _VALUES_AT_ONCE // above[0].size))
     assert maps is not None  # a data set has images
-    return _by_class(maps, np.concatenate(own), everywhere, np.concatenate(labels))
+    return _by_class(maps, np.concatenate(own), everywhere, np.concatenate(labels), np.concatenate(recognized))
 
 
 def _chosen(datasets: Sequence[ImageDataset]) -> list[tuple[ImageDataset, npt.NDArray[np.int64]]]:
@@ -110,16 +113,21 @@ def _chosen(datasets: Sequence[ImageDataset]) -> list[tuple[ImageDataset, npt.ND
 
 
 def _by_class(
-    maps: ClassMaps, own: Floats, everywhere: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+    maps: ClassMaps,
+    own: Floats,
+    everywhere: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    recognized: npt.NDArray[np.bool_],
 ) -> list[BorderEvidence | None]:
-    """The evidence for each class, from the map of the own class of each image (N, h, w), and the sum of the maps of
-    each class over all images (K, h, w)."""
+    """The evidence for each class, from the map of the own class of each image (N, h, w), the sum of the maps of each
+    class over all images (K, h, w), and whether each image is recognized (N,)."""
     found: list[BorderEvidence | None] = []
     for label, total in enumerate(everywhere):
-        mine = own[labels == label].astype(np.float64)
-        others = len(labels) - len(mine)
-        elsewhere = (total - mine.sum(0)) / others if others else 0.0
-        found.append(in_border(cells(maps, np.maximum(mine - elsewhere, 0))))
+        mine = labels == label
+        others = len(labels) - np.count_nonzero(mine)
+        elsewhere = (total - own[mine].sum(0, dtype=np.float64)) / others if others else 0.0
+        evidence = np.maximum(own[mine & recognized].astype(np.float64) - elsewhere, 0)
+        found.append(in_border(cells(maps, evidence)))
     return found
 
 

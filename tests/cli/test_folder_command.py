@@ -201,7 +201,7 @@ def test_trials_are_judged_on_no_copy_of_what_they_learn_from(cli, tmp_path, mon
 
     find = search.search
     monkeypatch.setattr(search, "search", spy)
-    few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1..2")
+    few = ("--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1|2")
     for options in ((), ("--images", "40")):
         said = cli("tune", "--data", "d", "--trials", "1", *few, *options, "--out", f"out {len(seen)}")
         assert said.code == 0, said.err
@@ -215,7 +215,7 @@ def test_the_validation_images_of_a_folder_judge(cli, tmp_path):
     pytest.importorskip("optuna")
     for number, (split, count) in enumerate({"train": 20, "val": 6, "test": 5}.items()):
         stripes(tmp_path / "d" / split, {"across": count, "down": count}, number)
-    few = ("--set", "epochs=1", "--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1..2")
+    few = ("--set", "precision=float32", "--set", "batch_size=8", "--space", "epochs=1|2")
     said = cli("tune", "--data", "d", "--trials", "1", *few, "--out", "out")
     assert said.code == 0, said.err
     data = mlpconv.Run("out/trial-0").config.data

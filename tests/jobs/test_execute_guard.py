@@ -351,7 +351,7 @@ def test_patience_ends_a_run_with_the_best_weights_however_often_it_is_stopped(t
     assert (run.result.epochs, run.result.best_epoch) == (best + 3, best + 1)
     assert run.result.test_accuracy == run.history[best]["test_accuracy"]
     page = (run.path / "report.html").read_text()
-    assert f"The weights are those of epoch {best + 1}, the best on the validation images" in page
+    assert f"are those of epoch {best + 1}, the best on the validation images: validation accuracy" in page
     assert f"training ended early, after {best + 3} of 40 epochs: no better validation accuracy for 2 epochs." in page
 
     cut, _ = tiny_training.train(tmp_path / "cut", job=prepared(), stop_after=(best + 1) * STEPS + 5)
