@@ -70,8 +70,8 @@ def border_evidence(
             have been trained on.
 
     Returns:
-        The evidence for each class, None for a class with few images that are recognized, or without evidence; None if the network has no
-        class maps, or maps of fewer than 3×3 positions.
+        The evidence for each class, None for a class with few images that are recognized, or without evidence; None if
+        the network has no class maps, or maps of fewer than 3×3 positions.
     """
     labels: list[npt.NDArray[np.int64]] = []
     own: list[Floats] = []
