@@ -193,8 +193,8 @@ _study(
             Arm(
                 f"20-epochs-{batch}-{rate:g}",
                 {"learning_rate": rate, "batch_size": batch, "epochs": 20},
-                f"SGD {rate:g}, Xavier start, batches of {batch}, 20 epochs of 4,000 images",
-                images=4_000,
+                f"SGD {rate:g}, Xavier start, batches of {batch}, 20 epochs of 2,000 images",
+                images=2_000,
             )
             for batch, rate in _LONGER
         ),
@@ -306,7 +306,7 @@ _study(
     "paper",
     "What do dropout and global average pooling contribute to the paper's network on CIFAR-10, and newer methods?",
     _PAPER,
-    _budgets(seeds=3, images=10_000, epochs=10, size=32, batch=64, gpu_epochs=100, gpu_size=32),
+    _budgets(seeds=3, images=5_000, epochs=8, size=32, batch=64, gpu_epochs=100, gpu_size=32),
     recipe="paper",
     least_map=2,
     extra=measures.overfitting,

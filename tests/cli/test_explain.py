@@ -94,13 +94,20 @@ def strongest_columns(cli, run, images, labels):
 
 @pytest.mark.slow
 def test_the_evidence_of_the_recipe_quick_is_where_the_object_is(cli):
+    """The strongest of three columns is that of the object, or at least on its side.
+
+    Maps that did not depend on the place of the object would have it further right for the object on the right as often
+    as further left. In four runs it was further right in 0.77 to 0.95 of 200 images, further left in 0.02 to 0.08.
+    """
     try:
         test = load_dataset("fashion-mnist", download=False).test
     except DataError as error:
         pytest.skip(f"Fashion-MNIST is not on this machine: {str(error).splitlines()[0]}")
     assert cli("train", "--recipe", "quick", "--out", "run").code == 0
-    found = strongest_columns(cli, "run", test.images[:40], [test.class_names[k] for k in test.labels[:40]])
-    assert np.mean(found[:, 1] > found[:, 0]) > 0.8
+    found = strongest_columns(cli, "run", test.images[:200], [test.class_names[k] for k in test.labels[:200]])
+    toward, away = np.mean(found[:, 1] > found[:, 0]), np.mean(found[:, 1] < found[:, 0])
+    assert toward > 2 / 3
+    assert away < toward / 6
 
 
 def test_the_difference_of_two_classes_is_described(cli, digits_run, digit):
