@@ -87,6 +87,8 @@ def open_picture(file: BinaryIO, where: str, max_pixels: int) -> "Iterator[Image
         pixels = re.search(r"\((\d+) pixels\)", str(error))
         raise DataError(f"{where}: {too_large(int(pixels[1]) if pixels else None, max_pixels)}") from None
     except UnidentifiedImageError:
+        if _is_heic(beginning):
+            raise DataError(f"{where}: cannot be decoded: a damaged HEIC picture") from None
         raise DataError(f"{where}: not an image in a supported format{_kind(beginning)}") from None
     except DataError:
         raise
