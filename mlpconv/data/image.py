@@ -162,8 +162,9 @@ def _pixels(image: "Image.Image", preprocess: Preprocess, where: str) -> np.ndar
     from PIL import Image, ImageOps
 
     if preprocess.source_size is not None:
-        # At least twice the final size, so that the result differs from decoding all of it by a level or two only.
-        side = 2 * max(preprocess.source_size)
+        # A JPEG picture is decoded at a part of its size if that is at least eight times the final one. Then nearly all
+        # values are within a level of those of the whole picture, which the exported page and other programs decode.
+        side = 8 * max(preprocess.source_size)
         image.draft(None, (side, side))
     ImageOps.exif_transpose(image, in_place=True)
     image = _converted(image, preprocess, where)

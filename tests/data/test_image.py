@@ -356,3 +356,18 @@ def test_a_preprocess_is_derived_from_its_data_set():
     assert fitting_preprocess(dataset(1), 32) == Preprocess(32, source_size=(5, 7))
     with pytest.raises(DataError, match=r"mine: expected images of 1 \(gray\) or 3 \(RGB\) channels, received 2"):
         fitting_preprocess(dataset(2), 32)
+
+
+@pytest.mark.parametrize(("side", "exact"), [(200, True), (440, True), (1500, False)])
+def test_a_part_of_the_size_of_a_jpeg_picture_is_nearly_the_whole(tmp_path, side, exact):
+    """Other programs, such as browsers, decode the whole picture."""
+    draw = np.random.default_rng(side)
+    coarse = Image.fromarray(draw.integers(0, 256, (side // 5, side // 5, 3), dtype=np.uint8))
+    image = coarse.resize((side, side), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "a.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as file:
+        whole = np.asarray(file.convert("RGB").resize((28, 28), Image.Resampling.BILINEAR)).astype(int)
+    preprocess = Preprocess(28, "RGB", source_size=(28, 28), mean=(0.0,) * 3, std=(1.0,) * 3)
+    found = read_image(tmp_path / "a.jpg", preprocess)
+    difference = np.abs(found - whole)
+    assert difference.max() == 0 if exact else np.mean(difference <= 1) > 0.99

@@ -36,7 +36,7 @@ from mlpconv.version import __version__
 IMAGES, DIGESTS = "images.u8", "digests.u8"
 LIMIT_VARIABLE = "MLPCONV_CACHE_GB"
 _DEFAULT_LIMIT_GB = 50.0
-_RULES_VERSION = 1
+_RULES_VERSION = 2
 """Version of the conversion rules, a part of the key: increase it when the rules change."""
 _SYNC_INTERVAL_SECONDS = 2.0
 _SPARE_BYTES = 64 << 20
