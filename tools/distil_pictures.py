@@ -96,7 +96,7 @@ def _is_large(path: Path, least: int) -> bool:
     try:
         with Image.open(path) as image:
             return min(image.size) >= least
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return False
 
 

@@ -2,10 +2,12 @@
 
     python tools/measure_photos.py --cifar10 cifar10-jpeg.tar.xz --work /tmp/distil --splits 5
 
-Four folders, of which the start weights saw no picture: children's stamps (Debian's tuxpaint-stamps-default), photographs of
-GCompris (gcompris-qt-data), and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each split, a run of
-`mlpconv train --data` with all defaults, in a process of its own, and logistic regression on the features of
-EfficientNet-Lite0, on the same images. Results are kept in --out after every run; finished ones are not repeated.
+Three folders, children's stamps (Debian's tuxpaint-stamps-default),
+photographs of GCompris (gcompris-qt-data), and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each
+split, a run of `mlpconv train --data` with all defaults, in a process of its own, and logistic regression on the
+features of EfficientNet-Lite0, on the same images. Results are kept in --out after every run; finished ones are not
+repeated. The start weights saw none of these pictures but about half of the 2,000 of CIFAR-10, without
+their labels.
 """
 
 import argparse

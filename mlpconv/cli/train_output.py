@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mlpconv.jobs.stop import Stop
     from mlpconv.runs.job import Job
     from mlpconv.runs.run import Result, Run
-    from mlpconv.training.forecast import Fit
+    from mlpconv.training.forecast import Fit, Forecast
     from mlpconv.training.recipe import TroublePolicy
     from mlpconv.training.trainer import EpochEnded
 
@@ -41,6 +41,7 @@ def print_plan(prepared: "PreparedJob", json: bool) -> None:
         return
     for line in _plan_lines(prepared):
         say(line)
+    say(_forecast_line(prepared.forecast()))
     say("\nthe recipe as a TOML file (mlpconv train --recipe FILE.toml):\n")
     say(to_toml(prepared.recipe))
 
@@ -50,11 +51,11 @@ def announce(execution: "Execution") -> None:
     for line in _plan_lines(execution.prepared):
         say(line)
     say(f"  into      {execution.run.path}")
-    forecast = execution.forecast()
-    say(
-        f"  forecast  {format_duration(forecast.seconds)} at {forecast.images_per_second:,.0f} images/s; "
-        "Ctrl-C stops and saves\n"
-    )
+    say(f"{_forecast_line(execution.forecast())}; Ctrl-C stops and saves\n")
+
+
+def _forecast_line(forecast: "Forecast") -> str:
+    return f"  forecast  {format_duration(forecast.seconds)} at {forecast.images_per_second:,.0f} images/s"
 
 
 def _plan_lines(prepared: "PreparedJob") -> list[str]:

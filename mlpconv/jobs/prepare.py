@@ -16,19 +16,21 @@ from mlpconv.data import Splits, hold_out
 from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
+from mlpconv.jobs.budget import many_epochs, within, with_epochs
 from mlpconv.jobs.earlier_splits import earlier_splits, unknown_split
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
-from mlpconv.jobs.run_data import Progress, RunData, default_recipe, load_run_data
+from mlpconv.jobs.run_data import FOLDER, Progress, RunData, default_recipe, load_run_data
 from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.job import DataInfo, Job
 from mlpconv.runs.run import Run
+from mlpconv.training.automatic import AUTO, BUDGET, FEW, NO_WISHES, Wishes
 from mlpconv.training.plan import epochs_of
 from mlpconv.training.recipe import Recipe, change
-from mlpconv.training.recipes import get_recipe
+from mlpconv.training.recipes import PHOTOS, get_recipe
 
 HELD_OUT = 0.1
 """The share of validation images where a request needs some and its recipe holds out none."""
@@ -70,8 +72,15 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     options = FolderOptions(request.strict, request.follow_links)
     # A run that is resumed has recorded its own split.
     earlier = [] if data or chosen.resumed else earlier_splits(recipe, start, chosen.repeated)
-    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed, earlier)
-    recipe = _resolve_epochs(loaded.recipe, len(loaded.splits.train))
+    wishes = _wishes(request, chosen)
+    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed, earlier, wishes)
+    if loaded.recipe.pretrained != recipe.pretrained:
+        pretrained, _ = read_start(loaded.recipe.pretrained)
+        chosen = chosen._replace(name=PHOTOS)
+    images = len(loaded.splits.train)
+    if many := many_epochs(loaded.recipe, images):
+        loaded = loaded._replace(chosen=f"{loaded.chosen}; {many}" if loaded.chosen else many)
+    recipe = _resolve_epochs(loaded.recipe, images)
     run_data = hold_out_validation(loaded)
     network = _make_network(recipe, run_data.splits)
     job = Job(
@@ -93,7 +102,10 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     if pretrained is not None:
         start_from(pretrained, network)  # weights that do not fit are found before anything is written
     prepared.seconds = time.perf_counter() - started
-    return prepared
+    seconds = request.budget
+    if seconds is None and wishes.batch is not None and images < FEW and "epochs" not in _given(request):
+        seconds = BUDGET
+    return prepared if seconds is None else within(prepared, seconds)
 
 
 def load_job(
@@ -144,6 +156,13 @@ def choose_recipe(request: Request) -> Chosen:
     """
     if request.repeat is not None and request.recipe is not None:
         raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")
+    given = _given(request)
+    if request.from_scratch and (start := given.get("pretrained") or request.start_from):
+        option = "--pretrained" if given.get("pretrained") else "--start-from"
+        raise RecipeError(f"--from-scratch and {option} {start}: both choose the start weights; give one")
+    if request.budget is not None and ("epochs" in given or request.resume_from is not None):
+        other = "--epochs" if "epochs" in given else "--resume"
+        raise RecipeError(f"--budget and {other}: both choose the number of epochs; give one")
     resumed = Run(request.resume_from) if request.resume_from is not None else None
     repeated = Run(request.repeat) if request.repeat is not None and resumed is None else None
     source = resumed or repeated
@@ -164,9 +183,30 @@ def choose_recipe(request: Request) -> Chosen:
         changes["validation"] = HELD_OUT
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, settings, "--set")
+    if request.from_scratch and recipe.pretrained:
+        recipe = change(recipe, {"pretrained": ""}, "--from-scratch")
     overrides = {field: value for field, value in request.resume_override.items() if field != "device"}
     recipe = change(recipe, overrides, "--resume-override")
     return Chosen(recipe, request.recipe_name or name, resumed, repeated)
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """The fields of the recipe that a request changes."""
+    return {**request.changes, **request.settings}
+
+
+def _wishes(request: Request, chosen: Chosen) -> Wishes:
+    """What may be chosen to fit the images: everything that the request leaves open of the default recipe of folders."""
+    given = _given(request)
+    if chosen.name != FOLDER or request.recipe is not None or chosen.resumed or chosen.repeated:
+        return NO_WISHES
+    batch = "batch_size" not in given
+    elsewhere = request.from_scratch or request.start_from is not None or given.get("pretrained")
+    if elsewhere or given.get("model", AUTO) not in (AUTO, get_recipe(PHOTOS).model):
+        return Wishes(batch=batch)
+    changes, settings = ({k: v for k, v in d.items() if k != "model"} for d in (request.changes, request.settings))
+    few = msgspec.structs.replace(request, recipe=PHOTOS, changes=changes, settings=settings)
+    return Wishes(choose_recipe(few).recipe, batch)
 
 
 def finished_run(request: Request) -> Run | None:
@@ -211,10 +251,7 @@ def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precisio
 
 def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
     """The recipe with the epochs that its ``min_steps`` asks for with so many training images, and what follows."""
-    epochs = epochs_of(recipe, images)
-    patience = -(-recipe.patience * epochs // recipe.epochs)
-    sizes = tuple((start * (epochs / recipe.epochs), size) for start, size in recipe.image_sizes)
-    return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, image_sizes=sizes, min_steps=0)
+    return with_epochs(recipe, epochs_of(recipe, images))
 
 
 def hold_out_validation(data: RunData) -> RunData:

@@ -171,7 +171,7 @@ class PreparedJob:
         return memory
 
     def forecast(self, start: Position = BEGINNING, folder: Path | None = None) -> Forecast:
-        """Forecast time and memory, from a few real steps and a real save.
+        """Forecast time and memory, from a few real steps and a real save; a forecast of the whole run is kept.
 
         Args:
             start: What is done already; the rest of the run is forecast.
@@ -184,6 +184,8 @@ class PreparedJob:
                 checkpoints.save(Path(directory), empty)
                 write_tensors(Path(directory) / "weights", model.weights(), {})
 
+        if self.expected is not None and start == BEGINNING:
+            return self.expected
         memory = self.fit()
         saving = Saving(save, CHECKPOINT_SECONDS)
         timed = forecast(self.make_model, self.recipe, self.training_data, start=start, saving=saving)

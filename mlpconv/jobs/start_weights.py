@@ -9,7 +9,7 @@ from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import head
 from mlpconv.errors import RecipeError, RunError
 from mlpconv.inference.classifier import is_file
-from mlpconv.models import list_models
+from mlpconv.models import list_models, shipped_weights
 from mlpconv.runs.classifier_file import StoredClassifier, read_classifier
 from mlpconv.runs.run import START, Run
 from mlpconv.training.automatic import AUTO
@@ -20,7 +20,7 @@ def read_start(source: str, run: Path | None = None) -> tuple[StoredClassifier, 
     """A classifier to start from, and the name of its model.
 
     Args:
-        source: A run, or a classifier's file.
+        source: A run, a classifier's file, or the name of a network whose start weights come with the package.
         run: The directory of the run that started from it, if there is one. It keeps a copy of the classifier, so that
             the source may be gone or be trained further.
 
@@ -29,6 +29,8 @@ def read_start(source: str, run: Path | None = None) -> tuple[StoredClassifier, 
     """
     if run and (copy := run / START).exists():
         return read_classifier(copy), Run(run).config.recipe.model
+    if (shipped := shipped_weights(source)) is not None:
+        return read_classifier(shipped, float16=True), source
     if is_file(source):
         stored = read_classifier(Path(source))
         return stored, stored.network.name if stored.network.name in list_models() else ""
