@@ -39,16 +39,16 @@ class Source(NamedTuple):
 
 SOURCES = (
     Source("cifar10", "cifar10", "the images of CIFAR-10 (Krizhevsky 2009), training images only", 24_000, least=32),
-    Source("gnome-backgrounds", "deb", "CC-BY-SA-3.0", 1_400, crops=True),
+    Source("gnome-backgrounds", "deb", "CC-BY-SA-3.0 and GPL-2+", 1_400, crops=True),
     Source("mate-backgrounds", "deb", "GPL-2+ and CC-BY-SA-4.0", 2_600, crops=True),
-    Source("plasma-workspace-wallpapers", "deb", "LGPL-3 and CC-BY-SA-4.0", 2_000, crops=True, least=600),
+    Source("plasma-workspace-wallpapers", "deb", "GPL-2+", 2_000, crops=True, least=600),
     Source("ukui-wallpapers", "deb", "CC-BY-SA-3.0", 1_400, crops=True, least=600),
     Source("lomiri-wallpapers", "deb", "CC-BY-4.0, CC-BY-SA-3.0, CC-BY-SA-4.0 and CC0-1.0", 100, crops=True),
     Source("palapeli-data", "deb", "GPL-2+ and CC0", 600, crops=True, least=300),
-    Source("kalzium-data", "deb", "GPL-2+, CC0 and others of the photographs of elements", 400),
+    Source("kalzium-data", "deb", "GPL-2+, LGPL-2.1+, GFDL-1.2 and CC0", 400),
     Source("openclipart-png", "deb", "public domain", 5_000),
     Source("oxygen-icon-theme", "deb", "LGPL-3+", 600, folder="/128x128/"),
-    Source("openboard-common", "deb", "GPL-3+ and others", 150),
+    Source("openboard-common", "deb", "GPL-3+, CC-BY-SA-3.0, Apache-2.0 and public domain", 150),
     Source("scikit-image", "pypi", "BSD-3-Clause and public domain", 1_000, crops=True, folder="skimage/data/"),
     Source("scikit-learn", "pypi", "CC-BY-2.0", 150, crops=True, folder="/images/"),
 )
@@ -108,7 +108,7 @@ def pictures(source: Source, folder: Path) -> Iterator[tuple[Path, Image.Image]]
     taken = 0
     for path in paths:
         try:
-            image = _on_white(Image.open(path))
+            image = on_white(Image.open(path))
         except OSError:
             continue
         for _ in range(min(each, source.pictures - taken)):
@@ -118,7 +118,7 @@ def pictures(source: Source, folder: Path) -> Iterator[tuple[Path, Image.Image]]
             return
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
     """A picture in RGB; transparent pixels are white, as mlpconv reads them. No side is above 2,048 pixels."""
     image.draft("RGB", (2048, 2048))
     image.thumbnail((2048, 2048), Image.Resampling.BOX)

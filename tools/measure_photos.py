@@ -26,7 +26,7 @@ from statistics import mean
 import numpy as np
 import torch
 from distil import load_teacher, teacher_features
-from distil_pictures import SIDE, Source, _on_white, fetch
+from distil_pictures import SIDE, Source, on_white, fetch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -169,7 +169,7 @@ def teacher_accuracy(rows: list[tuple[Path, str, str]], work: Path) -> dict[str,
     features = []
     for start in range(0, len(rows), 32):
         images = [
-            np.asarray(_on_white(Image.open(path)).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+            np.asarray(on_white(Image.open(path)).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
             for path, _, _ in rows[start : start + 32]
         ]
         features.append(teacher_features(teacher, np.stack(images)))
