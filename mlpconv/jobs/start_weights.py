@@ -1,5 +1,6 @@
 """Start from the weights of another run: from all of them, or from those of all layers before the head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +147,7 @@ def start_from(stored: StoredClassifier, network: Network, weights: Weights) -> 
         for name, value in weights.items()
     }
     if taken.channels[0] != taken.channels[1]:
-        _convert_channels(found, taken.layers[0], stored.preprocess, network.input_channels)
+        _convert_channels(found, taken.layers, stored.preprocess, network.input_channels)
     return found
 
 
@@ -202,8 +203,12 @@ def _fits(theirs: tuple[int, ...], ours: tuple[int, ...], *, first: bool) -> boo
     return theirs == ours
 
 
-def _convert_channels(weights: dict[str, Floats], layer: str, preprocess: Preprocess, channels: int) -> None:
-    """Convert the first layer's weights between gray and color images, normalized as by ``normalization``."""
+def _convert_channels(
+    weights: dict[str, Floats], layers: Sequence[str], preprocess: Preprocess, channels: int
+) -> None:
+    """Convert the weights of the first of these layers between gray and color images, normalized as by
+    ``normalization``."""
+    layer = layers[0]
     weight = weights[f"{layer}.weight"]
     if channels == 3:  # what the layer computes of a color picture is what it computed of its gray one
         weights[f"{layer}.weight"] = weight * np.array(GRAY, np.float32)[:, None, None]
@@ -212,6 +217,8 @@ def _convert_channels(weights: dict[str, Floats], layer: str, preprocess: Prepro
     new = normalization(preprocess, 1)
     old_mean, old_std = (np.array(each, np.float32)[:, None, None] for each in (preprocess.mean, preprocess.std))
     weights[f"{layer}.weight"] = (weight * (new["std"][0] / old_std)).sum(1, keepdims=True)
+    constant = (weight * ((new["mean"][0] - old_mean) / old_std)).sum((1, 2, 3))
     if f"{layer}.bias" in weights:
-        constant = (weight * ((new["mean"][0] - old_mean) / old_std)).sum((1, 2, 3))
         weights[f"{layer}.bias"] = weights[f"{layer}.bias"] + constant
+    elif len(layers) > 1 and f"{layers[1]}.running_mean" in weights:  # a normalization, which subtracts its mean
+        weights[f"{layers[1]}.running_mean"] = weights[f"{layers[1]}.running_mean"] - constant
