@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mlpconv.jobs.execute import Execution
     from mlpconv.jobs.prepared import PreparedJob
     from mlpconv.jobs.stop import Stop
-    from mlpconv.runs.job import Job
     from mlpconv.runs.run import Result, Run
     from mlpconv.training.forecast import Fit, Forecast
     from mlpconv.training.recipe import TroublePolicy
@@ -76,7 +75,7 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"{show((channels, height, width))}, {train.num_classes} classes",
         *_folder_lines(prepared),
         f"  recipe    {describe(job.recipe, job.recipe_name)}",
-        f"  start     {_start_line(job)}",
+        *_start_lines(prepared),
         f"  guard     {_guard_line(job.recipe.on_trouble)}",
         f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
         f"  memory    {_memory(memory)}",
@@ -90,15 +89,36 @@ def _map_lines(network: "Network") -> list[str]:
     return [f"  maps      {single}"] if single else []
 
 
-def _start_line(job: "Job") -> str:
+def _start_lines(prepared: "PreparedJob") -> list[str]:
+    from mlpconv.formatting import format_number
     from mlpconv.training.recipe import initializer_name
 
-    if job.start is not None:
-        return f"all weights of {job.start}"
+    job, taken = prepared.job, prepared.taken
     initializer = initializer_name(job.recipe.initializer)
-    if job.recipe.pretrained:
-        return f"weights of {job.recipe.pretrained}, the last block {initializer}"
-    return f"{initializer} weights"
+    if job.start is not None:
+        return [f"  start     all weights of {job.start}"]
+    if taken is None:
+        return [f"  start     {initializer} weights"]
+    frozen = ", which are frozen" * job.recipe.freeze
+    lines = [f"  start     weights of {job.recipe.pretrained} in {taken.blocks()}{frozen}"]
+    if taken.left:
+        lines.append(f"            from {taken.left[0]} on the networks differ: {initializer} weights there")
+    elif job.recipe.fit_head:
+        after = "" if job.recipe.freeze else f", then all layers are trained (--lr {job.recipe.learning_rate:g})"
+        lines.append(f"            the last block is fitted on their features{after}")
+    else:
+        lines.append(f"            the last block starts from {initializer} weights")
+    if taken.channels == (1, 3):
+        lines.append(
+            f"            {taken.layers[0]} learned from gray images: it sees the gray of a color, "
+            "0.299 red + 0.587 green + 0.114 blue"
+        )
+    elif taken.channels == (3, 1):
+        lines.append(f"            {taken.layers[0]} learned from color images: it sees gray as three equal channels")
+    if taken.kept and job.recipe.fit_head:
+        known = format_number(len(taken.kept), "class", "classes")
+        lines.append(f"            {known} of it: the fit starts from what it knows of them")
+    return lines
 
 
 def _guard_line(policy: "TroublePolicy") -> str:

@@ -19,7 +19,7 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 def many_epochs(recipe: Recipe, images: int) -> str:
     """A clause if ``min_steps`` makes many epochs of few images; else empty."""
     epochs = epochs_of(recipe, images)
-    if epochs <= max(MANY_EPOCHS, recipe.epochs):
+    if recipe.freeze or epochs <= max(MANY_EPOCHS, recipe.epochs):
         return ""
     return f"{epochs:,} epochs, so that so few images make {recipe.min_steps:,} steps"
 
@@ -32,7 +32,7 @@ def within(prepared: PreparedJob, seconds: float) -> PreparedJob:
     if not prepared.fit().fits:
         return prepared
     forecast, recipe = prepared.forecast(), prepared.recipe
-    if forecast.seconds <= seconds:
+    if forecast.seconds <= seconds or recipe.epochs == 1:
         return prepared
     fixed = prepared.seconds + REPORT_SECONDS
     training = forecast.seconds - fixed

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mlpconv.arch.head import find_head
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import output_shape
@@ -22,7 +23,7 @@ from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
 from mlpconv.jobs.run_data import FOLDER, Progress, RunData, default_recipe, load_run_data
-from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
+from mlpconv.jobs.start_weights import compare, normalization, read_start, resolve_pretrained
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.job import DataInfo, Job
@@ -83,6 +84,8 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     recipe = _resolve_epochs(loaded.recipe, images)
     run_data = hold_out_validation(loaded)
     network = _make_network(recipe, run_data.splits)
+    if pretrained is not None:  # weights that do not fit are found before anything is written
+        recipe = _check_head(recipe, pretrained, network)
     job = Job(
         recipe_name=chosen.name,
         recipe=recipe,
@@ -99,8 +102,6 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     if loaded.loaded_folder and not chosen.resumed:
         loaded.loaded_folder.folder.notes += unknown_split(recipe, classifier, earlier)
     prepared = PreparedJob(job, run_data, classifier)
-    if pretrained is not None:
-        start_from(pretrained, network)  # weights that do not fit are found before anything is written
     prepared.seconds = time.perf_counter() - started
     seconds = request.budget
     if seconds is None and wishes.batch is not None and images < FEW and "epochs" not in _given(request):
@@ -176,6 +177,8 @@ def choose_recipe(request: Request) -> Chosen:
         recipe = get_recipe(name)
         if "pretrained" in changes and request.recipe is None:
             recipe = change(recipe, {"model": "auto"})
+    if "pretrained" in settings:  # before the learning rate, which is a tenth of it unless it is given
+        changes["pretrained"] = settings.pop("pretrained")
     if "model" in settings:  # first: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": settings.pop("model")}, "--set")
     needs_validation = changes.get("target_accuracy") or changes.get("patience")
@@ -251,6 +254,8 @@ def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precisio
 
 def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
     """The recipe with the epochs that its ``min_steps`` asks for with so many training images, and what follows."""
+    if recipe.freeze:
+        return msgspec.structs.replace(recipe, epochs=1, patience=0, image_sizes=(), min_steps=0, fit_head=True)
     return with_epochs(recipe, epochs_of(recipe, images))
 
 
@@ -303,6 +308,27 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
 
 
+def _check_head(recipe: Recipe, pretrained: StoredClassifier, network: Network) -> Recipe:
+    """The recipe, without a fit of the head where there can be none.
+
+    Raises:
+        RecipeError: The recipe trains nothing but the head.
+        RunError: The first layers of the networks differ.
+    """
+    taken = compare(pretrained, network)
+    if taken.everything and find_head(network) is not None:
+        return recipe
+    if recipe.freeze:
+        reason = (
+            f"{network.name} differs from its network, {pretrained.network.name}, from {taken.left[0]} on; leave "
+            "--model out, or train all layers, without --freeze"
+            if taken.left
+            else f"{network.name} does not end in a convolution and global average pooling; leave --freeze out"
+        )
+        raise RecipeError(f"--freeze, --pretrained {pretrained.path}: {reason}")
+    return msgspec.structs.replace(recipe, fit_head=False)
+
+
 def _make_preprocess(
     recipe: Recipe, network: Network, data: RunData, pretrained: StoredClassifier | None
 ) -> Preprocess:
@@ -314,7 +340,7 @@ def _make_preprocess(
         std = tuple(float(value) or 1.0 for value in train.std)
         values |= {"mean": tuple(map(float, train.mean)), "std": std}
     if pretrained is not None:  # as its layers learned
-        values |= {"mean": pretrained.preprocess.mean, "std": pretrained.preprocess.std}
+        values |= normalization(pretrained.preprocess, network.input_channels)
     return fitting_preprocess(train, max(network.input_size), **values)
 
 

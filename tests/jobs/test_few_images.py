@@ -20,9 +20,7 @@ def photos(tmp_path_factory):
     root = tmp_path_factory.mktemp("few") / "photos"
     for label, seed in (("a", 0), ("b", 100)):
         for index in range(20):
-            image_folders.save_image(
-                root / label / f"{index}.png", image_folders.random_pixels(seed + index, 56, 48)
-            )
+            image_folders.save_image(root / label / f"{index}.png", image_folders.random_pixels(seed + index, 56, 48))
     return root
 
 
