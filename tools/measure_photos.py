@@ -26,7 +26,7 @@ from statistics import mean
 import numpy as np
 import torch
 from distil import load_teacher, teacher_features
-from distil_pictures import SIDE, Source, on_white, fetch
+from distil_pictures import SIDE, Source, fetch, on_white
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler

@@ -17,7 +17,7 @@ from mlpconv.data import Splits, hold_out
 from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
-from mlpconv.jobs.budget import many_epochs, within, with_epochs
+from mlpconv.jobs.budget import many_epochs, with_epochs, within
 from mlpconv.jobs.earlier_splits import earlier_splits, unknown_split
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
@@ -199,7 +199,7 @@ def _given(request: Request) -> dict[str, Any]:
 
 
 def _wishes(request: Request, chosen: Chosen) -> Wishes:
-    """What may be chosen to fit the images: everything that the request leaves open of the default recipe of folders."""
+    """What may be chosen to fit the images: what the request leaves open of the default recipe of folders."""
     given = _given(request)
     if chosen.name != FOLDER or request.recipe is not None or chosen.resumed or chosen.repeated:
         return NO_WISHES

@@ -113,7 +113,7 @@ def load_run_data(
         return _folder(recipe, directory, options, progress, resumed, earlier, wishes)
     splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
     side = min(splits.train.image_shape[:2])
-    recipe, chosen = resolve(recipe, side, len(splits.train), splits.train.image_shape[2], wishes)
+    recipe, chosen = resolve(recipe, side, len(splits.train), wishes)
     if data is None and (note := shadowed_folder(recipe.data)):
         chosen = f"{chosen}; {note}" if chosen else note
     # Images that the caller supplies are not those that the recipe names.
@@ -143,8 +143,7 @@ def _folder(
             progress=progress,
             earlier=earlier,
         )
-    channels = folder.preprocess(1, recipe.fit).channels
-    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()), channels, wishes)
+    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()), wishes)
     size = recipe.image_size or max(create_model(recipe.model).input_size)
     largest = max(size, *(other for _, other in recipe.image_sizes), size)
     loaded = folder.load(folder.preprocess(largest, recipe.fit), progress)

@@ -45,7 +45,7 @@ class Wishes(NamedTuple):
     """What a request leaves to the choice."""
 
     few: Recipe | None = None
-    """The recipe to take instead for few color images; None if the request excludes that."""
+    """The recipe to take instead for few images; None if the request excludes that."""
     batch: bool | None = None
     """Whether the batch size may be chosen; None: if the network may be."""
 
@@ -58,14 +58,13 @@ def choose_model(side: int) -> Choice:
     return next(choice for largest, choice in RULE if largest is None or side <= largest)
 
 
-def resolve(recipe: Recipe, side: int, count: int, channels: int = 3, wishes: Wishes = NO_WISHES) -> tuple[Recipe, str]:
+def resolve(recipe: Recipe, side: int, count: int, wishes: Wishes = NO_WISHES) -> tuple[Recipe, str]:
     """Choose the network, image size and batch size of a recipe whose model is "auto", or a recipe for few images.
 
     Args:
         recipe: The recipe. If it names its network, that does not change; nor does an image size that it has.
         side: The typical shorter side of the images in pixels.
         count: The number of training images.
-        channels: 1 for gray images, 3 for color.
         wishes: What else may be chosen.
 
     Returns:
@@ -74,14 +73,11 @@ def resolve(recipe: Recipe, side: int, count: int, channels: int = 3, wishes: Wi
     said = []
     automatic = recipe.model == AUTO
     if wishes.few is not None and count < FEW and side >= SMALLEST:
-        if channels == 3:
-            recipe = wishes.few
-            said.append(
-                f"{recipe.model} with the start weights that come with the package, for {count:,} images; "
-                "--from-scratch starts from random weights"
-            )
-        else:
-            said.append("no start weights, which are for color images")
+        recipe = wishes.few
+        said.append(
+            f"{recipe.model} with the start weights that come with the package, for {count:,} images; "
+            "--from-scratch starts from random weights"
+        )
     if recipe.model == AUTO:
         choice = choose_model(side)
         size = recipe.image_size or choice.image_size

@@ -12,7 +12,7 @@ from mlpconv.optimizers import Optimizer
 from mlpconv.training.recipe import Augmentation, Recipe, change
 
 PHOTOS = "photos"
-"""The name of the recipe for few color images."""
+"""The name of the recipe for few images."""
 _log = logging.getLogger(__name__)
 
 
@@ -147,10 +147,11 @@ RECIPES: dict[str, Named] = {
         Recipe(
             model="nin_photo",
             pretrained="nin_photo",
+            fit_head=True,
             epochs=20,
             batch_size=32,
             optimizer=Optimizer("adamw", weight_decay=0.05),
-            learning_rate=1e-3,
+            learning_rate=3e-4,
             schedule="one-cycle",
             normalize="data",
             initializer=INITIALIZERS["he"],

@@ -86,10 +86,15 @@ def test_changes_of_the_recipe_are_kept(photos):
     assert (recipe.label_smoothing, recipe.pretrained) == (0.2, "nin_photo")
 
 
-def test_the_plan_says_why_gray_pictures_start_from_scratch(gray):
+def test_gray_pictures_start_from_these_weights_too(gray):
     job = prepared(gray, budget=1000.0)
-    assert (job.network.name, job.network.input_channels, job.recipe.pretrained) == ("nin_photo", 1, "")
-    assert "color images" in job.run_data.chosen
+    assert (job.network.name, job.network.input_channels, job.recipe.pretrained) == ("nin_photo", 1, "nin_photo")
+    # From black to white, the input of the first layer changes as that of three equal channels does; batch
+    # normalization removes the rest.
+    stored = read_classifier(shipped_weights("nin_photo"), float16=True)
+    of_color = (stored.weights["block1.conv.weight"] / np.array(stored.preprocess.std)[:, None, None]).sum(1)
+    of_gray = job.first_weights(0)["block1.conv.weight"][:, 0] / job.job.preprocess.std[0]
+    np.testing.assert_allclose(of_gray, of_color, atol=1e-4)
 
 
 def test_the_weights_can_be_asked_for_by_their_name(photos):
