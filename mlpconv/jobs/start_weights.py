@@ -60,6 +60,8 @@ def resolve_pretrained(recipe: Recipe, run: Path | None = None) -> tuple[Recipe,
         if recipe.freeze:
             raise RecipeError("--freeze trains the last block of a trained network; name it: --pretrained RUN")
         return recipe, None
+    if recipe.pretrained == "latest":  # which is another run as soon as this one exists
+        recipe = msgspec.structs.replace(recipe, pretrained=str(Run("latest").path))
     stored, model = read_start(recipe.pretrained, run)
     if recipe.model == AUTO:
         if not model:
@@ -203,9 +205,7 @@ def _fits(theirs: tuple[int, ...], ours: tuple[int, ...], *, first: bool) -> boo
     return theirs == ours
 
 
-def _convert_channels(
-    weights: dict[str, Floats], layers: Sequence[str], preprocess: Preprocess, channels: int
-) -> None:
+def _convert_channels(weights: dict[str, Floats], layers: Sequence[str], preprocess: Preprocess, channels: int) -> None:
     """Convert the weights of the first of these layers between gray and color images, normalized as by
     ``normalization``."""
     layer = layers[0]
