@@ -116,8 +116,8 @@ def _start_lines(prepared: "PreparedJob") -> list[str]:
     elif taken.channels == (3, 1):
         lines.append(f"            {taken.layers[0]} learned from color images: it sees gray as three equal channels")
     if taken.kept and job.recipe.fit_head:
-        known = format_number(len(taken.kept), "class", "classes")
-        lines.append(f"            {known} of it: the fit starts from what it knows of them")
+        known = format_number(len(taken.kept), "class that it knows keeps its", "classes that it knows keep their")
+        lines.append(f"            {known} weights as the start of the fit")
     return lines
 
 
@@ -222,6 +222,8 @@ def print_result(run: "Run", json: bool) -> None:
 
 
 def _print_json_result(run: "Run", result: "Result") -> None:
+    import msgspec
+
     from mlpconv.arch.cost import count
     from mlpconv.explain import border
     from mlpconv.runs import evaluation
@@ -242,6 +244,9 @@ def _print_json_result(run: "Run", result: "Result") -> None:
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     stored = evaluation.load(run.path, len(data.class_names))
     values["border_evidence"] = border.as_json(border.from_array(stored.border if stored else None), data.class_names)
+    for key in ("known_classes", "cross_validation"):
+        found = getattr(result, key)
+        values[key] = None if found is None else msgspec.to_builtins(found)
     repairs = [event for line in history for event in line.get("repairs", ())]
     forecast = run.forecast._asdict() if run.forecast else None
     print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
@@ -252,7 +257,7 @@ def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.explain import border
     from mlpconv.runs import evaluation
     from mlpconv.runs.history import validation_accuracies
-    from mlpconv.runs.outcome import what_is_wrong
+    from mlpconv.runs.outcome import few_images_lines, what_is_wrong
     from mlpconv.training.ending import ending_words
     from mlpconv.training.metrics import accuracy_note
 
@@ -267,6 +272,8 @@ def _print_text_result(run: "Run", result: "Result") -> None:
             f"validation acc {result.validation_accuracy:.3f}{note}, in epoch {result.best_epoch}, "
             "whose weights are kept"
         )
+    for line in few_images_lines(result, job.recipe.pretrained):
+        say(line)
     if why := ending_words(job.recipe, validation_accuracies(run.history)):
         say(why)
     if result.repairs:

@@ -62,6 +62,8 @@ def resolve_pretrained(recipe: Recipe, run: Path | None = None) -> tuple[Recipe,
         if recipe.freeze:
             raise RecipeError("--freeze trains the last block of a trained network; name it: --pretrained RUN")
         return recipe, None
+    if recipe.pretrained == "latest":  # which is another run as soon as this one exists
+        recipe = msgspec.structs.replace(recipe, pretrained=str(Run("latest").path))
     stored, model = read_start(recipe.pretrained, run)
     if recipe.model == AUTO:
         if not model:

@@ -14,13 +14,15 @@ from mlpconv.backends.base import Labels
 
 Array = npt.NDArray[np.float64]
 
-STRENGTHS = tuple(float(value) for value in np.geomspace(1.0, 1e-4, 9))
+STRENGTHS = tuple(float(value) for value in np.geomspace(10.0, 1e-4, 11))
 """Weight decays to choose from, for standardized features, strongest first."""
 FOLDS = 5
 CHOICE_IMAGES = 4000
 """The most images on which the weight decay is chosen."""
-ITERATIONS, MEMORY, TOLERANCE = 200, 10, 1e-5
-"""Of L-BFGS: the most iterations, the iterations that it remembers, and the largest slope at the end."""
+ITERATIONS, MEMORY = 200, 10
+"""Of L-BFGS: the most iterations, and the iterations that it remembers."""
+EXACT, ROUGH = 1e-5, 1e-3
+"""The largest slope at the end: of the fit of a head, and of fits that are only compared with each other."""
 
 
 class Examples(NamedTuple):
@@ -52,7 +54,13 @@ class HeadWeights(NamedTuple):
         return features @ self.weight.T + self.bias
 
 
-def fit(examples: Examples, strength: float, prior: HeadWeights | None = None, balance: float = 0.0) -> HeadWeights:
+def fit(
+    examples: Examples,
+    strength: float,
+    prior: HeadWeights | None = None,
+    balance: float = 0.0,
+    tolerance: float = EXACT,
+) -> HeadWeights:
     """Fit a head.
 
     Args:
@@ -61,8 +69,10 @@ def fit(examples: Examples, strength: float, prior: HeadWeights | None = None, b
             with standard deviation 1, is added to the mean cross entropy.
         prior: The weights from which the decay starts; by default zeros.
         balance: How evenly the classes count: see ``Recipe.balance``.
+        tolerance: The largest slope at the end.
     """
-    return _Problem(examples, prior, balance).solve(strength)
+    problem = _Problem(examples, prior, balance)
+    return problem.weights(problem.minimize(strength, tolerance=tolerance))
 
 
 def choose_strength(
@@ -86,7 +96,7 @@ def choose_strength(
     points: list[Array | None] = [None] * len(problems)
     losses: list[float] = []
     for strength in STRENGTHS:
-        points = [problem.minimize(strength, at) for problem, at in zip(problems, points, strict=True)]
+        points = [problem.minimize(strength, at, ROUGH) for problem, at in zip(problems, points, strict=True)]
         heads = [problem.weights(at) for problem, at in zip(problems, points, strict=True) if at is not None]
         pairs = zip(heads, held_out, strict=True)
         losses.append(sum(_loss(head.logits(part.features[0]), part.labels) for head, part in pairs))
@@ -137,13 +147,10 @@ class _Problem:
             self.prior[:, :width][:, changing] = prior.weight[:, changing] * self.std[changing]
             self.prior[:, width] = prior.bias + prior.weight @ self.mean
 
-    def solve(self, strength: float) -> HeadWeights:
-        """The weights of the minimum."""
-        return self.weights(self.minimize(strength))
-
-    def minimize(self, strength: float, start: Array | None = None) -> Array:
+    def minimize(self, strength: float, start: Array | None = None, tolerance: float = EXACT) -> Array:
         """The point of the minimum, searched from ``start``."""
-        return minimize(lambda point: self._objective(point, strength), self.prior.ravel() if start is None else start)
+        begin = self.prior.ravel() if start is None else start
+        return minimize(lambda point: self._objective(point, strength), begin, tolerance)
 
     def weights(self, point: Array) -> HeadWeights:
         """The head at a point, for features that are not standardized."""
@@ -171,18 +178,19 @@ class _Problem:
         return loss + strength / 2 * float((away**2).sum()), gradient.ravel()
 
 
-def minimize(objective: Callable[[Array], tuple[float, Array]], start: Array) -> Array:
+def minimize(objective: Callable[[Array], tuple[float, Array]], start: Array, tolerance: float = EXACT) -> Array:
     """The minimum of a convex function by L-BFGS (Liu, Nocedal 1989) with a backtracking line search.
 
     Args:
         objective: Returns the value and the gradient at a point.
         start: The point from which to search.
+        tolerance: The search ends where no slope is larger.
     """
     point = start.copy()
     value, gradient = objective(point)
     pairs: list[tuple[Array, Array, float]] = []
     for _ in range(ITERATIONS):
-        if np.abs(gradient).max() < TOLERANCE:
+        if np.abs(gradient).max() < tolerance:
             break
         direction = -_times_inverse_hessian(gradient, pairs)
         slope, length = float(direction @ gradient), 1.0

@@ -58,6 +58,10 @@ def accuracy(model, data):
     return float((model.logits(data.images).argmax(1) == data.labels).mean())
 
 
+def _die(*_):
+    raise KeyboardInterrupt
+
+
 def test_the_fit_recognizes_classes_before_the_first_step(whole):
     source = whole[0]
     job = prepared(source)
@@ -104,9 +108,10 @@ def test_a_frozen_run_resumes_exactly(whole, tmp_path, monkeypatch, killed):
         _, events = tiny_training.train(path, job=prepared(whole[0], **job), stop_after=0)
         assert events == [Stopped(0, 0)]
     else:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Run, "write_result", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            tiny_training.train(path, job=prepared(whole[0], **job))
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "write_result", _die)
+            with pytest.raises(KeyboardInterrupt):
+                tiny_training.train(path, job=prepared(whole[0], **job))
     run, events = tiny_training.train(path, job=prepared(whole[0], **job), resume=True)
     assert isinstance(events[0], EpochEnded if killed == "before the fit is recorded" else Resumed)
     assert run.result is not None
