@@ -174,6 +174,8 @@ def choose_recipe(request: Request) -> Chosen:
         recipe, name = source.config.recipe, source.config.recipe_name
     else:
         name = request.recipe or default_recipe(changes.get("data"))
+        if name == FOLDER and given.get("freeze") and not given.get("pretrained") and not request.from_scratch:
+            name = PHOTOS  # there is no other start whose layers could be frozen
         recipe = get_recipe(name)
         if "pretrained" in changes and request.recipe is None:
             recipe = change(recipe, {"model": "auto"})

@@ -72,8 +72,9 @@ def resolve(recipe: Recipe, side: int, count: int, wishes: Wishes = NO_WISHES) -
     """
     said = []
     automatic = recipe.model == AUTO
-    if wishes.few is not None and count < FEW and side >= SMALLEST:
-        recipe = wishes.few
+    few = wishes.few if count < FEW and side >= SMALLEST else None
+    if few is not None:
+        recipe = few
         said.append(
             f"{recipe.model} with the start weights that come with the package, for {count:,} images; "
             "--from-scratch starts from random weights"

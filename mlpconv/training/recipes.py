@@ -159,7 +159,6 @@ RECIPES: dict[str, Named] = {
             label_smoothing=0.1,
             balance=0.5,
             min_steps=400,
-            validation=0.1,
         ),
         source="mlpconv; what --data DIR takes for few images: `nin_photo` with the start weights of the package",
         expect="not measured yet",

@@ -145,3 +145,19 @@ def test_without_a_budget_few_images_take_two_minutes_at_most_and_given_epochs_s
 def test_contradictions_are_errors(photos, request_, message):
     with pytest.raises(RecipeError, match=message):
         prepared(photos, **request_)
+
+
+def test_few_images_are_all_learned_from_and_validation_images_can_be_asked_for(photos):
+    job = prepared(photos, budget=1000.0)
+    assert job.validation is None
+    assert len(job.data.train) + len(job.data.test) == 40
+    held_out = prepared(photos, budget=1000.0, changes={"validation": 0.2}).validation
+    assert held_out is not None
+    scratch = prepared(photos, budget=1000.0, from_scratch=True).validation
+    assert scratch is not None
+
+
+def test_the_last_block_alone_can_be_trained(photos):
+    job = prepared(photos, changes={"freeze": True})
+    assert (job.job.recipe_name, job.recipe.freeze, job.recipe.epochs) == ("photos", True, 1)
+    assert job.start is not None
