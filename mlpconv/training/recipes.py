@@ -161,7 +161,7 @@ RECIPES: dict[str, Named] = {
             min_steps=400,
         ),
         source="mlpconv; what --data DIR takes for few images: `nin_photo` with the start weights of the package",
-        expect="not measured yet",
+        expect="depends on the images; 298 stamps in 12 classes: 0.705 test accuracy (one split)",
     ),
     "modern": Named(
         Recipe(
