@@ -64,6 +64,11 @@ OPTIONS = (
         "(docs/how-to/start-weights.md).",
         metavar="RUN",
     ),
+    RecipeOption(
+        "freeze",
+        bool,
+        "Train the last block only: the layers before it keep the weights of --pretrained. Takes seconds.",
+    ),
 )
 
 

@@ -58,6 +58,20 @@ def train(
             help="Run or .safetensors file whose weights to start from in all layers: same network, same classes.",
         ),
     ] = None,
+    from_scratch: Annotated[
+        bool,
+        Option(
+            "--from-scratch",
+            help="Start from random weights; few images in a folder otherwise start from weights of the package.",
+        ),
+    ] = False,
+    budget: Annotated[
+        str | None,
+        Option(
+            help="Time, such as 90s, 2m or 1h, that the run may take: there are fewer epochs if it would take longer. "
+            "By default 2m for few images in a folder, else no limit.",
+        ),
+    ] = None,
     strict: Annotated[
         bool, Option("--strict", help="Refuse a folder of images if anything in it cannot be used.")
     ] = False,
@@ -101,6 +115,8 @@ def train(
         resume_from=str(out) if resume else None,
         resume_override=overrides,
         start_from=start_from,
+        from_scratch=from_scratch,
+        budget=_budget(budget) if budget is not None else None,
         data_directory=str(data_dir) if data_dir is not None else None,
         strict=strict,
         follow_links=follow_links,
@@ -145,6 +161,14 @@ def _checkpoint_policy(text: str) -> "CheckpointPolicy":
             return CheckpointPolicy(steps=int(steps[1]))
         raise RecipeError(f"--checkpoint-every {text}: give 1 step or more")
     return CheckpointPolicy(seconds=_seconds(text, "--checkpoint-every", " or, in steps, 200steps"))
+
+
+def _budget(text: str) -> float:
+    """What ``--budget`` means, in seconds."""
+    seconds = _seconds(text, "--budget")
+    if not seconds:
+        raise RecipeError(f"--budget {text}: give more than 0 seconds")
+    return seconds
 
 
 def _seconds(text: str, option: str, other: str = "") -> float:

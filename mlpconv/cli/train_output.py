@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from mlpconv.jobs.execute import Execution
     from mlpconv.jobs.prepared import PreparedJob
     from mlpconv.jobs.stop import Stop
-    from mlpconv.runs.job import Job
     from mlpconv.runs.run import Result, Run
-    from mlpconv.training.forecast import Fit
+    from mlpconv.training.forecast import Fit, Forecast
     from mlpconv.training.recipe import TroublePolicy
     from mlpconv.training.trainer import EpochEnded
 
@@ -41,6 +40,7 @@ def print_plan(prepared: "PreparedJob", json: bool) -> None:
         return
     for line in _plan_lines(prepared):
         say(line)
+    say(_forecast_line(prepared.forecast()))
     say("\nthe recipe as a TOML file (mlpconv train --recipe FILE.toml):\n")
     say(to_toml(prepared.recipe))
 
@@ -50,11 +50,11 @@ def announce(execution: "Execution") -> None:
     for line in _plan_lines(execution.prepared):
         say(line)
     say(f"  into      {execution.run.path}")
-    forecast = execution.forecast()
-    say(
-        f"  forecast  {format_duration(forecast.seconds)} at {forecast.images_per_second:,.0f} images/s; "
-        "Ctrl-C stops and saves\n"
-    )
+    say(f"{_forecast_line(execution.forecast())}; Ctrl-C stops and saves\n")
+
+
+def _forecast_line(forecast: "Forecast") -> str:
+    return f"  forecast  {format_duration(forecast.seconds)} at {forecast.images_per_second:,.0f} images/s"
 
 
 def _plan_lines(prepared: "PreparedJob") -> list[str]:
@@ -75,7 +75,7 @@ def _plan_lines(prepared: "PreparedJob") -> list[str]:
         f"{show((channels, height, width))}, {train.num_classes} classes",
         *_folder_lines(prepared),
         f"  recipe    {describe(job.recipe, job.recipe_name)}",
-        f"  start     {_start_line(job)}",
+        *_start_lines(prepared),
         f"  guard     {_guard_line(job.recipe.on_trouble)}",
         f"  runs on   {job.backend}, {prepared.backend.describe_device(job.device)}, {job.precision}",
         f"  memory    {_memory(memory)}",
@@ -89,15 +89,36 @@ def _map_lines(network: "Network") -> list[str]:
     return [f"  maps      {single}"] if single else []
 
 
-def _start_line(job: "Job") -> str:
+def _start_lines(prepared: "PreparedJob") -> list[str]:
+    from mlpconv.formatting import format_number
     from mlpconv.training.recipe import initializer_name
 
-    if job.start is not None:
-        return f"all weights of {job.start}"
+    job, taken = prepared.job, prepared.taken
     initializer = initializer_name(job.recipe.initializer)
-    if job.recipe.pretrained:
-        return f"weights of {job.recipe.pretrained}, the last block {initializer}"
-    return f"{initializer} weights"
+    if job.start is not None:
+        return [f"  start     all weights of {job.start}"]
+    if taken is None:
+        return [f"  start     {initializer} weights"]
+    frozen = ", which are frozen" * job.recipe.freeze
+    lines = [f"  start     weights of {job.recipe.pretrained} in {taken.blocks()}{frozen}"]
+    if taken.left:
+        lines.append(f"            from {taken.left[0]} on the networks differ: {initializer} weights there")
+    elif job.recipe.fit_head:
+        after = "" if job.recipe.freeze else f", then all layers are trained (--lr {job.recipe.learning_rate:g})"
+        lines.append(f"            the last block is fitted on their features{after}")
+    else:
+        lines.append(f"            the last block starts from {initializer} weights")
+    if taken.channels == (1, 3):
+        lines.append(
+            f"            {taken.layers[0]} learned from gray images: it sees the gray of a color, "
+            "0.299 red + 0.587 green + 0.114 blue"
+        )
+    elif taken.channels == (3, 1):
+        lines.append(f"            {taken.layers[0]} learned from color images: it sees gray as three equal channels")
+    if taken.kept and job.recipe.fit_head:
+        known = format_number(len(taken.kept), "class that it knows keeps its", "classes that it knows keep their")
+        lines.append(f"            {known} weights as the start of the fit")
+    return lines
 
 
 def _guard_line(policy: "TroublePolicy") -> str:
@@ -201,6 +222,8 @@ def print_result(run: "Run", json: bool) -> None:
 
 
 def _print_json_result(run: "Run", result: "Result") -> None:
+    import msgspec
+
     from mlpconv.arch.cost import count
     from mlpconv.explain import border
     from mlpconv.runs import evaluation
@@ -221,6 +244,9 @@ def _print_json_result(run: "Run", result: "Result") -> None:
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     stored = evaluation.load(run.path, len(data.class_names))
     values["border_evidence"] = border.as_json(border.from_array(stored.border if stored else None), data.class_names)
+    for key in ("known_classes", "cross_validation"):
+        found = getattr(result, key)
+        values[key] = None if found is None else msgspec.to_builtins(found)
     repairs = [event for line in history for event in line.get("repairs", ())]
     forecast = run.forecast._asdict() if run.forecast else None
     print_json({"run": str(run.path), **values, "repairs": repairs, "forecast": forecast}, indent=None)
@@ -231,7 +257,7 @@ def _print_text_result(run: "Run", result: "Result") -> None:
     from mlpconv.explain import border
     from mlpconv.runs import evaluation
     from mlpconv.runs.history import validation_accuracies
-    from mlpconv.runs.outcome import what_is_wrong
+    from mlpconv.runs.outcome import few_images_lines, what_is_wrong
     from mlpconv.training.ending import ending_words
     from mlpconv.training.metrics import accuracy_note
 
@@ -246,6 +272,8 @@ def _print_text_result(run: "Run", result: "Result") -> None:
             f"validation acc {result.validation_accuracy:.3f}{note}, in epoch {result.best_epoch}, "
             "whose weights are kept"
         )
+    for line in few_images_lines(result, job.recipe.pretrained):
+        say(line)
     if why := ending_words(job.recipe, validation_accuracies(run.history)):
         say(why)
     if result.repairs:

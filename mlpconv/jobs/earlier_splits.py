@@ -7,6 +7,7 @@ from mlpconv.data.folders.names import TEST, TRAIN, VALIDATION
 from mlpconv.data.folders.splitting import EarlierSplit
 from mlpconv.inference.classifier import is_file
 from mlpconv.jobs.run_data import is_folder, same_path
+from mlpconv.models import shipped_weights
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.data_files import read_split
 from mlpconv.runs.job import CONFIG
@@ -31,6 +32,8 @@ def earlier_splits(recipe: Recipe, start: str | None, repeated: Run | None = Non
     if not is_folder(recipe.data):
         return []
     source = start or recipe.pretrained
+    if source and shipped_weights(source) is not None:
+        source = ""  # they learned from no folder
     runs = [(_run_of(source), True)] if source else []
     found: dict[Path, EarlierSplit] = {}
     for run, learned in [*runs, (repeated, False)]:

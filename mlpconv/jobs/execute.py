@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, assert_never
@@ -23,6 +23,7 @@ from mlpconv.runs.job import Job
 from mlpconv.runs.run import FAILED, Run
 from mlpconv.training import trainer
 from mlpconv.training.forecast import Forecast, smaller
+from mlpconv.training.frozen import evaluate_fit
 from mlpconv.training.guard_runner import GuardRunner
 from mlpconv.training.plan import steps_per_epoch
 from mlpconv.training.training_data import BEGINNING, Position
@@ -154,7 +155,9 @@ class Execution:
         prepared, recorder = self.prepared, self.recorder
         started = time.perf_counter() - prepared.seconds
         recorder.peak_bytes = prepared.backend.watch_memory(prepared.job.device)
+        fitting = time.perf_counter()
         model = prepared.make_model()
+        fit_seconds = time.perf_counter() - fitting
         model.attach(prepared.data.train.images, prepared.data.train.labels)
         position = self._restore(model)
         if prepared.expected is not None and position == BEGINNING:  # the run's forecast is that of the whole run
@@ -166,7 +169,7 @@ class Execution:
             return
         seconds_before = recorder.seconds
         saved = last_event = time.perf_counter()
-        for event in self._loop(model, position):
+        for event in self._events(model, position, fit_seconds):
             now = time.perf_counter()
             slow, last_event = now - last_event >= SLOW_STEP, now
             recorder.seconds = seconds_before + now - started
@@ -174,9 +177,12 @@ class Execution:
                 saved = last_event = time.perf_counter()
             yield event
 
-    def _loop(self, model: Model, position: Position) -> trainer.Loop:
-        """The training loop, from a position on."""
+    def _events(self, model: Model, position: Position, fit_seconds: float) -> Iterable[trainer.Event]:
+        """The training, from a position on. fit_seconds: the time in which the model was made and its head fitted."""
         options = self.options
+        if self.prepared.recipe.freeze:
+            data = self.prepared.training_data
+            return evaluate_fit(model, self.prepared.recipe, data, position, fit_seconds, self.should_stop)
         return trainer.Loop(
             model,
             self.prepared.recipe,

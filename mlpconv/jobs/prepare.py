@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mlpconv.arch.head import find_head
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import output_shape
@@ -16,19 +17,21 @@ from mlpconv.data import Splits, hold_out
 from mlpconv.data.folders.folder import FolderOptions
 from mlpconv.data.image import background, fitting_preprocess
 from mlpconv.errors import NetworkError, PrecisionError, RecipeError, RunError
+from mlpconv.jobs.budget import many_epochs, with_epochs, within
 from mlpconv.jobs.earlier_splits import earlier_splits, unknown_split
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.jobs.request import Request
 from mlpconv.jobs.resume import data_differences
-from mlpconv.jobs.run_data import Progress, RunData, default_recipe, load_run_data
-from mlpconv.jobs.start_weights import read_start, resolve_pretrained, start_from
+from mlpconv.jobs.run_data import FOLDER, Progress, RunData, default_recipe, load_run_data
+from mlpconv.jobs.start_weights import compare, normalization, read_start, resolve_pretrained
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.job import DataInfo, Job
 from mlpconv.runs.run import Run
+from mlpconv.training.automatic import AUTO, BUDGET, FEW, NO_WISHES, Wishes
 from mlpconv.training.plan import epochs_of
 from mlpconv.training.recipe import Recipe, change
-from mlpconv.training.recipes import get_recipe
+from mlpconv.training.recipes import PHOTOS, get_recipe
 
 HELD_OUT = 0.1
 """The share of validation images where a request needs some and its recipe holds out none."""
@@ -70,10 +73,19 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     options = FolderOptions(request.strict, request.follow_links)
     # A run that is resumed has recorded its own split.
     earlier = [] if data or chosen.resumed else earlier_splits(recipe, start, chosen.repeated)
-    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed, earlier)
-    recipe = _resolve_epochs(loaded.recipe, len(loaded.splits.train))
+    wishes = _wishes(request, chosen)
+    loaded = load_run_data(recipe, data, request.data_directory, options, progress, chosen.resumed, earlier, wishes)
+    if loaded.recipe.pretrained != recipe.pretrained:
+        pretrained, _ = read_start(loaded.recipe.pretrained)
+        chosen = chosen._replace(name=PHOTOS)
+    images = len(loaded.splits.train)
+    if many := many_epochs(loaded.recipe, images):
+        loaded = loaded._replace(chosen=f"{loaded.chosen}; {many}" if loaded.chosen else many)
+    recipe = _resolve_epochs(loaded.recipe, images)
     run_data = hold_out_validation(loaded)
     network = _make_network(recipe, run_data.splits)
+    if pretrained is not None:  # weights that do not fit are found before anything is written
+        recipe = _check_head(recipe, pretrained, network)
     job = Job(
         recipe_name=chosen.name,
         recipe=recipe,
@@ -90,10 +102,11 @@ def prepare(request: Request, data: Splits | None = None, progress: Progress | N
     if loaded.loaded_folder and not chosen.resumed:
         loaded.loaded_folder.folder.notes += unknown_split(recipe, classifier, earlier)
     prepared = PreparedJob(job, run_data, classifier)
-    if pretrained is not None:
-        start_from(pretrained, network)  # weights that do not fit are found before anything is written
     prepared.seconds = time.perf_counter() - started
-    return prepared
+    seconds = request.budget
+    if seconds is None and wishes.batch is not None and images < FEW and "epochs" not in _given(request):
+        seconds = BUDGET
+    return prepared if seconds is None else within(prepared, seconds)
 
 
 def load_job(
@@ -144,6 +157,13 @@ def choose_recipe(request: Request) -> Chosen:
     """
     if request.repeat is not None and request.recipe is not None:
         raise RecipeError("--from and --recipe: both say which recipe to take; give one of them")
+    given = _given(request)
+    if request.from_scratch and (start := given.get("pretrained") or request.start_from):
+        option = "--pretrained" if given.get("pretrained") else "--start-from"
+        raise RecipeError(f"--from-scratch and {option} {start}: both choose the start weights; give one")
+    if request.budget is not None and ("epochs" in given or request.resume_from is not None):
+        other = "--epochs" if "epochs" in given else "--resume"
+        raise RecipeError(f"--budget and {other}: both choose the number of epochs; give one")
     resumed = Run(request.resume_from) if request.resume_from is not None else None
     repeated = Run(request.repeat) if request.repeat is not None and resumed is None else None
     source = resumed or repeated
@@ -154,9 +174,13 @@ def choose_recipe(request: Request) -> Chosen:
         recipe, name = source.config.recipe, source.config.recipe_name
     else:
         name = request.recipe or default_recipe(changes.get("data"))
+        if name == FOLDER and given.get("freeze") and not given.get("pretrained") and not request.from_scratch:
+            name = PHOTOS  # there is no other start whose layers could be frozen
         recipe = get_recipe(name)
         if "pretrained" in changes and request.recipe is None:
             recipe = change(recipe, {"model": "auto"})
+    if "pretrained" in settings:  # before the learning rate, which is a tenth of it unless it is given
+        changes["pretrained"] = settings.pop("pretrained")
     if "model" in settings:  # first: another model drops the image size, and must not drop one that was asked for
         recipe = change(recipe, {"model": settings.pop("model")}, "--set")
     needs_validation = changes.get("target_accuracy") or changes.get("patience")
@@ -164,9 +188,30 @@ def choose_recipe(request: Request) -> Chosen:
         changes["validation"] = HELD_OUT
     recipe = change(recipe, changes, "command line")
     recipe = change(recipe, settings, "--set")
+    if request.from_scratch and recipe.pretrained:
+        recipe = change(recipe, {"pretrained": ""}, "--from-scratch")
     overrides = {field: value for field, value in request.resume_override.items() if field != "device"}
     recipe = change(recipe, overrides, "--resume-override")
     return Chosen(recipe, request.recipe_name or name, resumed, repeated)
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """The fields of the recipe that a request changes."""
+    return {**request.changes, **request.settings}
+
+
+def _wishes(request: Request, chosen: Chosen) -> Wishes:
+    """What may be chosen to fit the images: what the request leaves open of the default recipe of folders."""
+    given = _given(request)
+    if chosen.name != FOLDER or request.recipe is not None or chosen.resumed or chosen.repeated:
+        return NO_WISHES
+    batch = "batch_size" not in given
+    elsewhere = request.from_scratch or request.start_from is not None or given.get("pretrained")
+    if elsewhere or given.get("model", AUTO) not in (AUTO, get_recipe(PHOTOS).model):
+        return Wishes(batch=batch)
+    changes, settings = ({k: v for k, v in d.items() if k != "model"} for d in (request.changes, request.settings))
+    few = msgspec.structs.replace(request, recipe=PHOTOS, changes=changes, settings=settings)
+    return Wishes(choose_recipe(few).recipe, batch)
 
 
 def finished_run(request: Request) -> Run | None:
@@ -211,10 +256,9 @@ def _choose_device(request: Request, chosen: Chosen) -> tuple[str, str, Precisio
 
 def _resolve_epochs(recipe: Recipe, images: int) -> Recipe:
     """The recipe with the epochs that its ``min_steps`` asks for with so many training images, and what follows."""
-    epochs = epochs_of(recipe, images)
-    patience = -(-recipe.patience * epochs // recipe.epochs)
-    sizes = tuple((start * (epochs / recipe.epochs), size) for start, size in recipe.image_sizes)
-    return msgspec.structs.replace(recipe, epochs=epochs, patience=patience, image_sizes=sizes, min_steps=0)
+    if recipe.freeze:
+        return msgspec.structs.replace(recipe, epochs=1, patience=0, image_sizes=(), min_steps=0, fit_head=True)
+    return with_epochs(recipe, epochs_of(recipe, images))
 
 
 def hold_out_validation(data: RunData) -> RunData:
@@ -266,6 +310,27 @@ def _check_size(network: Network, size: int, classes: int, made_for: int) -> Non
         raise RecipeError(f"image_size {size}: the network's last layers fix the images at {made_for} pixels")
 
 
+def _check_head(recipe: Recipe, pretrained: StoredClassifier, network: Network) -> Recipe:
+    """The recipe, without a fit of the head where there can be none.
+
+    Raises:
+        RecipeError: The recipe trains nothing but the head.
+        RunError: The first layers of the networks differ.
+    """
+    taken = compare(pretrained, network)
+    if taken.everything and find_head(network) is not None:
+        return recipe
+    if recipe.freeze:
+        reason = (
+            f"{network.name} differs from its network, {pretrained.network.name}, from {taken.left[0]} on; leave "
+            "--model out, or train all layers, without --freeze"
+            if taken.left
+            else f"{network.name} does not end in a convolution and global average pooling; leave --freeze out"
+        )
+        raise RecipeError(f"--freeze, --pretrained {pretrained.path}: {reason}")
+    return msgspec.structs.replace(recipe, fit_head=False)
+
+
 def _make_preprocess(
     recipe: Recipe, network: Network, data: RunData, pretrained: StoredClassifier | None
 ) -> Preprocess:
@@ -277,7 +342,7 @@ def _make_preprocess(
         std = tuple(float(value) or 1.0 for value in train.std)
         values |= {"mean": tuple(map(float, train.mean)), "std": std}
     if pretrained is not None:  # as its layers learned
-        values |= {"mean": pretrained.preprocess.mean, "std": pretrained.preprocess.std}
+        values |= normalization(pretrained.preprocess, network.input_channels)
     return fitting_preprocess(train, max(network.input_size), **values)
 
 

@@ -12,24 +12,37 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Backend, Model, Precision, StepPlan, Weights
 from mlpconv.backends.registry import get_backend
-from mlpconv.backends.weights import Initializer, initialize
+from mlpconv.backends.weights import Initializer, initialize, weight_shapes
 from mlpconv.data import ImageDataset, Splits, hold_out
 from mlpconv.errors import MlpconvError
 from mlpconv.formatting import format_bytes
 from mlpconv.jobs import start_weights
+from mlpconv.jobs.fitted_head import FittedHead, fit_head
 from mlpconv.jobs.request import CHECKPOINT_SECONDS
 from mlpconv.jobs.run_data import RunData
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.files import write_tensors
 from mlpconv.runs.job import Job
-from mlpconv.training.forecast import CPU_ALLOWANCE, DEVICE_ALLOWANCE, Fit, Forecast, Saving, fit, forecast, smaller
+from mlpconv.training.forecast import (
+    CPU_ALLOWANCE,
+    DEVICE_ALLOWANCE,
+    Fit,
+    Forecast,
+    Saving,
+    fit,
+    forecast,
+    forecast_fit,
+    smaller,
+)
 from mlpconv.training.guard import sample_size
 from mlpconv.training.guard_runner import ClassMapSample, GuardMemory, GuardRunner
 from mlpconv.training.plan import plan_step
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.training_data import BEGINNING, LabelledImages, Position, TrainingData
 
+FIT_SECONDS = 1e-6
+"""Time of the fit of a head for each value of its features and each class, as measured."""
 REPORT_SECONDS = 0.5
 """Time for the pictures and the report at the end, as measured (`mlpconv bench forecast`)."""
 
@@ -83,6 +96,9 @@ class PreparedJob:
 
     def make_model(self) -> Model:
         """A new model with the weights from which training starts."""
+        return self._build(self.first_weights(self.recipe.seed))
+
+    def _build(self, weights: Weights) -> Model:
         job = self.job
         model = self.backend.build(
             self.network,
@@ -91,8 +107,36 @@ class PreparedJob:
             precision=job.precision,
             device=job.device,
         )
-        model.load_weights(self.first_weights(self.recipe.seed))
+        model.load_weights(weights)
         return model
+
+    def _unfitted_model(self) -> Model:
+        """A model of the same speed without the time that the fit of a head takes."""
+        return self._build(self._unfitted_weights(self.recipe.seed))
+
+    def _forecast_fit(self) -> Forecast:
+        """The time in which a head is fitted."""
+        data, views = self.training_data, 1 + bool(self.recipe.augmentation.flip)
+        width = list(weight_shapes(self.network).values())[-2][1]
+        values = views * len(data.train.images) * width * self.data.train.num_classes
+        return forecast_fit(self._unfitted_model, data, views=views, computation=FIT_SECONDS * values)
+
+    @cached_property
+    def taken(self) -> start_weights.Taken | None:
+        """What the network takes over from the classifier that ``recipe.pretrained`` names; None without one."""
+        if self.start is None or self.job.start is not None:
+            return None
+        return start_weights.compare(self.start, self.network, self.data.train.class_names)
+
+    @cached_property
+    def head(self) -> FittedHead | None:
+        """The head, fitted on the features of the training images; None if the recipe starts it otherwise."""
+        if not self.recipe.fit_head or self.start is None or self.job.start is not None:
+            return None
+        train = self.data.train
+        model = self._unfitted_model()
+        prior = start_weights.head_rows(self.start, self.network, train.class_names)
+        return fit_head(model, self.network, train, self.recipe, prior)
 
     def first_weights(self, seed: int, initializer: Initializer | None = None) -> Weights:
         """The weights from which training starts.
@@ -103,6 +147,11 @@ class PreparedJob:
         """
         if self.start is not None and self.job.start is not None:
             return self.start.weights
+        weights = self._unfitted_weights(seed, initializer)
+        return weights if self.head is None else {**weights, **self.head.weights}
+
+    def _unfitted_weights(self, seed: int, initializer: Initializer | None = None) -> Weights:
+        """The first weights, with a head from the initializer."""
         biases = self.backend.framework_biases
         first = initialize(self.network, initializer or self.recipe.initializer, seed, framework_biases=biases)
         return first if self.start is None else start_weights.start_from(self.start, self.network, first)
@@ -171,7 +220,7 @@ class PreparedJob:
         return memory
 
     def forecast(self, start: Position = BEGINNING, folder: Path | None = None) -> Forecast:
-        """Forecast time and memory, from a few real steps and a real save.
+        """Forecast time and memory, from a few real steps and a real save; a forecast of the whole run is kept.
 
         Args:
             start: What is done already; the rest of the run is forecast.
@@ -184,9 +233,16 @@ class PreparedJob:
                 checkpoints.save(Path(directory), empty)
                 write_tensors(Path(directory) / "weights", model.weights(), {})
 
+        if self.expected is not None and start == BEGINNING:
+            return self.expected
         memory = self.fit()
-        saving = Saving(save, CHECKPOINT_SECONDS)
-        timed = forecast(self.make_model, self.recipe, self.training_data, start=start, saving=saving)
+        fitted = self._forecast_fit() if self.recipe.fit_head and start == BEGINNING else None
+        if self.recipe.freeze:
+            timed = fitted or Forecast(0.0, 1.0)
+        else:
+            saving = Saving(save, CHECKPOINT_SECONDS)
+            timed = forecast(self._unfitted_model, self.recipe, self.training_data, start=start, saving=saving)
+            timed = timed._replace(seconds=timed.seconds + (fitted.seconds if fitted else 0.0))
         elapsed = self.seconds if start == BEGINNING else 0.0  # a run's time includes importing the framework
         self.expected = timed._replace(
             seconds=elapsed + timed.seconds + REPORT_SECONDS,

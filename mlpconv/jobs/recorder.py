@@ -17,6 +17,7 @@ from mlpconv.errors import RunError, limit_message
 from mlpconv.explain import border, stored_class_maps
 from mlpconv.explain.picture_maps import with_maps
 from mlpconv.files import REMEDIES
+from mlpconv.jobs.against_start import cross_validation, known_classes
 from mlpconv.jobs.prepared import PreparedJob
 from mlpconv.runs import checkpoint as checkpoints
 from mlpconv.runs import evaluation
@@ -244,6 +245,8 @@ class Recorder:
                 validation_accuracy=validation_accuracy,
                 dead_classes=best["dead_classes"],
                 repairs=guard.guard.state.repairs,
+                known_classes=known_classes(self.prepared, test),
+                cross_validation=cross_validation(self.prepared),
             )
         )
         self._draw()

@@ -31,6 +31,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Fields of the recipe, and "device", that are to differ from the run that is continued."""
     start_from: str | None = None
     """A run or classifier file, of any back end, from whose weights to start instead of the recipe's initializer."""
+    from_scratch: bool = False
+    """Whether to start from random weights also where few images would start from those of the package."""
+    budget: float | None = None
+    """The seconds that the run may take: there are fewer epochs if the forecast is longer. None: ``BUDGET`` of
+    training/automatic.py for few images in a folder, else no limit."""
     data_directory: str | None = None
     """The directory with a known data set's files."""
     strict: bool = False

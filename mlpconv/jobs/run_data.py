@@ -30,9 +30,11 @@ from mlpconv.inference.classifier import Classifier
 from mlpconv.models import create_model
 from mlpconv.runs.data_files import SPLIT, read_conflicts, read_skipped, read_split
 from mlpconv.runs.run import Run
-from mlpconv.training.automatic import AUTO, resolve
+from mlpconv.training.automatic import AUTO, FEW, NO_WISHES, Wishes, resolve
 from mlpconv.training.recipe import Recipe
 
+FOLDER = "folder"
+"""The name of the default recipe for a folder of images."""
 Progress = Callable[[str, int, int], None]
 """Called with a name, how much of it is done, and the total: bytes of a download, or images."""
 
@@ -75,7 +77,7 @@ def shadowed_folder(data: str) -> str:
 
 def default_recipe(data: str | None) -> str:
     """The name of the default recipe for ``data``, which ``is_folder`` describes; None is the recipe's own data set."""
-    return "folder" if data is not None and is_folder(data) else "quick"
+    return FOLDER if data is not None and is_folder(data) else "quick"
 
 
 def load_run_data(
@@ -86,6 +88,7 @@ def load_run_data(
     progress: Progress | None = None,
     resumed: Run | None = None,
     earlier: Sequence[EarlierSplit] = (),
+    wishes: Wishes = NO_WISHES,
 ) -> RunData:
     """Load the images for a recipe.
 
@@ -97,6 +100,7 @@ def load_run_data(
         progress: Called with what is fetched or read, what is done of it, and the total.
         resumed: The run that is to be resumed: its recorded split of a folder is used.
         earlier: The splits of other runs that a folder's split keeps.
+        wishes: What may be chosen to fit the images, besides what the recipe leaves open.
 
     Raises:
         RunError: The folder of the resumed run has changed.
@@ -106,10 +110,10 @@ def load_run_data(
     if recipe.model != AUTO:
         create_model(recipe.model)  # a wrong name is found before a download starts
     if data is None and is_folder(recipe.data):
-        return _folder(recipe, directory, options, progress, resumed, earlier)
+        return _folder(recipe, directory, options, progress, resumed, earlier, wishes)
     splits = data or load_dataset(recipe.data, directory=directory, progress=progress)
     side = min(splits.train.image_shape[:2])
-    recipe, chosen = resolve(recipe, side, len(splits.train))
+    recipe, chosen = resolve(recipe, side, len(splits.train), wishes)
     if data is None and (note := shadowed_folder(recipe.data)):
         chosen = f"{chosen}; {note}" if chosen else note
     # Images that the caller supplies are not those that the recipe names.
@@ -123,6 +127,7 @@ def _folder(
     progress: Progress | None,
     resumed: Run | None,
     earlier: Sequence[EarlierSplit],
+    wishes: Wishes,
 ) -> RunData:
     if directory is not None:
         raise DataError(f"{recipe.data}: is a folder itself; leave --data-dir {directory} out")
@@ -130,15 +135,20 @@ def _folder(
     if resumed is not None and same_path(recipe.data, resumed.config.recipe.data):
         folder = _recorded_folder(resumed, progress)
     if folder is None:
+        few = wishes.few
+
+        def validation(count: int) -> float:
+            return few.validation if few is not None and count < FEW else recipe.validation
+
         # The same split for every seed of a recipe: results on other test images could not be compared.
         folder = scan_folder(
             recipe.data,
-            validation=recipe.validation,
+            validation=validation,
             options=options._replace(max_pixels=recipe.max_pixels),
             progress=progress,
             earlier=earlier,
         )
-    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()))
+    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()), wishes)
     size = recipe.image_size or max(create_model(recipe.model).input_size)
     largest = max(size, *(other for _, other in recipe.image_sizes), size)
     loaded = folder.load(folder.preprocess(largest, recipe.fit), progress)

@@ -203,3 +203,24 @@ def _narrow(widths: tuple[tuple[int, ...], ...], num_classes: int, input_channel
         input_channels=input_channels,
         input_size=28,
     )
+
+
+@register_model(
+    source="mlpconv's own: NiN for photographs, with a strided stem and batch normalisation (arXiv:1502.03167)"
+)
+def nin_photo(num_classes: int = 10, input_channels: int = 3) -> Network:
+    """A NiN for few photographs of 96×96; its start weights come with the package."""
+    return Network(
+        nin_block((32, 32), kernel_size=5, stride=2, padding=2, mlp=1, norm=True),
+        nin_block((64, 64), kernel_size=3, stride=2, padding=1, mlp=1, norm=True),
+        nin_block((128, 128, 128), kernel_size=3, stride=2, padding=1, norm=True),
+        nin_block((160, 160), kernel_size=3, padding=1, mlp=1, norm=True),
+        nin_block((256, 256, 256), kernel_size=3, stride=2, padding=1, norm=True),
+        nin_block((224, 448), kernel_size=3, padding=1, mlp=1, norm=True),
+        Dropout(0.2),
+        Block(conv=Conv2d(num_classes, 1)),
+        GlobalAvgPool2d(),
+        Flatten(),
+        input_channels=input_channels,
+        input_size=96,
+    )

@@ -21,6 +21,7 @@ from mlpconv.reports.pictures import class_maps_on_page, mistakes_on_page
 from mlpconv.runs import data_files, evaluation
 from mlpconv.runs.history import best_epoch, validation_accuracies
 from mlpconv.runs.job import Job
+from mlpconv.runs.outcome import few_images_lines
 from mlpconv.runs.run import REPORT, Run
 from mlpconv.training.ending import ending_words
 from mlpconv.training.metrics import FEW_IMAGES, accuracy_interval, accuracy_note, interval_text
@@ -134,7 +135,7 @@ def report_html(run: Run) -> str:
 
 
 def _weights_note(run: Run, shown: dict[str, Any] | None) -> str:
-    """Which epoch the weights are from, and why training ended before its last epoch; empty if neither needs a note."""
+    """Which epoch the weights are from, what was measured in addition, and why training ended before its last epoch."""
     notes = []
     accuracy = shown.get("validation_accuracy") if shown else None
     if run.result and shown and accuracy is not None:
@@ -143,6 +144,8 @@ def _weights_note(run: Run, shown: dict[str, Any] | None) -> str:
             f"the weights, and with them all test results, are those of epoch {shown['epoch']}, the best on the "
             f"validation images: validation accuracy {accuracy:.3f}{note}"
         )
+    if run.result:
+        notes += few_images_lines(run.result, run.config.recipe.pretrained)
     if run.result and (reason := ending_words(run.config.recipe, validation_accuracies(run.history))):
         notes.append(f"training {reason}")
     text = "; ".join(notes)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
@@ -72,8 +73,12 @@ def write_classifier(
     )
 
 
-def read_classifier(path: Path) -> StoredClassifier:
+def read_classifier(path: Path, *, float16: bool = False) -> StoredClassifier:
     """Read a classifier file.
+
+    Args:
+        path: The file.
+        float16: Whether the weights are stored in float16; they are converted to float32.
 
     Raises:
         RunError: The file is not a classifier file.
@@ -86,10 +91,19 @@ def read_classifier(path: Path) -> StoredClassifier:
     with open_tensors(path) as file:
         stored = _stored(file)
         # Before the weights are read: a file from elsewhere may announce more than the network needs.
-        check_weight_shapes(stored.network, file.tensors, str(path))
-        stored = stored._replace(weights=file.read())
+        tensors = {name: info._replace(dtype=_read_as(info.dtype, float16)) for name, info in file.tensors.items()}
+        check_weight_shapes(stored.network, tensors, str(path))
+        weights = {
+            name: value.astype(_read_as(value.dtype, float16), copy=False) for name, value in file.read().items()
+        }
+        stored = stored._replace(weights=weights)
     check_weights(stored.network, stored.weights, str(path))
     return stored
+
+
+def _read_as(dtype: np.dtype, float16: bool) -> np.dtype:
+    """The type that stored values have in memory. float16: whether half precision is read as single precision."""
+    return np.dtype(np.float32) if float16 and dtype == np.float16 else dtype
 
 
 def _stored(file: TensorFile) -> StoredClassifier:

@@ -3,6 +3,8 @@
 from math import log
 from typing import TYPE_CHECKING, Literal
 
+from mlpconv.formatting import format_number
+from mlpconv.training.cross_validation import CrossValidation
 from mlpconv.training.guard import CHANCE_LEVEL
 from mlpconv.training.metrics import accuracy_note
 
@@ -49,3 +51,42 @@ def what_is_wrong(result: "Result") -> str | None:
     elif dead:
         wrong += f"; the class maps of {', '.join(dead)} are 0 everywhere"
     return wrong + "."
+
+
+def few_images_lines(result: "Result", start: str) -> list[str]:
+    """What a run with start weights or few images measured in addition, a sentence or two each.
+
+    Args:
+        result: The result of the run.
+        start: The run or file of the start weights.
+    """
+    lines = []
+    if known := result.known_classes:
+        classes = format_number(len(known.names), "class that it shares", "classes that it shares")
+        lines.append(
+            f"on {format_number(known.images, 'test image')} of the {classes} with {start}: before "
+            f"{known.before:.3f}{accuracy_note(known.before, known.images)}, after {known.after:.3f}"
+        )
+    if found := result.cross_validation:
+        lines.append(
+            f"cross-validation over all {format_number(found.images, 'image')}, {found.folds} folds: accuracy "
+            f"{found.accuracy:.3f}, 95 % interval {found.interval[0]:.3f} to {found.interval[1]:.3f}"
+        )
+        lines += learning_curve_lines(found)
+    return lines
+
+
+def learning_curve_lines(found: CrossValidation) -> list[str]:
+    """What more images would bring, in sentences."""
+    if not found.curve:
+        return []
+    points = ", ".join(f"{point.accuracy:.3f} with {point.images:,}" for point in found.curve)
+    text = f"accuracy by the number of training images: {points}"
+    if found.doubled is None:
+        return [f"{text}; these do not tell what more would bring"]
+    doubled = found.doubled
+    return [
+        text,
+        f"with twice as many pictures ({doubled.images:,}): about {doubled.accuracy:.2f} ({doubled.low:.2f} to "
+        f"{doubled.high:.2f}), if the curve goes on as before",
+    ]

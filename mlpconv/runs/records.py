@@ -6,7 +6,21 @@ import msgspec
 
 from mlpconv.runs.files import Finite, Natural, Positive, Share
 from mlpconv.runs.job import FORMAT
+from mlpconv.training.cross_validation import CrossValidation
 from mlpconv.training.problems import Event
+
+
+class KnownClasses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The accuracy on the test images of the classes that the start weights know too."""
+
+    names: tuple[str, ...]
+    """These classes."""
+    images: Natural
+    """Their test images, from which neither network learned."""
+    before: Share
+    """The accuracy of the classifier with the start weights."""
+    after: Share
+    """The accuracy of the run's classifier."""
 
 
 class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +58,10 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of the dead classes; None if no class of the network can die."""
     repairs: Natural = 0
     """How often the guard intervened."""
+    known_classes: KnownClasses | None = None
+    """None unless the run started from the weights of a classifier that knows some of its classes."""
+    cross_validation: CrossValidation | None = None
+    """None unless layers are frozen and the test images are few."""
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

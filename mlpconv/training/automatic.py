@@ -1,4 +1,4 @@
-"""The network, image size and batch size for a folder of images, chosen by a fixed rule."""
+"""The network, image size, batch size and start weights for a folder of images, chosen by fixed rules."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,14 @@ AUTO = "auto"
 MIN_BATCH = 8
 MIN_STEPS_PER_EPOCH = 40
 """If an epoch has fewer steps, batches become smaller, down to ``MIN_BATCH``."""
+FEW = 5_000
+"""With fewer training images, training starts from the weights that come with the package."""
+MANY_EPOCHS = 100
+"""More epochs are mentioned in the plan."""
+SMALLEST = 32
+"""Images whose typical side in pixels is shorter do not start from these weights, which know photographs."""
+BUDGET = 120.0
+"""Seconds that training on few images takes at most, unless the request says how long: then there are fewer epochs."""
 
 
 class Choice(NamedTuple):
@@ -24,14 +32,25 @@ class Choice(NamedTuple):
 RULE = (
     (30, Choice("nin_28", 28)),
     (48, Choice("nin_32", 32)),
-    (112, Choice("nin_32", 64)),
-    (None, Choice("nin_32", 96)),
+    (None, Choice("nin_photo", 96)),
 )
 """(largest typical side, choice): the typical side is the median of the images' shorter sides in pixels.
 
 Each network has batch normalization, sees images at about the size in which they are stored, and is small enough for a
-CPU.
+CPU. The receptive field of its last map is at least half of the image.
 """
+
+
+class Wishes(NamedTuple):
+    """What a request leaves to the choice."""
+
+    few: Recipe | None = None
+    """The recipe to take instead for few images; None if the request excludes that."""
+    batch: bool | None = None
+    """Whether the batch size may be chosen; None: if the network may be."""
+
+
+NO_WISHES = Wishes()
 
 
 def choose_model(side: int) -> Choice:
@@ -39,25 +58,37 @@ def choose_model(side: int) -> Choice:
     return next(choice for largest, choice in RULE if largest is None or side <= largest)
 
 
-def resolve(recipe: Recipe, side: int, count: int) -> tuple[Recipe, str]:
-    """Choose the network, image size and batch size of a recipe whose model is "auto".
+def resolve(recipe: Recipe, side: int, count: int, wishes: Wishes = NO_WISHES) -> tuple[Recipe, str]:
+    """Choose the network, image size and batch size of a recipe whose model is "auto", or a recipe for few images.
 
     Args:
-        recipe: The recipe. If it names its network, it does not change; nor does an image size that it has.
+        recipe: The recipe. If it names its network, that does not change; nor does an image size that it has.
         side: The typical shorter side of the images in pixels.
         count: The number of training images.
+        wishes: What else may be chosen.
 
     Returns:
         The recipe, and a description of the choice for people; empty if there was no choice.
     """
-    if recipe.model != AUTO:
-        return recipe, ""
-    choice = choose_model(side)
-    size = recipe.image_size or choice.image_size
-    batch = recipe.batch_size
-    while batch > MIN_BATCH and count < MIN_STEPS_PER_EPOCH * batch:
-        batch //= 2
-    description = f"{choice.model} at {size}×{size}, for images of typically {side} pixels"
-    if batch < recipe.batch_size:
-        description += f"; batches of {batch}, for {count:,} images"
-    return msgspec.structs.replace(recipe, model=choice.model, image_size=size, batch_size=batch), description
+    said = []
+    automatic = recipe.model == AUTO
+    few = wishes.few if count < FEW and side >= SMALLEST else None
+    if few is not None:
+        recipe = few
+        said.append(
+            f"{recipe.model} with the start weights that come with the package, for {count:,} images; "
+            "--from-scratch starts from random weights"
+        )
+    if recipe.model == AUTO:
+        choice = choose_model(side)
+        size = recipe.image_size or choice.image_size
+        recipe = msgspec.structs.replace(recipe, model=choice.model, image_size=size)
+        said.insert(0, f"{choice.model} at {size}×{size}, for images of typically {side} pixels")
+    if automatic if wishes.batch is None else wishes.batch:
+        batch = recipe.batch_size
+        while batch > MIN_BATCH and count < MIN_STEPS_PER_EPOCH * batch:
+            batch //= 2
+        if batch < recipe.batch_size:
+            recipe = msgspec.structs.replace(recipe, batch_size=batch)
+            said.append(f"batches of {batch}, for {count:,} images")
+    return recipe, "; ".join(said)

@@ -163,6 +163,21 @@ def forecast(
     return Forecast(total, 1 / cost[sizes[-1]].per_image)
 
 
+def forecast_fit(make_model: Callable[[], Model], data: TrainingData, *, views: int, computation: float) -> Forecast:
+    """Time an evaluation, for a run whose last block is fitted on frozen features.
+
+    Args:
+        make_model: Returns a new model.
+        data: The images of the run.
+        views: How often the features of each training image are computed.
+        computation: The seconds of the fit itself.
+    """
+    images = len(data.train.images)
+    evaluated = (views + 1) * images + data.evaluated
+    cost = _time_evaluation(make_model(), data.train.images, evaluated)
+    return Forecast(cost.warm_up + cost.per_image * evaluated + computation, 1 / cost.per_image)
+
+
 class _Cost(NamedTuple):
     """What was measured at one image size."""
 

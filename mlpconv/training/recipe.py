@@ -13,6 +13,8 @@ from mlpconv.backends.weights import INITIALIZERS, Initializer, named_initialize
 from mlpconv.errors import RecipeError, unknown
 from mlpconv.optimizers import Optimizer, default_settings
 
+FINE_TUNING = 10
+"""By what the learning rate is divided where training starts from the weights of another run."""
 MAX_EPOCHS = 1_000_000
 """The most epochs of a recipe."""
 
@@ -107,7 +109,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     Between them, a class of n images is shown in proportion to n to the power 1 − balance.
     """
     pretrained: str = ""
-    """A run or a classifier file from which all weights but the last block's are taken."""
+    """A run or a classifier file from which the weights of all layers before the last block are taken, as far as the
+    networks agree."""
+    fit_head: bool = False
+    """Whether the last block starts from a regularized fit on the features of the layers before it.
+
+    ``change`` sets it, and a tenth of the learning rate, where it sets ``pretrained``. Without the fit, the last block
+    starts from ``initializer``.
+    """
+    freeze: bool = False
+    """Whether only the last block is trained: by the fit alone, while all other layers stay as in ``pretrained``."""
     seed: int = 0
     """The seed of weights, order, augmentation and dropout."""
     precision: Precision | None = None
@@ -173,8 +184,10 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
 
     ``initializer`` and ``optimizer`` also take a name; another optimizer starts from its own defaults. Another model
     drops ``image_size`` and ``image_sizes`` unless they are given too, as they were chosen for the model before, and
-    another ``image_size`` drops ``image_sizes``. If ``epochs`` are given, ``min_steps`` no longer adds to them. Without
-    validation images there is no ``patience``.
+    another ``image_size`` drops ``image_sizes``. With ``pretrained``, the last block starts from a fit, and the
+    learning rate is a tenth unless it is given. With ``freeze``, the fit is all of the training, and no images are held
+    out. If ``epochs`` are given, ``min_steps`` no longer adds to them. Without validation images there is no
+    ``patience``.
 
     Args:
         recipe: The recipe to start from.
@@ -195,6 +208,19 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
         values.pop("min_steps", None)
     if "validation" in changes and not changes["validation"]:
         values.pop("patience", None)
+    if "pretrained" in changes and bool(changes["pretrained"]) != bool(recipe.pretrained):
+        values["fit_head"] = bool(changes["pretrained"])
+        if changes["pretrained"]:
+            values["learning_rate"] /= FINE_TUNING
+        else:
+            values.pop("freeze", None)
+    if changes.get("freeze", recipe.freeze) is True:
+        if changes.get("epochs", 1) != 1:
+            raise RecipeError(f"{place}: with freeze, the last block is fitted in one go; leave epochs out")
+        if not recipe.freeze:
+            for key in ("validation", "patience", "target_accuracy", "image_sizes"):
+                values.pop(key, None)
+            values |= {"epochs": 1, "min_steps": 0, "fit_head": True}
     _merge(values, changes, Recipe, place)
     try:
         return msgspec.convert(values, Recipe)

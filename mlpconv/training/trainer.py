@@ -244,7 +244,7 @@ class Loop:
         return None if validation is None else (test, validation)
 
     def _evaluate(self, data: LabelledImages) -> Evaluation | None:
-        logits = _logits(self.model, data.images, self.should_stop)
+        logits = logits_of(self.model, data.images, self.should_stop)
         return None if logits is None else evaluate(logits, data.labels)
 
     def _step_plan(self, step: int) -> StepPlan:
@@ -265,8 +265,8 @@ class Loop:
         self._epoch_started, self._trained_images = time.perf_counter(), 0
 
 
-def _logits(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:
-    """The logits of all images; None if it was stopped before the last of them."""
+def logits_of(model: Model, images: Images, should_stop: Callable[[], bool]) -> Floats | None:
+    """The logits of all images, float32 (N, classes); None if it was stopped before the last of them."""
     parts = []
     for start in range(0, max(len(images), 1), EVALUATION_BATCH):
         if start and should_stop():

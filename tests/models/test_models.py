@@ -27,6 +27,7 @@ PARAMETERS = {
     "nin_32": 423_146,
     "nin_fast": 337_946,
     "nin_tiny": 29_442,
+    "nin_photo": 1_467_690,
     "lenet": 61_706,
     "alexnet": 46_764_746,
     "vgg11": 128_806_154,

@@ -22,6 +22,7 @@ SIZES = {
     "nin_32": 32,
     "nin_fast": 28,
     "nin_tiny": 28,
+    "nin_photo": 96,
     "nin11": 64,
     "nin16": 64,
     "nin19": 64,

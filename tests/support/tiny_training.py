@@ -81,6 +81,12 @@ def recipe(**changes):
     return change(get_recipe("study"), base | changes)
 
 
+def flat_with_hidden(num_classes=3, input_channels=1):
+    """A network without class maps, with a layer before its last."""
+    layers = (Block(conv=Conv2d(4, 3, padding=1), relu=ReLU()), Flatten(), Linear(num_classes))
+    return Network(*layers, input_channels=input_channels, input_size=6, name="flat")
+
+
 DATA = splits()
 
 

@@ -1,11 +1,25 @@
 """Settings for your own images: balanced classes, the choice of a network, a learning rate that falls in steps."""
 
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.cost import count, receptive_fields
+from mlpconv.arch.shapes import output_shape
 from mlpconv.models import create_model
-from mlpconv.training.automatic import RULE, choose_model, resolve
+from mlpconv.training.automatic import (
+    FEW,
+    MIN_BATCH,
+    MIN_STEPS_PER_EPOCH,
+    RULE,
+    SMALLEST,
+    Wishes,
+    choose_model,
+    resolve,
+)
 from mlpconv.training.plan import plan_step, steps_per_epoch
 from mlpconv.training.recipe import Recipe
 from mlpconv.training.recipes import get_recipe
@@ -46,10 +60,53 @@ def test_without_balancing_an_epoch_is_a_permutation():
 
 
 def test_the_network_is_chosen_by_the_image_size():
-    assert [choose_model(side).model for side in (8, 28, 32, 64, 224, 4000)] == ["nin_28"] * 2 + ["nin_32"] * 4
-    assert [choose_model(side).image_size for side in (8, 28, 32, 64, 224, 4000)] == [28, 28, 32, 64, 96, 96]
-    for _, choice in RULE:
-        assert create_model(choice.model, 3, 3)
+    models = ["nin_28", "nin_28", "nin_32", "nin_photo", "nin_photo", "nin_photo"]
+    assert [choose_model(side).model for side in (8, 28, 32, 64, 224, 4000)] == models
+    assert [choose_model(side).image_size for side in (8, 28, 32, 64, 224, 4000)] == [28, 28, 32, 96, 96, 96]
+
+
+@pytest.mark.parametrize(("largest", "choice"), RULE)
+def test_a_chosen_network_sees_at_least_half_of_the_image_and_large_images_have_a_strided_stem(largest, choice):
+    network = create_model(choice.model, 3, 3).replace(input_size=choice.image_size)
+    maps, _ = until_class_maps(network)
+    sees = receptive_fields(maps)[-1].size
+    assert min(sees) >= choice.image_size / 2
+    assert min(output_shape(maps)[1:]) >= 5
+    if largest is None or largest > 48:
+        _, stem = next(network.walk())
+        assert min(stem.window[1]) >= 2
+        assert count(network).macs < 120e6
+
+
+FEW_IMAGES = Wishes(get_recipe("photos"), batch=True)
+
+
+def test_few_images_start_from_weights_of_the_package():
+    recipe, said = resolve(get_recipe("folder"), 300, 400, FEW_IMAGES)
+    assert (recipe.model, recipe.pretrained, recipe.batch_size) == ("nin_photo", "nin_photo", 8)
+    assert "start weights" in said
+    assert "--from-scratch" in said
+    assert not resolve(get_recipe("folder"), 300, 400)[0].pretrained
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "model"),
+    [(300, FEW, "nin_photo"), (300, 60_000, "nin_photo"), (32, 45_000, "nin_32"), (SMALLEST - 1, 400, "nin_32")],
+)
+def test_other_images_do_not(side, count, model):
+    recipe, _ = resolve(get_recipe("folder"), side, count, FEW_IMAGES)
+    assert (recipe.model, recipe.pretrained) == (model, "")
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10_000), st.sampled_from(["auto", "nin_28", "nin"]))
+def test_batches_become_smaller_for_few_images_whoever_chose_the_network(count, side, model):
+    recipe = msgspec.structs.replace(get_recipe("folder"), model=model)
+    kept, _ = resolve(recipe, side, count, Wishes(batch=False))
+    assert kept.batch_size == recipe.batch_size
+    found, said = resolve(recipe, side, count, Wishes(batch=True))
+    assert MIN_BATCH <= found.batch_size <= recipe.batch_size
+    assert found.batch_size == MIN_BATCH or steps_per_epoch(found, count) >= MIN_STEPS_PER_EPOCH
+    assert (f"batches of {found.batch_size}" in said) == (found.batch_size < recipe.batch_size)
 
 
 def test_few_images_get_small_batches_and_given_settings_are_kept():

@@ -45,6 +45,7 @@ def test_every_layer_agrees_with_the_reference(backend, network: Network):
         ("nin_32", 32),
         ("nin_fast", 28),
         ("nin_tiny", 28),
+        ("nin_photo", 96),
         ("lenet", 28),
         ("alexnet", 96),
         ("vgg11", 32),
