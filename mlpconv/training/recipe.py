@@ -308,6 +308,9 @@ def describe(recipe: Recipe, name: str) -> str:
     enlarged = [" → ".join(f"{size}×{size}" for size in sizes)] * bool(sizes)
     epochs = f"{recipe.patience} epoch{'s' * (recipe.patience > 1)}"
     patience = [f"stops after {epochs} without improvement"] * bool(recipe.patience)
+    if recipe.freeze:
+        parts = ["last block fitted on frozen features", *enlarged, *flips, f"seed {recipe.seed}"]
+        return f"{name}: {', '.join(parts)}"
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         *enlarged,
