@@ -34,8 +34,8 @@ Only the back end that made a state can resume from it.
 class StepPlan:
     """Everything that determines one training step of B images.
 
-    Flip, shift and erase apply in this order to the images at their own size; mixing follows the resizing. A field that
-    is not used is None.
+    Flip, crop, shift, color, erase and cut apply in this order to the images at their own size, in integers, so that
+    all back ends get the same pixels; mixing follows the resizing. A field that is not used is None.
     """
 
     indices: npt.NDArray[np.int64]
@@ -54,7 +54,13 @@ class StepPlan:
     partner: npt.NDArray[np.int64] | None = None
     """int64 (B,): positions in this batch to mix with: x ← mix·x + (1 − mix)·x[partner], and the labels alike."""
     mix: float = 1.0
-    """The weight of the image itself in mixing."""
+    """The weight of the image itself in mixing, or its share of the area with ``cut``."""
+    crop: npt.NDArray[np.int64] | None = None
+    """int64 (B, 4): a box (top, left, height, width) in the image, which is enlarged to the size of the image."""
+    color: npt.NDArray[np.int64] | None = None
+    """int64 (B, 3): factors on brightness, contrast and saturation in 256ths."""
+    cut: npt.NDArray[np.int64] | None = None
+    """int64 (4,): a box (top, left, height, width) that each image takes from its partner, instead of mixing."""
     label_smoothing: float = 0.0
     """ε: the target is 1 − ε + ε/K for the image's class and ε/K for each of the other K − 1 classes."""
 

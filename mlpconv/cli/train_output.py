@@ -90,7 +90,7 @@ def _map_lines(network: "Network") -> list[str]:
 
 
 def _start_lines(prepared: "PreparedJob") -> list[str]:
-    from mlpconv.formatting import format_number
+    from mlpconv.formatting import first_names, format_number
     from mlpconv.training.recipe import initializer_name
 
     job, taken = prepared.job, prepared.taken
@@ -118,6 +118,8 @@ def _start_lines(prepared: "PreparedJob") -> list[str]:
     if taken.kept and job.recipe.fit_head:
         known = format_number(len(taken.kept), "class that it knows keeps its", "classes that it knows keep their")
         lines.append(f"            {known} weights as the start of the fit")
+    if taken.kept and (dropped := [name for name in taken.classes if name not in prepared.data.train.class_names]):
+        lines.append(f"            classes that it knows and that are not in these images: {first_names(dropped)}")
     return lines
 
 

@@ -82,6 +82,8 @@ class Taken(NamedTuple):
     """Layers with weights before the head that do not, because from there on the networks differ."""
     channels: tuple[int, int]
     """The channels of its images, and of the images here."""
+    classes: tuple[str, ...]
+    """The classes of the other classifier."""
     kept: tuple[str, ...]
     """The classes whose rows of the last layer the head starts from; empty where its last block mixes classes."""
 
@@ -131,7 +133,9 @@ def compare(stored: StoredClassifier, network: Network, class_names: tuple[str, 
         )
     left = tuple(name for name in ours if name in parts_of and name not in taken)
     kept = [] if left else [name for name in class_names if name in stored.class_names and _has_rows(stored, network)]
-    return Taken(tuple(taken), left, (stored.network.input_channels, network.input_channels), tuple(kept))
+    return Taken(
+        tuple(taken), left, (stored.network.input_channels, network.input_channels), stored.class_names, tuple(kept)
+    )
 
 
 def start_from(stored: StoredClassifier, network: Network, weights: Weights) -> dict[str, Floats]:
@@ -166,7 +170,7 @@ def normalization(preprocess: Preprocess, channels: int) -> dict[str, tuple[floa
 def head_rows(stored: StoredClassifier, network: Network, class_names: tuple[str, ...]) -> HeadWeights | None:
     """The last layer of another classifier for these classes, zeros for those that it does not know.
 
-    None if it knows none of them, or if its classes have no rows of their own.
+    None if it knows none of them, or if its classes share weights in the last block.
     """
     head = find_head(network)
     kept = compare(stored, network, class_names).kept
@@ -191,7 +195,7 @@ def _layers_before_head(network: Network) -> dict[str, AnyLayer]:
 
 
 def _has_rows(stored: StoredClassifier, network: Network) -> bool:
-    """Whether each class has a row of its own in the last layer of both networks: a single 1×1 convolution."""
+    """Whether the head of both networks is a single 1×1 convolution, which has a row of weights for each class."""
     ours, theirs = find_head(network), find_head(stored.network)
     if ours is None or ours != theirs or ours.later:
         return False

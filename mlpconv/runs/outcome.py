@@ -88,5 +88,5 @@ def learning_curve_lines(found: CrossValidation) -> list[str]:
     return [
         text,
         f"with twice as many pictures ({doubled.images:,}): about {doubled.accuracy:.2f} ({doubled.low:.2f} to "
-        f"{doubled.high:.2f}), if the curve goes on as before",
+        f"{doubled.high:.2f}), if the curve continues",
     ]

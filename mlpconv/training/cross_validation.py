@@ -39,7 +39,7 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Extrapolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The accuracy to expect with twice as many training images, if the learning curve goes on as before."""
+    """The accuracy to expect with twice as many training images, if the learning curve continues."""
 
     images: Natural
     accuracy: Share

@@ -14,6 +14,8 @@ from mlpconv.training.recipe import Recipe
 from mlpconv.training.schedules import image_size, learning_rate
 
 _ORDER, _STEP, _FLIP = 1, 2, 3
+CROP_RATIO = 4 / 3
+"""The largest aspect ratio of a random crop, relative to that of the image; its inverse is the smallest."""
 
 
 def steps_per_epoch(recipe: Recipe, count: int) -> int:
@@ -70,19 +72,37 @@ def plan_step(
     dropout_seed = int(draw.integers(2**63))
     size, augmentation = len(indices), recipe.augmentation
     done = epoch * per_epoch + step
+    flip = _flips(recipe, count, epoch, indices, draw)
+    shift = None
+    if most := augmentation.shift:
+        shift = draw.integers(-most, most, (size, 2), endpoint=True)
+    erase = _boxes(draw, size, side, augmentation.erase) if augmentation.erase else None
+    partner = draw.permutation(size) if augmentation.mixup or augmentation.cutmix else None
+    alpha = augmentation.mixup or augmentation.cutmix
+    mix = float(draw.beta(alpha, alpha)) if alpha else 1.0
+    # What was added later is drawn last, so that the plans of older recipes stay as they are.
+    crop = _crops(draw, size, side, augmentation.crop) if augmentation.crop else None
+    color = None
+    if augmentation.color:
+        color = np.rint(256 * (1 + augmentation.color * draw.uniform(-1, 1, (size, 3)))).astype(np.int64)
+    cut = None
+    if augmentation.cutmix:
+        cut = _cut(draw, side, mix)
+        mix = 1 - float(cut[2] * cut[3]) / (side[0] * side[1])
     return StepPlan(
         indices=indices,
         image_size=image_size(recipe, done / per_epoch, final_size),
         learning_rate=rate * learning_rate(recipe, done, recipe.epochs * per_epoch),
         dropout_seed=dropout_seed,
-        flip=_flips(recipe, count, epoch, indices, draw),
-        shift=draw.integers(-augmentation.shift, augmentation.shift, (size, 2), endpoint=True)
-        if augmentation.shift
-        else None,
-        erase=_boxes(draw, size, side, augmentation.erase) if augmentation.erase else None,
-        partner=draw.permutation(size) if augmentation.mixup else None,
-        mix=float(draw.beta(augmentation.mixup, augmentation.mixup)) if augmentation.mixup else 1.0,
+        flip=flip,
+        shift=shift,
+        erase=erase,
+        partner=partner,
+        mix=mix,
         label_smoothing=recipe.label_smoothing,
+        crop=crop,
+        color=color,
+        cut=cut,
     )
 
 
@@ -152,3 +172,23 @@ def _boxes(draw: np.random.Generator, count: int, side: tuple[int, int], erase: 
     """Squares whose centres are anywhere in the image, so that some extend over its edge (DeVries, Taylor 2017)."""
     centres = np.stack([draw.integers(side[0], size=count), draw.integers(side[1], size=count)], axis=1)
     return np.concatenate([centres - erase // 2, np.full((count, 2), erase)], axis=1)
+
+
+def _crops(draw: np.random.Generator, count: int, side: tuple[int, int], least: float) -> np.ndarray:
+    """Boxes within the image that keep at least this share of its area, int64 (count, 4)."""
+    area, ratio = draw.uniform(least, 1, count), np.exp(draw.uniform(-1, 1, count) * np.log(CROP_RATIO))
+    sides = np.array(side)
+    lengths = np.sqrt(np.stack([area / ratio, area * ratio], 1))
+    lengths = np.clip(np.rint(np.minimum(lengths, 1) * sides).astype(np.int64), 1, sides)
+    starts = np.floor(draw.random((count, 2)) * (sides - lengths + 1)).astype(np.int64)
+    return np.concatenate([starts, lengths], 1)
+
+
+def _cut(draw: np.random.Generator, side: tuple[int, int], mix: float) -> np.ndarray:
+    """A box around a random center, without the part beyond the edges, of about a share 1 − mix of the image."""
+    sides = np.array(side)
+    lengths = np.rint(sides * np.sqrt(1 - mix)).astype(np.int64)
+    starts = draw.integers(sides) - lengths // 2
+    ends = np.minimum(starts + lengths, sides)
+    starts = np.maximum(starts, 0)
+    return np.concatenate([starts, ends - starts])

@@ -35,10 +35,21 @@ class Augmentation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     """The side in pixels of a square that is erased at a random position; 0 is off."""
     mixup: float = 0.0
     """α of the Beta distribution of mixup (Zhang et al. 2017, arXiv:1710.09412), drawn once a batch; 0 is off."""
+    crop: float = 0.0
+    """The smallest share of an image's area that a random crop keeps, with an aspect ratio from 3:4 to 4:3 of the
+    image's; what is kept is enlarged to the size of the image (Szegedy et al. 2015, arXiv:1409.4842). 0 is off."""
+    color: float = 0.0
+    """The most by which brightness, contrast and saturation are multiplied: by factors from 1 − color to 1 + color."""
+    cutmix: float = 0.0
+    """α of the Beta distribution of CutMix (Yun et al. 2019, arXiv:1905.04899), drawn once a batch; 0 is off."""
 
     def __post_init__(self) -> None:
         if self.shift < 0 or self.erase < 0 or not 0 <= self.mixup < float("inf"):
             raise RecipeError("augmentation: shift, erase and mixup must be at least 0 and finite")
+        if not (0 <= self.crop <= 1 and 0 <= self.color <= 1 and 0 <= self.cutmix < float("inf")):
+            raise RecipeError("augmentation: crop and color are 0 to 1, and cutmix is at least 0 and finite")
+        if self.mixup and self.cutmix:
+            raise RecipeError("augmentation: mixup and cutmix both mix two images; give one of them")
         if max(self.shift, self.erase) > MAX_SIDE:
             raise RecipeError(f"augmentation: shift and erase are pixels of an image, at most {MAX_SIDE}")
 
@@ -302,12 +313,19 @@ def describe(recipe: Recipe, name: str) -> str:
     flips = ["alternating flips" if change.flip == "alternate" else "flips"] * bool(change.flip)
     augmentation = flips + [f"shifts ±{change.shift}"] * bool(change.shift)
     augmentation += [f"erasing {change.erase}"] * bool(change.erase) + [f"mixup {change.mixup:g}"] * bool(change.mixup)
+    augmentation += [f"crops of at least {change.crop:g}"] * bool(change.crop)
+    augmentation += [f"colors ±{change.color:g}"] * bool(change.color) + [f"CutMix {change.cutmix:g}"] * bool(
+        change.cutmix
+    )
     smoothing = [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
     sizes = [size for _, size in recipe.image_sizes]
     sizes += [recipe.image_size] * bool(recipe.image_size and recipe.image_size not in sizes[-1:])
     enlarged = [" → ".join(f"{size}×{size}" for size in sizes)] * bool(sizes)
     epochs = f"{recipe.patience} epoch{'s' * (recipe.patience > 1)}"
     patience = [f"stops after {epochs} without improvement"] * bool(recipe.patience)
+    if recipe.freeze:
+        parts = ["last block fitted on frozen features", *enlarged, *flips, f"seed {recipe.seed}"]
+        return f"{name}: {', '.join(parts)}"
     parts = [
         f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         *enlarged,

@@ -127,6 +127,9 @@ def small_plans(count: int = 4) -> list[StepPlan]:
             partner=draw.permutation(8),
             mix=0.8,
             label_smoothing=0.1,
+            crop=np.concatenate([draw.integers(0, 4, (8, 2)), draw.integers(4, 7, (8, 2))], axis=1),
+            color=draw.integers(180, 333, (8, 3)),
+            cut=np.array([2, 3, 5, 4]) if step % 2 else None,
         )
         for step in range(count)
     ]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlpconv.errors import RecipeError
 from mlpconv.training.plan import plan_step, steps_per_epoch
 from mlpconv.training.recipe import Augmentation, Recipe, change
 
@@ -45,6 +46,9 @@ def test_the_values_of_one_plan_never_change():
         "erase": [[2, -1, 5, 5], [-2, 5, 5, 5], [-2, -1, 5, 5], [4, 2, 5, 5]],
         "partner": [0, 3, 1, 2],
         "label_smoothing": 0.1,
+        "crop": None,
+        "color": None,
+        "cut": None,
     }
     # The cosine and the powers behind these two may differ in the last bit between machines.
     assert found.pop("learning_rate") == pytest.approx(0.075, rel=1e-14)
@@ -57,6 +61,7 @@ def test_the_values_of_one_plan_never_change():
 def test_another_process_makes_the_same_plans():
     program = """
 import pickle, sys
+from mlpconv.errors import RecipeError
 from mlpconv.training.plan import plan_step
 recipe = pickle.loads(sys.stdin.buffer.read())
 sys.stdout.buffer.write(pickle.dumps([plan_step(recipe, 10, (8, 9), 16, e, s) for e in range(3) for s in range(3)]))
@@ -170,3 +175,46 @@ def test_a_plan_can_be_written_by_hand():
     expected = one.indices.copy()
     one.indices[:] = 0
     np.testing.assert_array_equal(plan_step(Recipe(), 10, (8, 8), 28, 0, 0).indices, expected)
+
+
+def test_new_fields_leave_the_others_as_they_are():
+    more = change(EVERYTHING, {"augmentation": {"crop": 0.3, "color": 0.4}})
+    one, other = (plan_step(recipe, 10, (8, 9), 16, 1, 1) for recipe in (EVERYTHING, more))
+    for name, value in fields(one).items():
+        if name not in ("crop", "color"):
+            np.testing.assert_array_equal(getattr(other, name), value, err_msg=name)
+    np.testing.assert_array_equal(other.crop[:2], [[0, 1, 6, 7], [2, 3, 6, 6]])
+    np.testing.assert_array_equal(other.color[0], [337, 336, 208])
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.01, 1), st.floats(0, 1), st.integers(0, 2**63 - 1))
+def test_crops_and_colors_are_within_their_bounds(height, width, least, color, seed):
+    recipe = Recipe(seed=seed, augmentation=Augmentation(crop=least, color=color))
+    plan = plan_step(recipe, 30, (height, width), 28, 0, 0)
+    top, left, tall, wide = plan.crop.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (tall >= 1).all()
+    assert (wide >= 1).all()
+    assert (top + tall <= height).all()
+    assert (left + wide <= width).all()
+    share = tall * wide / (height * width)
+    assert (share >= least * 3 / 4 - (1 / height + 1 / width)).all()  # one that is as wide as the image is cut off
+    if color:
+        assert (np.abs(plan.color - 256) <= 256 * color + 0.5).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.05, 5), st.integers(0, 2**63 - 1))
+def test_a_cut_is_in_the_image_and_its_share_weighs_the_labels(height, width, alpha, seed):
+    recipe = Recipe(seed=seed, augmentation=Augmentation(cutmix=alpha))
+    plan = plan_step(recipe, 30, (height, width), 28, 0, 0)
+    top, left, tall, wide = plan.cut
+    assert 0 <= top <= top + tall <= height
+    assert 0 <= left <= left + wide <= width
+    assert plan.mix == pytest.approx(1 - tall * wide / (height * width))
+    assert sorted(plan.partner) == list(range(len(plan.indices)))
+
+
+def test_mixup_and_cutmix_exclude_each_other():
+    with pytest.raises(RecipeError, match="give one of them"):
+        Augmentation(mixup=0.2, cutmix=1.0)

@@ -127,7 +127,7 @@ class Batch(NamedTuple):
 def batch(plan: StepPlan, images: Images, labels: Labels, preprocess: Preprocess, classes: int) -> Batch:
     """The batch that a step plan describes, before normalization and resizing."""
     pixels: Array = reference.squared(reference.augment(plan, images[plan.indices], preprocess), preprocess)
-    if plan.partner is not None:
+    if plan.partner is not None and plan.cut is None:
         # Mixing commutes with normalization and resizing.
         pixels = pixels.astype(np.float32)
         pixels = np.float32(plan.mix) * pixels + np.float32(1 - plan.mix) * pixels[plan.partner]

@@ -85,7 +85,7 @@ class TorchModel:
         pixels = augment(self._gather(chosen, indices).permute(0, 3, 1, 2), plan, self._mean)
         pixels = fit(pixels, self.preprocess.fit)  # before images are mixed, whose border has another color
         partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
-        if partner is not None:
+        if partner is not None and plan.cut is None:
             pixels = pixels.float()
             pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
         statistics = {name: value.clone() for name, value in named(self.native) if is_statistic(name)}

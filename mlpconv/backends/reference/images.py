@@ -93,7 +93,7 @@ def squared(images: Images, preprocess: Preprocess) -> Images:
 
 
 def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:
-    """Flip, then shift, then erase the images of a batch, as a step plan describes.
+    """Flip, crop, shift, color, erase and cut the images of a batch, as a step plan describes.
 
     Args:
         plan: The step plan.
@@ -104,6 +104,8 @@ def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:
     rows, columns = np.arange(height), np.arange(width)
     if plan.flip is not None:
         batch = np.where(plan.flip[:, None, None, None], batch[:, :, ::-1], batch)
+    if plan.crop is not None:
+        batch = _cropped(batch, plan.crop)
     if plan.shift is not None:
         from_rows, from_columns = rows - plan.shift[:, :1], columns - plan.shift[:, 1:]
         inside = _both((from_rows >= 0) & (from_rows < height), (from_columns >= 0) & (from_columns < width))
@@ -113,11 +115,72 @@ def augment(plan: StepPlan, batch: Images, preprocess: Preprocess) -> Images:
             from_columns.clip(0, width - 1)[:, None, :],
         ]
         batch = np.where(inside, moved, np.uint8(0))
+    if plan.color is not None:
+        batch = _colored(batch, plan.color)
     if plan.erase is not None:
         top, left, tall, wide = (plan.erase[:, index, None] for index in range(4))
         boxes = _both((rows >= top) & (rows < top + tall), (columns >= left) & (columns < left + wide))
         batch = np.where(boxes, np.rint(255 * np.array(preprocess.mean)).clip(0, 255).astype(np.uint8), batch)
+    if plan.cut is not None:
+        assert plan.partner is not None
+        top, left, tall, wide = plan.cut
+        batch = batch.copy()
+        batch[:, top : top + tall, left : left + wide] = batch[plan.partner][:, top : top + tall, left : left + wide]
     return batch
+
+
+def _cropped(batch: Images, crop: Array) -> Images:
+    """The boxes of the images, uint8 (B, H, W, C), enlarged to the size of the images.
+
+    Bilinear between pixel centers, in integers: positions and weights are 256ths of a pixel.
+    """
+    count, height, width = batch.shape[:3]
+    numbers = np.arange(count)[:, None, None]
+    (top, bottom, down), (left, right, over) = (
+        _between(crop[:, axis], crop[:, 2 + axis], side) for axis, side in ((0, height), (1, width))
+    )
+    down, over = down[:, :, None, None], over[:, None, :, None]
+
+    def row(rows: Array) -> Array:
+        one, other = (
+            batch[numbers, rows[:, :, None], columns[:, None, :]].astype(np.int32) for columns in (left, right)
+        )
+        return one * (256 - over) + other * over
+
+    return ((row(top) * (256 - down) + row(bottom) * down + (1 << 15)) >> 16).astype(np.uint8)
+
+
+def _between(start: Array, length: Array, side: int) -> tuple[Array, Array, Array]:
+    """For each of ``side`` pixels: the two pixels of the box between which it lies, and the weight of the second, (B,
+    side)."""
+    start, length = start[:, None], length[:, None]
+    position = 256 * start + (2 * np.arange(side) + 1) * length * 128 // side - 128
+    position = np.clip(position, 256 * start, 256 * (start + length - 1))
+    first = position >> 8
+    return first, np.minimum(first + 1, start + length - 1), (position & 255).astype(np.int32)
+
+
+def _colored(batch: Images, color: Array) -> Images:
+    """Images, uint8 (B, H, W, C), with brightness, contrast and saturation multiplied by 256ths, (B, 3)."""
+    brightness, contrast, saturation = (color[:, index, None, None, None].astype(np.int32) for index in range(3))
+    values = _scaled(batch.astype(np.int32), 0, brightness)
+    gray = values if batch.shape[3] != 3 else _gray(values)
+    pixels = gray.shape[1] * gray.shape[2] * gray.shape[3]
+    mean = (gray.sum((1, 2, 3), dtype=np.int64) // pixels).astype(np.int32)[:, None, None, None]
+    values = _scaled(values, mean, contrast)
+    if batch.shape[3] == 3:
+        values = _scaled(values, _gray(values), saturation)
+    return values.astype(np.uint8)
+
+
+def _gray(values: Array) -> Array:
+    """The gray of colors, int32 (B, H, W, 1)."""
+    return ((values * np.array([77, 150, 29], np.int32)).sum(3, keepdims=True, dtype=np.int32)) >> 8
+
+
+def _scaled(values: Array, center: Array | int, factor: Array) -> Array:
+    """Distances from a center multiplied by 256ths, within 0..255."""
+    return np.clip(center + (((values - center) * factor + 128) >> 8), 0, 255)
 
 
 def _both(rows: Array, columns: Array) -> Array:

@@ -32,7 +32,7 @@ def carry_out(
         The network's input, float32 (B, C, S, S), and the targets, float32 (B, num_classes).
     """
     x = _preprocess(augment(plan, images[plan.indices], preprocess), preprocess, plan.image_size)
-    if plan.partner is not None:
+    if plan.partner is not None and plan.cut is None:
         x = plan.mix * x + (1 - plan.mix) * x[plan.partner]
     return x.astype(np.float32), targets(plan, labels[plan.indices], num_classes)
 

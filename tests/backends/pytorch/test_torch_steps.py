@@ -46,6 +46,13 @@ def seen_input(model, plan):
     return seen[0]
 
 
+def some_crops(random, count):
+    """Boxes within the images, int64 (count, 4)."""
+    sides = np.array(IMAGES.shape[1:3])
+    lengths = random.integers(1, sides + 1, (count, 2))
+    return np.concatenate([random.integers(0, sides - lengths + 1), lengths], 1)
+
+
 @st.composite
 def plans(draw):
     count = draw(st.integers(1, 9))
@@ -57,8 +64,12 @@ def plans(draw):
         "erase": np.concatenate([random.integers(-4, 9, (count, 2)), random.integers(0, 9, (count, 2))], axis=1),
         "partner": random.permutation(count),
         "label_smoothing": 0.2,
+        "crop": some_crops(random, count),
+        "color": random.integers(0, 513, (count, 3)),
     }
     used = {name: value for name, value in fields.items() if draw(st.booleans())}
+    if "partner" in used and draw(st.booleans()):
+        used["cut"] = some_crops(random, 1)[0]
     return make_plan(seed, draw(st.integers(5, 16)), count, mix=draw(st.floats(0, 1)), **used)
 
 

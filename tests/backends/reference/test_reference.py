@@ -171,6 +171,46 @@ def test_flip_shift_and_erase_one_after_another():
     np.testing.assert_array_equal(carried_out(a_plan)[0], reference.preprocess(expected, RGB))
 
 
+def test_a_crop_is_enlarged_to_the_size_of_the_image():
+    images = some_images(height=7)[[4, 0, 2]]
+    crop = np.array([[0, 0, 7, 7], [1, 2, 5, 4], [6, 3, 1, 1]])
+    found = reference.augment(plan(crop=crop), images, RGB)
+    np.testing.assert_array_equal(found[0], images[0])
+    box = images[1:2, 1:6, 2:6].transpose(0, 3, 1, 2).astype(float)
+    expected = reference.resize(box, (7, 7), antialias=False)[0].transpose(1, 2, 0)
+    # Positions are rounded to 256ths of a pixel.
+    assert np.abs(found[1] - expected).max() <= 2
+    assert (found[2] == images[2, 6, 3]).all()
+
+
+def test_brightness_contrast_and_saturation():
+    image = np.array([[[[100, 100, 100], [60, 120, 90]]]], np.uint8).repeat(3, 0)
+
+    def colored(*factors):
+        return reference.augment(plan(color=np.array([factors] * 3)), image, RGB)[0, 0].tolist()
+
+    assert colored(256, 256, 256) == [[100, 100, 100], [60, 120, 90]]
+    assert colored(512, 256, 256) == [[200, 200, 200], [120, 240, 180]]
+    assert colored(1024, 256, 256)[1] == [240, 255, 255]
+    mean = (100 + (77 * 60 + 150 * 120 + 29 * 90) // 256) // 2
+    assert colored(256, 0, 256) == [[mean] * 3] * 2
+    assert colored(256, 256, 0)[1] == [(77 * 60 + 150 * 120 + 29 * 90) // 256] * 3
+    assert colored(0, 256, 256) == [[0, 0, 0]] * 2
+
+
+def test_a_cut_takes_a_box_from_the_partner_and_mixes_the_labels():
+    partner, cut = np.array([1, 2, 0]), np.array([2, 0, 3, 4])
+    a_plan = plan(partner=partner, cut=cut, mix=0.7)
+    images = some_images(height=7)[a_plan.indices]
+    expected = images.copy()
+    expected[:, 2:5, 0:4] = images[partner, 2:5, 0:4]
+    np.testing.assert_array_equal(reference.augment(a_plan, images, RGB), expected)
+    x, targets = carried_out(a_plan)
+    np.testing.assert_array_equal(x, reference.preprocess(expected, RGB))
+    np.testing.assert_allclose(targets[0].max(), 0.7, rtol=1e-6)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+
+
 def test_mixing_and_smoothing():
     x, targets = carried_out(plan(partner=np.array([1, 1, 0]), mix=0.7, label_smoothing=0.2))
     plain = carried_out(plan())[0]
