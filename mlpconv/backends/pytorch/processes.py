@@ -1,0 +1,184 @@
+"""The processes that train one run with PyTorch: how they are connected, and what they tell each other.
+
+The first process announces every step, and every change of the weights, to the others (``tell``), which repeat it. Only
+this module knows the process group; mlpconv.backends.pytorch.parallel has the model whose steps the processes share.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mlpconv.backends.base import Images, Labels, Model
+from mlpconv.backends.processes import Place
+from mlpconv.errors import ProcessLost
+
+TIMEOUT = timedelta(seconds=45)
+"""How long a process waits for the others within a step."""
+_WITHOUT_LIMIT = timedelta(days=365)
+"""How long it waits for the next step: the first process may evaluate for hours."""
+_BEAT_SECONDS, _BEATS_MISSED = 1.0, 4
+"""Each process gives a sign of life so often; one that gave none for so many times as long is lost."""
+
+_joined: "list[ProcessGroup]" = []
+
+
+def joined() -> "ProcessGroup | None":
+    """The process group that this process is connected to; None if it trains alone."""
+    return _joined[0] if _joined else None
+
+
+class ProcessGroup:
+    """See ``mlpconv.backends.processes.Group``."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        store = next(dist.rendezvous("env://", place.rank, place.count, timeout=TIMEOUT))[0]
+        # A restarted launcher uses the same store again.
+        self._store = dist.PrefixStore(f"mlpconv/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        self._commands: dist.ProcessGroup | None = None
+        self._broken = False
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            threading.Thread(target=self._watch_launcher, daemon=True, name="mlpconv-launcher").start()
+
+    def lead(self, device: str, job: bytes) -> None:
+        """In the first process: give the job to the others and connect them all."""
+        self._store.set("job", job)
+        self._connect(device)
+
+    def wait(self) -> bytes | None:
+        """In the other processes: the job, once it is there; None if the first process has none for them."""
+        while True:
+            try:
+                self._store.wait(["job"], timedelta(seconds=10))
+            except dist.DistStoreError:  # not yet
+                continue
+            except RuntimeError:
+                raise ProcessLost("rank 0 or the launcher has ended") from None
+            return self._store.get("job") or None
+
+    def follow(self, device: str, make_model: Callable[[], Model], images: Images, labels: Labels) -> None:
+        """In the other processes: compute their part of every step until the first process ends."""
+        # The first process saves and stops; this one ends with it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self._connect(device)
+        model: Model | None = None
+        while True:
+            name, *values = self.hear()
+            match name:
+                case "end":
+                    self._leave()
+                    return
+                case "build":
+                    model = None  # before the memory of the next one is taken
+                    model = make_model()
+                case "attach":
+                    assert model is not None
+                    model.attach(images[: values[0]], labels[: values[0]])
+                case "train_step" | "load_weights" | "load_training_state":
+                    getattr(model, name)(*values)
+                case _:
+                    raise AssertionError(name)
+
+    def end(self) -> None:
+        """In the first process: let the others end."""
+        if self._commands is None:
+            self._store.set("job", b"")
+        elif not self._broken:
+            self.tell("end")
+            self._leave()
+
+    def tell(self, *command: Any) -> None:
+        """In the first process: announce a command, a name of ``follow`` and its values."""
+        with self.connected():
+            dist.broadcast_object_list([command], src=0, group=self._commands)
+
+    def hear(self) -> tuple[Any, ...]:
+        """In the other processes: the next command."""
+        command: list[Any] = [None]
+        with self.connected():
+            dist.broadcast_object_list(command, src=0, group=self._commands)
+        return command[0]
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Within the block, an error of the connection to the other processes is ProcessLost."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and not any(mark in str(error) for mark in ("gloo", "NCCL")):
+                raise
+            self._broken = True
+            raise ProcessLost(self._lost()) from None
+
+    def _connect(self, device: str) -> None:
+        backend = "gloo"
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", self.place.rank)))
+            backend = "cpu:gloo,cuda:nccl"
+        with self.connected():
+            dist.init_process_group(
+                backend,
+                store=dist.PrefixStore("group", self._store),
+                rank=self.place.rank,
+                world_size=self.place.count,
+                timeout=TIMEOUT,
+            )
+            self._commands = dist.new_group(backend="gloo", timeout=_WITHOUT_LIMIT)
+        threading.Thread(target=self._beat, daemon=True, name="mlpconv-alive").start()
+        _joined.append(self)
+
+    def _leave(self) -> None:
+        _joined.clear()
+        dist.destroy_process_group()
+
+    def _beat(self) -> None:
+        store = self._store.clone()
+        with _without_store():
+            while True:
+                store.add(f"alive/{self.place.rank}", 1)
+                time.sleep(_BEAT_SECONDS)
+
+    def _lost(self) -> str:
+        """Which processes give no sign of life any more."""
+        others = [rank for rank in range(self.place.count) if rank != self.place.rank]
+        ranks = others
+        with _without_store():
+            store = self._store.clone()
+            before = [store.add(f"alive/{rank}", 0) for rank in others]
+            time.sleep(_BEATS_MISSED * _BEAT_SECONDS)
+            silent = [
+                rank for rank, beats in zip(others, before, strict=True) if store.add(f"alive/{rank}", 0) == beats
+            ]
+            ranks = silent or others
+        names = " and ".join(f"rank {rank}" for rank in ranks)
+        return f"the connection to {names} of {self.place.count} processes is lost: it has ended, or does not respond"
+
+    def _watch_launcher(self) -> None:
+        """Stop with the launcher: what it has started does not outlive it."""
+        launcher = os.getppid()
+        while os.getppid() == launcher:
+            time.sleep(_BEAT_SECONDS)
+        if self.place.rank == 0:
+            print(f"the launcher (process {launcher}) has ended; saving and stopping", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(TIMEOUT.total_seconds())
+        os._exit(ProcessLost.exit_code)
+
+
+@contextmanager
+def _without_store() -> Iterator[None]:
+    """Within the block, the end of the process that keeps the store is no error."""
+    try:
+        yield
+    except (RuntimeError, OSError):
+        pass
