@@ -83,6 +83,8 @@ def join() -> Place:
                 "several processes; start them with torchrun, or unset these variables"
             )
         _place = Place(*map(int, texts))
+        # Before PyTorch is imported, which would print a stack for each connection that ends; mlpconv names the process.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return _place
 
 

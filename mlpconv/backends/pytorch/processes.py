@@ -45,6 +45,7 @@ class ProcessGroup:
         # A restarted launcher uses the same store again.
         self._store = dist.PrefixStore(f"mlpconv/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         self._commands: dist.ProcessGroup | None = None
+        self._signs: dist.Store | None = None
         self._broken = False
         if "TORCHELASTIC_RUN_ID" in os.environ:
             threading.Thread(target=self._watch_launcher, daemon=True, name="mlpconv-launcher").start()
@@ -134,15 +135,16 @@ class ProcessGroup:
                 timeout=TIMEOUT,
             )
             self._commands = dist.new_group(backend="gloo", timeout=_WITHOUT_LIMIT)
-        threading.Thread(target=self._beat, daemon=True, name="mlpconv-alive").start()
+        # A connection to the store serves one thread at a time. A new one could not be made once the store has ended.
+        self._signs = self._store.clone()
+        threading.Thread(target=self._beat, args=(self._store.clone(),), daemon=True, name="mlpconv-alive").start()
         _joined.append(self)
 
     def _leave(self) -> None:
         _joined.clear()
         dist.destroy_process_group()
 
-    def _beat(self) -> None:
-        store = self._store.clone()
+    def _beat(self, store: dist.Store) -> None:
         with _without_store():
             while True:
                 store.add(f"alive/{self.place.rank}", 1)
@@ -151,15 +153,13 @@ class ProcessGroup:
     def _lost(self) -> str:
         """Which processes give no sign of life any more."""
         others = [rank for rank in range(self.place.count) if rank != self.place.rank]
-        ranks = others
-        with _without_store():
-            store = self._store.clone()
-            before = [store.add(f"alive/{rank}", 0) for rank in others]
-            time.sleep(_BEATS_MISSED * _BEAT_SECONDS)
-            silent = [
-                rank for rank, beats in zip(others, before, strict=True) if store.add(f"alive/{rank}", 0) == beats
-            ]
-            ranks = silent or others
+        ranks, signs = others, self._signs
+        if signs is not None:
+            with _without_store():
+                before = {rank: signs.add(f"alive/{rank}", 0) for rank in others}
+                time.sleep(_BEATS_MISSED * _BEAT_SECONDS)
+                silent = [rank for rank, beats in before.items() if signs.add(f"alive/{rank}", 0) == beats]
+                ranks = silent or others
         names = " and ".join(f"rank {rank}" for rank in ranks)
         return f"the connection to {names} of {self.place.count} processes is lost: it has ended, or does not respond"
 
