@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,10 +40,10 @@ def workers(launcher):
     found = {}
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            stat = open(f"/proc/{pid}/stat").read()
+            stat = Path(f"/proc/{pid}/stat").read_text()
             if int(stat.rpartition(")")[2].split()[1]) != launcher.pid:
                 continue
-            variables = open(f"/proc/{pid}/environ").read().split("\0")
+            variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
         except OSError:  # it has ended meanwhile
             continue
         ranks = [variable.partition("=")[2] for variable in variables if variable.startswith("RANK=")]
@@ -64,7 +65,7 @@ def assert_ended(pids, seconds=30):
     for pid in pids:
         while True:
             try:
-                state = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 break
             if state == "Z":

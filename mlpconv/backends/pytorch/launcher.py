@@ -23,7 +23,9 @@ def launch(count: int, arguments: list[str]) -> int:
         The exit code of the first process that failed, 128 + the signal that this process received, or 0.
     """
     # Each process says what is wrong itself; the launcher would print tracebacks of its own.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in [*logging.root.manager.loggerDict]:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, hardware.cpu_count() // count)))
     if sys.platform.startswith("linux"):  # not the address of the machine's name, which may not be reachable
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

@@ -4,6 +4,7 @@ The first process announces every step, and every change of the weights, to the 
 this module knows the process group; mlpconv.backends.pytorch.parallel has the model whose steps the processes share.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -135,20 +136,18 @@ class ProcessGroup:
                 timeout=TIMEOUT,
             )
             self._commands = dist.new_group(backend="gloo", timeout=_WITHOUT_LIMIT)
+        key = f"alive/{self.place.rank}"
         # A connection to the store serves one thread at a time. A new one could not be made once the store has ended.
         self._signs = self._store.clone()
-        threading.Thread(target=self._beat, args=(self._store.clone(),), daemon=True, name="mlpconv-alive").start()
+        ended = threading.Event()
+        beat = threading.Thread(target=_beat, args=(self._store.clone(), key, ended), daemon=True, name="mlpconv-alive")
+        beat.start()
+        atexit.register(_stop, beat, ended)
         _joined.append(self)
 
     def _leave(self) -> None:
         _joined.clear()
         dist.destroy_process_group()
-
-    def _beat(self, store: dist.Store) -> None:
-        with _without_store():
-            while True:
-                store.add(f"alive/{self.place.rank}", 1)
-                time.sleep(_BEAT_SECONDS)
 
     def _lost(self) -> str:
         """Which processes give no sign of life any more."""
@@ -173,6 +172,18 @@ class ProcessGroup:
             os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(TIMEOUT.total_seconds())
         os._exit(ProcessLost.exit_code)
+
+
+def _beat(store: dist.Store, key: str, ended: threading.Event) -> None:
+    with _without_store():
+        while not ended.wait(_BEAT_SECONDS):
+            store.add(key, 1)
+
+
+def _stop(beat: threading.Thread, ended: threading.Event) -> None:
+    # A thread that is within PyTorch when Python ends aborts the process.
+    ended.set()
+    beat.join(5)
 
 
 @contextmanager
