@@ -5,6 +5,7 @@ gradients, the statistics of batch normalization, the dropout masks. So the numb
 rounding.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import cast
 
@@ -37,6 +38,8 @@ class ParallelModel(TorchModel):
         super().__init__(network, preprocess, optimizer, precision, device)
         self.group = group
         _share_statistics(self.native, self._batch_part)
+        # Where an axis has one entry, its stride may be anything.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with group.connected():
             self._parallel = DistributedDataParallel(_Forward(self))
 
