@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
     rank: int = 0
     """From 0; the process of rank 0 leads."""
-    count: int = 1
+    size: int = 1
     """The number of processes."""
     here: int = 1
     """How many of them run on this machine."""
@@ -55,7 +55,7 @@ class Group(Protocol):
             labels: Their labels.
 
         Raises:
-            ProcessLost: The first process ended without a word.
+            ProcessLost: The first process ended without announcing it.
         """
         ...
 
@@ -83,7 +83,7 @@ def join() -> Place:
                 "several processes; start them with torchrun, or unset these variables"
             )
         _place = Place(*map(int, texts))
-        # Before PyTorch is imported, which would print a stack for each connection that ends; mlpconv names the process.
+        # PyTorch, which is imported later, would print a stack for each connection that ends.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return _place
 
@@ -98,7 +98,7 @@ def check(backend: str, device: str) -> None:
     if not BACKENDS[backend].several_processes:
         able = ", ".join(name for name, entry in BACKENDS.items() if entry.several_processes)
         raise MlpconvError(
-            f"backend {backend}: trains a run in one process, not in {_place.count}; leave --nproc and torchrun out, or "
+            f"backend {backend}: trains a run in one process, not in {_place.size}; leave --nproc and torchrun out, or "
             f"use --backend {able}"
         )
     if device not in ("cpu", "cuda"):

@@ -93,13 +93,13 @@ def train(
     from mlpconv.training.recipe import parse_settings
 
     place = processes.join()
-    if place.count == 1 and nproc is not None and nproc > 1:
+    if place.size == 1 and nproc is not None and nproc > 1:
         raise typer.Exit(processes.launch(nproc, sys.argv[1:]))
-    if nproc not in (None, place.count):
-        raise MlpconvError(f"--nproc {nproc}: the launcher has started {place.count} processes; leave --nproc out")
+    if nproc not in (None, place.size):
+        raise MlpconvError(f"--nproc {nproc}: the launcher has started {place.size} processes; leave --nproc out")
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
-    group = processes.make_group() if place.count > 1 else None
+    group = processes.make_group() if place.size > 1 else None
     if group and place.rank:
         several.follow(group)
         return

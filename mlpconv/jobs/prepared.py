@@ -147,7 +147,7 @@ class PreparedJob:
         step, evaluation = _peaks(
             self.backend, self.network, job.preprocess, side, step_recipe, job.precision, job.device
         )
-        return lambda batch: max(step(-(-min(batch, len(train)) // place().count)), evaluation(len(test)))
+        return lambda batch: max(step(-(-min(batch, len(train)) // place().size)), evaluation(len(test)))
 
     def fit(self) -> Fit:
         """Whether the run fits the memory that the device has now, and the largest batch that does. Nothing runs."""

@@ -41,7 +41,7 @@ def follow(group: Group) -> None:
 
     Raises:
         RunError: The images here are not those of the job.
-        ProcessLost: The first process ended without a word.
+        ProcessLost: The first process ended without announcing it.
     """
     text = group.wait()
     if text is None:
@@ -49,8 +49,6 @@ def follow(group: Group) -> None:
     order = msgspec.json.decode(text, type=_Order)
     path = Path(order.run)
     # On another machine, the run directory is not there unless the file system is shared.
-    prepared = load_job(
-        order.job, data_directory=order.data_directory, run=path if (path / CONFIG).exists() else None
-    )
+    prepared = load_job(order.job, data_directory=order.data_directory, run=path if (path / CONFIG).exists() else None)
     train = prepared.data.train
     group.follow(order.job.device, prepared.make_model, train.images, train.labels)

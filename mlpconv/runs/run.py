@@ -331,6 +331,6 @@ def environment(device_name: str | None = None) -> dict[str, Any]:
         "memory_bytes": hardware.memory_limit(),
         "allocator_keeps_memory": allocator.is_kept(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "processes": place().count,
+        "processes": place().size,
         "versions": versions,
     }

@@ -1,4 +1,4 @@
-"""The launchers of several processes, ``mlpconv train --nproc`` and ``torchrun``, with a process killed or themselves."""
+"""The launchers of several processes, ``mlpconv train --nproc`` and ``torchrun``: killed, or one of their processes."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LONG = {"epochs": 2000, "checkpoint-every": "3steps"}
 
 
 def start(tmp_path, *launcher, **options):
-    """Start training under a launcher, in a session of its own, so that the test can find its processes."""
+    """Start training under a launcher."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLPCONV_")}
     environment |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "MLPCONV_ALLOCATOR": "system"}
     arguments = training_arguments(tmp_path, **options)
@@ -38,7 +38,7 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-
 def workers(launcher):
     """The process ids of the training processes by rank, once they train."""
     found = {}
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
+    for pid in (each.name for each in Path("/proc").iterdir() if each.name.isdecimal()):
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
             if int(stat.rpartition(")")[2].split()[1]) != launcher.pid:

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from mlpconv.runs.run import Run
-from support.command_processes import KILL_SELF, KILLED, SIGTERM_SELF, STEPS, TERMINATED, program_at_step
-from support.interrupted_runs import SLEEP, checkpoints
+from support.command_processes import KILL_SELF, KILLED, STEPS, TERMINATED, program_at_step
+from support.interrupted_runs import checkpoints
 from support.run_contents import contents_without_times
 from support.several_processes import COUNTED, assert_same_training, images_taken, run_ranks, start_ranks
 
@@ -75,7 +75,6 @@ def test_a_resume_with_another_number_of_processes(processes, command, uninterru
     assert_same_training(path, uninterrupted)
 
 
-
 def test_a_resume_with_as_many_processes_is_exact(processes, command, tmp_path):
     whole, path = tmp_path / "whole", tmp_path / "run"
     assert [each.code for each in run_ranks(processes, 2, *command, "--out", whole)] == [0, 0]
@@ -107,7 +106,6 @@ def test_a_killed_process_is_named_and_ends_the_others(processes, command, tmp_p
     assert checkpoints(path)[-1] == "epoch-0001-step-000002.safetensors"
     assert not (path / "failed.json").exists()
     assert [each.code for each in run_ranks(processes, 2, "train", "--json", "--resume", "--out", path)] == [0, 0]
-
 
 
 def test_a_killed_first_process_ends_the_others(processes, command, tmp_path):

@@ -1,4 +1,4 @@
-"""Several processes compute what one computes: 50 steps, a rank without images, every kind of layer and augmentation."""
+"""Several processes compute what one computes: 50 steps, a rank without images, every augmentation."""
 
 import json
 

@@ -13,7 +13,7 @@ Rows = TypeVar("Rows", bound="npt.NDArray[np.generic] | None")
 
 @dataclass
 class BatchPart:
-    """Where a part lies in its batch. It changes with each step."""
+    """The position of a part in its batch. It changes with each step."""
 
     before: int = 0
     """Images of the batch that precede it."""

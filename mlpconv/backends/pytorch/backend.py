@@ -11,12 +11,12 @@ from mlpconv import hardware
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Precision, Weights
+from mlpconv.backends.processes import place
 from mlpconv.backends.pytorch import memory
 from mlpconv.backends.pytorch import network as torch_network
 from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16
 from mlpconv.backends.pytorch.model import TorchModel
 from mlpconv.backends.pytorch.processes import joined
-from mlpconv.backends.processes import place
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, unknown
 from mlpconv.optimizers import Optimizer
 
@@ -88,7 +88,7 @@ class TorchBackend:
 
     def describe_device(self, device: str) -> str:
         """A readable description of a device: "cuda:0 (NVIDIA H100)", "cpu (AMD EPYC 9R14, 2 threads)"."""
-        count = place().count
+        count = place().size
         if device.startswith("cuda"):
             several = f", {count} processes" if count > 1 else ""
             return f"{device} ({torch.cuda.get_device_name(device)}{several})"

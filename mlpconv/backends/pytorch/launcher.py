@@ -13,6 +13,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mlpconv import hardware
 
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that PyTorch's launcher handles, and goes on handling after its end."""
+
 
 def launch(count: int, arguments: list[str]) -> int:
     """Start ``count`` processes on this machine that execute ``mlpconv ARGUMENTS``, and wait until they have ended.
@@ -22,7 +25,7 @@ def launch(count: int, arguments: list[str]) -> int:
     Returns:
         The exit code of the first process that failed, 128 + the signal that this process received, or 0.
     """
-    # Each process says what is wrong itself; the launcher would print tracebacks of its own.
+    # Each process says what is wrong itself; the launcher would add tracebacks.
     for name in [*logging.root.manager.loggerDict]:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -41,12 +44,16 @@ def launch(count: int, arguments: list[str]) -> int:
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=directory),
         )
+        handlers = {number: signal.getsignal(number) for number in _HANDLED}
         try:
             elastic_launch(config, sys.executable)("-m", "mlpconv", *arguments)
         except SignalException as error:
             return 128 + error.sigval
         except ChildFailedError as error:
             return _report(error, count)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return 0
 
 

@@ -1,6 +1,6 @@
 """A model whose training steps several processes share, by PyTorch's DistributedDataParallel.
 
-Each process computes its part of the batch. What a step depends on is that of the whole batch: the mean of the loss, the
+Each process computes its part of the batch. A step depends on the whole batch: on its mean loss, its
 gradients, the statistics of batch normalization, the dropout masks. So the number of processes changes results only by
 rounding.
 """
@@ -50,7 +50,7 @@ class ParallelModel(TorchModel):
 
     def _part(self, plan: StepPlan) -> StepPlan:
         place, part = self.group.place, self._batch_part
-        step, now = part_of(plan, place.rank, place.count)
+        step, now = part_of(plan, place.rank, place.size)
         part.before, part.total, part.counted = now.before, now.total, now.counted
         return step
 
@@ -66,7 +66,7 @@ class ParallelModel(TorchModel):
         work = dist.all_reduce(sums, async_op=True)
         assert work is not None
         # DistributedDataParallel averages the gradients over the processes, whatever their numbers of images.
-        (loss * (images * self.group.place.count / total)).backward()
+        (loss * (images * self.group.place.size / total)).backward()
         work.wait()
         return sums[0] / total, sums
 

@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from mlpconv.backends.base import Images, Labels, Model
 from mlpconv.backends.processes import Place
@@ -26,8 +28,8 @@ TIMEOUT = timedelta(seconds=45)
 """How long a process waits for the others within a step."""
 _WITHOUT_LIMIT = timedelta(days=365)
 """How long it waits for the next step: the first process may evaluate for hours."""
-_BEAT_SECONDS, _BEATS_MISSED = 1.0, 4
-"""Each process gives a sign of life so often; one that gave none for so many times as long is lost."""
+_BEAT_SECONDS, _SILENT_SECONDS = 1.0, 4.0
+"""How often each process gives a sign of life; one that gave none in this time is lost."""
 
 _joined: "list[ProcessGroup]" = []
 
@@ -42,11 +44,11 @@ class ProcessGroup:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        store = next(dist.rendezvous("env://", place.rank, place.count, timeout=TIMEOUT))[0]
+        store = next(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT))[0]
         # A restarted launcher uses the same store again.
-        self._store = dist.PrefixStore(f"mlpconv/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        self._store: Any = PrefixStore(f"mlpconv/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         self._commands: dist.ProcessGroup | None = None
-        self._signs: dist.Store | None = None
+        self._signs: Any = None
         self._broken = False
         if "TORCHELASTIC_RUN_ID" in os.environ:
             threading.Thread(target=self._watch_launcher, daemon=True, name="mlpconv-launcher").start()
@@ -130,12 +132,12 @@ class ProcessGroup:
         with self.connected():
             dist.init_process_group(
                 backend,
-                store=dist.PrefixStore("group", self._store),
+                store=PrefixStore("group", self._store),
                 rank=self.place.rank,
-                world_size=self.place.count,
+                world_size=self.place.size,
                 timeout=TIMEOUT,
             )
-            self._commands = dist.new_group(backend="gloo", timeout=_WITHOUT_LIMIT)
+            self._commands = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=_WITHOUT_LIMIT))
         key = f"alive/{self.place.rank}"
         # A connection to the store serves one thread at a time. A new one could not be made once the store has ended.
         self._signs = self._store.clone()
@@ -151,16 +153,16 @@ class ProcessGroup:
 
     def _lost(self) -> str:
         """Which processes give no sign of life any more."""
-        others = [rank for rank in range(self.place.count) if rank != self.place.rank]
+        others = [rank for rank in range(self.place.size) if rank != self.place.rank]
         ranks, signs = others, self._signs
         if signs is not None:
             with _without_store():
                 before = {rank: signs.add(f"alive/{rank}", 0) for rank in others}
-                time.sleep(_BEATS_MISSED * _BEAT_SECONDS)
+                time.sleep(_SILENT_SECONDS)
                 silent = [rank for rank, beats in before.items() if signs.add(f"alive/{rank}", 0) == beats]
                 ranks = silent or others
         names = " and ".join(f"rank {rank}" for rank in ranks)
-        return f"the connection to {names} of {self.place.count} processes is lost: it has ended, or does not respond"
+        return f"the connection to {names} of {self.place.size} processes is lost: it has ended, or does not respond"
 
     def _watch_launcher(self) -> None:
         """Stop with the launcher: what it has started does not outlive it."""
@@ -174,7 +176,7 @@ class ProcessGroup:
         os._exit(ProcessLost.exit_code)
 
 
-def _beat(store: dist.Store, key: str, ended: threading.Event) -> None:
+def _beat(store: Any, key: str, ended: threading.Event) -> None:
     with _without_store():
         while not ended.wait(_BEAT_SECONDS):
             store.add(key, 1)
@@ -189,7 +191,5 @@ def _stop(beat: threading.Thread, ended: threading.Event) -> None:
 @contextmanager
 def _without_store() -> Iterator[None]:
     """Within the block, the end of the process that keeps the store is no error."""
-    try:
+    with suppress(RuntimeError, OSError):
         yield
-    except (RuntimeError, OSError):
-        pass

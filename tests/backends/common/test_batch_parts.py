@@ -43,9 +43,7 @@ def test_parts_are_the_batch(plan, count):
         counted = [value[:size] for value, size, (_, at) in zip(values, own, parts, strict=True) if at.counted]
         np.testing.assert_array_equal(np.concatenate(counted), whole)
         if plan.partner is not None:
-            mixed = [
-                value[part.partner] for value, (part, at) in zip(values, parts, strict=True) if at.counted
-            ]
+            mixed = [value[part.partner] for value, (part, at) in zip(values, parts, strict=True) if at.counted]
             np.testing.assert_array_equal(np.concatenate(mixed), whole[plan.partner])
     for rank, ((part, at), size) in enumerate(zip(parts, own, strict=True)):
         first, end = bounds(total, rank, count)
@@ -94,7 +92,7 @@ def test_an_impossible_place_is_refused(place, change):
 
 
 def test_back_ends_and_devices_that_do_not_fit_are_refused():
-    with pytest.raises(MlpconvError, match="backend jax: trains a run in one process, not in 1; .* --backend torch"):
+    with pytest.raises(MlpconvError, match=r"backend jax: trains a run in one process, not in 1; .* --backend torch"):
         processes.check("jax", "cpu")
     for device in ("cuda:1", "mps", "xpu"):
         with pytest.raises(MlpconvError, match=f"device {device}: several processes train on cpu, or on cuda"):
