@@ -45,7 +45,8 @@ def augment(pixels: Tensor, plan: StepPlan, mean: Tensor) -> Tensor:
         assert plan.partner is not None
         top, left, tall, wide = plan.cut.tolist()
         y, x = (rows >= top) & (rows < top + tall), (columns >= left) & (columns < left + wide)
-        pixels = torch.where(y[:, None] & x, pixels[there(plan.partner)], pixels)
+        # In a part of a batch, images to cut from follow those of the part.
+        pixels = torch.where(y[:, None] & x, pixels[there(plan.partner)], pixels[: len(plan.partner)])
     return pixels
 
 
