@@ -53,7 +53,9 @@ class HtmlExport(NamedTuple):
     """Whether the run is finished; True for a classifier file."""
 
 
-def export_html(source: str | Path, *, weights: WeightType | None = None, examples: bool | None = None) -> HtmlExport:
+def export_html(
+    source: str | Path, *, weights: WeightType | None = None, examples: bool | None = None, check: bool = True
+) -> HtmlExport:
     """Make the page of a run or classifier.
 
     Args:
@@ -62,6 +64,8 @@ def export_html(source: str | Path, *, weights: WeightType | None = None, exampl
             ``MAX_DIFFERENCE``.
         examples: Whether the page contains test images of the run; by default only those of a data set that is known
             by name, which is public.
+        check: Whether to compare the probabilities with those of the original weights, which takes seconds; False only
+            for weights in float32, which are the original ones.
 
     Raises:
         RunError: There is no such run or classifier, it is damaged, or it is too large for a page.
@@ -74,7 +78,7 @@ def export_html(source: str | Path, *, weights: WeightType | None = None, exampl
     result = run.result if run else None
     test_images = stored_class_maps.load(run.path, stored.class_names) if run else None
     images = test_images.maps.images if test_images else synthetic_images(stored.preprocess)
-    type_, values, comparison = _rounded(stored, weights, images)
+    type_, values, comparison = _rounded(stored, weights, images if check else images[:0])
     public = stored.data in list_datasets()
     about = {
         **_described(stored, type_, comparison),
