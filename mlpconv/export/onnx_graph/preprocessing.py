@@ -179,24 +179,24 @@ def _border_color(graph: Graph, x: str) -> str:
         bounds = (graph.integers(number) for number in (start, end, axis))
         return graph.add("Slice", value, *bounds, name="fit.border_part")
 
-    def column(value: str, start: int, end: int) -> str:
-        return graph.add("Transpose", part(value, COLUMNS, start, end), name="fit.border_column", perm=[0, 1, 3, 2])
-
     below_first = part(x, ROWS, 1, _END)
     between = part(below_first, ROWS, 0, -1)
+    right_of_first = part(between, COLUMNS, 1, _END)
     parts = (
         part(x, ROWS, 0, 1),
         part(below_first, ROWS, -1, _END),
-        column(between, 0, 1),
-        column(part(between, COLUMNS, 1, _END), -1, _END),
+        part(between, COLUMNS, 0, 1),
+        part(right_of_first, COLUMNS, -1, _END),
     )
-    border = graph.add("Concat", *parts, name="fit.border", axis=3)
-    count = graph.dimension(border, 3, "fit.border_pixels")
+    # Of an image with one row or column, some parts are empty.
+    lines = [graph.add("Reshape", each, graph.integers(0, 0, -1), name="fit.border_line") for each in parts]
+    border = graph.cast(graph.add("Concat", *lines, name="fit.border_8_bit", axis=2), "float32", "fit.border")
+    count = graph.dimension(border, 2, "fit.border_pixels")
     count = graph.add("Add", count, graph.integers(1), name="fit.border_pixels_and_one")
-    lower_half = graph.add("Div", count, graph.integers(2), name="fit.lower_half")
-    values = graph.cast(border, "float32", "fit.border_values")
-    lowest = graph.add("TopK", values, lower_half, name="fit.lowest", unused=("indices",), axis=3, largest=0, sorted=1)
-    return graph.cast(part(lowest, 3, -1, _END), "uint8", "fit.border_color")
+    half = graph.add("Div", count, graph.integers(2), name="fit.lower_half")
+    lowest = graph.add("TopK", border, half, name="fit.lowest", unused=("indices",), axis=2, largest=0, sorted=1)
+    color = graph.cast(part(lowest, 2, -1, _END), "uint8", "fit.border_color_flat")
+    return graph.add("Reshape", color, graph.integers(0, 0, 1, 1), name="fit.border_color")
 
 
 def _normalized(graph: Graph, x: str, preprocess: Preprocess) -> str:
