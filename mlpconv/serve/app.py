@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """The routes of the server."""
 
 import asyncio
@@ -14,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from mlpconv.errors import DataError, MlpconvError
+from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError
 from mlpconv.inference.predictions import Unreadable, as_json
 from mlpconv.serve import protocol
 from mlpconv.serve.batching import Batcher
 from mlpconv.serve.limits import LimitedRequests, Limits
 from mlpconv.serve.model import ServedModel, Upload
+from mlpconv.serve.page import make_page
 from mlpconv.version import __version__
 
 MAX_FILES = 256
@@ -90,10 +92,10 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
         ]
         return JSONResponse({"model": name, "predictions": [as_json(answer) for answer in answers]})
 
-    make_page = cache(lambda name: models[name].page())
+    cached_page = cache(lambda name: make_page(models[name]))
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(await asyncio.to_thread(make_page, find(request)))
+        return HTMLResponse(await asyncio.to_thread(cached_page, find(request)))
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -145,7 +147,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400 if isinstance(error, DataError) else 500)
+    status = 400 if isinstance(error, DataError) else 404 if isinstance(error, RunError | NetworkError) else 500
+    return JSONResponse({"error": str(error)}, status)
 
 
 async def _fail(request: Request, error: Exception) -> Response:

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Requests that arrive while others are computed are computed together, as one batch."""
 
 import asyncio

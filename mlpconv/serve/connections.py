@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Connections of uvicorn that are closed if a client sends its header, or reads the answer, too slowly."""
 
 import asyncio
@@ -13,7 +14,7 @@ def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
 
     class TimedProtocol(HttpToolsProtocol):
         _timer: asyncio.TimerHandle | None = None
-        _header_bytes: int | None = 0  # None while no header is expected
+        _header_bytes: int | None = None  # None while no header is being received
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -24,13 +25,18 @@ def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._header_bytes is not None:
-                self._header_bytes += len(data)
             super().data_received(data)
-            if (self._header_bytes or 0) > _MAX_HEADER_BYTES:
+            if self._header_bytes is None:
+                return
+            self._header_bytes += len(data)
+            if self._header_bytes > _MAX_HEADER_BYTES:
                 self._refuse(
                     "431 Request Header Fields Too Large", f"the header is longer than {_MAX_HEADER_BYTES} bytes"
                 )
+
+        def on_message_begin(self) -> None:
+            self._header_bytes = 0
+            super().on_message_begin()
 
         def on_headers_complete(self) -> None:
             self._stop()
@@ -40,7 +46,6 @@ def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.cycle.response_complete and not self.transport.is_closing():
-                self._header_bytes = 0
                 self._start(self._close_slow_sender)
 
         def pause_writing(self) -> None:
@@ -61,7 +66,7 @@ def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
                 self._timer = None
 
         def _close_slow_sender(self) -> None:
-            if self._header_bytes:
+            if self._header_bytes is not None:
                 self._refuse("408 Request Timeout", f"the header did not arrive within {limit:g} s")
             else:
                 self.transport.close()

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Middleware that receives requests within limits of size and time, and counts them."""
 
 import asyncio
@@ -73,8 +74,6 @@ class LimitedRequests:
         limit, full = self._limits.body_bytes, 0
         too_large = HTTPException(413, f"the body is larger than {format_bytes(limit)}, the limit of this server")
         encoding = headers.get("content-encoding", "identity").lower()
-        if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
-            raise HTTPException(415, f"Content-Encoding: {encoding[:50]!r}; expected gzip or deflate")
         announced = headers.get("content-length", "")
         if "expect" in headers and announced.isdecimal() and int(announced) > limit:
             raise too_large
@@ -100,6 +99,8 @@ class LimitedRequests:
             raise HTTPException(503, "too many large requests arrive at once; try again later", {"Retry-After": "1"})
         if encoding == "identity":
             return bytes(received)
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise HTTPException(415, f"Content-Encoding: {encoding[:50]!r}; expected gzip or deflate")
         body = await asyncio.to_thread(_decompressed, bytes(received), limit)
         if len(body) > limit:
             raise too_large

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """What the server counts, for Prometheus."""
 
 from prometheus_client import Counter, Gauge, Histogram

@@ -38,7 +38,7 @@ class ServedModel:
     """A classifier in ONNX Runtime.
 
     Args:
-        source: A run directory, "latest", a classifier's ``.safetensors`` file, or an ``.onnx`` file that mlpconv wrote.
+        source: A run directory, "latest", a classifier's ``.safetensors`` file, or an ``.onnx`` file of mlpconv.
         max_pixels: The most pixels that an image file may have; by default as in training.
 
     Raises:
@@ -128,18 +128,6 @@ class ServedModel:
             self._background is not None and looks_inverted(image, self._background),
         )
 
-    def page(self) -> str:
-        """The exported page, which computes in the browser.
-
-        Raises:
-            RunError: The model is an ONNX file, or too large for a page.
-        """
-        from mlpconv.export.html import export_html
-
-        if self.stored is None:
-            raise RunError(f"{self.name}: an ONNX file has no page; serve the run or its .safetensors file for one")
-        return export_html(self.path, weights="float32", check=False).page
-
     def metadata(self) -> Mapping[str, Any]:
         """What the Open Inference Protocol tells about a model; the class names are an addition."""
         return {
@@ -165,16 +153,14 @@ def _session(path: Path, stored: StoredClassifier | None) -> Any:
         raise MissingDependency(
             "serve: the package 'onnxruntime' is not installed; pip install \"mlpconv[serve]\""
         ) from None
+    content = _onnx_bytes(stored) if stored else _read(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # It keeps a plan for each shape that it has seen, and clients choose the shapes.
     options.enable_mem_pattern = False
     try:
-        content = path.read_bytes() if stored is None else _onnx_bytes(stored)
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}; check the path") from None
-    except onnxruntime.capi.onnxruntime_pybind11_state.OnnxRuntimeException as error:
+    except Exception as error:  # those of ONNX Runtime have no other class in common
         raise RunError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
 
 
@@ -182,3 +168,10 @@ def _onnx_bytes(stored: StoredClassifier) -> bytes:
     from mlpconv.export.onnx_file import onnx_model
 
     return onnx_model(stored).SerializeToString()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}; check the path") from None

@@ -58,9 +58,11 @@ def decode(model: ServedModel, body: bytes, header_length: str | None) -> InferR
     Raises:
         DataError: The request does not follow the protocol, or is not what the model takes.
     """
-    length = len(body) if header_length is None else int(header_length) if header_length.isdecimal() else -1
-    if not 0 <= length <= len(body):
-        raise DataError(f"{HEADER_LENGTH}: {header_length[:50]!r}, but the body has {len(body)} bytes")
+    length = len(body)
+    if header_length is not None:
+        length = int(header_length) if header_length.isdecimal() and len(header_length) < 12 else length + 1
+        if length > len(body):
+            raise DataError(f"{HEADER_LENGTH}: {header_length[:50]!r}, but the body has {len(body)} bytes")
     try:
         message = msgspec.json.decode(body[:length], type=_Message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -71,11 +73,11 @@ def decode(model: ServedModel, body: bytes, header_length: str | None) -> InferR
 
 
 def _images(model: ServedModel, tensor: _Tensor, binary: bytes) -> Images:
-    shape, channels = tensor.shape, model.preprocess.channels
+    shape, channels, size = tensor.shape, model.preprocess.channels, tensor.parameters.get("binary_data_size")
     if tensor.datatype != "UINT8" or len(shape) != 4 or not all(shape):
         raise DataError(
-            f"images: expected UINT8 (images, height, width, channels), none of them 0; received {tensor.datatype[:20]} "
-            f"{shape[:9]}"
+            "images: expected UINT8 (images, height, width, channels), none of them 0; received "
+            f"{tensor.datatype[:20]} {shape[:9]}"
         )
     if shape[0] > MAX_IMAGES:
         raise DataError(f"images: {shape[0]} in one request; at most {MAX_IMAGES} are accepted")
@@ -85,14 +87,12 @@ def _images(model: ServedModel, tensor: _Tensor, binary: bytes) -> Images:
         raise DataError(
             f"images: {shape[1]}×{shape[2]} are more than the limit of {model.preprocess.max_pixels:,} pixels"
         )
-    if "binary_data_size" not in tensor.parameters:
+    if size is None:
         values = _flat(bytes(tensor.data))
         if binary:
             raise DataError(f"images: {len(binary)} bytes follow the JSON, but binary_data_size is missing")
-    elif tensor.parameters["binary_data_size"] != len(binary):
-        raise DataError(
-            f"images: binary_data_size is {tensor.parameters['binary_data_size']!r:.20}, and {len(binary)} bytes follow"
-        )
+    elif size != len(binary):
+        raise DataError(f"images: binary_data_size is {size!r:.20}, and {len(binary)} bytes follow")
     else:
         values = np.frombuffer(binary, np.uint8)
     if values.size != prod(shape):
