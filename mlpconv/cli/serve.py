@@ -43,25 +43,24 @@ def serve(
             f'serve: the package {error.name!r} is not installed; pip install "mlpconv[serve]"'
         ) from error
 
-    listener = bind(host, port)
-    served: dict[str, ServedModel] = {}
-    for source in models:
-        if not json:
-            print_progress(f"loading {source} …")
-        model = ServedModel(source, max_pixels=max_pixels)
-        if model.name in served:
-            raise RunError(
-                f"{source}: {served[model.name].path} has the same name, {model.name!r}, by which clients choose a "
-                "model; rename one of them"
-            )
-        served[model.name] = model
-
-    def started() -> None:
-        address = url(listener)
-        if json:
-            print_json({"url": address, "models": list(served)}, indent=None)
-        else:
-            say(f"serving {', '.join(served)} at {address} (Ctrl-C stops it)")
-
     limits = Limits(body_bytes=max_body << 20, seconds=timeout, waiting=max_waiting)
-    run_server(list(served.values()), listener, limits, started)
+    with bind(host, port) as listener:  # first: a used port is known at once
+        served: dict[str, ServedModel] = {}
+        for source in models:
+            if not json:
+                print_progress(f"loading {source} …")
+            model = ServedModel(source, max_pixels=max_pixels)
+            if model.name in served:
+                raise RunError(
+                    f"{source}: {served[model.name].path} has the same name, {model.name!r}, by which clients choose a "
+                    "model; rename one of them"
+                )
+            served[model.name] = model
+
+        def started() -> None:
+            if json:
+                print_json({"url": url(listener), "models": list(served)}, indent=None)
+            else:
+                say(f"serving {', '.join(served)} at {url(listener)} (Ctrl-C stops it)")
+
+        run_server(list(served.values()), listener, limits, started)

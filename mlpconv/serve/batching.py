@@ -67,11 +67,10 @@ class Batcher:
 
     def _next_batch(self) -> list[_Item]:
         """The first request, and those after it that can be computed with it."""
-        shape, total = self._waiting[0].images.shape[1:], 0
-        batch: list[_Item] = []
-        while self._waiting and self._waiting[0].images.shape[1:] == shape:
-            total += len(self._waiting[0].images)
-            if batch and total > MAX_BATCH:
-                break
-            batch.append(self._waiting.pop(0))
+        batch, rest, total = [self._waiting[0]], [], len(self._waiting[0].images)
+        for item in self._waiting[1:]:
+            fits = item.images.shape[1:] == batch[0].images.shape[1:] and total + len(item.images) <= MAX_BATCH
+            (batch if fits else rest).append(item)
+            total += len(item.images) if fits else 0
+        self._waiting = rest
         return batch

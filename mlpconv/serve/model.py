@@ -158,6 +158,8 @@ def _session(path: Path, stored: StoredClassifier | None) -> Any:
     options.log_severity_level = 3
     # It keeps a plan for each shape that it has seen, and clients choose the shapes.
     options.enable_mem_pattern = False
+    # Threads that wait for work would take the cores from those that receive requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # those of ONNX Runtime have no other class in common

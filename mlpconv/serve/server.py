@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import uvicorn
 
@@ -22,10 +23,12 @@ def bind(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         # With the protocol: asyncio sets TCP_NODELAY only where it is given, and answers would take 40 ms longer.
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1024)
+            stack.pop_all()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise MlpconvError(f"--port {port}: used by another program; choose another one, or 0 for any") from None
