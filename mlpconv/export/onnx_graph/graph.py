@@ -17,6 +17,7 @@ TYPES = {
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "bool": TensorProto.BOOL,
+    "string": TensorProto.STRING,
 }
 """The types of ONNX by their names in NumPy."""
 

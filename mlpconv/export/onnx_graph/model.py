@@ -10,18 +10,17 @@ from onnx import helper  # pyright: ignore[reportMissingImports]
 from mlpconv.export.onnx_graph.graph import Dims, Graph
 from mlpconv.export.onnx_graph.layers import add_network
 from mlpconv.export.onnx_graph.preprocessing import add_preprocessing
+from mlpconv.inference.onnx_model import CLASS_MAPS, INPUT, LABEL, LOGITS, PROBABILITIES
 from mlpconv.runs.classifier_file import StoredClassifier, metadata
 from mlpconv.version import __version__
 
-INPUT = "images"
-"""uint8 (batch, height, width, channels): images of any size, in gray or RGB, with or without alpha."""
-LOGITS, PROBABILITIES, CLASS_MAPS = "logits", "probabilities", "class_maps"
-"""float32 (batch, classes), twice, and (batch, classes, height, width): the maps before a last ReLU."""
 OPSET, IR_VERSION = 18, 8
 """The operators of ONNX 1.13, which ONNX Runtime 1.14 and later read."""
 
 
-def onnx_model(stored: StoredClassifier, about: dict[str, Any] | None = None) -> onnx.ModelProto:
+def onnx_model(
+    stored: StoredClassifier, about: dict[str, Any] | None = None, *, labels: bool = False
+) -> onnx.ModelProto:
     """The ONNX model of a classifier.
 
     The input "images" is uint8 (batch, height, width, channels), of any size, as pictures are decoded: gray or RGB,
@@ -31,6 +30,7 @@ def onnx_model(stored: StoredClassifier, about: dict[str, Any] | None = None) ->
     Args:
         stored: The classifier.
         about: More metadata by name; values that are not texts are written as JSON.
+        labels: Whether to add an output "label" (batch,), the name of the most probable class.
 
     Returns:
         The model. Its metadata has the class names, as JSON in "class_names" and as Ultralytics writes them in "names",
@@ -41,17 +41,24 @@ def onnx_model(stored: StoredClassifier, about: dict[str, Any] | None = None) ->
     output, maps = add_network(
         graph, add_preprocessing(graph, INPUT, stored.preprocess), stored.network, stored.weights
     )
-    outputs: list[tuple[str, Dims]] = [(LOGITS, ("batch", classes)), (PROBABILITIES, ("batch", classes))]
+    outputs: list[tuple[str, str, Dims]] = [
+        (LOGITS, "float32", ("batch", classes)),
+        (PROBABILITIES, "float32", ("batch", classes)),
+    ]
     graph.add("Identity", output, name=LOGITS)
     graph.add("Softmax", output, name=PROBABILITIES, axis=1)
     if maps:
         graph.add("Identity", maps, name=CLASS_MAPS)
-        outputs.append((CLASS_MAPS, ("batch", classes, None, None)))
+        outputs.append((CLASS_MAPS, "float32", ("batch", classes, None, None)))
+    if labels:
+        best = graph.add("ArgMax", output, name="label.number", axis=1, keepdims=0)
+        graph.add("Gather", graph.constant("label.names", stored.class_names, object), best, name=LABEL, axis=0)
+        outputs.append((LABEL, "string", ("batch",)))
     model = helper.make_model(
         graph.finish(
             stored.network.name or "network",
             [(INPUT, "uint8", ("batch", "height", "width", "channels"))],
-            [(name, "float32", dims) for name, dims in outputs],
+            outputs,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
