@@ -1,5 +1,6 @@
 """ONNX files that mlpconv wrote, computed with ONNX Runtime: as exact as the run, without PyTorch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ INPUT, LOGITS, PROBABILITIES, CLASS_MAPS, LABEL = "images", "logits", "probabili
 """The input and the outputs of an ONNX file of mlpconv: see ``mlpconv.export.onnx_graph``."""
 MAX_BYTES = (1 << 31) - 1
 """The largest file in the format of ONNX."""
-_BATCH = 64
-"""The images that are computed at once."""
+_BATCH, _BATCH_PIXELS = 64, 1 << 24
+"""The most images, and pixels, that are computed at once."""
 
 
 class OpenedModel(NamedTuple):
@@ -53,6 +54,7 @@ class OnnxModel:
         options.intra_op_num_threads = hardware.openmp_threads()
         # Threads that wait for work in a loop would slow down the reading of files.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False  # it keeps a plan for each shape, and clients of a server choose the shapes
         try:
             self._session: Any = runtime.InferenceSession(content, options, providers=providers)
             found = {each.name: each.type for each in self._session.get_inputs()}
@@ -74,12 +76,17 @@ class OnnxModel:
             raise RunError(
                 f"{printable(path)}: its inputs and outputs are not those that mlpconv writes; export it again"
             )
-        self._has_maps = CLASS_MAPS in outputs
         self._path = path
+        self.outputs: dict[str, list[int]] = {
+            each.name: [size if isinstance(size, int) else -1 for size in each.shape]
+            for each in self._session.get_outputs()
+            if each.type == "tensor(float)"
+        }
+        """The shape of each output of floats, with -1 for a size that depends on the images."""
 
     def logits(self, images: Images) -> Floats:
         """The logits, float32 (N, classes), of uint8 (N, H, W, C): resized like the pixels of a file."""
-        return self._run(LOGITS, images)
+        return self.compute([LOGITS], images)[LOGITS]
 
     def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
         """The class maps, float32 (N, classes, h, w), of uint8 (N, H, W, C): see mlpconv.arch.class_maps.
@@ -87,17 +94,20 @@ class OnnxModel:
         Raises:
             NetworkError: The network has no class maps; or ``size`` is given, as the size of the input is fixed.
         """
-        if not self._has_maps:
+        if CLASS_MAPS not in self.outputs:
             raise NetworkError(f"{printable(self._path)}: the network has no class maps")
         if size is not None:
             raise NetworkError(
                 f"{printable(self._path)}: the size of the network's input is fixed in an ONNX file; use the run"
             )
-        return self._run(CLASS_MAPS, images)
+        return self.compute([CLASS_MAPS], images)[CLASS_MAPS]
 
-    def _run(self, output: str, images: Images) -> Floats:
-        batches = (np.ascontiguousarray(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
-        return np.concatenate([self._session.run([output], {INPUT: batch})[0] for batch in batches])
+    def compute(self, outputs: Sequence[str], images: Images) -> dict[str, Floats]:
+        """Some of the ``outputs``, float32 (N, …), of uint8 (N, H, W, C). Large images are computed one at a time."""
+        step = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+        batches = (np.ascontiguousarray(images[start : start + step]) for start in range(0, len(images), step))
+        parts = [self._session.run(list(outputs), {INPUT: batch}) for batch in batches]
+        return {name: np.concatenate(values) for name, values in zip(outputs, zip(*parts, strict=True), strict=True)}
 
 
 def open_onnx(path: Path, *, device: str | None = None, precision: str | None = None) -> OpenedModel:

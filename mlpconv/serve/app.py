@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -141,8 +142,7 @@ async def _uploads(request: Request) -> list[Upload]:
     return uploads
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _refuse(request: Request, error: Any) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 

@@ -10,7 +10,10 @@ from starlette.exceptions import HTTPException
 
 from mlpconv.backends.base import Floats, Images
 from mlpconv.serve.metrics import BATCH_SIZE, WAITING
-from mlpconv.serve.model import MAX_BATCH, ServedModel
+from mlpconv.serve.model import ServedModel
+
+MAX_BATCH = 64
+"""The most images of requests that are computed together."""
 
 
 class _Item(NamedTuple):

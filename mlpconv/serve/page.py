@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlpconv.errors import RunError, WeightsError
 from mlpconv.export.html import export_html
+from mlpconv.inference.onnx_model import SUFFIX as ONNX_SUFFIX
 from mlpconv.runs.classifier_file import SUFFIX
 from mlpconv.runs.files import write_tensors
 from mlpconv.serve.model import ServedModel
@@ -17,7 +18,7 @@ def make_page(model: ServedModel) -> str:
         RunError: The network is too large for a page, or an ONNX file does not contain the original weights.
         NetworkError: The network has a layer that the page cannot compute.
     """
-    if model.stored:
+    if model.path.suffix != ONNX_SUFFIX:
         return export_html(model.path, weights="float32", check=False).page
     with tempfile.TemporaryDirectory(prefix="mlpconv-") as directory:
         path = Path(directory, model.name).with_suffix(SUFFIX)

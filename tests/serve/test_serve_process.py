@@ -88,10 +88,10 @@ def test_a_used_port(refused, host):
     [
         (("gray.safetensors", "--host", "203.0.113.9"), "--host 203.0.113.9 --port 0: cannot listen there: "),
         (("gray.safetensors", "--host", "no host"), "--host no host --port 0: cannot listen there: "),
-        (("no.onnx",), "no.onnx: cannot be read: No such file or directory"),
+        (("no.onnx",), "no.onnx: there is no such file"),
         (("no.safetensors",), "no.safetensors: "),
-        (("a.png.onnx",), "a.png.onnx: ONNX Runtime cannot load it: "),
-        (("other.onnx",), "other.onnx: not an ONNX file of mlpconv ("),
+        (("a.png.onnx",), "a.png.onnx: damaged, or not an ONNX model"),
+        (("other.onnx",), "other.onnx: an ONNX model that mlpconv did not write"),
         (("gray.safetensors", "gray.safetensors"), "has the same name, 'gray'"),
         (("nan.safetensors",), "nan.safetensors: "),
     ],
