@@ -1,4 +1,4 @@
-"""``mlpconv serve``: trained networks behind an HTTP server."""
+"""``mlpconv serve``: trained networks over HTTP."""
 
 from typing import Annotated
 

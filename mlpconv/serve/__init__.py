@@ -1,1 +1,1 @@
-"""Trained classifiers behind an HTTP server: a page, answers for image files, and the Open Inference Protocol."""
+"""Trained classifiers over HTTP: a page, answers for image files, and the Open Inference Protocol."""

@@ -16,7 +16,7 @@ from mlpconv.formatting import format_bytes
 from mlpconv.serve.metrics import REQUESTS, SECONDS
 
 _BODIES = 16
-"""All bodies that are received at the same time may take as much memory as so many of the largest size."""
+"""The memory for all bodies that are received at the same time, in bodies of the largest size."""
 
 
 class Limits(NamedTuple):

@@ -125,7 +125,15 @@ def test_export(cli, tmp_path):
 
 
 def test_serve(tmp_path):
-    for package in ("onnx", "onnxruntime", "uvicorn", "httptools", "starlette", "python_multipart", "prometheus_client"):
+    for package in (
+        "onnx",
+        "onnxruntime",
+        "uvicorn",
+        "httptools",
+        "starlette",
+        "python_multipart",
+        "prometheus_client",
+    ):
         pytest.importorskip(package, reason=f"the extra serve is not installed: {package}")
     run = make_run(tmp_path / "run")
     run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
