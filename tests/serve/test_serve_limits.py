@@ -1,4 +1,4 @@
-"""A real server and clients that are slow, greedy, or not HTTP: the answers that they get, and that others are served."""
+"""A real server and clients that are slow, greedy, or not HTTP: what they get, and that others are served."""
 
 import contextlib
 import gzip
