@@ -17,8 +17,8 @@ from mlpconv.drawing.fonts import language_code
 from mlpconv.errors import NetworkError, RunError, WeightsError
 from mlpconv.explain.stored_class_maps import StoredClassMaps
 from mlpconv.export.rounding import Comparison, WeightType, compare, rounded
-from mlpconv.formatting import format_bytes
 from mlpconv.export.source import open_source
+from mlpconv.formatting import format_bytes
 from mlpconv.runs import evaluation
 from mlpconv.runs.classifier_file import StoredClassifier, metadata
 from mlpconv.runs.files import tensors_to_bytes
