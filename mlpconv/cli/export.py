@@ -129,10 +129,10 @@ def _say_compared(compared: "Comparison", real_images: bool) -> None:
     from mlpconv.formatting import format_number
 
     kind = "test image" if real_images else "synthetic image"
-    note = "" if real_images else ", as none of the test images is stored with the network"
+    note = "" if real_images else "; no test image is stored with the network"
     say(
         f"  probabilities differ from the original ones by at most {compared.difference:.1g} "
-        f"({format_number(compared.images, kind)}{note})"
+        f"({format_number(compared.images, kind)}){note}"
     )
 
 
