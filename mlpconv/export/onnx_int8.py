@@ -100,7 +100,8 @@ def quantize(
     if before - after > max_drop:
         raise MlpconvError(
             f"--int8: the accuracy drops from {before:.4f} to {after:.4f} on "
-            f"{format_number(len(images), 'test image')}, by more than --max-drop {max_drop:g}; nothing is written. Export without --int8, or accept the drop"
+            f"{format_number(len(images), 'test image')}, by more than --max-drop {max_drop:g}; nothing is written. "
+            "Export without --int8, or accept the drop"
         )
     milliseconds = {
         batch: (_time(original.logits, images, batch), _time(small.logits, images, batch)) for batch in BATCHES
@@ -174,11 +175,13 @@ def _reader(images: Images) -> Any:
     """The images for ONNX Runtime's calibration, in batches."""
     from onnxruntime.quantization import CalibrationDataReader  # pyright: ignore[reportMissingImports]
 
+    # All batches have the same size: the histograms of Percentile need that.
+    size = min(_CALIBRATION_BATCH, len(images))
+    starts = range(0, len(images) - size + 1, size)
+
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self._batches: Iterator[Images] = iter(
-                [images[start : start + _CALIBRATION_BATCH] for start in range(0, len(images), _CALIBRATION_BATCH)]
-            )
+            self._batches: Iterator[Images] = iter([images[start : start + size] for start in starts])
 
         def get_next(self) -> dict[str, Images] | None:
             batch = next(self._batches, None)
