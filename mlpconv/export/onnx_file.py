@@ -44,6 +44,8 @@ class OnnxExport(NamedTuple):
     """Whether test images of the run were compared; else synthetic ones."""
     finished: bool
     """Whether the run is finished; True for a classifier file."""
+    public: bool
+    """Whether it was trained on a data set that is known by name."""
 
 
 def export_onnx(source: str | Path, *, license: str | None = None, labels: bool = False) -> OnnxExport:
@@ -77,7 +79,8 @@ def export_onnx(source: str | Path, *, license: str | None = None, labels: bool 
             f"{stored.path}: a probability that ONNX Runtime computes differs by {comparison.difference:.2g}, and "
             f"{MAX_DIFFERENCE} is accepted; nothing is written. Another version of onnxruntime may help"
         )
-    return OnnxExport(stored.path, model, content, comparison, opened.test_images is not None, opened.finished)
+    public = stored.data in list_datasets()
+    return OnnxExport(stored.path, model, content, comparison, opened.test_images is not None, opened.finished, public)
 
 
 def check_form(path: Path, model: Any) -> bytes:

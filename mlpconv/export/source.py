@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlpconv.backends.base import Images
+from mlpconv.errors import RunError
 from mlpconv.explain import stored_class_maps
 from mlpconv.explain.stored_class_maps import StoredClassMaps
 from mlpconv.export.rounding import synthetic_images
+from mlpconv.inference import onnx_model
 from mlpconv.inference.classifier import is_file
 from mlpconv.runs.classifier_file import StoredClassifier, read_classifier
 from mlpconv.runs.run import Run
@@ -42,6 +44,8 @@ def open_source(source: str | Path) -> Source:
         RunError: There is no such run or classifier, or it is damaged.
         WeightsError: The weights do not fit the network.
     """
+    if Path(source).suffix == onnx_model.SUFFIX and is_file(source):
+        raise RunError(f"{source}: already an ONNX file; give the run or the .safetensors file that it was made from")
     run = None if is_file(source) else Run(source)
     stored = run.stored() if run else read_classifier(Path(source))
     return Source(stored, run, stored_class_maps.load(run.path, stored.class_names) if run else None)

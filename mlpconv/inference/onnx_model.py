@@ -59,6 +59,7 @@ class OnnxModel:
             self._session: Any = runtime.InferenceSession(content, options, providers=providers)
             found = {each.name: each.type for each in self._session.get_inputs()}
             outputs = {each.name: each.type for each in self._session.get_outputs()}
+            self.classes = next((each.shape[-1] for each in self._session.get_outputs() if each.name == LOGITS), None)
         except Exception as error:  # for a damaged file, ONNX Runtime raises many types
             if isinstance(error, MemoryError):
                 raise
@@ -128,6 +129,11 @@ def open_onnx(path: Path, *, device: str | None = None, precision: str | None = 
         raise RecipeError(f"--precision {precision}: an ONNX file is computed in its own precision; leave it out")
     model = OnnxModel(_read(path), path, device)
     stored = from_texts(path, model.texts)
+    if model.classes != len(stored.class_names):
+        raise RunError(
+            f"{printable(path)}: computes {model.classes} logits for {len(stored.class_names)} class names; export it "
+            "again"
+        )
     return OpenedModel(stored, model, model.device)
 
 

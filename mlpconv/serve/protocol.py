@@ -14,6 +14,8 @@ from mlpconv.serve.model import ServedModel
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_IMAGES = 1024
 """The most images of a request."""
+MAX_SIDE = 16_384
+"""The longest side of an image: the memory that resizing takes grows with it."""
 _Flat = list[Annotated[int, msgspec.Meta(ge=0, le=255)]]
 
 
@@ -87,6 +89,8 @@ def _images(model: ServedModel, tensor: _Tensor, binary: bytes) -> Images:
         raise DataError(
             f"images: {shape[1]}×{shape[2]} are more than the limit of {model.preprocess.max_pixels:,} pixels"
         )
+    if max(shape[1:3]) > MAX_SIDE:
+        raise DataError(f"images: {shape[1]}×{shape[2]}; at most {MAX_SIDE:,} pixels are accepted on a side")
     if size is None:
         values = _flat(bytes(tensor.data))
         if binary:

@@ -101,6 +101,7 @@ def changed(**fields):
         ("at most 1024 are accepted", changed(shape=[1025, 28, 28, 1])),
         ("images: 5 channels; expected 1, or 1 to 4", changed(shape=[1, 28, 28, 5])),
         ("images: 99999×99999 are more than the limit", changed(shape=[1, 99999, 99999, 1])),
+        ("images: 20000×1; at most 16,384 pixels are accepted on a side", changed(shape=[1, 20000, 1, 1])),
         ("inputs: expected one, named 'images'; received ['x']", changed(name="x")),
         ("inputs: expected one, named 'images'; received []", {"inputs": []}),
         (

@@ -7,6 +7,9 @@ import msgspec
 import onnx  # pyright: ignore[reportMissingImports]
 from onnx import helper  # pyright: ignore[reportMissingImports]
 
+from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.shapes import output_shape
+from mlpconv.data import list_datasets
 from mlpconv.export.onnx_graph.graph import Dims, Graph
 from mlpconv.export.onnx_graph.layers import add_network
 from mlpconv.export.onnx_graph.preprocessing import add_preprocessing
@@ -30,7 +33,7 @@ def onnx_model(
     Args:
         stored: The classifier.
         about: More metadata by name; values that are not texts are written as JSON.
-        labels: Whether to add an output "label" (batch,), the name of the most probable class.
+        labels: Whether to add an output "label" (batch, 1), the name of the most probable class.
 
     Returns:
         The model. Its metadata has the class names, as JSON in "class_names" and as Ultralytics writes them in "names",
@@ -49,11 +52,11 @@ def onnx_model(
     graph.add("Softmax", output, name=PROBABILITIES, axis=1)
     if maps:
         graph.add("Identity", maps, name=CLASS_MAPS)
-        outputs.append((CLASS_MAPS, "float32", ("batch", classes, None, None)))
+        outputs.append((CLASS_MAPS, "float32", ("batch", *output_shape(until_class_maps(stored.network)[0]))))
     if labels:
-        best = graph.add("ArgMax", output, name="label.number", axis=1, keepdims=0)
+        best = graph.add("ArgMax", output, name="label.number", axis=1, keepdims=1)
         graph.add("Gather", graph.constant("label.names", stored.class_names, object), best, name=LABEL, axis=0)
-        outputs.append((LABEL, "string", ("batch",)))
+        outputs.append((LABEL, "string", ("batch", 1)))
     model = helper.make_model(
         graph.finish(
             stored.network.name or "network",
@@ -82,4 +85,6 @@ def _texts(stored: StoredClassifier, about: dict[str, Any]) -> dict[str, str]:
     for name, value in about.items():
         if value is not None:
             texts[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return texts | metadata(network, preprocess, names, data=stored.data, background=stored.background)
+    # The path of a folder is nobody else's business.
+    data = stored.data if stored.data in list_datasets() else ""
+    return texts | metadata(network, preprocess, names, data=data, background=stored.background)

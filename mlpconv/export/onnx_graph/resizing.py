@@ -65,8 +65,9 @@ def _along(graph: Graph, x: str, axis: int, after: int) -> str:
         product = graph.add(
             "MatMulInteger", *((x, weights) if axis == COLUMNS else (weights, x)), name="resize.product"
         )
-        value = graph.constant(f"resize.value_{byte}", byte, np.int32)
-        product = product if byte == 1 else graph.add("Mul", product, value, name="resize.product_of_byte")
+        if byte > 1:
+            value = graph.constant(f"resize.value_{byte}", byte, np.int32)
+            product = graph.add("Mul", product, value, name="resize.product_of_byte")
         total = product if not total else graph.add("Add", total, product, name="resize.sum")
     half = graph.constant("resize.half", 1 << (_PRECISION - 1), np.int32)
     one = graph.constant("resize.one", 1 << _PRECISION, np.int32)
@@ -112,8 +113,10 @@ def _weights(graph: Graph, before: str, after: int) -> list[str]:
     byte = graph.constant("resize.byte", 256, np.int32)
     bytes_ = []
     for value in _BYTES:
-        divisor = graph.constant(f"resize.value_{value}", value, np.int32)
-        part = fixed if value == 1 else graph.add("Div", fixed, divisor, name="resize.upper_bytes")
+        part = fixed
+        if value > 1:
+            divisor = graph.constant(f"resize.value_{value}", value, np.int32)
+            part = graph.add("Div", fixed, divisor, name="resize.upper_bytes")
         if value != _BYTES[-1]:
             part = graph.add("Mod", part, byte, name="resize.byte_of_weights")
         bytes_.append(graph.cast(part, "uint8", f"resize.weights_{value}"))
