@@ -60,6 +60,12 @@ def has_bfloat16_convolutions() -> bool:
     return bool(_flags() & {"avx_ne_convert", "bf16"}) or _flags() >= {"avx512bw", "avx512vl", "avx512dq"}
 
 
+def has_int8_dot_products() -> bool:
+    """Whether this processor multiplies and adds 8-bit integers without overflow: VNNI, or any that is not x86."""
+    flags = _flags()
+    return bool(flags & {"avx512_vnni", "avx_vnni"}) or not flags & {"sse2"}
+
+
 def instruction_limit() -> str:
     """The newest instructions that ONEDNN_MAX_CPU_ISA allows, such as "AVX2"; "" where it sets no limit."""
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()

@@ -82,7 +82,27 @@ class Metrics(NamedTuple):
     """Updates that were masked because the loss or a gradient was not finite; their images count in no other field."""
 
 
-class Model(Protocol):
+class Predictor(Protocol):
+    """A trained network with its preprocessing: from images to logits and class maps."""
+
+    def logits(self, images: Images) -> Floats:
+        """The logits, float32 (N, classes), of uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
+        ...
+
+    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
+        """The class maps, float32 (N, classes, h, w), of uint8 (N, H, W, C): see mlpconv.arch.class_maps.
+
+        Args:
+            images: The images.
+            size: (height, width) to resize the images to; by default the preprocess's own fit and size.
+
+        Raises:
+            NetworkError: The network has no class maps, or the images are too small for it.
+        """
+        ...
+
+
+class Model(Predictor, Protocol):
     """A network in one framework, with what training and prediction need."""
 
     @property
@@ -111,22 +131,6 @@ class Model(Protocol):
 
     def read_metrics(self, *, reset: bool = False) -> Metrics:
         """The sums since the last reset: the only call of training that waits for the device."""
-        ...
-
-    def logits(self, images: Images) -> Floats:
-        """The logits, float32 (N, classes), of uint8 (N, H, W, C): preprocessed and computed as in evaluation."""
-        ...
-
-    def class_maps(self, images: Images, size: tuple[int, int] | None = None) -> Floats:
-        """The class maps, float32 (N, classes, h, w), of uint8 (N, H, W, C): see mlpconv.arch.class_maps.
-
-        Args:
-            images: The images.
-            size: (height, width) to resize the images to; by default the preprocess's own fit and size.
-
-        Raises:
-            NetworkError: The network has no class maps, or the images are too small for it.
-        """
         ...
 
     def outputs(self, images: Images, layer: str) -> Floats:

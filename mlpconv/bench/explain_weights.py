@@ -83,10 +83,10 @@ def correlations(
     found: dict[str, list[Floats]] = {name: [] for name in methods}
     try:
         for block, weights in cascade(stored.network, stored.weights, seed, biases):
-            view.classifier.model.load_weights(weights)
+            view.model.load_weights(weights)
             blocks.append(block)
             for name, method in methods.items():
                 found[name].append(spearman(before[name], np.abs(method(view, images, wanted)[:, 0])))
     finally:
-        view.classifier.model.load_weights(stored.weights)
+        view.model.load_weights(stored.weights)
     return blocks, {name: np.stack(values) for name, values in found.items()}

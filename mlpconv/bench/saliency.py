@@ -1,7 +1,7 @@
 """Class maps and their peers: Grad-CAM on any layer, occlusion, and chance. Each gives a number for every pixel."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mlpconv.arch.class_maps import grid
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends import reference
-from mlpconv.backends.base import Floats, Images, Labels
+from mlpconv.backends.base import Floats, Images, Labels, Model
 from mlpconv.explain.class_maps import dense_input_size, interpolation, positions_on_image
 from mlpconv.inference.classifier import Classifier
 
@@ -25,6 +25,11 @@ class View(NamedTuple):
     classifier: Classifier
     dense: bool = False
     """Whether images keep their size, with pixels as large as those of a training image, instead of being resized."""
+
+    @property
+    def model(self) -> Model:
+        """The network in its back end."""
+        return cast(Model, self.classifier.model)  # not an ONNX file
 
     def size(self, images: Images) -> tuple[int, int] | None:
         """(height, width) of the network's input for images; None for the size and the fit that it was trained with."""
@@ -97,7 +102,7 @@ def grad_cam_maps(module: nn.Module, x: Tensor, classes: Tensor, layer: str) -> 
 
 def grad_cam(view: View, images: Images, classes: Labels, layer: str) -> Floats:
     """Grad-CAM at the images' size, at the same positions as class maps: see ``Method``."""
-    stored, module = view.classifier.stored, view.classifier.model.native.eval()
+    stored, module = view.classifier.stored, view.model.native.eval()
     device, dense_size = next(module.parameters()).device, view.size(images)
     found = []
     for start in range(0, len(images), BATCH):

@@ -19,6 +19,7 @@ from mlpconv.cli import (
     recipes,
     report,
     runs,
+    serve,
     study,
     summary,
     train,
@@ -68,6 +69,7 @@ for command in (
     recipes.recipes,
     convert.convert,
     export.export,
+    serve.serve,
     doctor.doctor,
 ):
     app.command(cls=command_class(command))(command)

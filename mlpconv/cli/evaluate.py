@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from mlpconv.cli.options import Backend, DataDir, Device, MaxPixels, Precision, RunPath
+from mlpconv.cli.options import AnyClassifier, Backend, DataDir, Device, MaxPixels, Precision
 from mlpconv.cli.output import Download, Json, paragraph, print_json, say, warn, write_file
 from mlpconv.errors import DataError
 
@@ -19,7 +19,7 @@ MAX_LISTED_PROBLEMS, MAX_LISTED_MISTAKES, MAX_LISTED_LABEL_ERRORS = 5, 5, 10
 
 
 def evaluate(
-    run: RunPath,
+    run: AnyClassifier,
     data: Annotated[
         str | None,
         Option(help="A data set's name, a folder or a CSV file; by default what the network was trained on."),

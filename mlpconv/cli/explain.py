@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import Backend, DataDir, Device, Invert, MaxPixels, Precision, RunPath
+from mlpconv.cli.options import AnyClassifier, Backend, DataDir, Device, Invert, MaxPixels, Precision
 from mlpconv.cli.output import (
     Download,
     Json,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    run: RunPath,
+    run: AnyClassifier,
     images: Annotated[list[str] | None, Argument(metavar="IMAGE", help="Image files of any format and size.")] = None,
     class_: Annotated[
         list[str] | None,

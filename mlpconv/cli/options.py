@@ -11,6 +11,9 @@ BACKENDS = backend_help()
 """The registered back ends, as help strings list them."""
 
 RunPath = Annotated[str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors file.")]
+AnyClassifier = Annotated[
+    str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors or .onnx file.")
+]
 Backend = Annotated[
     str | None, Option(help=f"Back end: {BACKENDS}; by default the one that trained the network.", show_default=False)
 ]

@@ -8,14 +8,14 @@ import typer
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import Backend, Device, Invert, MaxPixels, Precision, RunPath
+from mlpconv.cli.options import AnyClassifier, Backend, Device, Invert, MaxPixels, Precision
 from mlpconv.cli.output import Download, Json, print_json, say, warn
 
 MAX_LISTED_PROBLEMS = 20
 
 
 def predict(
-    run: RunPath,
+    run: AnyClassifier,
     images: Annotated[
         list[str],
         Argument(metavar="IMAGE", help="Image files of any format and size, folders, or patterns ('*.jpg')."),

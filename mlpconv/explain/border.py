@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.base import Floats, Model
+from mlpconv.backends.base import Floats, Predictor
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import NetworkError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, interpolation
@@ -53,7 +53,7 @@ class BorderEvidence(NamedTuple):
 
 
 def border_evidence(
-    model: Model, network: Network, preprocess: Preprocess, *datasets: ImageDataset
+    model: Predictor, network: Network, preprocess: Preprocess, *datasets: ImageDataset
 ) -> list[BorderEvidence | None] | None:
     """The evidence for each class that is in the border.
 

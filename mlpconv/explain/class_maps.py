@@ -10,7 +10,7 @@ from mlpconv.arch.class_maps import Grid, class_map_grid, until_class_maps
 from mlpconv.arch.cost import last_map
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.base import Floats, Images, Model
+from mlpconv.backends.base import Floats, Images, Predictor
 from mlpconv.errors import DataError
 
 MAX_INPUT_PIXELS = 16_000_000
@@ -110,7 +110,7 @@ class ClassMaps(_Fields):
 
 
 def class_maps(
-    model: Model,
+    model: Predictor,
     network: Network,
     preprocess: Preprocess,
     class_names: tuple[str, ...],

@@ -15,13 +15,12 @@ from mlpconv.backends.base import Images
 from mlpconv.data import list_datasets
 from mlpconv.drawing.fonts import language_code
 from mlpconv.errors import NetworkError, RunError, WeightsError
-from mlpconv.explain import stored_class_maps
 from mlpconv.explain.stored_class_maps import StoredClassMaps
-from mlpconv.export.rounding import Comparison, WeightType, compare, rounded, synthetic_images
+from mlpconv.export.rounding import Comparison, WeightType, compare, rounded
+from mlpconv.export.source import open_source
 from mlpconv.formatting import format_bytes
-from mlpconv.inference.classifier import is_file
 from mlpconv.runs import evaluation
-from mlpconv.runs.classifier_file import StoredClassifier, metadata, read_classifier
+from mlpconv.runs.classifier_file import StoredClassifier, metadata
 from mlpconv.runs.files import tensors_to_bytes
 from mlpconv.runs.run import Run
 from mlpconv.version import __version__
@@ -53,7 +52,9 @@ class HtmlExport(NamedTuple):
     """Whether the run is finished; True for a classifier file."""
 
 
-def export_html(source: str | Path, *, weights: WeightType | None = None, examples: bool | None = None) -> HtmlExport:
+def export_html(
+    source: str | Path, *, weights: WeightType | None = None, examples: bool | None = None, check: bool = True
+) -> HtmlExport:
     """Make the page of a run or classifier.
 
     Args:
@@ -62,19 +63,19 @@ def export_html(source: str | Path, *, weights: WeightType | None = None, exampl
             ``MAX_DIFFERENCE``.
         examples: Whether the page contains test images of the run; by default only those of a data set that is known
             by name, which is public.
+        check: Whether to compare the probabilities with those of the original weights, which takes seconds; False only
+            for weights in float32, which are the original ones.
 
     Raises:
         RunError: There is no such run or classifier, it is damaged, or it is too large for a page.
         WeightsError: The weights do not fit the network, or change too much in float16.
         NetworkError: The network has a layer that the page cannot compute.
     """
-    run = None if is_file(source) else Run(source)
-    stored = run.stored() if run else read_classifier(Path(source))
+    opened = open_source(source)
+    stored, run, test_images = opened
     check_layers(stored.network)
     result = run.result if run else None
-    test_images = stored_class_maps.load(run.path, stored.class_names) if run else None
-    images = test_images.maps.images if test_images else synthetic_images(stored.preprocess)
-    type_, values, comparison = _rounded(stored, weights, images)
+    type_, values, comparison = _rounded(stored, weights, opened.images if check else opened.images[:0])
     public = stored.data in list_datasets()
     about = {
         **_described(stored, type_, comparison),
@@ -85,8 +86,9 @@ def export_html(source: str | Path, *, weights: WeightType | None = None, exampl
     }
     texts = metadata(stored.network, stored.preprocess, stored.class_names, background=stored.background)
     page = assemble(tensors_to_bytes(values, texts), about, about["name"])
-    finished = run is None or result is not None
-    return HtmlExport(stored.path, page, type_, comparison, test_images is not None, len(about["examples"]), finished)
+    return HtmlExport(
+        stored.path, page, type_, comparison, test_images is not None, len(about["examples"]), opened.finished
+    )
 
 
 def check_layers(network: Network) -> None:

@@ -1,5 +1,6 @@
-"""The weights of a classifier rounded for an export, and what the rounding changes."""
+"""The weights of a classifier rounded for an export, and how much an export differs from the original."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from mlpconv.arch.cost import count
 from mlpconv.arch.preprocess import Preprocess
-from mlpconv.backends.base import Images, Weights
+from mlpconv.backends.base import Floats, Images, Weights
 from mlpconv.backends.reference import images as reference_images
 from mlpconv.backends.reference import layers as reference
 from mlpconv.runs.classifier_file import StoredClassifier
@@ -21,10 +22,10 @@ MAX_MACS = 8_000_000_000
 
 
 class Comparison(NamedTuple):
-    """The probabilities of rounded weights next to those of the original ones."""
+    """The probabilities of an export next to those of the original."""
 
     difference: float
-    """The largest difference of a probability; infinite if the rounded network's outputs are not finite."""
+    """The largest difference of a probability; infinite if the export's outputs are not finite."""
     images: int
     """The number of images that were compared."""
 
@@ -46,16 +47,34 @@ def compare(stored: StoredClassifier, weights: Weights, images: Images) -> Compa
         weights: The rounded weights.
         images: uint8 (N, H, W, C), of which as many are used as ``MAX_IMAGES`` and ``MAX_MACS`` allow.
     """
-    most = min(MAX_IMAGES, max(1, MAX_MACS // (2 * max(count(stored.network).macs, 1))))
-    x = reference_images.preprocess(images[:most], stored.preprocess)
-    difference = 0.0
+
+    def rounded_logits(image: Images) -> Floats:
+        return reference.forward(stored.network, weights, reference_images.preprocess(image, stored.preprocess))
+
+    return compare_logits(stored, rounded_logits, images, computed_twice=True)
+
+
+def compare_logits(
+    stored: StoredClassifier, logits: Callable[[Images], Floats], images: Images, *, computed_twice: bool = False
+) -> Comparison:
+    """Compare the probabilities that a program computes with those of the classifier in NumPy.
+
+    Args:
+        stored: The classifier.
+        logits: The program: returns the logits of images.
+        images: uint8 (N, H, W, C), of which as many are used as ``MAX_IMAGES`` and ``MAX_MACS`` allow.
+        computed_twice: Whether the program is as slow as NumPy.
+    """
+    most = min(MAX_IMAGES, max(1, MAX_MACS // ((1 + computed_twice) * max(count(stored.network).macs, 1))))
+    used, difference = images[:most], 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for image in x:  # one at a time: a batch would need memory for all of their windows
-            original, changed = (
-                softmax(reference.forward(stored.network, values, image[None])) for values in (stored.weights, weights)
-            )
+        for index in range(len(used)):  # one at a time: a batch would need memory for all of their windows
+            image = used[index : index + 1]
+            x = reference_images.preprocess(image, stored.preprocess)
+            original = softmax(reference.forward(stored.network, stored.weights, x))
+            changed = softmax(logits(image))
             difference = max(difference, float(np.nan_to_num(np.abs(original - changed), nan=np.inf).max()))
-    return Comparison(difference, len(x))
+    return Comparison(difference, len(used))
 
 
 def synthetic_images(preprocess: Preprocess, count: int = MAX_IMAGES) -> Images:

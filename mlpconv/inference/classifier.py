@@ -12,14 +12,15 @@ from mlpconv.arch.class_maps import until_class_maps
 from mlpconv.arch.cost import prediction_memory
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import show
-from mlpconv.backends.base import Floats, Images, Model
+from mlpconv.backends.base import Floats, Images, Predictor
 from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_backend
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.workers import read_images
 from mlpconv.data.image import looks_inverted
-from mlpconv.errors import DataError, RunError, WeightsError
+from mlpconv.errors import DataError, MlpconvError, RunError, WeightsError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
 from mlpconv.formatting import format_bytes
+from mlpconv.inference import onnx_model
 from mlpconv.runs.classifier_file import SUFFIX, StoredClassifier, read_classifier
 from mlpconv.runs.run import Run
 from mlpconv.training.forecast import CPU_ALLOWANCE, SCRATCH_BYTES
@@ -69,15 +70,16 @@ class Predictions(list[Prediction]):
 def is_file(source: str | Path) -> bool:
     """Whether a path names a single file and not a run directory."""
     path = Path(source)
-    return not path.is_dir() and (path.suffix == SUFFIX or path.is_file())
+    return not path.is_dir() and (path.suffix in (SUFFIX, onnx_model.SUFFIX) or path.is_file())
 
 
 class Classifier:
     """A trained network with its preprocessing and class names.
 
     Args:
-        source: A Run, the path of a run directory or of a classifier's ``.safetensors`` file, or "latest" for the
-            newest run in ./runs.
+        source: A Run, the path of a run directory or of a classifier's ``.safetensors`` or ``.onnx`` file, or "latest"
+            for the newest run in ./runs. ONNX Runtime computes an ``.onnx`` file, which resizes images in an array as
+            it resizes those of files.
         backend: The back end that computes; by default the one in which a run was trained.
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
@@ -99,9 +101,9 @@ class Classifier:
     """
 
     stored: StoredClassifier
-    """The network, preprocessing, class names and weights."""
-    model: Model
-    """The network in its back end."""
+    """The network, preprocessing, class names and weights; those of an ONNX file stay in it."""
+    model: Predictor
+    """The network in its back end (a `Model`), or in ONNX Runtime."""
     device: str
     """The device that computes."""
 
@@ -114,24 +116,38 @@ class Classifier:
         precision: str | None = None,
         max_pixels: int | None = None,
     ) -> None:
+        if not isinstance(source, Run) and Path(source).suffix == onnx_model.SUFFIX and is_file(source):
+            if backend is not None:
+                raise MlpconvError(f"--backend {backend}: ONNX Runtime computes {source}; leave it out, or use the run")
+            self.stored, self.model, self.device = onnx_model.open_onnx(
+                Path(source), device=device, precision=precision
+            )
+            self._free_memory = hardware.available_memory
+            self._limit_pixels(max_pixels)
+            return
         if not isinstance(source, Run) and is_file(source):
             self.stored, trained_in = read_classifier(Path(source)), DEFAULT_BACKEND
         else:
             run = source if isinstance(source, Run) else Run(source)
             self.stored, trained_in = run.stored(), run.config.backend
+        self._limit_pixels(max_pixels)
+        engine = get_backend(backend or available_backend(trained_in))
+        self.device, chosen = engine.choose(device, precision)
+        self._free_memory = lambda: engine.available_memory(self.device)
+        model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
+        model.load_weights(self.stored.weights)
+        self.model = model
+
+    def _limit_pixels(self, max_pixels: int | None) -> None:
+        """Set the most pixels that an image file may have, and check that there is memory for an image."""
         if max_pixels is not None:
             preprocess = msgspec.structs.replace(self.stored.preprocess, max_pixels=max_pixels)
             self.stored = self.stored._replace(preprocess=preprocess)
         _check_memory(self.stored)
-        engine = get_backend(backend or available_backend(trained_in))
-        self.device, chosen = engine.choose(device, precision)
-        self._free_memory = lambda: engine.available_memory(self.device)
-        self.model = engine.build(self.stored.network, self.stored.preprocess, precision=chosen, device=self.device)
-        self.model.load_weights(self.stored.weights)
 
     @property
     def path(self) -> Path:
-        """The run directory or classifier file."""
+        """The run directory, or the classifier or ONNX file."""
         return self.stored.path
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from mlpconv.arch.shapes import num_classes, show
 from mlpconv.backends.base import Floats, Weights
 from mlpconv.backends.weights import check_weight_shapes, check_weights, weight_shapes
 from mlpconv.errors import RunError
-from mlpconv.runs.files import MAX_NAME, Share, TensorFile, decode_json, open_tensors, write_tensors
+from mlpconv.runs.files import MAX_NAME, Share, decode_json, open_tensors, write_tensors
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -89,7 +90,7 @@ def read_classifier(path: Path, *, float16: bool = False) -> StoredClassifier:
             f"{path}: not a safetensors file; if it contains weights, mlpconv convert turns them into a classifier"
         )
     with open_tensors(path) as file:
-        stored = _stored(file)
+        stored = from_texts(path, file.texts)
         # Before the weights are read: a file from elsewhere may announce more than the network needs.
         tensors = {name: info._replace(dtype=_read_as(info.dtype, float16)) for name, info in file.tensors.items()}
         check_weight_shapes(stored.network, tensors, str(path))
@@ -106,10 +107,18 @@ def _read_as(dtype: np.dtype, float16: bool) -> np.dtype:
     return np.dtype(np.float32) if float16 and dtype == np.float16 else dtype
 
 
-def _stored(file: TensorFile) -> StoredClassifier:
-    """The classifier that a file contains, without its weights."""
-    path = file.path
-    values = {key.removeprefix("mlpconv."): text for key, text in file.texts.items() if key.startswith("mlpconv.")}
+def from_texts(path: Path, texts: Mapping[str, str]) -> StoredClassifier:
+    """The classifier that the metadata of a file describes, without its weights.
+
+    Args:
+        path: The file.
+        texts: Its metadata: see ``metadata``.
+
+    Raises:
+        RunError: The metadata is not what ``metadata`` returns.
+        NetworkError: It describes no network.
+    """
+    values = {key.removeprefix("mlpconv."): text for key, text in texts.items() if key.startswith("mlpconv.")}
     if "checkpoint" in values:
         raise RunError(f"{path}: a checkpoint for resuming training; to use the run, give its directory")
     if not {"format", "network", "preprocess", "class_names"} <= values.keys():

@@ -10,6 +10,7 @@ import pytest
 
 from support.random_values import random_weights
 from support.run_directories import make_run
+from support.served import Server
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -31,6 +32,7 @@ CHECKED = {
     "recipes",
     "report",
     "runs",
+    "serve",
     "summary",
     "train",
 }
@@ -120,6 +122,24 @@ def test_export(cli, tmp_path):
     run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
     value = check("export", cli("export", "run", "--to", "html", "--json").json())
     assert (value["file"], value["real_images"], value["weights"]) == ("run/run.html", False, "float16")
+
+
+def test_serve(tmp_path):
+    for package in (
+        "onnx",
+        "onnxruntime",
+        "uvicorn",
+        "httptools",
+        "starlette",
+        "python_multipart",
+        "prometheus_client",
+    ):
+        pytest.importorskip(package, reason=f"the extra serve is not installed: {package}")
+    run = make_run(tmp_path / "run")
+    run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
+    server = Server(tmp_path, "run")
+    assert server.stop() == 0
+    assert check("serve", server.said)["models"] == ["run"]
 
 
 def test_dead_classes(cli):

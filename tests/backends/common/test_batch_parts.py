@@ -24,6 +24,8 @@ def plans(draw):
         flip=rng.random(size) < 0.5 if draw(whether) else None,
         shift=rng.integers(-2, 3, (size, 2)) if draw(whether) else None,
         erase=rng.integers(0, 9, (size, 4)) if draw(whether) else None,
+        crop=rng.integers(1, 9, (size, 4)) if draw(whether) else None,
+        color=rng.integers(200, 300, (size, 3)) if draw(whether) else None,
         partner=rng.permutation(size) if draw(whether) else None,
         mix=0.3,
     )
@@ -34,7 +36,7 @@ def test_parts_are_the_batch(plan, count):
     total = len(plan.indices)
     parts = [part_of(plan, rank, count) for rank in range(count)]
     own = [len(part.indices if part.partner is None else part.partner) for part, _ in parts]
-    for name in ("indices", "flip", "shift", "erase"):
+    for name in ("indices", "flip", "shift", "erase", "crop", "color"):
         whole = getattr(plan, name)
         values = [getattr(part, name) for part, _ in parts]
         if whole is None:
