@@ -4,7 +4,7 @@
 
 Three folders, children's stamps (Debian's tuxpaint-stamps-default),
 photographs of GCompris (gcompris-qt-data), and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each
-split, a run of `mlpconv train --data` with all defaults, in a process of its own, and logistic regression on the
+split, a run of `mlpconv train --data` with all defaults, in a separate process, and logistic regression on the
 features of EfficientNet-Lite0, on the same images. Results are kept in --out after every run; finished ones are not
 repeated. The start weights saw none of these pictures but about half of the 2,000 of CIFAR-10, without
 their labels.
@@ -149,7 +149,7 @@ def _write(listing: Path, rows: list[tuple[Path, str, str]]) -> None:
 
 
 def train(listing: Path, options: list[str]) -> dict[str, float]:
-    """Test accuracy and wall-clock seconds of ``mlpconv train`` with all defaults, in a process of its own."""
+    """Test accuracy and wall-clock seconds of ``mlpconv train`` with all defaults, in a separate process."""
     out = listing.with_suffix(f".run-{os.getpid()}-{time.time_ns()}")
     command = [sys.executable, "-m", "mlpconv", "train", "--data", str(listing), "--out", str(out), "--json", *options]
     started = time.perf_counter()

@@ -30,7 +30,7 @@ from mlpconv.inference.classifier import Classifier
 from mlpconv.models import create_model
 from mlpconv.runs.data_files import SPLIT, read_conflicts, read_skipped, read_split
 from mlpconv.runs.run import Run
-from mlpconv.training.automatic import AUTO, FEW, NO_WISHES, Wishes, resolve
+from mlpconv.training.automatic import AUTO, NO_WISHES, Wishes, resolve
 from mlpconv.training.recipe import Recipe
 
 FOLDER = "folder"
@@ -135,10 +135,9 @@ def _folder(
     if resumed is not None and same_path(recipe.data, resumed.config.recipe.data):
         folder = _recorded_folder(resumed, progress)
     if folder is None:
-        few = wishes.few
 
-        def validation(count: int) -> float:
-            return few.validation if few is not None and count < FEW else recipe.validation
+        def validation(count: int, side: int) -> float:
+            return (wishes.for_few(count, side) or recipe).validation
 
         # The same split for every seed of a recipe: results on other test images could not be compared.
         folder = scan_folder(

@@ -49,6 +49,10 @@ class Wishes(NamedTuple):
     batch: bool | None = None
     """Whether the batch size may be chosen; None: if the network may be."""
 
+    def for_few(self, count: int, side: int) -> Recipe | None:
+        """The recipe for few images, if they are few and large enough. count, side: as ``resolve`` takes them."""
+        return self.few if count < FEW and side >= SMALLEST else None
+
 
 NO_WISHES = Wishes()
 
@@ -72,7 +76,7 @@ def resolve(recipe: Recipe, side: int, count: int, wishes: Wishes = NO_WISHES) -
     """
     said = []
     automatic = recipe.model == AUTO
-    few = wishes.few if count < FEW and side >= SMALLEST else None
+    few = wishes.for_few(count, side)
     if few is not None:
         recipe = few
         said.append(

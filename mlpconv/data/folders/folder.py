@@ -188,7 +188,7 @@ class Loaded:
 def scan_folder(
     path: str | os.PathLike[str],
     *,
-    validation: float | Callable[[int], float] = 0.0,
+    validation: float | Callable[[int, int], float] = 0.0,
     seed: int = 0,
     options: FolderOptions = NO_OPTIONS,
     cache: str | os.PathLike[str] | None = None,
@@ -205,7 +205,7 @@ def scan_folder(
     Args:
         path: The folder or CSV file (see `list_folder` for the layouts).
         validation: Fraction of the images to hold out for validation if the layout has no validation split, or a
-            function from the number of images that are not for testing by the layout to the fraction.
+            function to it from the number of images that the layout does not give to testing, and their typical side.
         seed: Seed for the choice of held-out images; the same images and seed give the same split.
         options: How it is read.
         cache: The cache directory (see `cache_directory`).
@@ -254,7 +254,8 @@ def scan_folder(
     pairs = near_pairs(pictures)
     test = 0.0 if (splits == 2).any() else TEST_FRACTION
     if callable(validation):
-        validation = validation(int((splits < 2).sum()))
+        sides = np.minimum(scanned.height[kept], scanned.width[kept])
+        validation = validation(int((splits < 2).sum()), int(np.median(sides)))
     validation = 0.0 if (splits == 1).any() else validation
     if test or validation:
         images = ToSplit(labels, groups_of_copies(pictures, labels, pairs), pictures.digests)
