@@ -45,6 +45,11 @@ def test_answers_are_as_described(server, document, pictures):
 def test_schemathesis_finds_no_server_error(server, document):
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
+    for path in document["paths"].values():  # else nearly every request would be for an unknown model
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] in ("name", "model", "version"):
+                    parameter["schema"] = {"enum": ["1"] if parameter["name"] == "version" else ["gray", "color"]}
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=server.url)
     count = 0
