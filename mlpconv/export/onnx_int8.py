@@ -183,7 +183,7 @@ def _reader(images: Images) -> Any:
         def __init__(self) -> None:
             self._batches: Iterator[Images] = iter([images[start : start + size] for start in starts])
 
-        def get_next(self) -> dict[str, Images] | None:
+        def get_next(self) -> Any:
             batch = next(self._batches, None)
             return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
 

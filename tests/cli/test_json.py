@@ -122,6 +122,16 @@ def test_export(cli, tmp_path):
     run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
     value = check("export", cli("export", "run", "--to", "html", "--json").json())
     assert (value["file"], value["real_images"], value["weights"]) == ("run/run.html", False, "float16")
+    assert check("export", cli("export", "run", "--to", "mxnet", "--json").json())["to"] == "mxnet"
+
+
+@pytest.mark.parametrize("to", ["onnx", "triton"])
+def test_export_of_onnx(cli, tmp_path, to):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    run = make_run(tmp_path / "run")
+    run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
+    assert check("export", cli("export", "run", "--to", to, "--json").json())["weights"] == "float32"
 
 
 def test_serve(tmp_path):
