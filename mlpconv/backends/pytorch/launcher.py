@@ -14,7 +14,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from mlpconv import hardware
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""The signals that PyTorch's launcher handles, and goes on handling after its end."""
+"""The signals that PyTorch's launcher handles, and still handles after its end."""
 
 
 def launch(count: int, arguments: list[str]) -> int:
