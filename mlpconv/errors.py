@@ -53,6 +53,12 @@ class TrainingFailed(MlpconvError):
     exit_code = 3
 
 
+class ProcessLost(MlpconvError):
+    """One of several processes that train a run has ended, or does not respond."""
+
+    exit_code = 3
+
+
 class BenchmarkFailed(MlpconvError):
     """A benchmark in which a contender could not be completed."""
 

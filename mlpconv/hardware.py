@@ -34,9 +34,15 @@ def processor() -> str:
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
-def describe_processor(threads: int) -> str:
-    """A readable description of the processor as a device: "cpu (AMD EPYC 9R14, 2 threads)"."""
-    return f"cpu ({processor()}, {threads} thread{'s' * (threads != 1)})"
+def describe_processor(threads: int, processes: int = 1) -> str:
+    """A readable description of the processor as a device: "cpu (AMD EPYC 9R14, 2 threads)".
+
+    Args:
+        threads: The threads of each process.
+        processes: The processes that train together.
+    """
+    several = f"{processes} processes of " if processes > 1 else ""
+    return f"cpu ({processor()}, {several}{threads} thread{'s' * (threads != 1)})"
 
 
 def has_bfloat16() -> bool:

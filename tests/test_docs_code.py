@@ -80,6 +80,10 @@ def working_directory(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MLPCONV_ALLOCATOR", "system")
+    # A launcher of several processes sets them for these.
+    for name in ("OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME", "TORCHELASTIC_SIGNALS_TO_HANDLE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     for name in ("MLPCONV_DATA", "MLPCONV_CACHE", "MLPCONV_LOG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
@@ -125,7 +129,7 @@ GIVEN = {"given: net, the chapter's network": lambda: {"net": chapter_network()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_the_code_of_a_page_runs(page, working_directory, few_images, monkeypatch, capsys):
+def test_the_code_of_a_page_runs(page, working_directory, few_images, monkeypatch, capfd):
     text = page.read_text(encoding="utf-8")
     for needed in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
         for package in needed.split(", "):
@@ -139,7 +143,7 @@ def test_the_code_of_a_page_runs(page, working_directory, few_images, monkeypatc
         if block.file:
             (working_directory / block.file).write_text(block.code, encoding="utf-8")
         elif block.language == "sh":
-            run_shell(block.code, monkeypatch, capsys)
+            run_shell(block.code, monkeypatch, capfd)
         elif block.language == "python":
             names |= GIVEN[block.note]() if block.note.startswith("given: ") else {}
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)

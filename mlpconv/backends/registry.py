@@ -67,6 +67,8 @@ class BackendEntry:
     """Imports the framework. Raises ModuleNotFoundError where it is not installed."""
     address_space: int = 0
     """About how many bytes of address space importing and starting it takes; 0 if that is not known."""
+    several_processes: bool = False
+    """Whether several processes can train one run (mlpconv.backends.processes)."""
     environment: str = ""
     """Why it needs a separate Python environment; empty where it does not."""
 
@@ -74,7 +76,7 @@ class BackendEntry:
 BACKENDS: dict[str, BackendEntry] = {
     entry.name: entry
     for entry in (
-        BackendEntry("torch", "PyTorch", ("torch",), ("torch",), _torch, address_space=1 << 30),
+        BackendEntry("torch", "PyTorch", ("torch",), ("torch",), _torch, address_space=1 << 30, several_processes=True),
         BackendEntry(
             "tensorflow",
             "TensorFlow",

@@ -1,6 +1,7 @@
 """``mlpconv train``: train a network."""
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from mlpconv.cli.options import BACKENDS, DataDir, Device
 from mlpconv.cli.output import Download, Json, say, warn
 from mlpconv.cli.recipe_options import RECIPE_HELP_TAIL, with_recipe_options
 from mlpconv.cli.train_output import announce, print_plan, print_result, train_and_show
-from mlpconv.errors import RecipeError
+from mlpconv.errors import MlpconvError, ProcessLost, RecipeError
 
 if TYPE_CHECKING:
     from mlpconv.jobs.request import CheckpointPolicy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @with_recipe_options
 def train(
     *,
+    context: typer.Context,
     recipe: Annotated[str | None, Option(help="Recipe: " + RECIPE_HELP_TAIL)] = None,
     changes: dict[str, Any],
     data_dir: DataDir = None,
@@ -69,6 +71,10 @@ def train(
         str | None, Option(help="Time, such as 90s, 30m or 2h, after which to save the run and stop.")
     ] = None,
     force: Annotated[bool, Option("--force", help="Start even if the available memory is not enough.")] = False,
+    nproc: Annotated[
+        int | None,
+        Option(min=1, metavar="N", help="Train with N processes on this machine, which share each batch."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a network and write a run directory with everything needed to inspect, use and repeat the run.
@@ -76,7 +82,8 @@ def train(
     Example: mlpconv train --recipe quick --seed 1
     """
     from mlpconv import hardware
-    from mlpconv.backends import allocator
+    from mlpconv.backends import allocator, processes
+    from mlpconv.jobs import several
     from mlpconv.jobs.execute import execute
     from mlpconv.jobs.prepare import finished_run, prepare
     from mlpconv.jobs.request import CheckpointPolicy, ExecuteOptions, Request
@@ -85,8 +92,19 @@ def train(
     from mlpconv.runs.run import Run
     from mlpconv.training.recipe import parse_settings
 
+    place = processes.join()
+    if place.size == 1 and nproc is not None and nproc > 1:
+        raise typer.Exit(processes.launch(nproc, sys.argv[1:]))
+    if nproc not in (None, place.size):
+        raise MlpconvError(f"--nproc {nproc}: the launcher has started {place.size} processes; leave --nproc out")
     # Before any framework allocates: see the module's docstring.
     allocator.keep_memory()
+    group = processes.make_group() if place.size > 1 else None
+    if group and place.rank:
+        several.follow(group)
+        return
+    if group:
+        context.call_on_close(group.end)
     limit = _seconds(max_time, "--max-time") if max_time else None
     checkpoints = _checkpoint_policy(checkpoint_every) if checkpoint_every else CheckpointPolicy()
     resume = resume or bool(resume_override)
@@ -117,6 +135,8 @@ def train(
         check_directory(out, resume=resume)
     with Download() as progress:
         prepared = prepare(request, progress=progress)
+    if group:
+        processes.check(prepared.job.backend, prepared.job.device)
     if dry_run:
         print_plan(prepared, json)
         return
@@ -125,14 +145,21 @@ def train(
         hardware.limit_memory()
     options = ExecuteOptions(resume=resume, allowed_changes=tuple(overrides), checkpoints=checkpoints, force=force)
     execution = execute(prepared, out, options, should_stop=stop.wanted)
-    if json:
-        execution.forecast()
-    else:
-        announce(execution)
-    if train_and_show(execution, stop, quiet=json):
+    again = f"mlpconv train{f' --nproc {nproc}' if nproc else ''} --out {execution.run.path} --resume"
+    try:
+        if group:
+            several.lead(group, execution, data_dir)
+        if json:
+            execution.forecast()
+        else:
+            announce(execution)
+        ended = train_and_show(execution, stop, quiet=json)
+    except ProcessLost as error:
+        raise ProcessLost(f"{error}; to continue from the last checkpoint: {again}") from None
+    if ended:
         print_result(execution.run, json)
         return
-    warn(f"stopped and saved; to continue: mlpconv train --out {execution.run.path} --resume")
+    warn(f"stopped and saved; to continue: {again}")
     raise typer.Exit(stop.exit_code)
 
 

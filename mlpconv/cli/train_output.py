@@ -218,6 +218,7 @@ def _print_json_result(run: "Run", result: "Result") -> None:
         None if validated is None else accuracy_interval(validated, data.validation)
     )
     values["parameters"] = count(run.config.make_network()).parameters
+    values["processes"] = run.environment.get("processes", 1)
     values["ended_by"] = ending(run.config.recipe, validation_accuracies(history))
     stored = evaluation.load(run.path, len(data.class_names))
     values["border_evidence"] = border.as_json(border.from_array(stored.border if stored else None), data.class_names)

@@ -11,6 +11,7 @@ import msgspec
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Backend, Model, Precision, StepPlan, Weights
+from mlpconv.backends.processes import place
 from mlpconv.backends.registry import get_backend
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data import ImageDataset, Splits, hold_out
@@ -130,7 +131,10 @@ class PreparedJob:
 
     @cached_property
     def _tensor_bytes(self) -> Callable[[int], int]:
-        """From a batch size to the peak of tensor bytes, of a step at the largest image size and of an evaluation."""
+        """From a batch size to the peak of tensor bytes, of a step at the largest image size and of an evaluation.
+
+        Of several processes that share a batch, it is the peak of each.
+        """
         recipe, job, (train, test) = self.recipe, self.job, self.data
         size = max([job.preprocess.size, *(size for _, size in recipe.image_sizes)])
         step_recipe = Recipe(
@@ -143,7 +147,7 @@ class PreparedJob:
         step, evaluation = _peaks(
             self.backend, self.network, job.preprocess, side, step_recipe, job.precision, job.device
         )
-        return lambda batch: max(step(min(batch, len(train))), evaluation(len(test)))
+        return lambda batch: max(step(-(-min(batch, len(train)) // place().size)), evaluation(len(test)))
 
     def fit(self) -> Fit:
         """Whether the run fits the memory that the device has now, and the largest batch that does. Nothing runs."""
@@ -151,6 +155,8 @@ class PreparedJob:
         available = self.backend.available_memory(self.job.device)
         batch, most = self.recipe.batch_size, len(train)
         if self.job.device == "cpu":  # the images stay where they are
+            if available is not None:  # the processes on this machine share its memory
+                available //= place().here
             return fit(self._tensor_bytes, batch, most, available, allowance=CPU_ALLOWANCE)
         return fit(self._tensor_bytes, batch, most, available, allowance=DEVICE_ALLOWANCE, apart=train.nbytes)
 

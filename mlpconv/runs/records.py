@@ -91,4 +91,5 @@ class Environment(msgspec.Struct, frozen=True):
     memory_bytes: Natural | None = None
     allocator_keeps_memory: bool | None = None
     threads: str | None = None
+    processes: Natural = 1
     versions: dict[str, str] = {}

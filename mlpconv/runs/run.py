@@ -32,6 +32,7 @@ import msgspec
 from mlpconv import hardware
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Floats
+from mlpconv.backends.processes import place
 from mlpconv.backends.registry import framework_packages, package_name
 from mlpconv.backends.weights import check_weight_shapes, check_weights
 from mlpconv.errors import MlpconvError, RecipeError, RunError
@@ -170,7 +171,7 @@ class Run:
         """What affects rounding and differs between this machine and the one where the run started, as "name: before,
         now" each; empty if nothing differs, or if the run's environment is not recorded."""
         old, new = self.environment, environment()
-        pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads")]
+        pairs = [(name, old.get(name), new[name]) for name in ("processor", "bfloat16", "cpus", "threads", "processes")]
         versions = old.get("versions", {})
         packages = dict.fromkeys(map(package_name, ("numpy", *framework_packages())))
         pairs += [(name, versions.get(name), new["versions"].get(name)) for name in packages]
@@ -330,5 +331,6 @@ def environment(device_name: str | None = None) -> dict[str, Any]:
         "memory_bytes": hardware.memory_limit(),
         "allocator_keeps_memory": allocator.is_kept(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
+        "processes": place().size,
         "versions": versions,
     }

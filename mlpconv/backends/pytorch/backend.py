@@ -11,10 +11,12 @@ from mlpconv import hardware
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Precision, Weights
+from mlpconv.backends.processes import place
 from mlpconv.backends.pytorch import memory
 from mlpconv.backends.pytorch import network as torch_network
 from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16
 from mlpconv.backends.pytorch.model import TorchModel
+from mlpconv.backends.pytorch.processes import joined
 from mlpconv.errors import MlpconvError, PrecisionError, RecipeError, unknown
 from mlpconv.optimizers import Optimizer
 
@@ -40,7 +42,15 @@ class TorchBackend:
         precision: Precision = "float32",
         device: str = "cpu",
     ) -> TorchModel:
-        """The network as a model on ``device``; without an optimizer it cannot be trained."""
+        """The network as a model on ``device``; without an optimizer it cannot be trained.
+
+        In one of several connected processes, all of them train it together.
+        """
+        if optimizer is not None and (group := joined()) is not None:
+            from mlpconv.backends.pytorch.parallel import LeadingModel, ParallelModel
+
+            kind = ParallelModel if group.place.rank else LeadingModel
+            return kind(group, network, preprocess, optimizer, precision, device)
         return TorchModel(network, preprocess, optimizer, precision, device)
 
     def choose(self, device: str | None, precision: str | None) -> tuple[str, Precision]:
@@ -78,9 +88,11 @@ class TorchBackend:
 
     def describe_device(self, device: str) -> str:
         """A readable description of a device: "cuda:0 (NVIDIA H100)", "cpu (AMD EPYC 9R14, 2 threads)"."""
+        count = place().size
         if device.startswith("cuda"):
-            return f"{device} ({torch.cuda.get_device_name(device)})"
-        return hardware.describe_processor(torch.get_num_threads()) if device == "cpu" else device
+            several = f", {count} processes" if count > 1 else ""
+            return f"{device} ({torch.cuda.get_device_name(device)}{several})"
+        return hardware.describe_processor(torch.get_num_threads(), count) if device == "cpu" else device
 
     def list_gpus(self) -> list[tuple[str, str, int]]:
         """The GPUs that PyTorch sees: (device, name, bytes of memory; 0 where they share the machine's)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlpconv.arch.network import Network
+from mlpconv.backends.common.batch_parts import WHOLE_BATCH, BatchPart
 from mlpconv.backends.common.required_outputs import RequiredOutput, required_outputs
 from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions, Parameters
 from mlpconv.backends.pytorch.pooling import PooledReLU
@@ -43,18 +44,21 @@ class Dropout:
     Args:
         module: The layer, which states the probability and the mode.
         generator: Draws the random numbers.
+        part: Which part of the batch is computed. The masks are those of the whole batch.
     """
 
-    def __init__(self, module: nn.Dropout, generator: torch.Generator) -> None:
-        self.module, self.generator = module, generator
+    def __init__(self, module: nn.Dropout, generator: torch.Generator, part: BatchPart = WHOLE_BATCH) -> None:
+        self.module, self.generator, self.part = module, generator, part
 
     def __call__(self, x: Tensor) -> Tensor:
         share = self.module.p
         if not self.module.training or share == 0:
             return x
         # 16 bits for each value, in the order of the map in memory: channels last.
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-        bits = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)[: x.numel()]
+        values, part = x.numel() // len(x), self.part
+        words = torch.empty(-(-values * (part.total or len(x)) // 4), dtype=torch.int64, device=x.device)
+        first = values * part.before
+        bits = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)[first : first + x.numel()]
         bits = bits.view(x.permute(_channels_last(x)).shape).permute(_channels_first(x))
         return x * (bits >= round(share * 2**16) - 2**15).to(x.dtype) / (1 - share)
 
@@ -65,6 +69,7 @@ def operations(
     input_shape: tuple[int, int, int],
     generator: torch.Generator | None = None,
     folded: Parameters | None = None,
+    part: BatchPart = WHOLE_BATCH,
 ) -> list[Operation]:
     """The operations of a network for images of one size, in order.
 
@@ -79,6 +84,7 @@ def operations(
         generator: Draws the random numbers of dropout; without it the modules draw them.
         folded: The weight and bias of the first convolution if it is folded (common/resize_folding.py): a 1×1
             convolution of patches.
+        part: Which part of the batch is computed, for dropout.
     """
     required = required_outputs(network, input_shape, folded is not None)
     steps: list[Operation | Convolution] = []
@@ -96,7 +102,7 @@ def operations(
         elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
             steps[-1:] = [PooledReLU(layer)]
         elif isinstance(layer, nn.Dropout) and generator is not None:
-            steps.append(Dropout(layer, generator))
+            steps.append(Dropout(layer, generator, part))
         else:
             steps.append(layer)
     return list(_joined(steps))

@@ -19,6 +19,7 @@ from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
+from mlpconv.backends.common.batch_parts import BatchPart
 from mlpconv.backends.common.required_outputs import required_outputs
 from mlpconv.backends.common.resize_folding import can_fold
 from mlpconv.backends.pytorch.augmentation import augment, fit
@@ -55,6 +56,7 @@ class TorchModel:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._update = create_update(self.native, optimizer, precision) if optimizer else None
         self._generator = torch.Generator(self.device)
+        self._batch_part = BatchPart()
         self._plans: dict[tuple[Size, Size, bool], tuple[Fold | None, list[Operation]]] = {}
         self._images = self._labels = torch.empty(0)
         self._sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, correct, examples, skipped
@@ -79,33 +81,58 @@ class TorchModel:
         """Perform one step without waiting for the device."""
         assert self._update is not None, "a model without an optimizer cannot be trained"
         self.native.train()
+        plan = self._part(plan)
         chosen = torch.from_numpy(plan.indices)
         indices = chosen.to(self.device, non_blocking=True)
         labels = self._labels[indices]
         pixels = augment(self._gather(chosen, indices).permute(0, 3, 1, 2), plan, self._mean)
         pixels = fit(pixels, self.preprocess.fit)  # before images are mixed, whose border has another color
-        partner = None if plan.partner is None else torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
-        if partner is not None:
+        others = None
+        if plan.partner is not None:
+            partner = torch.from_numpy(plan.partner).to(self.device, non_blocking=True)
             pixels = pixels.float()
-            pixels = plan.mix * pixels + (1 - plan.mix) * pixels[partner]
+            # In a part of a batch, images to mix with follow those of the part.
+            pixels = plan.mix * pixels[: len(partner)] + (1 - plan.mix) * pixels[partner]
+            labels, others = labels[: len(partner)], labels[partner]
         statistics = {name: value.clone() for name, value in named(self.native) if is_statistic(name)}
         self._generator.manual_seed(plan.dropout_seed)
-        logits = self._resized(pixels, (plan.image_size, plan.image_size), maps=False).float()
+        logits = self._training_logits(pixels, (plan.image_size, plan.image_size)).float()
         smoothing = plan.label_smoothing
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        if partner is not None:
-            other = F.cross_entropy(logits, labels[partner], label_smoothing=smoothing)
+        if others is not None:
+            other = F.cross_entropy(logits, others, label_smoothing=smoothing)
             loss = plan.mix * loss + (1 - plan.mix) * other
-        loss.backward()
-        finite = self._update.update(loss.detach(), plan.learning_rate)
+        correct = (logits.detach().argmax(1) == labels).sum()
+        sums = torch.stack([loss.detach() * len(labels), correct, torch.full_like(correct, len(labels))]).double()
+        mean, sums = self._backward(loss, sums)
+        finite = self._update.update(mean, plan.learning_rate)
         with torch.no_grad():
             for name, value in named(self.native):
                 if name in statistics:
                     value.copy_(torch.where(finite, value, statistics[name]))
-            correct = (logits.argmax(1) == labels).sum()
-            sums = torch.stack([loss.detach() * len(labels), correct, torch.full_like(correct, len(labels))]).double()
             self._sums[:3] += torch.where(finite, sums, 0.0)
             self._sums[3] += ~finite
+
+    def _part(self, plan: StepPlan) -> StepPlan:
+        """The part of a step that this process computes: here, all of it."""
+        return plan
+
+    def _training_logits(self, pixels: Tensor, size: Size) -> Tensor:
+        """The logits of the part, for pixel values that are resized to ``size``."""
+        return self._resized(pixels, size, maps=False)
+
+    def _backward(self, loss: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the gradients of the whole batch.
+
+        Args:
+            loss: The mean loss of the part.
+            sums: Loss, correct images and images of the part, float64 (3,).
+
+        Returns:
+            The mean loss of the whole batch, and its sums.
+        """
+        loss.backward()
+        return loss.detach(), sums
 
     def _fits(self, size: int) -> bool:
         """Whether a GPU has twice this many bytes free. In the processor's memory, the system caches the file."""
@@ -219,7 +246,7 @@ class TorchModel:
                 outputs = required_outputs(network, shape, folded=True)[name].size
                 fold = Fold(layer, module, source, size[0], self.preprocess, outputs)
             folded = fold.parameters if fold else None
-            self._plans[key] = fold, operations(network, self.native, shape, self._generator, folded)
+            self._plans[key] = fold, operations(network, self.native, shape, self._generator, folded, self._batch_part)
         return self._plans[key]
 
     def _carry_out(self, steps: list[Operation], x: Tensor) -> Tensor:
