@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 GRACE_SECONDS = 60
 """Time that a part has to save its work."""
@@ -111,6 +111,21 @@ def main() -> int:
             print(f"{name:15} {state:15} mlpconv {part.command}\n{'':15} {part.answers}")
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        return measure_all(options, record, done)
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command to continue", file=sys.stderr)
+        return 130
+
+
+def measure_all(options: argparse.Namespace, record: Path, done: dict[str, Any]) -> int:
+    """Measure what is asked for and not done, until the time is up; the exit code.
+
+    Args:
+        options: The command line.
+        record: The file that names the parts that are done.
+        done: Its content, which grows.
+    """
     end = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     started = failed = False
     for name in options.parts or PARTS:

@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,14 +66,39 @@ def test_a_part_is_measured_once(script, monkeypatch, capsys):
     assert "few             done, " in said
 
 
-def test_a_part_that_is_stopped_is_not_done_and_keeps_its_runs(script, monkeypatch, capsys):
+def test_a_part_that_is_stopped_is_not_done(script, monkeypatch, capsys):
     module, run = script
     monkeypatch.setattr(module, "PARTS", {"few": module.Part("a test", recipe(epochs=10_000))})
-    assert run("--minutes", "0.2") == 0
-    assert "few: stopped after 1" in (said := capsys.readouterr().out)
+    assert run("--minutes", "0.05") == 0
+    assert "few: stopped after " in (said := capsys.readouterr().out)
     assert "0 of 1 parts are measured; left: few" in said
     assert not Path("out/parts.json").exists()
-    assert list(Path("out/runs").rglob("config.json"))
+
+
+WITH_OTHER_PARTS = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("gpu_script", sys.argv.pop(1))
+module = sys.modules["gpu_script"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.PARTS = {"few": module.Part("a test", sys.argv.pop(1))}
+sys.exit(module.main())
+"""
+
+
+def test_ctrl_c_stops_a_part_which_keeps_its_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", WITH_OTHER_PARTS, str(SCRIPT), recipe(epochs=10_000), "--out", "out"]
+    script = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 120
+    while not (found := list(Path("out").rglob("config.json"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(script.pid, signal.SIGINT)  # as a terminal does
+    _, said = script.communicate(timeout=120)
+    assert found
+    assert script.returncode == 130
+    assert said.endswith("stopped; run the same command to continue\n")
+    assert not Path("out/parts.json").exists()
 
 
 def test_a_part_that_fails_is_reported(script, monkeypatch, capsys):

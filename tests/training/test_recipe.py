@@ -178,7 +178,10 @@ def test_an_unknown_name_lists_the_known():
             {"augmentation": {"flip": "alternating"}},
             "here: augmentation: unknown flip 'alternating'; did you mean 'altern",
         ),
-        ({"augmentation": True}, "here: augmentation is a table of flip, shift, erase, mixup, not True"),
+        (
+            {"augmentation": True},
+            "here: augmentation is a table of flip, shift, erase, mixup, crop, color, cutmix, not True",
+        ),
         ({"epochs": 1.5}, r"here: .*\$\.epochs"),
         ({"epochs": True}, r"here: .*\$\.epochs"),
         ({"batch_size": 0}, "here: batch_size must be at least 1, not 0"),
