@@ -91,7 +91,8 @@ def going_on(directory: Path, backend: str) -> None:
         ("--from", "finished", "--out", "again"),
         ("--from", "finished", "--weights", "finished", "--epochs", 1, "--out", "weights"),
         ("--data", "photos", "--model", "three.json", "--pretrained", "finished", "--epochs", 2, "--seed", 7,
-         "--set", "fit_head=false", "--lr", 0.002, "--batch-size", 128, "--precision", "float32", "--out", "pretrained"),
+         "--set", "fit_head=false", "--lr", 0.002, "--batch-size", 128, "--precision", "float32", "--out",
+         "pretrained"),
     ):  # fmt: skip
         recorded.command(directory, *train, *words)
 
