@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from mlpconv.errors import MlpconvError, limit_message, unknown
 from mlpconv.hardware import fit_threads
@@ -12,6 +13,15 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 wrong usage or input, 3 training failed, 130 or 143 stopped, 1 a bug."""
+    try:
+        _run()
+    except SystemExit as ended:
+        _end_at_once(ended.code)
+        raise
+    _end_at_once(0)
+
+
+def _run() -> None:
     from mlpconv.cli import app
 
     try:
@@ -37,6 +47,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def _end_at_once(code: object) -> None:
+    """End one of several processes without Python's own end, during which PyTorch's threads sometimes abort it."""
+    processes = sys.modules.get("mlpconv.backends.processes")
+    if processes is None or processes.place().size == 1 or not isinstance(code, int | None):
+        return
+    with suppress(OSError, ValueError):  # a closed pipe
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def _environment_error(error: OSError) -> str | None:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from mlpconv.errors import RecipeError
+from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
 from mlpconv.models import shipped_weights
@@ -101,6 +102,16 @@ def test_the_weights_can_be_asked_for_by_their_name(photos):
     job = prepared(photos, changes={"pretrained": "nin_photo"}, budget=1000.0)
     assert job.network.name == "nin_photo"
     assert job.start is not None
+
+
+def test_a_run_with_the_weights_of_the_package_is_cross_validated_and_has_no_curves(photos, tmp_path):
+    execution = execute(prepared(photos, changes={"freeze": True}), tmp_path / "run")
+    list(execution)
+    found = execution.run.result.cross_validation
+    assert found.images == 40
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Cross-validation over all 40 images" in page
+    assert "Loss and accuracy" not in page  # of a single evaluation
 
 
 def test_batches_and_epochs_follow_from_the_images_whoever_chose_the_network(photos):
