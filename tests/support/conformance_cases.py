@@ -32,9 +32,10 @@ SIZES = {
 }
 """Every registered network and the side of its images in the tests."""
 
-GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19")]
+GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19", "nin_photo")]
 """Those whose gradients can be compared. In the deep family, rounding decides so many ReLUs that PyTorch's own
-gradients in float32 and float64 differ by up to a third; it is made of the layers of nin_28."""
+gradients in float32 and float64 differ by up to a third; it is made of the layers of nin_28. So it is, less so, in
+nin_photo with its fourteen layers (0.4 % between PyTorch and MXNet), made of the layers of nin_32."""
 
 OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "sgd": Optimizer(weight_decay=0.1),
