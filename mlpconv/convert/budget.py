@@ -9,7 +9,7 @@ from mlpconv.backends.weights import weight_shapes
 from mlpconv.convert.recognize import read_head, zip_entries
 from mlpconv.errors import WeightsError
 
-NETWORK_FACTOR, NETWORK_EXTRA = 32, 64 << 20
+NETWORK_FACTOR, NETWORK_EXTRA = 32, 256 << 20
 """The limit for a file whose network is known: a multiple of the bytes of the network's weights, for what a checkpoint
 adds, plus a number of bytes for everything else."""
 FILE_FACTOR, FILE_EXTRA = 8, 64 << 20
