@@ -1,6 +1,6 @@
 """Make the start weights of ``nin_photo``: distil EfficientNet-Lite0 on unlabelled pictures.
 
-    python tools/distil.py --cifar10 cifar10-jpeg.tar.xz --work /tmp/distil
+    python tools/distil.py --cifar10 cifar10-jpeg.tar.xz --work distil
 
 A student, ``nin_photo`` with 1,280 outputs, learns to predict the teacher's 1,280 pooled features of each picture: its
 class maps are a linear function of the last block's maps, so this is regression from its pooled features. Its last

@@ -1,6 +1,6 @@
 """Measure training on few photographs against a pretrained network with a linear classifier.
 
-    python tools/measure_photos.py --cifar10 cifar10-jpeg.tar.xz --work /tmp/distil --splits 5
+    python tools/measure_photos.py --cifar10 cifar10-jpeg.tar.xz --work distil --splits 5
 
 Three folders, children's stamps (Debian's tuxpaint-stamps-default),
 photographs of GCompris (gcompris-qt-data), and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each

@@ -55,6 +55,23 @@ class Prediction(NamedTuple):
     """Whether the image is dark on light and the training images are light on dark, or the other way round."""
 
 
+def make_prediction(
+    stored: StoredClassifier, name: str, image: np.ndarray, probabilities: Floats, top: int
+) -> Prediction:
+    """The most probable classes of an image.
+
+    Args:
+        stored: The classifier.
+        name: The image's file, or its index.
+        image: uint8 (H, W, C).
+        probabilities: Those of the classes, (classes,).
+        top: The number of classes to return.
+    """
+    order, background = np.argsort(-probabilities, kind="stable")[:top], stored.background
+    guesses = [Guess(stored.class_names[label], float(probabilities[label])) for label in order]
+    return Prediction(name, guesses, background is not None and looks_inverted(image, background))
+
+
 class Predictions(list[Prediction]):
     """A list of predictions with their images, which a notebook shows as pictures.
 
@@ -223,17 +240,8 @@ class Classifier:
         names, pixels = self._read(images, "predict", self.file_preprocess)
         pixels = 255 - pixels if invert else pixels
         probabilities = softmax(self.logits(pixels))
-        background = self.stored.background
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        predictions = (
-            Prediction(
-                name,
-                [Guess(self.class_names[label], float(row[label])) for label in labels],
-                background is not None and looks_inverted(image, background),
-            )
-            for name, image, row, labels in zip(names, pixels, probabilities, order, strict=True)
-        )
-        return Predictions(predictions, pixels)
+        rows = zip(names, pixels, probabilities, strict=True)
+        return Predictions((make_prediction(self.stored, *row, top) for row in rows), pixels)
 
     def class_maps(self, images: ImagesOrFiles, *, dense: bool = False, invert: bool = False) -> ClassMaps:
         """Compute the map of every class for each image. The mean of a map after the last ReLU is the class's logit.

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError
+from mlpconv.inference.classifier import make_prediction
 from mlpconv.inference.predictions import Unreadable, as_json
 from mlpconv.serve import protocol
 from mlpconv.serve.batching import Batcher
@@ -88,7 +89,7 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
         answers = [
             image
             if isinstance(image, Unreadable)
-            else model.prediction(upload.name, image, next(probabilities), int(top))
+            else make_prediction(model.stored, upload.name, image, next(probabilities), int(top))
             for upload, image in zip(uploads, images, strict=True)
         ]
         return JSONResponse({"model": name, "predictions": [as_json(answer) for answer in answers]})

@@ -10,9 +10,8 @@ import numpy as np
 
 from mlpconv.backends.base import Floats, Images
 from mlpconv.data.folders.workers import read_images
-from mlpconv.data.image import looks_inverted
 from mlpconv.errors import DataError, WeightsError
-from mlpconv.inference.classifier import Guess, Prediction, is_file
+from mlpconv.inference.classifier import is_file
 from mlpconv.inference.onnx_model import INPUT, LOGITS, SUFFIX, OnnxModel, open_onnx
 from mlpconv.inference.predictions import Unreadable
 from mlpconv.runs.classifier_file import read_classifier
@@ -83,12 +82,6 @@ class ServedModel:
             Unreadable(upload.name, str(image).removeprefix(f"{path}: ")) if isinstance(image, DataError) else image
             for upload, path, image in zip(uploads, paths, images, strict=True)
         ]
-
-    def prediction(self, name: str, image: np.ndarray, probabilities: Floats, top: int) -> Prediction:
-        """The most probable classes of an image file: its pixels, uint8 (H, W, C), and probabilities, (classes,)."""
-        order, background = np.argsort(-probabilities, kind="stable")[:top], self.stored.background
-        guesses = [Guess(self.class_names[label], float(probabilities[label])) for label in order]
-        return Prediction(name, guesses, background is not None and looks_inverted(image, background))
 
     def metadata(self) -> Mapping[str, Any]:
         """What the Open Inference Protocol tells about a model; the class names are an addition."""

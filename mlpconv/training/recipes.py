@@ -52,6 +52,22 @@ _FAST = Recipe(
     min_steps=300,
 )
 
+_FOLDER = Recipe(
+    model="auto",
+    epochs=30,
+    optimizer=Optimizer("adamw", weight_decay=0.05),
+    learning_rate=2e-3,
+    schedule="one-cycle",
+    normalize="data",
+    initializer=INITIALIZERS["he"],
+    augmentation=Augmentation(flip=True, shift=4),
+    label_smoothing=0.1,
+    balance=0.5,
+    min_steps=1500,
+    validation=0.1,
+    patience=10,
+)
+
 RECIPES: dict[str, Named] = {
     "quick": Named(
         Recipe(
@@ -122,21 +138,7 @@ RECIPES: dict[str, Named] = {
         target=0.935,
     ),
     "folder": Named(
-        Recipe(
-            model="auto",
-            epochs=30,
-            optimizer=Optimizer("adamw", weight_decay=0.05),
-            learning_rate=2e-3,
-            schedule="one-cycle",
-            normalize="data",
-            initializer=INITIALIZERS["he"],
-            augmentation=Augmentation(flip=True, shift=4),
-            label_smoothing=0.1,
-            balance=0.5,
-            min_steps=1500,
-            validation=0.1,
-            patience=10,
-        ),
+        _FOLDER,
         source="mlpconv; what --data DIR takes: a network that fits the images, rare classes shown more often",
         expect=(
             "depends on the images; CIFAR-10 as JPEG files: 0.858 test accuracy (seed 0) in 23 minutes on two CPU "
@@ -144,21 +146,17 @@ RECIPES: dict[str, Named] = {
         ),
     ),
     PHOTOS: Named(
-        Recipe(
+        msgspec.structs.replace(
+            _FOLDER,
             model="nin_photo",
             pretrained="nin_photo",
             fit_head=True,
             epochs=20,
             batch_size=32,
-            optimizer=Optimizer("adamw", weight_decay=0.05),
             learning_rate=3e-4,
-            schedule="one-cycle",
-            normalize="data",
-            initializer=INITIALIZERS["he"],
-            augmentation=Augmentation(flip=True, shift=4),
-            label_smoothing=0.1,
-            balance=0.5,
             min_steps=400,
+            validation=0.0,
+            patience=0,
         ),
         source="mlpconv; what --data DIR takes for few images: `nin_photo` with the start weights of the package",
         expect="depends on the images; 298 stamps in 12 classes: 0.705 test accuracy (one split)",

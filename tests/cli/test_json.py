@@ -10,7 +10,7 @@ import pytest
 
 from support.random_values import random_weights
 from support.run_directories import make_run
-from support.served import Server
+from support.served import Server, need_serve
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -135,16 +135,7 @@ def test_export_of_onnx(cli, tmp_path, to):
 
 
 def test_serve(tmp_path):
-    for package in (
-        "onnx",
-        "onnxruntime",
-        "uvicorn",
-        "httptools",
-        "starlette",
-        "python_multipart",
-        "prometheus_client",
-    ):
-        pytest.importorskip(package, reason=f"the extra serve is not installed: {package}")
+    need_serve()
     run = make_run(tmp_path / "run")
     run.write_weights(random_weights(run.config.make_network(), dtype=np.float32))
     server = Server(tmp_path, "run")

@@ -7,7 +7,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import write_classifier
 from support.random_values import random_weights
-from support.served import Server
+from support.served import Server, need_serve
 
 NAMES = tuple("abcdefghij")
 
@@ -15,16 +15,7 @@ NAMES = tuple("abcdefghij")
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory):
     """The folder of gray.safetensors, 28×28, and color.onnx, the same network for 32×32 in RGB."""
-    for package in (
-        "onnx",
-        "onnxruntime",
-        "uvicorn",
-        "httptools",
-        "starlette",
-        "python_multipart",
-        "prometheus_client",
-    ):
-        pytest.importorskip(package, reason=f"the extra serve is not installed: {package}")
+    need_serve()
     from mlpconv.export.onnx_file import onnx_model
     from mlpconv.runs.classifier_file import read_classifier
 

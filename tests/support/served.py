@@ -7,7 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import requests
+
+_EXTRA = (
+    "onnx", "onnxruntime", "uvicorn", "httptools", "starlette", "python_multipart", "prometheus_client",
+)  # fmt: skip
+
+
+def need_serve() -> None:
+    """Skip the test where a package of the extra serve is missing."""
+    for package in _EXTRA:
+        pytest.importorskip(package, reason=f"the extra serve is not installed: {package}")
 
 
 class Server:

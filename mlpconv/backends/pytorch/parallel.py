@@ -35,13 +35,17 @@ class ParallelModel(TorchModel):
         precision: Precision,
         device: str,
     ) -> None:
-        super().__init__(network, preprocess, optimizer, precision, device)
         self.group = group
+        self._announce("build")
+        super().__init__(network, preprocess, optimizer, precision, device)
         _share_statistics(self.native, self._batch_part)
         # Where an axis has one entry, its stride may be anything.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with group.connected():
             self._parallel = DistributedDataParallel(_Forward(self))
+
+    def _announce(self, *command: object) -> None:
+        """Tell the processes that follow what this one does; they tell nobody."""
 
     def train_step(self, plan: StepPlan) -> None:
         """Compute this process's part of a step, and update the weights as all processes do."""
@@ -74,36 +78,27 @@ class ParallelModel(TorchModel):
 class LeadingModel(ParallelModel):
     """The model in the first process, which announces to the others what it does."""
 
-    def __init__(
-        self,
-        group: ProcessGroup,
-        network: Network,
-        preprocess: Preprocess,
-        optimizer: Optimizer,
-        precision: Precision,
-        device: str,
-    ) -> None:
-        group.tell("build")
-        super().__init__(group, network, preprocess, optimizer, precision, device)
+    def _announce(self, *command: object) -> None:
+        self.group.tell(*command)
 
     def attach(self, images: Images, labels: Labels) -> None:
         """Set the training images: the first ones of the run's, in every process."""
-        self.group.tell("attach", len(images))
+        self._announce("attach", len(images))
         super().attach(images, labels)
 
     def train_step(self, plan: StepPlan) -> None:
         """Perform one step in all processes."""
-        self.group.tell("train_step", plan)
+        self._announce("train_step", plan)
         super().train_step(plan)
 
     def load_weights(self, weights: Weights) -> None:
         """Set the canonical weights in all processes."""
         super().load_weights(weights)
-        self.group.tell("load_weights", dict(weights))
+        self._announce("load_weights", dict(weights))
 
     def load_training_state(self, state: State) -> None:
         """Continue from ``training_state()`` in all processes."""
-        self.group.tell("load_training_state", state)
+        self._announce("load_training_state", state)
         super().load_training_state(state)
 
     def _evaluated(self, images: Images, forward: Callable[[Tensor], Tensor], batch: int = EVALUATION_BATCH) -> Floats:
