@@ -135,7 +135,7 @@ def without_values(group, name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (without_data, "has arrays of 68,719,, and the weights of "),
+        (without_data, r"has arrays of 68,719,\d{3},\d{3} bytes, and the weights of "),
         (compressed, "is compressed, or in another file"),
         (in_another_file, "is compressed, or in another file"),
         (virtual, "is compressed, or in another file"),
