@@ -54,7 +54,7 @@ class TrainingFailed(MlpconvError):
 
 
 class ProcessLost(MlpconvError):
-    """One of several processes that train a run has ended, or does not respond."""
+    """One of several processes that train a run, or that do the jobs of a command, has ended or does not respond."""
 
     exit_code = 3
 

@@ -2,6 +2,7 @@
 
 BENCHMARKS = (
     "train",
+    "predict",
     "forecast",
     "overhead",
     "recipe",
@@ -12,5 +13,6 @@ BENCHMARKS = (
     "checkpoint",
     "folder",
     "frameworks",
+    "scale",
 )
 """The names of the benchmarks, in the order in which `mlpconv bench` runs them all."""

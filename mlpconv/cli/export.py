@@ -119,6 +119,7 @@ def export(
         raise MlpconvError("--max-drop: is for --int8 only")
     drop = (DEFAULT_MAX_DROP if max_drop is None else max_drop) if int8 else None
     if not json and to not in ("keras", "mxnet"):
+        _check_run(run)
         print_progress("comparing the exported network with the original one …")
     match to:
         case "html":
@@ -140,6 +141,15 @@ def export(
 
         if not webbrowser.open(written.out.resolve().as_uri()):
             warn(f"--open: no browser found; open {written.out} yourself")
+
+
+def _check_run(run: str) -> None:
+    """Raise RunError if there is no such run, before anything is said."""
+    from mlpconv.inference.classifier import is_file
+    from mlpconv.runs.run import Run
+
+    if not is_file(run):
+        Run(run)
 
 
 def _default(path: Path, to: Target) -> Path:

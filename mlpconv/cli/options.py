@@ -29,4 +29,13 @@ MaxPixels = Annotated[
     int | None,
     Option(min=1, max=(1 << 31) - 1, help="Most pixels of an image file; by default as in training."),
 ]
+ExecutorAddress = Annotated[
+    str | None,
+    Option(
+        "--executor",
+        metavar="WHERE",
+        help="Do several jobs at once: local (a process for each processor), local:N, or on a Dask cluster: the "
+        "address of its scheduler, such as tcp://HOST:8786, or the .json file that it writes.",
+    ),
+]
 RecipeName = Annotated[str, Argument(help="A recipe's name or a TOML file.")]

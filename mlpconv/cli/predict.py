@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from mlpconv.cli.inverted import warn_if_inverted
-from mlpconv.cli.options import AnyClassifier, Backend, Device, Invert, MaxPixels, Precision
+from mlpconv.cli.options import AnyClassifier, Backend, Device, ExecutorAddress, Invert, MaxPixels, Precision
 from mlpconv.cli.output import Download, Json, print_json, say, warn
 
 MAX_LISTED_PROBLEMS = 20
@@ -29,6 +29,7 @@ def predict(
     device: Device = None,
     precision: Precision = None,
     max_pixels: MaxPixels = None,
+    executor: ExecutorAddress = None,
     json: Json = False,
 ) -> None:
     """Classify images, or all images of a folder: class names and probabilities.
@@ -37,16 +38,28 @@ def predict(
 
     Example: mlpconv predict latest photos --out predictions.csv
     """
+    from mlpconv.executors import open_workers
     from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
+    from mlpconv.inference.distributed import Opened, predict_by_workers
     from mlpconv.inference.predictions import Unreadable, as_json, find_files, open_predictions, predict_files
 
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     files = find_files(images)
     top = min(top, len(classifier.class_names))
     listed, inverted, problems, predicted = [], [], [], 0
-    with Download() as progress, open_predictions(out, top) if out else nullcontext() as writer:
-        for item in predict_files(classifier, files, top=top, invert=invert, progress=progress if out else None):
+    with (
+        Download() as progress,
+        open_predictions(out, top) if out else nullcontext() as writer,
+        open_workers(executor) if executor else nullcontext() as workers,
+    ):
+        shown = progress if out else None
+        if workers is None:
+            items = predict_files(classifier, files, top=top, invert=invert, progress=shown)
+        else:
+            opened = Opened(str(classifier.path.absolute()), backend, device, precision, max_pixels)
+            items = predict_by_workers(workers, opened, files, top=top, invert=invert, progress=shown)
+        for item in items:
             if isinstance(item, Unreadable):
                 problems.append(item)
             else:

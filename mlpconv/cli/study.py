@@ -1,13 +1,14 @@
 """``mlpconv study``: the exercises of the chapter as experiments."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from mlpconv.cli.options import DataDir, Device, NewBackend
+from mlpconv.cli.options import DataDir, Device, ExecutorAddress, NewBackend
 from mlpconv.cli.output import (
     Column,
     Download,
@@ -42,6 +43,7 @@ def study(
     data_dir: DataDir = None,
     backend: NewBackend = None,
     device: Device = None,
+    executor: ExecutorAddress = None,
     out: Annotated[
         Path | None, Option(help="Directory to write the results to, as Markdown with a figure and as JSON.")
     ] = None,
@@ -53,6 +55,7 @@ def study(
     """
     from mlpconv.backends import allocator
     from mlpconv.drawing.plots import png
+    from mlpconv.executors import open_workers
     from mlpconv.jobs.stop import Stop
     from mlpconv.studies import earlier, figures, pages
     from mlpconv.studies.perform import StudyData, find, perform
@@ -73,13 +76,15 @@ def study(
 
     previous = earlier.read(out / f"{name}.json") if out is not None else None
     stop = Stop(None)
-    with stop, Download() as download:
+    with stop, Download() as download, open_workers(executor) if executor else nullcontext() as workers:
         result = perform(
             chosen_study,
             size,
             directory,
             StudyData(data, data_dir, download),
-            StudyOptions(backend, device, (lambda line: None) if json else print_progress, stop.wanted, previous),
+            StudyOptions(
+                backend, device, (lambda line: None) if json else print_progress, stop.wanted, previous, workers
+            ),
         )
     options = {**sizes, "data": data}
     given = [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value is not None]

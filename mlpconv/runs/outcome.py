@@ -29,10 +29,15 @@ def outcome(result: "Result") -> Outcome:
         some class is not recognized, else "learns".
     """
     classes = sum(value is not None for value in result.class_accuracy.values())
-    lost = len(lost_classes(result))
-    if classes - lost <= 1 or result.loss >= CHANCE_LEVEL * log(classes):
+    if _recognized(result) <= 1 or result.loss >= CHANCE_LEVEL * log(classes):
         return "stalls"
-    return "loses classes" if lost else "learns"
+    return "loses classes" if lost_classes(result) else "learns"
+
+
+def _recognized(result: "Result") -> int:
+    """The number of classes that are recognized."""
+    classes = sum(value is not None for value in result.class_accuracy.values())
+    return classes - len(lost_classes(result))
 
 
 def what_is_wrong(result: "Result") -> str | None:
@@ -42,7 +47,13 @@ def what_is_wrong(result: "Result") -> str | None:
         return None
     if ended == "stalls":
         note = accuracy_note(result.test_accuracy, sum(map(sum, result.confusion)))
-        return f"The network has learned nothing: its test accuracy is {result.test_accuracy:.3f}{note}."
+        accuracy = f"test accuracy is {result.test_accuracy:.3f}{note}"
+        if _recognized(result) <= 1:
+            return f"The network has learned nothing: its {accuracy}."
+        return (
+            f"The network has hardly learned anything: the training loss of its last epoch, {result.loss:.3g}, is that "
+            f"of guessing, and its {accuracy}."
+        )
     lost, classes = lost_classes(result), len(result.class_accuracy)
     wrong = f"The network does not recognize {len(lost)} of {classes} classes: {', '.join(lost)}"
     dead = [name for name in result.dead_classes or () if name in lost]

@@ -70,15 +70,10 @@ def perform(
     Raises:
         MlpconvError: The study cannot be run, or the maps of an arm are too small for its question.
     """
-    recipe = base(study, budget)
-    if isinstance(data, StudyData) and data.name:
-        recipe = change(recipe, {"data": data.name})
     if study.kind == "resources":
-        result = resources.study(study, recipe, range(budget.seeds), directory, options)
+        result = resources.study(study, _recipe(study, budget, data), range(budget.seeds), directory, options)
     else:
-        if isinstance(data, StudyData):
-            data = _load(recipe, data)
-        made = runner.ready(recipe, arms(study, budget), _parts(data, budget), options)
+        made = prepare_arms(study, budget, data, options)
         for each in made:
             _check_last_map(study, each)
         result = runner.study(
@@ -88,6 +83,7 @@ def perform(
             directory,
             options,
             measure=lambda run, images: measures.measure(run, images, study.extra),
+            train=None if options.workers is None else _by_workers(study, budget, directory, data, options),
         )
         for arm, each in zip(result["arms"], made, strict=True):
             arm |= _totals(arm, each)
@@ -103,6 +99,34 @@ def perform(
     result["comparisons"] = [each._asdict() for each in comparisons]
     result["conclusion"] = conclusion(result, study, comparisons)
     return result
+
+
+def prepare_arms(
+    study: Study, budget: Budget, data: Splits | StudyData = DEFAULT_DATA, options: StudyOptions = DEFAULT_OPTIONS
+) -> list[ReadyArm]:
+    """The arms of a study with their images and jobs; arguments and errors as for ``perform``."""
+    recipe = _recipe(study, budget, data)
+    images = _load(recipe, data) if isinstance(data, StudyData) else data
+    return runner.ready(recipe, arms(study, budget), _parts(images, budget), options)
+
+
+def _recipe(study: Study, budget: Budget, data: Splits | StudyData) -> Recipe:
+    recipe = base(study, budget)
+    return change(recipe, {"data": data.name}) if isinstance(data, StudyData) and data.name else recipe
+
+
+def _by_workers(
+    study: Study, budget: Budget, directory: Path, data: Splits | StudyData, options: StudyOptions
+) -> runner.Train:
+    """Train runs by the workers of ``options``."""
+    from mlpconv.studies.distributed import Place, train_by_workers
+
+    workers = options.workers
+    assert workers is not None
+    if not isinstance(data, StudyData):
+        raise MlpconvError("study: workers load the images themselves; give a name or a folder, not arrays")
+    place = Place(study.name, budget, data.name, data.directory, options.backend, options.device)
+    return lambda runs: train_by_workers(workers, place, runs, directory, options.should_stop)
 
 
 def _load(recipe: Recipe, data: StudyData) -> Splits:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import msgspec
 from mlpconv.arch.cost import count
 from mlpconv.data import Splits
 from mlpconv.errors import RecipeError, TrainingFailed
+from mlpconv.executors import Workers
 from mlpconv.formatting import format_duration, format_number
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.prepare import prepare
@@ -59,6 +60,8 @@ class StudyOptions(NamedTuple):
     """Called between steps; where it returns True, the current run is saved and the study stops."""
     previous: Mapping[str, Any] | None = None
     """A result of an earlier call. Runs that are in it, with the same settings, are not trained again."""
+    workers: Workers | None = None
+    """Train several runs at once; None trains one after another in this process."""
 
 
 DEFAULT_OPTIONS = StudyOptions()
@@ -94,6 +97,10 @@ class ReadyArm(NamedTuple):
         job = self.prepared.job
         images = 3 * job.data.train + job.data.test
         return float(count(self.prepared.network).flops * images * job.recipe.epochs)
+
+
+Train = Callable[[Sequence[tuple[ReadyArm, int]]], Iterable[tuple[ReadyArm, int]]]
+"""Trains arms with seeds into the directory of a study, and yields them as they are finished or stopped."""
 
 
 def ready(
@@ -196,6 +203,7 @@ def study(
     options: StudyOptions = DEFAULT_OPTIONS,
     *,
     measure: Measure = lambda run, data: measure(run),
+    train: Train | None = None,
 ) -> dict[str, Any]:
     """Run a study and summarize it.
 
@@ -209,6 +217,7 @@ def study(
         directory: The directory of the study.
         options: Back end and device, what to call with the progress, when to stop, and the earlier result.
         measure: Returns the measures of a run.
+        train: Trains the missing runs by the workers of ``options``; None trains them here.
 
     Returns:
         Plain values, ready to be written as JSON. ``arms`` is a list in the order given, each with ``name``,
@@ -222,20 +231,31 @@ def study(
     """
     previous = options.previous or {}
     known = earlier.known(previous, {made.arm.name: made.settings for made in arms})
+    pairs = [(made, seed) for seed in seeds for made in arms]
     # What is here is read again: its extra measures may be new.
-    here = {(made.arm.name, seed) for made in arms for seed in seeds if _is_finished(directory, made.arm, seed)}
-    missing = [made for seed in seeds for made in arms if (made.arm.name, seed) not in {*here, *known}]
-    remaining = _Remaining(missing)
+    here = {(made.arm.name, seed) for made, seed in pairs if _is_finished(directory, made.arm, seed)}
+    missing = [(made, seed) for made, seed in pairs if (made.arm.name, seed) not in {*here, *known}]
+    if missing and train is not None:
+        assert options.workers is not None
+        by = format_number(options.workers.count, "worker")
+        options.progress(f"{format_number(len(missing), 'run')} to train by {by}")
+        for number, (made, seed) in enumerate(train(missing), start=1):
+            options.progress(f"{made.arm.name}, seed {seed}: trained; {number} of {len(missing)}")
+        here = {(made.arm.name, seed) for made, seed in pairs if _is_finished(directory, made.arm, seed)}
+        missing = []
+    remaining = _Remaining([made for made, _ in missing])
     if missing:
         options.progress(f"{format_number(len(missing), 'run')} to train: {remaining.first()}")
     rows: dict[str, list[dict[str, Any]]] = {made.arm.name: [] for made in arms}
     newest: Run | None = None
     reused = False
-    for made, seed in ((made, seed) for seed in seeds for made in arms):
+    for made, seed in pairs:
         arm = made.arm
         row = known.get((arm.name, seed)) if (arm.name, seed) not in here else None
         reused |= row is not None
         if row is None:
+            if train is not None and (arm.name, seed) not in here:  # stopped
+                continue
             run = carry_out(made, seed, directory, options)
             if run is None:
                 break

@@ -1,6 +1,5 @@
 """Your own images on the command line: check, train, evaluate, predict, clean."""
 
-import csv
 import json
 import tarfile
 import tomllib
@@ -16,27 +15,10 @@ from test_json import check
 
 import mlpconv
 from mlpconv.cli import output
-from mlpconv.training.recipe import change
-from mlpconv.training.recipes import get_recipe
 from support import image_folders
+from support.image_folders import lines_of, stripes
 
 QUICK = ("--epochs", "2", "--precision", "float32", "--batch-size", "8")
-
-
-def stripes(root, counts, seed=0):
-    """``root/CLASS/0.png`` …: 12×12 colour images, of the first class with stripes across, of the others down."""
-    draw = np.random.default_rng(seed)
-    for number, (name, count) in enumerate(counts.items()):
-        (root / name).mkdir(parents=True)
-        for index in range(count):
-            pixels = draw.integers(0, 100, (12, 12, 3), np.uint8)
-            pixels[(slice(None, None, 2),) if number == 0 else (slice(None), slice(None, None, number + 1))] += 120
-            Image.fromarray(pixels).save(root / name / f"{index}.png")
-    return root
-
-
-def lines_of(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 @pytest.fixture
@@ -107,64 +89,6 @@ def test_a_folder_from_check_to_prediction(cli, photos, tmp_path):
     assert value["bytes"] > 0
     assert check("data-clean", cli("data", "clean", "--json").json())["removed"]
     assert check("data-clean", cli("data", "clean", "--json").json())["entries"] == []
-
-
-@pytest.fixture(scope="module")
-def mislabeled(tmp_path_factory):
-    """A folder whose test images have two labels too many that are wrong, and a run that was trained on it."""
-    place = tmp_path_factory.mktemp("mislabeled")
-    root = stripes(place / "photos" / "train", {"across": 40, "down": 40})
-    test = stripes(place / "photos" / "test", {"across": 12, "down": 12}, seed=1)
-    for index in (3, 7):
-        (test / "across" / f"{index}.png").rename(test / "down" / f"wrong {index}.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLPCONV_CACHE", str(place / "cache"))
-        changes = {"data": str(root.parent), "epochs": 12, "batch_size": 8, "precision": "float32"}
-        mlpconv.train(change(get_recipe("folder"), changes), out=place / "run")
-    return place / "run"
-
-
-def test_evaluate_names_the_files_of_mistakes(cli, mislabeled, tmp_path):
-    value = check("evaluate", cli("evaluate", mislabeled, "--out", "mistakes.csv", "--json").json())
-    assert value["out"] == "mistakes.csv"
-    assert {each["file"] for each in value["mistakes"]} >= {"test/down/wrong 3.png", "test/down/wrong 7.png"}
-    assert value["accuracy"] == pytest.approx(1 - len(value["mistakes"]) / 24)
-    rows = lines_of(tmp_path / "mistakes.csv")
-    assert [Path(row["file"]).relative_to(mislabeled.parent / "photos") for row in rows] == [
-        Path(each["file"]) for each in value["mistakes"]
-    ]
-    assert all(Path(row["file"]).is_file() for row in rows)
-    said = cli("evaluate", mislabeled)
-    assert "test/down/wrong 3.png: down classified as across, probability" in said.out
-    page = (mislabeled / "report.html").read_text()
-    assert "test/down/wrong 3.png: down, classified as across" in page
-    assert "Evidence for and against across in test/down/wrong 3.png" in page
-    said = cli("evaluate", mislabeled, "--out", "mistakes.txt")
-    assert (said.code, said.err) == (2, "error: --out mistakes.txt: expected a name that ends in .csv\n")
-
-
-def test_evaluate_lists_likely_label_errors(cli, mislabeled):
-    value = check("evaluate", cli("evaluate", mislabeled, "--json").json())
-    assert {each["file"] for each in value["label_errors"][:2]} == {"test/down/wrong 3.png", "test/down/wrong 7.png"}
-    for each in value["label_errors"][:2]:
-        assert (each["label"], each["suggested"]) == ("down", "across")
-        assert each["label_probability"] < 0.1 < 0.9 < each["probability"]
-    assert len(value["label_errors"]) <= 4
-    assert value["conflicts"] == []
-    said = cli("evaluate", mislabeled)
-    assert "likely label errors:\n" in said.out
-    assert "test/down/wrong 3.png: labeled down (0.0" in said.out
-    assert "which was not trained on these images" in said.out
-    page = (mislabeled / "report.html").read_text()
-    assert "test/down/wrong 3.png: down, seems to be across" in page
-    # On its training images, the network repeats the labels that it learned.
-    said = cli("evaluate", mislabeled, "--split", "train")
-    assert "label errors" not in said.out
-    assert cli("evaluate", mislabeled, "--split", "train", "--json").json()["label_errors"] is None
-    # Of another folder it knows no copies.
-    value = cli("evaluate", mislabeled, "--data", mislabeled.parent / "photos" / "test", "--json").json()
-    assert {each["file"] for each in value["label_errors"][:2]} == {"down/wrong 3.png", "down/wrong 7.png"}
-    assert value["conflicts"] is None
 
 
 def test_tune_searches_a_recipe_for_a_folder(cli, photos, tmp_path):

@@ -56,3 +56,10 @@ def test_lost_and_dead_classes_are_named():
 
 def test_a_network_that_learned_nothing_is_named_as_such():
     assert what_is_wrong(result([1.0, 0.0, 0.0])) == "The network has learned nothing: its test accuracy is 0.250."
+
+
+def test_a_loss_of_guessing_is_named_where_several_classes_are_recognized():
+    assert what_is_wrong(result([0.4, 0.4, 0.4], loss=1.0986)) == (
+        "The network has hardly learned anything: the training loss of its last epoch, 1.1, is that of guessing, and "
+        "its test accuracy is 0.250."
+    )

@@ -1,5 +1,6 @@
 """The tags and the text of an HTML page, whose tags must be balanced."""
 
+import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -39,3 +40,20 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+FETCHING = {"script", "iframe", "object", "embed", "video", "audio", "source", "base", "form", "input", "use"}
+
+
+def check_alone(content):
+    """Check that the page loads nothing and runs nothing."""
+    page = Page(content)
+    for tag, attributes in page.tags:
+        assert tag not in FETCHING
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "action", "data", "xlink:href", "poster", "background"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+    assert not re.search(r"@import|url\(", content)
+    policy = next(each for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"].startswith("default-src 'none'")
+    return page

@@ -1,9 +1,15 @@
-"""Create folders of small images."""
+"""Create folders of small images, and read what was made of them."""
 
+import csv
 import os
 
 import numpy as np
 from PIL import Image
+
+from mlpconv.arch.preprocess import Preprocess
+from mlpconv.data.folders.folder import scan_folder
+
+COLOUR = Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8))
 
 
 def random_pixels(seed, height=8, width=8, channels=3):
@@ -80,3 +86,35 @@ def create_images_to_convert(folder):
     )
     save_image(folder / "turned.jpg", picture, exif=turned)
     return 6
+
+
+def stripes(root, counts, seed=0):
+    """``root/CLASS/0.png`` …: 12×12 colour images, of the first class with stripes across, of the others down."""
+    draw = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = draw.integers(0, 100, (12, 12, 3), np.uint8)
+            pixels[(slice(None, None, 2),) if number == 0 else (slice(None), slice(None, None, number + 1))] += 120
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+def lines_of(path):
+    """The lines of a CSV file."""
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def load(root, size=8, fit="squash", **options):
+    """The images of a folder, decoded in 8×8 pixels."""
+    folder = scan_folder(root, **options)
+    return folder.load(folder.preprocess(size, fit))
+
+
+def used(loaded):
+    """(path, class, split) of every image, in order."""
+    folder = loaded.folder
+    return [
+        (folder.files[row], folder.class_names[folder.labels[row]], int(folder.splits[row]))
+        for row in loaded.rows.tolist()
+    ]

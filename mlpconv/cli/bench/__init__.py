@@ -12,7 +12,9 @@ from mlpconv.cli.bench import (
     frameworks,
     guard,
     overhead,
+    predict,
     recipe,
+    scale,
     speedrun,
     train,
 )
@@ -26,6 +28,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         train.train,
+        predict.predict,
         forecast.forecast,
         overhead.overhead,
         recipe.recipe,
@@ -36,6 +39,7 @@ COMMANDS = {
         checkpoint.checkpoint,
         folder.folder,
         frameworks.frameworks,
+        scale.scale,
     )
 }
 assert tuple(COMMANDS) == BENCHMARKS

@@ -1,6 +1,5 @@
 """A folder of images: layouts, splits, the cache, and everything that can be wrong with it."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpconv.arch.preprocess import FITS, Preprocess
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.folders import workers
-from mlpconv.data.folders.cache import clean, entries
+from mlpconv.data.folders.cache import clean
 from mlpconv.data.folders.folder import FolderOptions, scan_folder
 from mlpconv.data.folders.listing import list_folder
 from mlpconv.data.folders.worker_jobs import ScanJob
@@ -21,26 +20,11 @@ from mlpconv.data.image import read_image
 from mlpconv.data.memory_mapped import map_of
 from mlpconv.errors import DataError
 from support import image_folders
-
-COLOUR = Preprocess(8, mode="RGB", mean=(0, 0, 0), std=(1, 1, 1), source_size=(8, 8))
-
-
-def load(root, size=8, fit="squash", **options):
-    folder = scan_folder(root, **options)
-    return folder.load(folder.preprocess(size, fit))
+from support.image_folders import COLOUR, load, used
 
 
 def reasons(loaded_or_folder):
     return {problem.path: problem.reason for problem in loaded_or_folder.problems}
-
-
-def used(loaded):
-    """(path, class, split) of every image, in order."""
-    folder = loaded.folder
-    return [
-        (folder.files[row], folder.class_names[folder.labels[row]], int(folder.splits[row]))
-        for row in loaded.rows.tolist()
-    ]
 
 
 def test_folders_of_classes_are_split_in_proportion(tmp_path):
@@ -233,128 +217,6 @@ def test_a_file_without_read_permission_is_named():
 
 
 # The cache.
-
-
-def test_images_are_decoded_once(tmp_path, monkeypatch):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    first = load(root)
-    moved = root.rename(tmp_path / "moved")
-    monkeypatch.setattr("mlpconv.data.folders.cache.run_jobs", None)  # nothing is decoded any more
-    assert load(moved).place == first.place
-    assert len(entries()) == 1
-
-
-def test_images_of_another_split_are_copied_and_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 5)
-    root = image_folders.create_classes(tmp_path / "d", {"a": 12, "b": 12})
-    (root / "b" / "text.png").write_bytes(b"not an image")
-    first = load(root)
-    jobs = []
-
-    def decode(given, count):
-        jobs.extend(given)
-        return run_jobs(given, count)
-
-    run_jobs = workers.run_jobs
-    monkeypatch.setattr("mlpconv.data.folders.cache.run_jobs", decode)
-    image_folders.save_image(root / "a" / "new.png", 99)
-    for options in ({"validation": 0.2}, {"seed": 3}, {"validation": 0.2, "seed": 4}):
-        loaded = load(root, **options)
-        assert loaded.place != first.place
-        both = np.concatenate(
-            [part.images for part in (loaded.splits.train, loaded.validation, loaded.splits.test) if part]
-        )
-        for image, (path, _, _) in zip(both, used(loaded), strict=True):
-            np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
-    assert [len(job.files) for job in jobs] == [5]
-    assert b"a/new.png" in jobs[0].files
-    load(root, size=6)
-    assert len(jobs) == 6
-
-
-def test_a_damaged_entry_is_not_copied_from(tmp_path):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 12, "b": 12})
-    for damage in (
-        lambda place: os.truncate(place / "images.u8", 100),
-        lambda place: os.truncate(place / "digests.u8", 33),
-    ):
-        damage(load(root).place)
-        loaded = load(root, validation=0.2)
-        for image, (path, _, _) in zip(loaded.splits.train.images, used(loaded), strict=False):
-            np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
-        clean()
-
-
-def test_a_changed_file_is_read_again(tmp_path):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    before = load(root)
-    image_folders.save_image(root / "a" / "000.png", 500)
-    after = load(root)
-    assert after.place != before.place
-    row = used(after).index(next(each for each in used(after) if each[0] == "a/000.png"))
-    both = np.concatenate([part.images for part in after.splits])
-    np.testing.assert_array_equal(both[row], image_folders.random_pixels(500))
-
-
-def test_sizes_and_fits_have_separate_cache_entries(tmp_path):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    image_folders.save_image(root / "a" / "wide.png", image_folders.random_pixels(5, 10, 30))
-    places = {load(root, size, fit).place for size, fit in ((6, "squash"), *((8, fit) for fit in FITS))}
-    assert len(places) == 5
-    assert len(clean()) == 5
-    assert not entries()
-
-
-def test_an_interruption_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "FILES_PER_JOB", 4)
-    monkeypatch.setattr("mlpconv.data.folders.cache.FILES_PER_JOB", 4)
-    root = image_folders.create_classes(tmp_path / "d", {"a": 16, "b": 16})
-    folder = scan_folder(root)
-    decoded = []
-
-    def stop(what, done, total):
-        decoded.append(done)
-        if done >= 12:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        folder.load(folder.preprocess(8, "squash"), stop)
-    assert decoded == [4, 8, 12]
-    (part,) = entries()
-    assert part.path.name.endswith(".part")
-    again = []
-    loaded = folder.load(folder.preprocess(8, "squash"), lambda what, done, total: again.append(done))
-    assert again == [16, 20, 24, 28, 32]
-    both = np.concatenate([each.images for each in loaded.splits])
-    for image, (path, _, _) in zip(both, used(loaded), strict=True):
-        np.testing.assert_array_equal(image, read_image(root / path, COLOUR))
-
-
-def test_a_damaged_entry_is_decoded_again(tmp_path):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    place = load(root).place
-    os.truncate(place / "images.u8", 100)
-    assert load(root).splits.train.images[0].any()
-    (place / "about.json").write_text(json.dumps({"errors": []}))
-    assert load(root).splits.train.images[0].any()
-
-
-def test_the_cache_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLPCONV_CACHE_GB", "0.00001")
-    first = load(image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})).place
-    second = load(image_folders.create_classes(tmp_path / "e", {"a": 8, "b": 8}, 100)).place
-    assert [entry.path for entry in entries()] == [second]
-    assert not first.exists()
-    monkeypatch.setenv("MLPCONV_CACHE_GB", "much")
-    with pytest.raises(DataError, match="MLPCONV_CACHE_GB=much: expected a number"):
-        load(image_folders.create_classes(tmp_path / "f", {"a": 8, "b": 8}, 200))
-
-
-def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
-    root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    monkeypatch.setattr("mlpconv.data.folders.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DataError, match=r"the decoded images need .*, 1000 B are free; clear space"):
-        load(root)
 
 
 def test_several_processes_give_what_one_gives(tmp_path, monkeypatch):

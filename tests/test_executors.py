@@ -1,0 +1,202 @@
+"""Jobs in several processes and on Dask workers: every job has one result, whatever dies meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mlpconv import executors
+from mlpconv.errors import DataError, MlpconvError, ProcessLost
+from mlpconv.executors import open_workers
+from support.dask_cluster import Cluster, wait_for
+
+
+def square(number):
+    return number * number
+
+
+def refuse(number):
+    raise DataError(f"job {number} is wrong")
+
+
+def die_at_first(path):
+    """Kill the worker, unless the file exists: then the job has been started before."""
+    path = Path(path)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.name
+
+
+def always_die(name):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def threads_and_signal(_):
+    time.sleep(0.2)
+    return os.environ["OMP_NUM_THREADS"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN, os.getpid()
+
+
+def wait_for_orphanage(directory):
+    """Write the number of this process, and another file once the process that started it is gone."""
+    Path(directory, "worker").write_text(str(os.getpid()))
+    while not executors.is_abandoned():
+        time.sleep(0.05)
+    Path(directory, "noticed").touch()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a Dask scheduler with two workers."""
+    cluster = Cluster(tmp_path_factory.mktemp("dask"))
+    yield cluster.address
+    cluster.close()
+
+
+@pytest.fixture(params=["local:2", "dask"])
+def address(request):
+    return request.param if request.param != "dask" else request.getfixturevalue("cluster")
+
+
+def test_every_job_has_its_result(address):
+    with open_workers(address) as workers:
+        assert workers.count == 2
+        assert sorted(workers.run(square, range(30))) == [(number, number**2) for number in range(30)]
+        assert list(workers.in_order(square, iter(range(30)))) == [number**2 for number in range(30)]
+        assert list(workers.run(square, [])) == []
+
+
+def test_an_error_for_the_user_comes_back(address):
+    with open_workers(address) as workers, pytest.raises(DataError, match="job 3 is wrong"):
+        list(workers.run(refuse, [3]))
+
+
+def test_an_error_of_the_program_comes_back(address):
+    with open_workers(address) as workers, pytest.raises(TypeError):
+        list(workers.run(square, ["text"]))
+
+
+def test_the_job_of_a_worker_that_dies_starts_again(address, tmp_path):
+    jobs = [str(tmp_path / f"{number}") for number in range(3)]
+    with open_workers(address) as workers:
+        assert sorted(workers.run(die_at_first, jobs)) == [(0, "0"), (1, "1"), (2, "2")]
+        assert list(workers.in_order(square, range(3))) == [0, 1, 4]
+
+
+def test_a_job_that_kills_every_worker_is_named(address):
+    with (
+        open_workers(address) as workers,
+        pytest.raises(ProcessLost, match=r"^--executor: the worker of a job died 4 times \(.*enough memory$"),
+    ):
+        list(workers.run(always_die, ["x"]))
+
+
+def test_no_job_starts_once_it_should_stop():
+    taken = []
+
+    def jobs():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    with open_workers("local:2") as workers:
+        done = []
+        for index, _ in workers.run(square, jobs(), should_stop=lambda: len(taken) >= 10):
+            done.append(index)
+    assert sorted(done) == taken
+    assert 10 <= len(taken) <= 14
+
+
+def test_jobs_are_not_far_ahead_of_one_that_takes_long():
+    ahead = []
+
+    def jobs():
+        for number in range(100):
+            ahead.append(number)
+            yield number
+
+    with open_workers("local:2") as workers:
+        results = workers.in_order(square, jobs())
+        assert next(results) == 0
+        assert len(ahead) < 20
+        results.close()
+
+
+def test_local_workers_share_the_processors_and_leave_ctrl_c_to_the_first_process(monkeypatch):
+    monkeypatch.setattr("mlpconv.hardware.cpu_count", lambda: 8)
+    with open_workers("local:2") as workers:
+        found = [result for _, result in workers.run(threads_and_signal, range(4))]
+    assert {(threads, ignored) for threads, ignored, _ in found} == {("4", True)}
+    assert len({process for _, _, process in found}) == 2
+
+
+def test_a_worker_notices_that_the_process_that_started_it_is_killed(tmp_path):
+    program = (
+        "from test_executors import *\n"
+        "if __name__ == '__main__':\n"
+        "    with open_workers('local:1') as workers:\n"
+        f"        list(workers.run(wait_for_orphanage, [{str(tmp_path)!r}]))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    parent = subprocess.Popen([sys.executable, tmp_path / "program.py"], env=environment)
+    wait_for(tmp_path / "worker")
+    parent.kill()
+    parent.wait()
+    wait_for(tmp_path / "noticed")
+    worker = int((tmp_path / "worker").read_text())
+    ended = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("local:0", "expected local, local:N with N at least 1, or a scheduler's address"),
+        ("local:many", "expected local, local:N with N at least 1, or a scheduler's address"),
+        ("tcp://127.0.0.1:1", "no Dask scheduler answers there"),
+        ("nonsense", "no Dask scheduler answers there"),
+    ],
+)
+def test_an_address_where_nothing_answers_is_refused(address, message, monkeypatch):
+    if not address.startswith("local"):
+        pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 1)
+    with pytest.raises(MlpconvError, match=message) as raised, open_workers(address):
+        pass
+    assert str(raised.value).startswith(f"--executor {address}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_dask_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MlpconvError, match=r'pip install "mlpconv\[cluster\]"'), open_workers("tcp://host:8786"):
+        pass
+
+
+def test_workers_with_several_threads_are_refused():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(MlpconvError, match="dask worker --nthreads 1"),
+        open_workers(cluster.scheduler_address),
+    ):
+        pass
+
+
+def test_a_scheduler_that_is_killed_is_named(tmp_path):
+    cluster = Cluster(tmp_path, 1)
+    timer = threading.Timer(2, cluster.scheduler.kill)
+    timer.start()
+    try:
+        with pytest.raises(ProcessLost, match="the scheduler"), open_workers(cluster.address) as workers:
+            list(workers.run(time.sleep, [60]))
+    finally:
+        cluster.close()
