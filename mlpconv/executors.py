@@ -5,15 +5,21 @@ executors with the interface of ``concurrent.futures``; what is added here is wh
 starts again on another one.
 """
 
+import json
+import logging
 import multiprocessing
 import os
+import re
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mlpconv import hardware
@@ -27,6 +33,10 @@ _POLL_SECONDS = 0.2
 _WAITING = 2
 """The jobs that each worker has been sent, the one that it does included."""
 _CONNECT_SECONDS = 20
+_EXPECTED = (
+    "expected local, local:N, an address such as tcp://HOST:8786, which dask scheduler prints, or the .json file that "
+    "it writes"
+)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -153,12 +163,17 @@ class Workers:
                 following += 1
 
 
+_working = threading.Lock()
+"""In a worker: held during a job."""
+
+
 def _call(function: Callable[[Job], Result], job: Job) -> "Result | MlpconvError":
     """In a worker: the result, or the error for the user, which must not look like the end of the worker."""
-    try:
-        return function(job)
-    except MlpconvError as error:
-        return error
+    with _working:
+        try:
+            return function(job)
+        except MlpconvError as error:
+            return error
 
 
 def _described(job: Any) -> str:
@@ -190,7 +205,7 @@ def _local_count(address: str) -> int:
     if not colon:
         return hardware.cpu_count()
     if not (number.isascii() and number.isdecimal() and int(number)):
-        raise MlpconvError(f"--executor {address}: expected local, local:N with N at least 1, or a scheduler's address")
+        raise MlpconvError(f"--executor {address}: {_EXPECTED}, with N at least 1")
     return int(number)
 
 
@@ -221,15 +236,43 @@ class _Local:
 
 
 def _initialize(threads: int) -> None:
-    """In a new process: the first process alone decides what Ctrl-C means."""
+    """In a new process: the first process alone decides what Ctrl-C means, and none is left when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait until the process that started this one is gone, then end this one, but not within a job."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    with _working:
+        os._exit(1)
 
 
 def is_abandoned() -> bool:
     """In a worker of ``local``: whether the process that started it is gone."""
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
+
+
+def _scheduler_address(where: str) -> str:
+    """The address of a scheduler, which is given, or in a file that a scheduler may be about to write."""
+    address = where
+    if where.endswith(".json"):
+        until = time.monotonic() + _CONNECT_SECONDS
+        while not Path(where).is_file():
+            if time.monotonic() > until:
+                raise MlpconvError(f"--executor {where}: there is no such file; {_EXPECTED}")
+            time.sleep(_POLL_SECONDS)
+        try:
+            address = json.loads(Path(where).read_bytes())["address"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise MlpconvError(f"--executor {where}: not the file of a Dask scheduler; {_EXPECTED}") from None
+    if not (isinstance(address, str) and re.fullmatch(r"([a-z]+://)?[^/\s]+:[0-9]{1,5}", address)):
+        raise MlpconvError(f"--executor {where}: not an address; {_EXPECTED}")
+    return address
 
 
 class _Dask:
@@ -243,14 +286,14 @@ class _Dask:
                 f'--executor {address}: the package {error.name!r} is not installed; pip install "mlpconv[cluster]"'
             ) from error
         self._address = address
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its tracebacks; errors are raised too
         try:
-            place = {"scheduler_file" if address.endswith(".json") else "address": address}
-            self._client: Any = distributed.Client(**place, timeout=_CONNECT_SECONDS, set_as_default=False)
+            self._client: Any = distributed.Client(
+                _scheduler_address(address), timeout=_CONNECT_SECONDS, set_as_default=False
+            )
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             raise MlpconvError(
-                f"--executor {address}: no Dask scheduler answers there ({' '.join(str(error).split())}); expected "
-                "local, local:N, an address such as tcp://HOST:8786, which dask scheduler prints, or the .json file "
-                "that it writes"
+                f"--executor {address}: no Dask scheduler answers there ({' '.join(str(error).split())}); {_EXPECTED}"
             ) from None
         try:
             self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
@@ -267,7 +310,8 @@ class _Dask:
                 f"--executor {address}: the worker {busy[0]} has several threads, and each job needs a process; start "
                 "it with dask worker --nthreads 1"
             )
-        self.fatal = (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError, OSError)
+        # A job that killed several workers, and jobs that a lost scheduler had.
+        self.fatal = (distributed.KilledWorker, CancelledError, distributed.comm.CommClosedError)
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Future:
         return self._client.get_executor(pure=False).submit(function, job)

@@ -13,6 +13,7 @@ import pytest
 from mlpconv import executors
 from mlpconv.errors import DataError, MlpconvError, ProcessLost
 from mlpconv.executors import open_workers
+from support.command_processes import wait_until_ended
 from support.dask_cluster import Cluster, wait_for
 
 
@@ -150,29 +151,41 @@ def test_a_worker_notices_that_the_process_that_started_it_is_killed(tmp_path):
     parent.wait()
     wait_for(tmp_path / "noticed")
     worker = int((tmp_path / "worker").read_text())
-    ended = time.monotonic() + 20
-    while Path(f"/proc/{worker}").exists() and time.monotonic() < ended:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{worker}").exists()
+    wait_until_ended([worker])
+
+
+@pytest.mark.parametrize("address", ["local:0", "local:many", "local:"])
+def test_a_number_of_processes_that_is_none_is_refused(address):
+    with pytest.raises(MlpconvError, match="expected local, local:N") as raised, open_workers(address):
+        pass
+    assert str(raised.value).startswith(f"--executor {address}: ")
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("local:0", "expected local, local:N with N at least 1, or a scheduler's address"),
-        ("local:many", "expected local, local:N with N at least 1, or a scheduler's address"),
-        ("tcp://127.0.0.1:1", "no Dask scheduler answers there"),
-        ("nonsense", "no Dask scheduler answers there"),
+        ("tcp://127.0.0.1:1", "no Dask scheduler answers there ("),
+        ("nonsense", "not an address; expected local"),
+        ("missing.json", "there is no such file; expected local"),
+        ("wrong.json", "not the file of a Dask scheduler; expected local"),
     ],
 )
-def test_an_address_where_nothing_answers_is_refused(address, message, monkeypatch):
-    if not address.startswith("local"):
-        pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 1)
-    with pytest.raises(MlpconvError, match=message) as raised, open_workers(address):
+def test_an_address_where_nothing_answers_is_refused(address, message, tmp_path):
+    """In a process of its own, as Dask keeps threads of a client that could not connect."""
+    pytest.importorskip("distributed")
+    (tmp_path / "wrong.json").write_text("{}")
+    program = f"""
+from mlpconv import executors
+executors._CONNECT_SECONDS = 1
+try:
+    with executors.open_workers({address!r}):
         pass
-    assert str(raised.value).startswith(f"--executor {address}: ")
-    assert "\n" not in str(raised.value)
+except executors.MlpconvError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ran.stdout.startswith(f"--executor {address}: {message}")
+    assert (ran.stdout.count("\n"), ran.stderr) == (1, "")
 
 
 def test_dask_that_is_not_installed_is_named(monkeypatch):
@@ -181,14 +194,13 @@ def test_dask_that_is_not_installed_is_named(monkeypatch):
         pass
 
 
-def test_workers_with_several_threads_are_refused():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
-        pytest.raises(MlpconvError, match="dask worker --nthreads 1"),
-        open_workers(cluster.scheduler_address),
-    ):
-        pass
+def test_workers_with_several_threads_are_refused(tmp_path):
+    cluster = Cluster(tmp_path, 1, threads=2)
+    try:
+        with pytest.raises(MlpconvError, match="dask worker --nthreads 1"), open_workers(cluster.address):
+            pass
+    finally:
+        cluster.close()
 
 
 def test_a_scheduler_that_is_killed_is_named(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlpconv.runs.run import Run
-from support.command_processes import INTERRUPTED, TERMINATED, training_arguments
+from support.command_processes import INTERRUPTED, TERMINATED, training_arguments, wait_until_ended
 from support.interrupted_runs import checkpoints
 
 pytest.importorskip("torch")
@@ -59,21 +59,6 @@ def wait_for_checkpoint(path, launcher, seconds=120):
         time.sleep(0.05)
 
 
-def assert_ended(pids, seconds=30):
-    """Assert that processes end within some time; a process that only waits for its parent to notice has ended."""
-    until = time.monotonic() + seconds
-    for pid in pids:
-        while True:
-            try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                break
-            if state == "Z":
-                break
-            assert time.monotonic() < until, f"process {pid} is still there"
-            time.sleep(0.05)
-
-
 def resume(tmp_path):
     """Resume the run in one process, for an epoch more than are done."""
     done = Run(tmp_path / "run")
@@ -108,7 +93,7 @@ def test_a_launcher_names_the_process_that_was_killed(tmp_path):
     assert started.returncode == 3
     assert f"error: rank 1 of 2 processes (process {pids[1]}) was killed by SIGKILL" in err
     assert "Traceback" not in err
-    assert_ended(pids.values())
+    wait_until_ended(pids.values())
     resume(tmp_path)
 
 
@@ -121,7 +106,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
     assert f"the launcher (process {started.pid}) has ended; saving and stopping\n" in err
     assert "stopped and saved; to continue: mlpconv train --nproc 2 --out" in err
     assert "Traceback" not in err
-    assert_ended(pids.values())
+    wait_until_ended(pids.values())
     resume(tmp_path)
 
 
@@ -134,7 +119,7 @@ def test_a_signal_to_a_launcher_saves_the_run(tmp_path, number, code):
     _, err = started.communicate(timeout=60)
     assert started.returncode == code
     assert err == f"stopped and saved; to continue: mlpconv train --nproc 2 --out {tmp_path / 'run'} --resume\n"
-    assert_ended(pids.values())
+    wait_until_ended(pids.values())
     assert checkpoints(tmp_path / "run")
     resume(tmp_path)
 

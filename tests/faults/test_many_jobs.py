@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.command_processes import KILLED, TERMINATED
+from support.command_processes import KILLED, TERMINATED, wait_until_ended
 from support.dask_cluster import Cluster, wait_for
 
 STUDY = ("study", "family", "--budget", "small", "--data", "digits", "--images", "128", "--image-size", "32")
@@ -123,10 +123,7 @@ def test_a_study_that_is_stopped_or_killed_continues(processes, alone, tmp_path,
         first = study.wait()
         assert first.code == (TERMINATED if number == signal.SIGTERM else KILLED), first.err
         assert not (runs / "stop").exists()
-        until = time.monotonic() + 30
-        while any(Path(f"/proc/{worker}").exists() for worker in workers):
-            assert time.monotonic() < until, "a worker is left"
-            time.sleep(0.05)
+        wait_until_ended(workers)
         second = processes.run(*arguments, folder=tmp_path)
         assert second.code == 0, second.err
         assert measures(json.loads((tmp_path / "pages" / "family.json").read_text())) == measures(alone)

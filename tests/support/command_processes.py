@@ -67,6 +67,22 @@ for line in sys.stdin:
 """
 
 
+def is_running(pid):
+    """Whether a process has not ended; one that ended stays listed until its parent asks for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def wait_until_ended(pids, seconds=30):
+    """Wait until none of these processes is running."""
+    until = time.monotonic() + seconds
+    while left := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < until, f"still running: {left}"
+        time.sleep(0.05)
+
+
 class Ended(NamedTuple):
     """The exit code and the output of a process; the code is negative if a signal killed it."""
 

@@ -12,19 +12,19 @@ TESTS = Path(__file__).parents[1]
 
 
 class Cluster:
-    """A scheduler and ``count`` workers of one process each, which is started again when it is killed.
+    """A scheduler and ``count`` workers, each a process, which is started again when it is killed.
 
     Attributes:
         address: The address of the scheduler.
     """
 
-    def __init__(self, folder, count=2):
+    def __init__(self, folder, count=2, threads=1):
         pytest.importorskip("distributed")
         self._folder, self._programs = Path(folder), []
         file = self._folder / "scheduler.json"
         common = ("--scheduler-file", str(file), "--no-dashboard")
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", *common)
-        self._start("worker", "--nworkers", str(count), "--nthreads", "1", *common)
+        self._start("worker", "--nworkers", str(count), "--nthreads", str(threads), *common)
         from distributed import Client
 
         wait_for(file)
