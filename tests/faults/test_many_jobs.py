@@ -14,9 +14,22 @@ from PIL import Image
 from support.command_processes import KILLED, TERMINATED, wait_until_ended
 from support.dask_cluster import Cluster, wait_for
 
-STUDY = ("study", "family", "--budget", "small", "--data", "digits", "--images", "128", "--image-size", "32")
-SEEDS = 2
-FILES = 5000
+STUDY = (
+    "study",
+    "family",
+    "--budget",
+    "small",
+    "--data",
+    "digits",
+    "--images",
+    "64",
+    "--epochs",
+    "1",
+    "--image-size",
+    "32",
+)
+SEEDS = 1
+FILES = 3000
 
 
 @pytest.fixture(scope="module")

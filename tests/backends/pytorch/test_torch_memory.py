@@ -16,6 +16,7 @@ from mlpconv.arch.preprocess import Preprocess  # noqa: E402
 from mlpconv.arch.shapes import num_classes  # noqa: E402
 from mlpconv.backends.base import StepPlan  # noqa: E402
 from mlpconv.backends.common.resize_folding import can_fold  # noqa: E402
+from mlpconv.backends.pytorch import memory  # noqa: E402
 from mlpconv.backends.pytorch.convolutions import COMPUTES_BFLOAT16  # noqa: E402
 from mlpconv.backends.registry import get_backend  # noqa: E402
 from mlpconv.bench.tensors import peak_tensor_bytes  # noqa: E402
@@ -187,3 +188,17 @@ def test_only_a_lack_of_memory_is_reported_as_one():
     with pytest.raises(RuntimeError) as told:
         torch.zeros(2) @ torch.zeros(3)
     assert not out_of_memory(told.value)
+
+
+def test_operations_that_run_only_once_do_not_matter():
+    seen = []
+
+    def work(batch):
+        made = torch.zeros(batch, 100)
+        if not seen:
+            made = made + 1
+        seen.append(batch)
+        return made
+
+    assert memory.peak_bytes(work)(10) == 10 * 100 * 4
+    assert seen == [4, 8, 4, 8]
