@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 class _Started(NamedTuple):
     """A job that a worker has been sent."""
 
-    index: int
+    number: int
     job: Any
     attempt: int
 
@@ -55,8 +55,11 @@ class _Kind(Protocol):
 
     count: int
     """The number of workers."""
-    fatal: tuple[type[BaseException], ...]
-    """What the future of a job raises if its worker died, and the others' too."""
+
+    @property
+    def fatal(self) -> tuple[type[BaseException], ...]:
+        """What the future of a job raises if its worker died, and the others' too."""
+        ...
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Future: ...
     def replace(self) -> None:
@@ -115,8 +118,8 @@ class Workers:
                     held = None
                     if item is None:
                         break
-                    first = min((each.index for each in running.values()), default=item.index)
-                    if window is not None and item.index >= first + window:
+                    first = min((each.number for each in running.values()), default=item.number)
+                    if window is not None and item.number >= first + window:
                         held = item
                         break
                     started = item
@@ -134,7 +137,7 @@ class Workers:
                     continue
                 if isinstance(outcome, MlpconvError):
                     raise outcome
-                yield started.index, outcome
+                yield started.number, outcome
             if died:
                 for started, error in died:
                     if started.attempt == ATTEMPTS:
@@ -281,6 +284,7 @@ class _Dask:
     def __init__(self, address: str) -> None:
         try:
             import distributed  # pyright: ignore[reportMissingImports]
+            from distributed.comm.core import CommClosedError  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
             raise MissingDependency(
                 f'--executor {address}: the package {error.name!r} is not installed; pip install "mlpconv[cluster]"'
@@ -311,7 +315,7 @@ class _Dask:
                 "it with dask worker --nthreads 1"
             )
         # A job that killed several workers, and jobs that a lost scheduler had.
-        self.fatal = (distributed.KilledWorker, CancelledError, distributed.comm.CommClosedError)
+        self.fatal: tuple[type[BaseException], ...] = (distributed.KilledWorker, CancelledError, CommClosedError)
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Future:
         return self._client.get_executor(pure=False).submit(function, job)

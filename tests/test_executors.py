@@ -171,7 +171,7 @@ def test_a_number_of_processes_that_is_none_is_refused(address):
     ],
 )
 def test_an_address_where_nothing_answers_is_refused(address, message, tmp_path):
-    """In a process of its own, as Dask keeps threads of a client that could not connect."""
+    """In a separate process, as Dask keeps threads of a client that could not connect."""
     pytest.importorskip("distributed")
     (tmp_path / "wrong.json").write_text("{}")
     program = f"""

@@ -53,7 +53,7 @@ def measure(job: Job) -> dict[str, Any]:
     for _ in range(WARMUP_CALLS):
         predict(images)
     times: list[float] = []
-    while sum(times) < job.seconds:
+    while not times or sum(times) < job.seconds:
         started = time.perf_counter()
         predict(images)
         times.append(time.perf_counter() - started)

@@ -23,8 +23,9 @@ def test_the_exponent_of_a_power_law(power, factor):
 def test_a_measurement_with_small_sizes(monkeypatch):
     for package in ("torch", "sklearn"):
         pytest.importorskip(package)
-    monkeypatch.setattr(scale, "GROWTH", {name: values[:2] for name, values in scale.GROWTH.items()})
-    monkeypatch.setattr(scale, "STANDARD", scale.STANDARD | {"images": 100, "batch_size": 4})
+    few = {"images": (600, 1200), "image_size": (70, 99), "batch_size": (128, 256), "classes": (10, 20)}
+    monkeypatch.setattr(scale, "GROWTH", few)
+    monkeypatch.setattr(scale, "STANDARD", scale.STANDARD | {"images": 600})
     lines = []
     settings = scale.Settings(processes=(1, 2), rounds=1, threads=2, data="digits", image_size=70)
     result = json.loads(json.dumps(scale.measure(settings, lines.append)))

@@ -71,10 +71,12 @@ def peak_bytes(work: Callable[[int], object]) -> Callable[[int], int]:
             that the bytes after each operation are a linear function of the batch size.
     """
     # Something that runs only once, such as the finalizer of an object that is collected meanwhile, may add operations.
-    for _ in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS - 1):
         small_history, large_history = _history(work, SMALL_BATCH), _history(work, LARGE_BATCH)
         if len(small_history) == len(large_history):
             break
+    else:
+        small_history, large_history = _history(work, SMALL_BATCH), _history(work, LARGE_BATCH)
     assert len(small_history) == len(large_history), (len(small_history), len(large_history))
     lines = {
         ((large - small) // (LARGE_BATCH - SMALL_BATCH), small, scratch)
