@@ -24,6 +24,7 @@ _SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 VARIABLES = {
     "kernel": "weight",
+    "depthwise_kernel": "weight",
     "bias": "bias",
     "gamma": "weight",
     "beta": "bias",

@@ -25,7 +25,8 @@ class ForeignLayer(NamedTuple):
         parts: Its arrays by canonical part ("weight", "bias", "running_mean", "running_var").
         channels_first: Whether a weight has the shape (out, in, kh, kw) or (out, in) over a flatten in C,H,W order, as
             canonical ones; otherwise (kh, kw, in, out) or (in, out) over a flatten in H,W,C order, as in Keras and
-            Flax.
+            Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras, which
+            ``like`` makes into the former.
         flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
     """
 
@@ -33,6 +34,15 @@ class ForeignLayer(NamedTuple):
     parts: dict[str, Array]
     channels_first: bool = False
     flatten_channels_first: bool = False
+
+    def like(self, row: LayerShape) -> "ForeignLayer":
+        """The layer, whose kernel is (kh, kw, 1, C) if the network's layer is depthwise and it is (kh, kw, C, 1)."""
+        weight = self.parts.get("weight")
+        if self.channels_first or weight is None or weight.ndim != 4 or weight.shape[3] != 1:
+            return self
+        if not (isinstance(row.layer, Conv2d) and row.layer.depthwise):
+            return self
+        return self._replace(parts={**self.parts, "weight": weight.swapaxes(2, 3)})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parts with channels first."""
@@ -56,7 +66,8 @@ def from_layers(network: Network, layers: Sequence[ForeignLayer], where: str) ->
     rows = weighted_rows(network)
     names = {name: row for row in rows for name in (row.name, row.name.replace(".", "_"))}
     if len(layers) == len(rows) and {layer.name for layer in layers} <= set(names):
-        return convert_pairs(network, [(names[layer.name], layer) for layer in layers], where)
+        pairs = [(names[layer.name], layer.like(names[layer.name])) for layer in layers]
+        return convert_pairs(network, pairs, where)
     return convert_pairs(network, _in_order(rows, layers, where), where)
 
 
@@ -107,6 +118,7 @@ def _in_order(
                 f"layers, received {len(received)}"
             )
         for row, layer in zip(expected, received, strict=True):
+            layer = layer.like(row)
             if layer.name:
                 check_shapes(row, layer, where)
             pairs.append((row, layer))
