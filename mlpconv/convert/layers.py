@@ -28,12 +28,15 @@ class ForeignLayer(NamedTuple):
             Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras, which
             ``like`` makes into the former.
         flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
+        depthwise: Whether it is known to be a depthwise convolution, whose place among others is not known: a file of
+            Keras 3 has the layers of each class in order.
     """
 
     name: str
     parts: dict[str, Array]
     channels_first: bool = False
     flatten_channels_first: bool = False
+    depthwise: bool = False
 
     def like(self, row: LayerShape) -> "ForeignLayer":
         """The layer, whose kernel is (kh, kw, 1, C) if the network's layer is depthwise and it is (kh, kw, C, 1)."""
@@ -117,12 +120,27 @@ def _in_order(
                 f"{where}: these weights belong to another network: expected {len(expected)} {layer_type.__name__} "
                 f"layers, received {len(received)}"
             )
+        if any(layer.depthwise for layer in received):
+            received = _depthwise_in_place(expected, received, where)
         for row, layer in zip(expected, received, strict=True):
             layer = layer.like(row)
             if layer.name:
                 check_shapes(row, layer, where)
             pairs.append((row, layer))
     return pairs
+
+
+def _depthwise_in_place(rows: Sequence[LayerShape], layers: Sequence[ForeignLayer], where: str) -> list[ForeignLayer]:
+    """Convolutions in the order of the network, of which the depthwise ones and the others are each in order."""
+    depthwise = [layer for layer in layers if layer.depthwise]
+    wanted = [isinstance(row.layer, Conv2d) and row.layer.depthwise for row in rows]
+    if sum(wanted) != len(depthwise):
+        raise WeightsError(
+            f"{where}: these weights belong to another network: expected {sum(wanted)} depthwise convolutions, "
+            f"received {len(depthwise)}"
+        )
+    kinds = {True: iter(depthwise), False: iter([layer for layer in layers if not layer.depthwise])}
+    return [next(kinds[each]) for each in wanted]
 
 
 def check_shapes(row: LayerShape, layer: ForeignLayer, where: str) -> None:
