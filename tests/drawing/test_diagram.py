@@ -273,3 +273,18 @@ def test_a_shortened_text_fits_and_is_the_start_of_the_text(text, most):
     cut = shorten(text, most)
     assert text_width(cut) <= most
     assert cut == text or (cut.endswith("…") and text.startswith(cut[:-1]))
+
+
+def test_a_block_with_a_depthwise_convolution_is_neither_of_nin_nor_of_vgg():
+    mobile = Block(conv=Conv2d(8, 1), relu=ReLU6(), mlp1=Conv2d(8, 3, padding=1, depthwise=True), relu1=ReLU6())
+    point = Block(conv=Conv2d(8, 3), mlp1=Conv2d(8, 1, depthwise=True))
+    pooled = Block(conv=Conv2d(8, 3, padding=1, depthwise=True), pool=MaxPool2d(2))
+    network = Network(mobile, point, pooled, input_size=12)
+    assert "3×3 depthwise conv, 8, pad 1 → ReLU6" in to_text(network)
+    texts = assert_well_made(compare_svg([network]))
+    assert [text for text in texts if text.startswith(("NiN block", "VGG block"))] == []
+    assert [text for text in texts if text.startswith("block (") and "layers" in text] == [
+        "block (4 layers, 8×12×12)",
+        "block (2 layers, 8×10×10)",
+        "block (2 layers, 8×9×9)",
+    ]

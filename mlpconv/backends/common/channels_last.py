@@ -14,7 +14,7 @@ def array_to_channels_last(value: Any, depthwise: bool = False) -> Any:
 
     Args:
         value: The weight.
-        depthwise: Whether it is the kernel (C, 1, kh, kw) of a depthwise convolution, which Keras has as (kh, kw, C, 1).
+        depthwise: Whether it is the kernel (C, 1, kh, kw) of a depthwise convolution; in Keras it is (kh, kw, C, 1).
     """
     return _permuted(value, (2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
 

@@ -77,9 +77,9 @@ def operations(
 ) -> list[Operation]:
     """The operations of a network for images of one size, in order.
 
-    Convolutions leave out what no layer reads. A ReLU or ReLU6 before max pooling is computed after it, where the map is
-    smaller: the largest value of a window is the same one before and after, and where none is above 0, or one at 6 or
-    above, no gradient passes in either order.
+    Convolutions leave out what no layer reads. A ReLU or ReLU6 before max pooling is computed after it, where the map
+    is smaller: the largest value of a window is the same one before and after, and where none is above 0, or the
+    largest is at least the 6 of ReLU6, no gradient passes in either order.
 
     Args:
         network: The network.

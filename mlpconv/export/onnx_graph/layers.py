@@ -65,7 +65,9 @@ def _add(
 ) -> str:
     match layer:
         case Conv2d():
-            settings = _windows(layer, before, after) | ({"group": before[0]} if layer.depthwise else {})
+            settings = _windows(layer, before, after)
+            if layer.depthwise:
+                settings["group"] = before[0]
             return graph.add("Conv", x, *weights.values(), name=name, **settings)
         case BatchNorm2d():
             return graph.add("BatchNormalization", x, *weights.values(), name=name, epsilon=layer.eps)
