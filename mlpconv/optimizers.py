@@ -38,7 +38,8 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     - adamw (Loshchilov, Hutter 2017): first p ← p − lr·weight_decay·p, then adam.
     - muon (Jordan 2024): first p ← p − lr·weight_decay·p; v ← momentum·v + g, u = v, or g + momentum·v with Nesterov
       momentum; p ← p − lr·0.2·√max(m, n)·orthogonal(u). A kernel counts as a matrix m×n of outputs by inputs, a vector
-      as one row. The factor gives the update the size of one of AdamW (Liu et al. 2025, arXiv:2502.16982).
+      and a depthwise kernel, whose outputs share no input, as one row. The factor gives the update the size of one of
+      AdamW (Liu et al. 2025, arXiv:2502.16982).
 
     Weight decay applies to kernels and matrices, not to biases and normalization.
     """
@@ -125,6 +126,8 @@ class Step(NamedTuple):
     """What ``Rule.shared`` returned for this step; an array has one value, or broadcasts with the parameter."""
     output_axis: int = 0
     """The axis of a kernel that its outputs have: 0, or -1 in Keras."""
+    one_row: bool = False
+    """Whether a kernel is depthwise, so that it is no matrix of outputs by inputs and counts as one row."""
     reduced: Callable[[Any], Any] = lambda matrix: matrix
     """A matrix in the precision of a formula's matrix products; by default as it is."""
 
@@ -243,8 +246,8 @@ def _update_muon(
     direction, kept = _with_momentum(optimizer, g, state)
     outputs = p.shape[step.output_axis]
     inputs = prod(p.shape) // outputs
-    if len(p.shape) == 1:
-        inputs, outputs = outputs, 1
+    if len(p.shape) == 1 or step.one_row:
+        inputs, outputs = prod(p.shape), 1
     size = (outputs, inputs) if step.output_axis == 0 else (inputs, outputs)
     matrix = functions.reshape(direction, size)
     orthogonal = functions.reshape(_orthogonal(matrix, optimizer.ns_steps, step.reduced, functions), tuple(p.shape))

@@ -71,3 +71,12 @@ def test_muon_that_is_chosen_by_name_has_momentum(given):
     optimizer = change(Recipe(), {"optimizer": given}).optimizer
     assert (optimizer.momentum, optimizer.nesterov) == (0.95, True)
     assert change(Recipe(), {"optimizer": {"name": "muon", "momentum": 0.6}}).optimizer.momentum == 0.6
+
+
+def test_a_muon_step_of_a_depthwise_kernel_is_its_direction():
+    gradient = np.random.default_rng(0).normal(size=(4, 1, 3, 3))
+    p = {"a.weight": np.zeros_like(gradient)}
+    after, _ = reference.update(MUON, p, {"a.weight": gradient}, reference.OptimizerState(), 1.0, {"a.weight"})
+    expected = -0.2 * np.sqrt(36) * gradient / np.linalg.norm(gradient)
+    np.testing.assert_allclose(after["a.weight"], expected, rtol=1e-6)
+    assert not np.allclose(step(MUON, gradient), expected)  # a kernel of one input channel is a matrix

@@ -26,6 +26,8 @@ class Grid(NamedTuple):
 def until_class_maps(network: Network) -> tuple[Network, bool]:
     """Cut a network off after its class maps.
 
+    A last ReLU6 is part of what computes the maps: the logit of a class is the mean of its output.
+
     Returns:
         The network up to its class maps, whose output is (classes, h, w), and whether a ReLU follows them: then the
         logit of a class is the mean of the ReLU of its map, else the mean of its map.
@@ -55,6 +57,18 @@ def until_class_maps(network: Network) -> tuple[Network, bool]:
             kept[name] = layer
     settings = {"input_channels": network.input_channels, "input_size": network.input_size, "name": network.name}
     return Network.named(kept, **settings), any(isinstance(layer, ReLU) for layer in layers[count:])
+
+
+def can_die(network: Network) -> bool:
+    """Whether a class of this network can die: its class maps go through an activation that has no gradient for
+    negative inputs, and then into global average pooling.
+
+    Raises:
+        NetworkError: The network does not end in GlobalAvgPool2d, Flatten.
+    """
+    maps, rectified = until_class_maps(network)
+    *_, (_, last) = maps.walk()
+    return rectified or last.traits.can_die
 
 
 class SinglePosition(NamedTuple):

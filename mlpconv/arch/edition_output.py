@@ -25,6 +25,7 @@ KERAS_CLASSES = {
     "GlobalAvgPool2d": "GlobalAveragePooling2D",
     "BatchNorm2d": "BatchNormalization",
     "ReLU": "Activation",
+    "ReLU6": "ReLU",
     "Sigmoid": "Activation",
     "Linear": "Dense",
 }

@@ -22,8 +22,9 @@ class Head(NamedTuple):
 def find_head(network: Network) -> Head | None:
     """The head of a network; None where its logits are not linear in the means of the features.
 
-    They are if the network ends in a convolution with as many outputs as classes and a bias, then perhaps further ones
-    with ReLU in the same block, then GlobalAvgPool2d and Flatten, and if these convolutions keep the size of the maps.
+    They are if the network ends in a convolution of all channels with as many outputs as classes and a bias, then
+    perhaps further ones with ReLU in the same block, then GlobalAvgPool2d and Flatten, and if these convolutions keep
+    the size of the maps.
     """
     rows = list(network.walk())
     if len(rows) < 4 or [type(layer) for _, layer in rows[-2:]] != [GlobalAvgPool2d, Flatten]:
@@ -58,4 +59,4 @@ def layers_before(network: Network, name: str) -> dict[str, AnyLayer]:
 def _keeps_size(layer: Conv2d, classes: int) -> bool:
     kernel, stride, padding = layer.window
     same = all(side % 2 and edge == side // 2 for side, edge in zip(kernel, padding, strict=True))
-    return same and stride == (1, 1) and layer.bias and layer.out_channels == classes
+    return same and stride == (1, 1) and layer.bias and layer.out_channels == classes and not layer.depthwise

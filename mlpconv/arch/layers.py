@@ -90,11 +90,12 @@ class Conv2d(Layer, tag="conv2d", frozen=True):
     """A convolution (cross-correlation) over (C, H, W), with one bias for each output channel.
 
     Args:
-        out_channels: Number of output channels.
+        out_channels: Number of output channels; if ``depthwise``, that of the input.
         kernel_size: Height and width of the window; one integer for squares.
         stride: Distance between two windows.
         padding: Zeros on both sides of each axis.
         bias: Whether a bias is added.
+        depthwise: Whether each output channel reads only the input channel of the same number.
     """
 
     out_channels: int
@@ -102,6 +103,7 @@ class Conv2d(Layer, tag="conv2d", frozen=True):
     stride: Size = 1
     padding: Size = 0
     bias: bool = True
+    depthwise: bool = False
 
     traits = Traits(stem="conv", box="conv", output="new", saves="input", elementwise=False, mixes_positions=False)
 
@@ -111,7 +113,8 @@ class Conv2d(Layer, tag="conv2d", frozen=True):
 
     @property
     def label(self) -> str:
-        return f"{by(self.kernel_size)} conv, {self.out_channels}{self.window.settings}"
+        word = "depthwise conv" if self.depthwise else "conv"
+        return f"{by(self.kernel_size)} {word}, {self.out_channels}{self.window.settings}"
 
     @property
     def window(self) -> Window:
@@ -119,17 +122,27 @@ class Conv2d(Layer, tag="conv2d", frozen=True):
 
     def output_shape(self, before: Shape, image: Shape) -> Shape:
         _check_map(self, before)
+        if self.depthwise and self.out_channels != before[0]:
+            raise NetworkError(
+                f"Conv2d: a depthwise convolution has as many output channels as input channels, but out_channels is "
+                f"{self.out_channels} and the input {show(before)} has {before[0]}; use out_channels={before[0]}, or a "
+                "1×1 convolution before or after it to change the number"
+            )
         return (self.out_channels, *self.window.positions(before, image, "kernel"))
 
+    def channels_read(self, before: Shape) -> int:
+        """The number of input channels that one output channel reads, for an input of shape ``before``."""
+        return 1 if self.depthwise else before[0]
+
     def parameter_shapes(self, before: Shape) -> dict[str, Shape]:
-        weight = (self.out_channels, before[0], *self.window.kernel)
+        weight = (self.out_channels, self.channels_read(before), *self.window.kernel)
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def statistic_shapes(self, before: Shape) -> dict[str, Shape]:
         return {}
 
     def operations(self, before: Shape, after: Shape) -> Operations:
-        return _products(prod(after), before[0] * prod(self.window.kernel), self.bias)
+        return _products(prod(after), self.channels_read(before) * prod(self.window.kernel), self.bias)
 
 
 class BatchNorm2d(Layer, tag="batch_norm2d", frozen=True):
@@ -173,6 +186,15 @@ class ReLU(_Activation, tag="relu", frozen=True):
 
     traits = _activation("relu", output="in place", saves="output", can_die=True, pools_first=True)
     label = "ReLU"
+
+
+class ReLU6(_Activation, tag="relu6", frozen=True):
+    """min(max(x, 0), 6)."""
+
+    # PyTorch's keeps a copy of the input where it works in place, so nothing would be saved.
+    # No gradient passes at 6 and above, so max pooling before it may choose another one of such values.
+    traits = _activation("relu", output="new", saves="input", can_die=True, pools_first=True)
+    label = "ReLU6"
 
 
 class Sigmoid(_Activation, tag="sigmoid", frozen=True):
@@ -342,7 +364,9 @@ class Linear(Layer, tag="linear", frozen=True):
         return _products(prod(after), before[0], self.bias)
 
 
-AnyLayer = Conv2d | BatchNorm2d | ReLU | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
+AnyLayer = (
+    Conv2d | BatchNorm2d | ReLU | ReLU6 | Sigmoid | MaxPool2d | AvgPool2d | Dropout | GlobalAvgPool2d | Flatten | Linear
+)
 """Every layer. The back ends match over it; the type checker reports a match that leaves one out."""
 
 

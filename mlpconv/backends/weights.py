@@ -1,7 +1,8 @@
 """The canonical weights: float32 arrays by name, in one layout for all frameworks, and their initialization.
 
-``block1.conv.weight`` is (out, in, kh, kw), ``.bias`` (out,); a Linear's weight is (out, in) over a C,H,W-ordered
-flatten; normalization has ``.weight .bias .running_mean .running_var``, the last two of which are not parameters.
+``block1.conv.weight`` is (out, in, kh, kw), or (out, 1, kh, kw) if it is depthwise, ``.bias`` (out,); a Linear's weight
+is (out, in) over a C,H,W-ordered flatten; normalization has ``.weight .bias .running_mean .running_var``, the last two
+of which are not parameters.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Literal, NamedTuple, assert_never
 import msgspec
 import numpy as np
 
-from mlpconv.arch.layers import BatchNorm2d
+from mlpconv.arch.layers import BatchNorm2d, Conv2d
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Weights
@@ -83,6 +84,12 @@ def weight_shapes(network: Network, input_shape: tuple[int, ...] | None = None) 
     return shapes
 
 
+def depthwise_kernels(network: Network) -> frozenset[str]:
+    """The names of the weights that are kernels of depthwise convolutions."""
+    layers = network.walk()
+    return frozenset(f"{name}.weight" for name, layer in layers if isinstance(layer, Conv2d) and layer.depthwise)
+
+
 def is_statistic(name: str) -> bool:
     """Whether a canonical weight is a running statistic, and so not a parameter."""
     return name.endswith(STATISTICS)
@@ -111,18 +118,21 @@ def initialize(
     opened = {f"{last[0]}.{part}" for part in last[1].layers} if last else set()
     classes = next(reversed(shapes.values()), (0,))[0]
     weights: dict[str, Floats] = {}
+    depthwise = depthwise_kernels(network)
     for index, (name, shape) in enumerate(shapes.items()):
         layer_name, _, part = name.rpartition(".")
         draw = np.random.Generator(np.random.Philox(key=[seed, index]))
         if isinstance(layers[layer_name], BatchNorm2d):
             value = np.full(shape, float(part in ("weight", "running_var")))
         elif part == "weight":
-            value = _kernel(initializer.weights, shape, draw)
+            # Each output of a depthwise convolution has a kernel of its own, of one input.
+            outputs = 1 if name in depthwise else shape[0]
+            value = _kernel(initializer.weights, outputs, shape, draw)
             to_classes = layer_name in opened and shape[0] == classes
             of_block = layer_name in opened or (initializer.identity and len(shape) == 4)
-            if shape[0] == shape[1] and (to_classes or (of_block and prod(shape[2:]) == 1)):
+            if outputs == shape[1] and (to_classes or (of_block and prod(shape[2:]) == 1)):
                 value = draw.normal(0, 0.01, shape)
-                value[:, :, *(side // 2 for side in shape[2:])] += np.eye(shape[0])
+                value[:, :, *(side // 2 for side in shape[2:])] += np.eye(outputs)
         elif layer_name in opened:
             value = np.full(shape, 0.1)
         elif initializer.biases == "framework" and framework_biases:
@@ -134,9 +144,10 @@ def initialize(
     return weights
 
 
-def _kernel(name: Distribution, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
+def _kernel(name: Distribution, outputs: int, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
+    """outputs: the number of outputs that one input is read by."""
     window = prod(shape[2:])
-    fan_in, fan_out = shape[1] * window, shape[0] * window
+    fan_in, fan_out = shape[1] * window, outputs * window
     match name:
         case "he":
             return draw.normal(0, sqrt(2 / fan_in), shape)

@@ -58,6 +58,9 @@ def executed_flops(
             rows, columns = extents[layer.name].size
             computed, whole = rows * columns, prod(layer.output_shape[1:])
             macs, backward = macs // whole * computed, backward // whole * computed
+            if convolutions[layer.name].depthwise:
+                total += 2 * (macs + backward)
+                continue
             kernel, stride = (pair(getattr(convolutions[layer.name], what)) for what in ("kernel_size", "stride"))
             weight = layer.output_shape[0], layer.input_shape[0], *kernel
             tiling = winograd.tiling(weight, stride, batch, (rows, columns)) if precision == "float32" else None

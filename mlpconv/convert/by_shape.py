@@ -41,6 +41,7 @@ def from_shapes(
     """
     layers = _grouped(content, where) if isinstance(content, Mapping) else list(content)
     rows = weighted_rows(network)
+    layers = [_like_depthwise(layer, rows) for layer in layers]
     expected, received = _by_signature(rows, row_shapes), _by_signature(layers, ForeignLayer.shapes)
     for layer in layers:
         signature = frozenset(layer.shapes().items())
@@ -63,6 +64,14 @@ def from_shapes(
             check_shapes(row, layer, where)
             pairs.append((row, layer))
     return convert_pairs(network, pairs, where)
+
+
+def _like_depthwise(layer: ForeignLayer, rows: Sequence[LayerShape]) -> ForeignLayer:
+    """The layer in the layout of the network's depthwise layers if only these have its shapes."""
+    if any(row_shapes(row) == layer.shapes() for row in rows):
+        return layer
+    fitting = (layer.like(row) for row in rows if row_shapes(row) == layer.like(row).shapes())
+    return next(fitting, layer)
 
 
 def _grouped(values: Mapping[str, Any], where: str) -> list[ForeignLayer]:

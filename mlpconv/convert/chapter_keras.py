@@ -17,6 +17,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Sigmoid,
 )
 from mlpconv.arch.network import Block, Network
@@ -74,6 +75,21 @@ def _activation(following: AnyLayer | Block | None) -> str | None:
 
 def _layer(layer: AnyLayer, activation: str | None, where: str) -> list[Any]:
     match layer:
+        case Conv2d(window=window, depthwise=True):
+            if window.stride[0] != window.stride[1]:
+                raise WeightsError(
+                    f"{where}: a stride of {window.stride} is not the same in both directions, as Keras' depthwise "
+                    "convolutions need; use --names mlpconv"
+                )
+            return [
+                layers.DepthwiseConv2D(
+                    window.kernel,
+                    window.stride,
+                    _padding(window, where),
+                    activation=activation,
+                    use_bias=layer.bias,
+                )
+            ]
         case Conv2d(window=window):
             return [
                 layers.Conv2D(
@@ -91,6 +107,8 @@ def _layer(layer: AnyLayer, activation: str | None, where: str) -> list[Any]:
             return [layers.BatchNormalization(momentum=1 - layer.momentum, epsilon=layer.eps)]
         case ReLU():
             return [layers.Activation("relu")]
+        case ReLU6():
+            return [layers.ReLU(6.0)]
         case Sigmoid():
             return [layers.Activation("sigmoid")]
         case MaxPool2d(window=window):

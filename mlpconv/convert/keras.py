@@ -24,6 +24,7 @@ _SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 VARIABLES = {
     "kernel": "weight",
+    "depthwise_kernel": "weight",
     "bias": "bias",
     "gamma": "weight",
     "beta": "bias",
@@ -134,8 +135,15 @@ def _layers(file: Any, datasets: _Datasets) -> list[ForeignLayer]:
     # Dropout layers have no weights, but the state of their random generator.
     keys = sorted((key for key in layers if not key.endswith("seed_generator")), key=natural_order)
     own = "permute" in groups  # mlpconv's own models put channels first before they flatten
-    parts = {key: _parts(layers[key], datasets.path) for key in keys}
-    return [ForeignLayer(names[key] or key, parts[key], flatten_channels_first=own) for key in keys]
+    return [
+        ForeignLayer(
+            names[key] or key,
+            _parts(layers[key], datasets.path),
+            flatten_channels_first=own,
+            depthwise=re.fullmatch(r"depthwise_conv2d(_\d+)?", key.rpartition("/")[2]) is not None,
+        )
+        for key in keys
+    ]
 
 
 def _legacy_layers(group: Any, datasets: _Datasets) -> list[ForeignLayer]:

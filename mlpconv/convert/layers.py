@@ -25,14 +25,27 @@ class ForeignLayer(NamedTuple):
         parts: Its arrays by canonical part ("weight", "bias", "running_mean", "running_var").
         channels_first: Whether a weight has the shape (out, in, kh, kw) or (out, in) over a flatten in C,H,W order, as
             canonical ones; otherwise (kh, kw, in, out) or (in, out) over a flatten in H,W,C order, as in Keras and
-            Flax.
+            Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras, which
+            ``like`` makes into the former.
         flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
+        depthwise: Whether it is known to be a depthwise convolution, whose place among others is not known: a file of
+            Keras 3 has the layers of each class in order.
     """
 
     name: str
     parts: dict[str, Array]
     channels_first: bool = False
     flatten_channels_first: bool = False
+    depthwise: bool = False
+
+    def like(self, row: LayerShape) -> "ForeignLayer":
+        """The layer, whose kernel is (kh, kw, 1, C) if the network's layer is depthwise and it is (kh, kw, C, 1)."""
+        weight = self.parts.get("weight")
+        if self.channels_first or weight is None or weight.ndim != 4 or weight.shape[3] != 1:
+            return self
+        if not (isinstance(row.layer, Conv2d) and row.layer.depthwise):
+            return self
+        return self._replace(parts={**self.parts, "weight": weight.swapaxes(2, 3)})
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parts with channels first."""
@@ -56,7 +69,8 @@ def from_layers(network: Network, layers: Sequence[ForeignLayer], where: str) ->
     rows = weighted_rows(network)
     names = {name: row for row in rows for name in (row.name, row.name.replace(".", "_"))}
     if len(layers) == len(rows) and {layer.name for layer in layers} <= set(names):
-        return convert_pairs(network, [(names[layer.name], layer) for layer in layers], where)
+        pairs = [(names[layer.name], layer.like(names[layer.name])) for layer in layers]
+        return convert_pairs(network, pairs, where)
     return convert_pairs(network, _in_order(rows, layers, where), where)
 
 
@@ -106,11 +120,27 @@ def _in_order(
                 f"{where}: these weights belong to another network: expected {len(expected)} {layer_type.__name__} "
                 f"layers, received {len(received)}"
             )
+        if any(layer.depthwise for layer in received):
+            received = _depthwise_in_place(expected, received, where)
         for row, layer in zip(expected, received, strict=True):
+            layer = layer.like(row)
             if layer.name:
                 check_shapes(row, layer, where)
             pairs.append((row, layer))
     return pairs
+
+
+def _depthwise_in_place(rows: Sequence[LayerShape], layers: Sequence[ForeignLayer], where: str) -> list[ForeignLayer]:
+    """Convolutions in the order of the network, of which the depthwise ones and the others are each in order."""
+    depthwise = [layer for layer in layers if layer.depthwise]
+    wanted = [isinstance(row.layer, Conv2d) and row.layer.depthwise for row in rows]
+    if sum(wanted) != len(depthwise):
+        raise WeightsError(
+            f"{where}: these weights belong to another network: expected {sum(wanted)} depthwise convolutions, "
+            f"received {len(depthwise)}"
+        )
+    kinds = {True: iter(depthwise), False: iter([layer for layer in layers if not layer.depthwise])}
+    return [next(kinds[each]) for each in wanted]
 
 
 def check_shapes(row: LayerShape, layer: ForeignLayer, where: str) -> None:

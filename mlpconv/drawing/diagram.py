@@ -212,10 +212,15 @@ def _follows(part: Part, layer: AnyLayer) -> bool:
 
 
 def _kind(layer: AnyLayer) -> str:
-    if isinstance(layer, Conv2d) and pair(layer.kernel_size) == (1, 1):
+    if isinstance(layer, Conv2d) and _is_pointwise(layer):
         return "mlp"
     box = layer.traits.box
     return "other" if box == "note" else box
+
+
+def _is_pointwise(layer: Conv2d) -> bool:
+    """Whether a convolution mixes the channels of each position."""
+    return pair(layer.kernel_size) == (1, 1) and not layer.depthwise
 
 
 def _as_line(group: Group) -> Part:
@@ -239,10 +244,9 @@ def _block_word(block: Block) -> str:
     """The name of such a block in the literature, recognized by its convolutions."""
     kinds = [layer for layer in block.layers.values() if layer.traits.box != "note"]
     convolutions = [layer for layer in kinds if isinstance(layer, Conv2d)]
-    pointwise = [pair(conv.kernel_size) == (1, 1) for conv in convolutions]
-    if len(convolutions) == len(kinds) > 1 and all(pointwise[1:]):
+    if len(convolutions) == len(kinds) > 1 and all(map(_is_pointwise, convolutions[1:])):
         return "NiN block"
-    same = all(pair(conv.kernel_size) == (3, 3) for conv in convolutions)
+    same = all(pair(conv.kernel_size) == (3, 3) and not conv.depthwise for conv in convolutions)
     if convolutions and same and kinds[:-1] == convolutions and isinstance(kinds[-1], MaxPool2d):
         return "VGG block"
     return "block"

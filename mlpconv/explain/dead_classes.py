@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch.class_maps import can_die
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import Images
@@ -49,7 +49,7 @@ def initial_dead_classes(
         RecipeError: There is no such initializer.
         MlpconvError: There is no such back end, or it is not installed.
     """
-    if not until_class_maps(network)[1]:
+    if not can_die(network):
         raise NetworkError(f"{network.name}: its class maps are not followed by a ReLU, so no class can die")
     preprocess = Preprocess.of_channels(max(network.input_size), network.input_channels)
     start, engine = named_initializer(initializer), get_backend(backend or available_backend())

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mlpconv import hardware
@@ -133,7 +134,7 @@ def without_normalization(network: Network, weights: Weights) -> tuple[Network, 
             bias = values.get(f"{name}.bias", np.zeros(len(scale)))
             values[f"{name}.weight"] = (values[f"{name}.weight"] * scale[:, None, None, None]).astype(np.float32)
             values[f"{name}.bias"] = ((bias - mean) * scale + shift).astype(np.float32)
-            changed[name] = Conv2d(layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+            changed[name] = msgspec.structs.replace(layer, bias=True)
             removed.add(after)
     kept: dict[str, AnyLayer | Block] = {}
     for name, layer in network.layers.items():

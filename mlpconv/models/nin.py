@@ -46,7 +46,7 @@ def nin_block(
         >>> list(block.layers)
         ['conv', 'relu', 'mlp1', 'relu1', 'mlp2', 'relu2']
         >>> block.layers["conv"]
-        Conv2d(out_channels=96, kernel_size=11, stride=4, padding=0, bias=True)
+        Conv2d(out_channels=96, kernel_size=11, stride=4, padding=0, bias=True, depthwise=False)
     """
     widths = (channels,) * (1 + mlp) if isinstance(channels, int) else tuple(channels)
     if len(widths) != 1 + mlp:

@@ -8,7 +8,7 @@ from typing import NamedTuple, assert_never
 import msgspec
 import numpy as np
 
-from mlpconv.arch.class_maps import until_class_maps
+from mlpconv.arch import class_maps
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Model, State, StepPlan, Weights
 from mlpconv.backends.training_state import parse_key
@@ -58,9 +58,9 @@ class GuardMemory(NamedTuple):
 
 
 def can_die(network: Network) -> bool:
-    """Whether a class of this network can die: its class maps end in a ReLU and global average pooling."""
+    """Whether a class of this network can die, and the guard can reopen it."""
     try:
-        return until_class_maps(network)[1] and can_reopen(network)
+        return class_maps.can_die(network) and can_reopen(network)
     except NetworkError:
         return False
 

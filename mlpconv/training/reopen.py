@@ -20,7 +20,7 @@ from mlpconv.arch.layers import BatchNorm2d, Conv2d
 from mlpconv.arch.network import Network
 from mlpconv.backends.base import Floats, State
 from mlpconv.backends.training_state import parse_key
-from mlpconv.backends.weights import last_block
+from mlpconv.backends.weights import depthwise_kernels, last_block
 
 BIAS, SPREAD = 0.1, 0.01
 
@@ -73,7 +73,8 @@ def reopen(
     """
     state = dict(state)
     done = []
-    found = stages(network)
+    found, depthwise = stages(network), depthwise_kernels(network)
+    convolutions = [name for name, layer in network.walk() if isinstance(layer, Conv2d)]
     for index, stage in enumerate(found):
         last = index == len(found) - 1
         if last:
@@ -91,10 +92,13 @@ def reopen(
             if stage.norm:
                 _write(state, f"{stage.norm}.{part}", channels, value)
         if not last:
-            reader = f"{found[index + 1].conv}.weight"
+            reader = f"{convolutions[convolutions.index(stage.conv) + 1]}.weight"
             shape = _shape(state, reader)
-            values = abs(draw.normal(0, SPREAD, (shape[0], len(channels), *shape[2:])))
-            _write(state, reader, (slice(None), channels), values)
+            if reader in depthwise:  # its output channels have the numbers of the channels that they read
+                _write(state, reader, channels, abs(draw.normal(0, SPREAD, (len(channels), *shape[1:]))))
+            else:
+                values = abs(draw.normal(0, SPREAD, (shape[0], len(channels), *shape[2:])))
+                _write(state, reader, (slice(None), channels), values)
         what = "the class's" if last and len(channels) == 1 else "the classes'" if last else "dead"
         done.append(f"{stage.conv}: {what} channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))} anew")
     return state, "; ".join(done)

@@ -9,6 +9,7 @@ LAYERS = frozenset(
         "conv2d",
         "batch_norm2d",
         "relu",
+        "relu6",
         "sigmoid",
         "max_pool2d",
         "avg_pool2d",

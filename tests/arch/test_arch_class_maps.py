@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.class_maps import class_map_grid, last_map, single_position, smallest_side, until_class_maps
+from mlpconv.arch.class_maps import (
+    can_die,
+    class_map_grid,
+    last_map,
+    single_position,
+    smallest_side,
+    until_class_maps,
+)
 from mlpconv.arch.layers import (
     AvgPool2d,
     Conv2d,
@@ -13,12 +20,16 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
+    Sigmoid,
 )
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.shapes import layer_shapes, output_shape
+from mlpconv.backends import reference
 from mlpconv.backends.reference import class_maps
 from mlpconv.errors import NetworkError
 from mlpconv.models import create_model
+from support.random_values import random_input, random_weights
 
 
 @pytest.mark.parametrize(
@@ -144,3 +155,22 @@ def test_maps_that_hardly_grow_with_the_images():
     network = Network(MaxPool2d(2, stride=512), Flatten(), Linear(2), input_channels=1, input_size=6)
     assert smallest_side(network, 2) == 514
     assert smallest_side(network, 9) is None
+
+
+@pytest.mark.parametrize(("activation", "parts"), [(ReLU(), ["conv"]), (ReLU6(), ["conv", "relu"])])
+def test_the_logit_is_the_mean_of_what_remains_after_a_last_activation(activation, parts):
+    network = Network(
+        Block(conv=Conv2d(3, 1), relu=activation), Dropout(0.5), GlobalAvgPool2d(), Flatten(), input_size=5
+    )
+    maps, rectified = until_class_maps(network)
+    assert [name for name, _ in maps.walk()] == [f"block1.{part}" for part in parts]
+    weights, x = random_weights(network), 9 * random_input(network)
+    found = reference.forward(maps, weights, x)
+    expected = (np.maximum(found, 0) if rectified else found).mean((2, 3))
+    np.testing.assert_allclose(reference.forward(network, weights, x), expected)
+    assert can_die(network)
+
+
+def test_classes_without_a_last_activation_cannot_die():
+    assert not can_die(Network(Conv2d(4, 1), ReLU6(), Conv2d(3, 1), GlobalAvgPool2d(), Flatten()))
+    assert not can_die(Network(Conv2d(3, 1), Sigmoid(), GlobalAvgPool2d(), Flatten()))

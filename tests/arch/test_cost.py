@@ -36,7 +36,23 @@ def test_parameters_and_flops_agree_with_pytorch(network):
     costs = count(network)
     assert costs.parameters == sum(p.numel() for p in module(network).parameters())
     assert costs.flops == torch_flops(network, training=False)
-    assert costs.training_flops == torch_flops(network, training=True)
+    # PyTorch counts the gradient of a depthwise kernel as if each output channel read all input channels.
+    extra = sum(
+        cost.flops * (layer.out_channels - 1)
+        for (_, layer), cost in zip(network.walk(), costs.layers, strict=True)
+        if isinstance(layer, Conv2d) and layer.depthwise
+    )
+    assert costs.training_flops + extra == torch_flops(network, training=True)
+
+
+def test_a_depthwise_convolution_costs_a_share_of_one_of_all_channels():
+    whole, depthwise = (
+        count(Network(Conv2d(6, 5, depthwise=each), input_channels=6, input_size=(9, 8))).layers[0]
+        for each in (False, True)
+    )
+    assert (depthwise.weights, depthwise.biases, depthwise.macs) == (6 * 25, 6, 6 * 5 * 4 * 25)
+    assert (whole.weights, whole.macs) == (6 * depthwise.weights, 6 * depthwise.macs)
+    assert depthwise.additions == 6 * 5 * 4 * 24
 
 
 @given(networks())

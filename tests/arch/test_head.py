@@ -3,7 +3,7 @@
 import pytest
 
 from mlpconv.arch.head import find_head, layers_before
-from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.layers import Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, ReLU6
 from mlpconv.arch.network import Block, Network
 from mlpconv.models import create_model
 
@@ -29,6 +29,7 @@ def test_the_head_of_registered_networks(model, head):
         Conv2d(5, 2, padding=1),
         Conv2d(5, 3, stride=2, padding=1),
         Conv2d(5, 1, bias=False),
+        Conv2d(4, 1, depthwise=True),
     ],
 )
 def test_a_convolution_that_is_not_linear_in_the_means_is_no_head(layer):
@@ -50,3 +51,8 @@ def test_layers_before_a_layer():
         "block1.relu",
         "block1.mlp1",
     ]
+
+
+def test_relu6_is_not_linear_above_6():
+    network = Network(Block(conv=Conv2d(5, 1), relu=ReLU6()), GlobalAvgPool2d(), Flatten())
+    assert find_head(network) is None

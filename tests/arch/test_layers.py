@@ -25,6 +25,7 @@ def test_a_window_is_one_number_or_two():
 
 def test_fields_have_the_given_values():
     assert fields(Conv2d(96, 11, stride=4)) == {"out_channels": 96, "kernel_size": 11, "stride": 4}
+    assert fields(Conv2d(4, 3, depthwise=True)) == {"out_channels": 4, "kernel_size": 3, "depthwise": True}
     assert fields(BatchNorm2d()) == {}
     assert fields(AvgPool2d(3, count_include_pad=False)) == {"kernel_size": 3, "count_include_pad": False}
 

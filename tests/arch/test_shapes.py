@@ -65,6 +65,7 @@ def test_another_image_size_changes_the_maps_but_not_the_output():
         (Network(Block(a=ReLU(), b=Conv2d(4, (3, 6))), input_size=5), "block1.b", "5×5 map", "padding=1"),
         (Network(MaxPool2d(2), MaxPool2d(4), input_size=4), "pool2", "3×3 map", "a smaller window"),
         (Network(AvgPool2d(3), input_size=(2, 9)), "pool1", "2×9 map", "a smaller window"),
+        (Network(Conv2d(4, 1, depthwise=True), input_channels=3), "conv1", "3×224×224", "use out_channels=3"),
         (Network(Linear(3), input_size=2), "fc1", "1×2×2", "put Flatten before"),
         (Network(Flatten(), Conv2d(3, 1), input_size=2), "conv1", "4 flat values", "needs a map"),
         (Network(Flatten(), MaxPool2d(1), input_size=2), "pool1", "4 flat values", "needs a map"),

@@ -171,3 +171,26 @@ def test_weights_of_another_network_are_refused(change: dict, message: str):
     weights = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(WeightsError, match=f"^w.safetensors: .*{message}"):
         check_weights(NETWORK, weights, "w.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["xavier", "torch", "he"])
+def test_a_depthwise_kernel_has_the_fans_of_its_window(kind):
+    network = Network(Conv2d(400, 5, depthwise=True), input_channels=400, input_size=5)
+    weights = initialize(network, INITIALIZERS[kind], 7)
+    deviation = {"he": sqrt(2 / 25), "xavier": sqrt(6 / 50 / 3), "torch": sqrt(1 / 25 / 3)}[kind]
+    assert weights["conv1.weight"].shape == (400, 1, 5, 5)
+    assert weights["conv1.weight"].std() == pytest.approx(deviation, rel=0.03)
+    if kind != "he":
+        assert 0.8 * sqrt(1 / 25) < np.abs(weights["conv1.bias"]).max() <= np.float32(sqrt(1 / 25))
+
+
+def test_the_initializers_open_and_identity_pass_maps_through_depthwise_convolutions():
+    window = Conv2d(4, 3, padding=1, depthwise=True)
+    blocks = (Block(conv=Conv2d(6, 1), point=Conv2d(6, 1, depthwise=True)), Block(conv=Conv2d(4, 3), mlp1=window))
+    network = Network(*blocks, GlobalAvgPool2d(), Flatten(), input_channels=3, input_size=8)
+    weights, plain = (initialize(network, INITIALIZERS[kind], 3) for kind in ("identity", "he"))
+    rest = weights["block2.mlp1.weight"].copy()
+    rest[:, :, 1, 1] -= 1
+    assert 0 < np.abs(rest).max() < 0.05
+    assert np.abs(weights["block1.point.weight"] - 1).max() < 0.05
+    np.testing.assert_array_equal(weights["block2.conv.weight"], plain["block2.conv.weight"])

@@ -4,6 +4,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mlpconv.arch.cost import count
+from mlpconv.arch.layers import Conv2d, Flatten
+from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.pytorch.model import TorchModel
@@ -92,3 +94,8 @@ def test_the_peak_is_measured_in_the_precision_of_the_device(monkeypatch, precis
     assert (measured["bfloat16"] is None) == (precision == "float32")
     expected = {torch.float32} if precision == "float32" else {torch.float32, torch.bfloat16}
     assert set(dtypes) == expected
+
+
+def test_depthwise_convolutions_are_executed_as_they_are_written():
+    network = Network(Conv2d(64, 5, padding=2, depthwise=True), Flatten(), input_channels=64, input_size=40)
+    assert peak.executed_flops(network, (40, 40), 40, 8) == peak.nominal_flops(network, 40)

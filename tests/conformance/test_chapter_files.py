@@ -6,6 +6,9 @@ Each file that we write is loaded by the framework's own strict loader, and each
 import numpy as np
 import pytest
 
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, Linear, ReLU, ReLU6
+from mlpconv.arch.network import Block, Network
+from mlpconv.backends import reference
 from mlpconv.convert import read_weights, write_weights
 from mlpconv.errors import MissingDependency, WeightsError
 from mlpconv.models import create_model
@@ -86,6 +89,61 @@ def test_a_padding_that_keras_does_not_have_is_named(backend, backend_name, tmp_
     network = create_model("nin_cifar10")
     with pytest.raises(WeightsError, match=r"net\.keras: pool1: .* no pooling with padding"):
         write_weights(tmp_path / "net.keras", network, random_weights(network, dtype=np.float32), names="chapter")
+
+
+DEPTHWISE = Network(
+    Block(
+        conv=Conv2d(4, 1), relu=ReLU6(), mlp1=Conv2d(4, 3, padding=1, bias=False, depthwise=True), norm=BatchNorm2d()
+    ),
+    Block(conv=Conv2d(4, 3, stride=2, depthwise=True), relu=ReLU()),
+    Flatten(),
+    Linear(3),
+    input_channels=2,
+    input_size=9,
+)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("names", ["mlpconv", "chapter"])
+def test_depthwise_kernels_are_those_of_keras(backend, backend_name, names, ending, tmp_path):
+    only(backend_name, "tensorflow", "jax")
+    import keras
+
+    weights, x = random_weights(DEPTHWISE, dtype=np.float32), 9 * images(DEPTHWISE)
+    expected = np.asarray(backend.native(DEPTHWISE, weights)(x.transpose(0, 2, 3, 1), training=False))
+    write_weights(tmp_path / "net.keras", DEPTHWISE, weights, names=names)
+    net = keras.models.load_model(tmp_path / "net.keras")
+    assert_close(np.asarray(net(x.transpose(0, 2, 3, 1), training=False)), expected)
+    kinds = [type(layer).__name__ for layer in net.layers] + [type(layer).__name__ for layer in net.layers[0].layers]
+    assert "DepthwiseConv2D" in kinds
+    path = tmp_path / f"theirs{ending}"
+    net.save_weights(path) if ending == ".weights.h5" else net.save(path)
+    same(read_weights(DEPTHWISE, path), weights)
+
+
+def test_different_strides_of_a_depthwise_convolution(backend, backend_name, tmp_path):
+    only(backend_name, "tensorflow", "jax")
+    network = Network(Conv2d(2, 3, stride=(4, 6), depthwise=True), Flatten(), input_channels=2, input_size=20)
+    weights, x = random_weights(network, dtype=np.float32), images(network)
+    found = backend.native(network, weights)(x.transpose(0, 2, 3, 1), training=False)
+    assert_close(np.asarray(found), reference.forward(network, weights, x))
+    with pytest.raises(WeightsError, match=r"conv1: a stride of \(4, 6\) is not the same in both directions"):
+        write_weights(tmp_path / "net.keras", network, weights, names="chapter")
+
+
+@pytest.mark.parametrize("names", ["mlpconv", "chapter", "collect-params"])
+def test_gluon_files_of_depthwise_convolutions_are_read(backend, backend_name, names, tmp_path):
+    only(backend_name, "mxnet")
+    weights = random_weights(DEPTHWISE, dtype=np.float32)
+    write_weights(tmp_path / "net.params", DEPTHWISE, weights, names=names)
+    same(read_weights(DEPTHWISE, tmp_path / "net.params"), weights)
+    if names == "mlpconv":
+        native = backend.native(DEPTHWISE)
+        native.load_parameters(str(tmp_path / "net.params"))
+        import mxnet as mx
+
+        x = 9 * images(DEPTHWISE)
+        assert_close(native(mx.nd.array(x)).asnumpy(), reference.forward(DEPTHWISE, weights, x))
 
 
 @pytest.mark.parametrize("edition", KERAS)

@@ -38,6 +38,22 @@ def test_steps_agree_with_the_reference(backend, oracle, name):
     assert model.read_metrics() == Metrics()
 
 
+@pytest.mark.parametrize("name", conformance_cases.DEPTHWISE_OPTIMIZERS)
+def test_steps_with_depthwise_convolutions_and_relu6_agree_with_the_reference(backend, oracle, name):
+    network, optimizer = conformance_cases.DEPTHWISE, conformance_cases.OPTIMIZERS[name]
+    model = build_model(backend, network, optimizer)
+    model.load_weights(conformance_cases.depthwise_weights())
+    reached = model.outputs(conformance_cases.SMALL_IMAGES, "block1.relu")
+    assert reached.min() == 0
+    assert reached.max() == 6
+    for plan in conformance_cases.small_plans():
+        model.train_step(plan)
+    for key, value in model.weights().items():
+        np.testing.assert_allclose(value, oracle[f"depthwise/{name}/{key}"], rtol=1e-4, atol=1e-5, err_msg=key)
+    losses = oracle[f"depthwise/{name}/losses"]
+    assert model.read_metrics().loss == pytest.approx(8 * losses.sum(), rel=1e-4)
+
+
 def test_the_losses_of_fifty_steps_agree_with_pytorch(backend, oracle):
     network = conformance_cases.FIFTY_STEPS_NETWORK
     model = backend.build(

@@ -19,6 +19,7 @@ from support.random_values import random_weights
 NETWORK = Network(
     Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),
     Conv2d(3, 1),
+    Conv2d(3, 3, padding=1, depthwise=True),
     Flatten(),
     Linear(5),
     input_size=6,
@@ -106,7 +107,7 @@ def test_a_flax_tree_is_read_in_the_order_of_its_numbers(tmp_path):
 
 def test_a_flax_tree_of_another_network_is_refused(tmp_path):
     flax_file(tmp_path / "net.msgpack", flax_tree(NETWORK, WEIGHTS))
-    with pytest.raises(WeightsError, match="belong to another network: expected 12 Conv2d layers, received 2"):
+    with pytest.raises(WeightsError, match="belong to another network: expected 12 Conv2d layers, received 3"):
         read_weights(create_model("nin"), tmp_path / "net.msgpack")
 
 

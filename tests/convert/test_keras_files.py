@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU, ReLU6
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends.common.channels_last import to_channels_last
 from mlpconv.convert import read_weights
@@ -16,6 +16,7 @@ h5py = pytest.importorskip("h5py")
 NETWORK = Network(
     Block(conv=Conv2d(4, 3, bias=False), norm=BatchNorm2d(), relu=ReLU()),
     Block(conv=Conv2d(3, 1), relu=ReLU(), mlp1=Conv2d(3, 1)),
+    Block(conv=Conv2d(3, 3, padding=1, bias=False, depthwise=True), relu=ReLU6(), mlp1=Conv2d(1, 3, padding=1)),
     Flatten(),
     Dropout(0.5),
     Linear(5),
@@ -27,15 +28,17 @@ TYPES = {4: "conv2d", 2: "dense", 1: "batch_normalization"}
 
 def write_keras_2(path, network, weights, *, whole=True, pieces=False, own_names=False):
     """Blocks are nested models, whose variables are all in one group; layers without weights are listed, too."""
-    groups, counts = {}, {}
+    groups, counts, layers = {}, {}, dict(network.walk())
     for name, parts in to_channels_last(network, weights).items():
         first = next(iter(parts.values()))
-        kind = TYPES[first.ndim]
+        kind, names = TYPES[first.ndim], VARIABLES[first.ndim]
+        if getattr(layers[name], "depthwise", False):
+            kind, names = "depthwise_conv2d", ("depthwise_kernel", "bias")
         counts[kind] = counts.get(kind, -1) + 1
         layer = f"{kind}_{counts[kind]}" if counts[kind] else kind
         layer = name if own_names else layer
         group = name.partition(".")[0].replace("block", "sequential_") if "." in name else layer
-        for variable, value in zip(VARIABLES[first.ndim], parts.values(), strict=False):
+        for variable, value in zip(names, parts.values(), strict=False):
             groups.setdefault(group, {})[f"{layer}/{variable}:0"] = value
     # Keras lists the trainable variables of a nested model first.
     for group, variables in groups.items():
@@ -71,6 +74,14 @@ def test_a_file_of_keras_2_is_read(network, whole, pieces, tmp_path):
     assert all(np.array_equal(found[name], weights[name]) for name in weights)
 
 
+def test_a_depthwise_kernel_is_recognized_by_its_shape(tmp_path):
+    weights = random_weights(NETWORK, dtype=np.float32)
+    write_keras_2(tmp_path / "net.h5", NETWORK, weights)
+    found = read_weights(NETWORK, tmp_path / "net.h5", by_shape=True)
+    # The two 1×1 convolutions have the same shapes, and numbers in their names.
+    assert all(np.array_equal(found[name], weights[name]) for name in weights)
+
+
 def test_layers_with_the_names_of_the_network_are_matched_by_name(tmp_path):
     network = create_model("lenet")  # in which fc1 follows a flatten, which Keras does in another order
     weights = random_weights(network, dtype=np.float32)
@@ -82,8 +93,8 @@ def test_layers_with_the_names_of_the_network_are_matched_by_name(tmp_path):
 def test_a_variable_that_is_unknown_is_named(tmp_path):
     write_keras_2(tmp_path / "net.h5", NETWORK, random_weights(NETWORK))
     with h5py.File(tmp_path / "net.h5", "a") as file:
-        file["model_weights/flatten"].attrs["weight_names"] = [b"dw/depthwise_kernel:0"]
-    with pytest.raises(WeightsError, match=r"contains 'dw/depthwise_kernel:0', which no layer"):
+        file["model_weights/flatten"].attrs["weight_names"] = [b"sep/pointwise_kernel:0"]
+    with pytest.raises(WeightsError, match=r"contains 'sep/pointwise_kernel:0', which no layer"):
         read_weights(NETWORK, tmp_path / "net.h5")
 
 

@@ -16,6 +16,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Sigmoid,
 )
 from mlpconv.arch.network import Block, Network
@@ -84,7 +85,7 @@ def test_every_known_network_is_drawn_with_all_its_layers_shapes_and_counts(name
     assert f"{costs.parameters:,} parameters" in texts[1]
     assert f"{costs.macs:,} MACs" in texts[1]
     for layer_name, layer in network.layers.items():
-        assert layer_name in texts or isinstance(layer, ReLU | Sigmoid)
+        assert layer_name in texts or isinstance(layer, ReLU | ReLU6 | Sigmoid)
     for _, kind, shape in block_shapes(network):
         assert show(shape) in texts or kind in ("Conv2d", "Linear")
 
@@ -216,6 +217,7 @@ def test_blocks_have_their_names_from_the_literature():
     [
         (Conv2d(96, 11, stride=4), "11×11 conv, 96, stride 4"),
         (Conv2d(8, (3, 5), stride=(2, 1), padding=(1, 2)), "3×5 conv, 8, stride 2×1, pad 1×2"),
+        (Conv2d(192, 5, padding=2, depthwise=True), "5×5 depthwise conv, 192, pad 2"),
         (MaxPool2d(3, stride=2), "3×3 max pool, stride 2"),
         (MaxPool2d(3, stride=2, ceil_mode=True), "3×3 max pool, stride 2, rounding up"),
         (AvgPool2d(2, stride=2, padding=1), "2×2 average pool, stride 2, pad 1"),
@@ -225,6 +227,7 @@ def test_blocks_have_their_names_from_the_literature():
         (Linear(4096), "fully connected, 4096"),
         (BatchNorm2d(), "batch norm"),
         (ReLU(), "ReLU"),
+        (ReLU6(), "ReLU6"),
         (Sigmoid(), "sigmoid"),
     ],
 )
@@ -270,3 +273,18 @@ def test_a_shortened_text_fits_and_is_the_start_of_the_text(text, most):
     cut = shorten(text, most)
     assert text_width(cut) <= most
     assert cut == text or (cut.endswith("…") and text.startswith(cut[:-1]))
+
+
+def test_a_block_with_a_depthwise_convolution_is_neither_of_nin_nor_of_vgg():
+    mobile = Block(conv=Conv2d(8, 1), relu=ReLU6(), mlp1=Conv2d(8, 3, padding=1, depthwise=True), relu1=ReLU6())
+    point = Block(conv=Conv2d(8, 3), mlp1=Conv2d(8, 1, depthwise=True))
+    pooled = Block(conv=Conv2d(8, 3, padding=1, depthwise=True), pool=MaxPool2d(2))
+    network = Network(mobile, point, pooled, input_size=12)
+    assert "3×3 depthwise conv, 8, pad 1 → ReLU6" in to_text(network)
+    texts = assert_well_made(compare_svg([network]))
+    assert [text for text in texts if text.startswith(("NiN block", "VGG block"))] == []
+    assert [text for text in texts if text.startswith("block (") and "layers" in text] == [
+        "block (4 layers, 8×12×12)",
+        "block (2 layers, 8×10×10)",
+        "block (2 layers, 8×9×9)",
+    ]

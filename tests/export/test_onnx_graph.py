@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Sigmoid
+from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU6, Sigmoid
 from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import FITS, Preprocess
 from mlpconv.arch.shapes import num_classes
@@ -168,6 +168,7 @@ def test_the_input_is_resized_as_in_the_reference(size, antialias):
         AvgPool2d((3, 2), stride=(3, 2), ceil_mode=True),
         AvgPool2d(2, stride=2, padding=1, ceil_mode=True),
         Conv2d(2, (3, 1), stride=(2, 1), padding=(1, 0), bias=False),
+        Conv2d(1, 3, depthwise=True),
         Sigmoid(),
     ],
     ids=repr,
@@ -204,3 +205,13 @@ def test_images_with_five_channels_are_refused():
     opened = session(onnx_model(stored(create_model("nin_tiny"), Preprocess(28))))
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
         opened.run(None, {"images": np.zeros((1, 28, 28, 5), np.uint8)})
+
+
+def test_depthwise_convolutions_and_relu6():
+    layers = (Conv2d(4, 3, padding=1), ReLU6(), Conv2d(4, (3, 5), (2, 1), (1, 2), depthwise=True), ReLU6())
+    network = Network(*layers, Flatten(), Linear(3), input_channels=3, input_size=(12, 12))
+    classifier = stored(network, Preprocess.of_channels(12, 3, mean=(0.5,) * 3, std=(0.05,) * 3))
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
+    x = reference_images.preprocess(images, classifier.preprocess)
+    assert reference.activations(network, classifier.weights, x)["relu1"].max() == 6
+    np.testing.assert_allclose(run(onnx_model(classifier), images)["logits"], expected(classifier, images), atol=1e-5)

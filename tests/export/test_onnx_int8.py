@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.layers import BatchNorm2d
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, ReLU6
+from mlpconv.arch.network import Block, Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.reference.layers import forward
 from mlpconv.data.dataset import ImageDataset
@@ -124,3 +125,12 @@ def test_the_processor_decides_whether_ranges_are_reduced(monkeypatch):
     for flags, expected in (({"sse2", "avx2"}, False), ({"sse2", "avx512_vnni"}, True), ({"asimd"}, True)):
         monkeypatch.setattr(hardware, "_flags", lambda flags=flags: flags)
         assert hardware.has_int8_dot_products() is expected
+
+
+def test_normalization_becomes_part_of_a_depthwise_convolution():
+    block = Block(conv=Conv2d(3, 3, bias=False, depthwise=True), norm=BatchNorm2d(), relu=ReLU6())
+    network = Network(block, GlobalAvgPool2d(), Flatten(), input_channels=3, input_size=8)
+    weights, x = random_weights(network, dtype=np.float32), random_input(network, 2)
+    folded, values = without_normalization(network, weights)
+    assert folded.layers["block1"] == Block(conv=Conv2d(3, 3, depthwise=True), relu=ReLU6())
+    np.testing.assert_allclose(forward(folded, values, x), forward(network, weights, x), rtol=1e-4, atol=1e-4)

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from mlpconv.arch.layers import AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    MaxPool2d,
+    ReLU,
+    ReLU6,
+)
 from mlpconv.arch.network import Block, Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.base import StepPlan
@@ -111,6 +121,32 @@ SMALL = Network(
     input_size=10,
 )
 SMALL_IMAGES, SMALL_LABELS = images(SMALL, 40, 10), np.arange(40) % 5
+
+
+DEPTHWISE = Network(
+    Block(
+        expand=Conv2d(8, 1),
+        relu=ReLU6(),
+        conv=Conv2d(8, (3, 2), stride=(1, 2), padding=1, bias=False, depthwise=True),
+        norm=BatchNorm2d(),
+        relu1=ReLU6(),
+        mlp1=Conv2d(5, 1),
+    ),
+    MaxPool2d(2),
+    Conv2d(5, 3, stride=2, padding=1, depthwise=True),
+    GlobalAvgPool2d(),
+    Flatten(),
+    input_channels=3,
+    input_size=10,
+)
+"""Images as those of ``SMALL``."""
+DEPTHWISE_OPTIMIZERS = ("momentum", "adamw", "muon")
+
+
+def depthwise_weights() -> dict[str, np.ndarray]:
+    """Weights with which both bounds of the first ReLU6 are reached."""
+    weights = initial_weights(DEPTHWISE)
+    return weights | {"block1.expand.weight": 4 * weights["block1.expand.weight"]}
 
 
 def small_plans(count: int = 4) -> list[StepPlan]:

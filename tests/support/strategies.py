@@ -16,6 +16,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Sigmoid,
 )
 from mlpconv.arch.network import Block, Network
@@ -65,7 +66,16 @@ def _after(layer, shape):
 
 
 # A new layer is added here, or to `networks` where it needs a map of a certain size.
-SIMPLE = [BatchNorm2d(), BatchNorm2d(eps=1e-3, momentum=0.3), ReLU(), ReLU(), Sigmoid(), Dropout(0.25), Dropout(0.5)]
+SIMPLE = [
+    BatchNorm2d(),
+    BatchNorm2d(eps=1e-3, momentum=0.3),
+    ReLU(),
+    ReLU(),
+    ReLU6(),
+    Sigmoid(),
+    Dropout(0.25),
+    Dropout(0.5),
+]
 OTHERS = {Conv2d, MaxPool2d, AvgPool2d, GlobalAvgPool2d, Flatten, Linear}
 assert {type(layer) for layer in SIMPLE} | OTHERS == set(get_args(AnyLayer)), "a layer that no test draws"
 
@@ -80,7 +90,10 @@ def _convolutions(draw, shape, plain):
     padding = draw(_size(0, (2, 2), plain))
     room = [side + 2 * pad for side, pad in zip(shape[1:], _pair(padding), strict=True)]
     kernel = draw(_size(1, [min(5, side) for side in room], plain))
-    return Conv2d(draw(st.integers(1, 8)), kernel, draw(_size(1, (3, 3), plain)), padding, bias=draw(st.booleans()))
+    depthwise = draw(st.integers(0, 2)) == 2
+    channels = shape[0] if depthwise else draw(st.integers(1, 8))
+    stride, bias = draw(_size(1, (3, 3), plain)), draw(st.booleans())
+    return Conv2d(channels, kernel, stride, padding, bias, depthwise)
 
 
 @st.composite

@@ -14,6 +14,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Sigmoid,
 )
 from mlpconv.arch.network import Network
@@ -30,11 +31,14 @@ def torch_activations(network: Network, weights: dict[str, np.ndarray], x: np.nd
         own = {key.split(".")[-1]: torch.from_numpy(weights[key]) for key in weights if key.startswith(f"{name}.")}
         match layer:
             case Conv2d():
-                y = F.conv2d(y, own["weight"], own.get("bias"), layer.stride, layer.padding)
+                groups = y.shape[1] if layer.depthwise else 1
+                y = F.conv2d(y, own["weight"], own.get("bias"), layer.stride, layer.padding, groups=groups)
             case BatchNorm2d():
                 y = F.batch_norm(y, own["running_mean"], own["running_var"], own["weight"], own["bias"], eps=layer.eps)
             case ReLU():
                 y = F.relu(y)
+            case ReLU6():
+                y = F.relu6(y)
             case Sigmoid():
                 y = F.sigmoid(y)
             case MaxPool2d():

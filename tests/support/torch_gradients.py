@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from mlpconv.backends import reference
+from mlpconv.backends.weights import depthwise_kernels
 from mlpconv.optimizers import Optimizer
 from support import conformance_cases
 
@@ -35,7 +36,8 @@ def trajectory(network, weights, optimizer, plans, images, labels, preprocess):
         losses.append(loss)
         hits.append(int((best == labels[plan.indices]).sum()))
         parameters = {name: p.detach().numpy() for name, p in module.named_parameters()}
-        parameters, state = reference.update(optimizer, parameters, g, state, plan.learning_rate)
+        kernels = depthwise_kernels(network)
+        parameters, state = reference.update(optimizer, parameters, g, state, plan.learning_rate, kernels)
         for name, p in module.named_parameters():
             p.data = torch.from_numpy(parameters[name].astype(np.float32))
     end = {n: v.numpy() for n, v in module.state_dict().items() if not n.endswith("tracked")}
@@ -64,6 +66,18 @@ def main(path: str) -> None:
         )
         found |= {f"small/{name}/{key}": value for key, value in end.items()}
         found |= {f"small/{name}/losses": losses, f"small/{name}/hits": hits}
+    for name in conformance_cases.DEPTHWISE_OPTIMIZERS:
+        end, losses, _ = trajectory(
+            conformance_cases.DEPTHWISE,
+            conformance_cases.depthwise_weights(),
+            conformance_cases.OPTIMIZERS[name],
+            conformance_cases.small_plans(),
+            conformance_cases.SMALL_IMAGES,
+            conformance_cases.SMALL_LABELS,
+            conformance_cases.preprocess(conformance_cases.DEPTHWISE),
+        )
+        found |= {f"depthwise/{name}/{key}": value for key, value in end.items()}
+        found |= {f"depthwise/{name}/losses": losses}
     net = conformance_cases.FIFTY_STEPS_NETWORK
     optimizer = conformance_cases.FIFTY_STEPS.optimizer
     assert isinstance(optimizer, Optimizer)

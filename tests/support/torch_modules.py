@@ -18,6 +18,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Sigmoid,
 )
 
@@ -28,7 +29,7 @@ def torch_layers(network, in_place="training"):
     """The network's layers in order, as modules; input channels come from running them, not from shape inference.
 
     in_place: where ReLU works in place: "training" (overwriting nothing that a gradient needs), "prediction"
-    (overwriting all but the batch), "never".
+    (overwriting all but the batch), "never". ReLU6 never does.
     """
     modules = []
     value = torch.zeros(2, *network.input_shape)
@@ -51,13 +52,14 @@ def torch_layers(network, in_place="training"):
 def _module(layer, channels, overwrite):
     match layer:
         case Conv2d():
-            return nn.Conv2d(
-                channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=layer.bias
-            )
+            groups = channels if layer.depthwise else 1
+            return nn.Conv2d(channels, layer.out_channels, *layer.window, groups=groups, bias=layer.bias)
         case BatchNorm2d():
             return nn.BatchNorm2d(channels, layer.eps, layer.momentum)
         case ReLU():
             return nn.ReLU(inplace=overwrite)
+        case ReLU6():
+            return nn.ReLU6()
         case Sigmoid():
             return nn.Sigmoid()
         case MaxPool2d():

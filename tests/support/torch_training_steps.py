@@ -10,7 +10,7 @@ from mlpconv.arch.shapes import num_classes
 from mlpconv.backends import reference
 from mlpconv.backends.base import StepPlan
 from mlpconv.backends.registry import get_backend
-from mlpconv.backends.weights import INITIALIZERS, initialize
+from mlpconv.backends.weights import INITIALIZERS, depthwise_kernels, initialize
 from mlpconv.optimizers import OPTIMIZER_NAMES, Optimizer
 
 torch = pytest.importorskip("torch")
@@ -107,6 +107,7 @@ def reference_steps(network, optimizer, preprocess, plan_list, weights):
         weights = {name: module.state_dict()[name].numpy() for name in weights}
         gradients = {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
         before = {name: weights[name] for name in gradients}
-        after, state = reference.update(optimizer, before, gradients, state, plan.learning_rate)
+        kernels = depthwise_kernels(network)
+        after, state = reference.update(optimizer, before, gradients, state, plan.learning_rate, kernels)
         weights |= after
     return weights, total, correct

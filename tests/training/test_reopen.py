@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, ReLU
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, ReLU, ReLU6
 from mlpconv.arch.network import Block, Network
 from mlpconv.backends import reference
 from mlpconv.backends.weights import Initializer, initialize
@@ -94,3 +94,36 @@ def test_batch_normalization_after_the_layer_is_reset():
         pytest.approx([1, 0.1, 0, 1])
     )
     assert (outputs(network, back(opened))("block1.norm")[:, 2] > 0).all()
+
+
+def test_depthwise_convolutions_and_relu6_are_reopened():
+    block = Block(
+        conv=Conv2d(6, 3),
+        relu=ReLU6(),
+        depthwise=Conv2d(6, 3, padding=1, depthwise=True),
+        relu1=ReLU6(),
+        project=Conv2d(5, 1),
+        mlp1=Conv2d(4, 1),
+        relu2=ReLU6(),
+    )
+    network = Network(block, GlobalAvgPool2d(), Flatten(), input_size=8)
+    assert [stage.conv for stage in stages(network)] == ["block1.conv", "block1.depthwise", "block1.mlp1"]
+    assert can_reopen(network)
+    weights = shut(network, ("block1.conv", 5), ("block1.depthwise", 5), ("block1.mlp1", 2))
+    opened, words = reopen(state_of(weights), network, (2,), outputs(network, weights), np.random.default_rng(0))
+    assert words == (
+        "block1.conv: dead channel 5 anew; block1.depthwise: dead channel 5 anew; "
+        "block1.mlp1: the class's channel 2 anew"
+    )
+    after = back(opened)
+    assert (outputs(network, after)("block1.relu1")[:, 5] > 0).any()
+    changed = {name for name in after if not np.array_equal(after[name], weights[name])}
+    layers = ("conv", "depthwise", "mlp1")
+    assert changed == {f"block1.{name}.{part}" for name in layers for part in ("weight", "bias")} | {
+        "block1.project.weight"
+    }
+    kept = [channel for channel in range(6) if channel != 5]
+    for name in ("conv", "depthwise"):
+        np.testing.assert_array_equal(after[f"block1.{name}.weight"][kept], weights[f"block1.{name}.weight"][kept])
+    project = "block1.project.weight"
+    np.testing.assert_array_equal(after[project][:, kept], weights[project][:, kept])

@@ -6,16 +6,22 @@ from mlpconv.arch.layers import Flatten, Linear, Shape
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.base import Floats, Weights
+from mlpconv.backends.weights import depthwise_kernels
 
 
-def array_to_channels_last(value: Any) -> Any:
-    """A weight (out, in, kh, kw) as (kh, kw, in, out), or (out, in) as (in, out); others as they are."""
-    return _permuted(value, (2, 3, 1, 0))
+def array_to_channels_last(value: Any, depthwise: bool = False) -> Any:
+    """A weight (out, in, kh, kw) as (kh, kw, in, out), or (out, in) as (in, out); others as they are.
+
+    Args:
+        value: The weight.
+        depthwise: Whether it is the kernel (C, 1, kh, kw) of a depthwise convolution; in Keras it is (kh, kw, C, 1).
+    """
+    return _permuted(value, (2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
 
 
-def array_to_channels_first(value: Any) -> Any:
+def array_to_channels_first(value: Any, depthwise: bool = False) -> Any:
     """The inverse of ``array_to_channels_last``."""
-    return _permuted(value, (3, 2, 0, 1))
+    return _permuted(value, (2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
 
 
 def _permuted(value: Any, kernel_axes: tuple[int, ...]) -> Any:
@@ -26,13 +32,13 @@ def _permuted(value: Any, kernel_axes: tuple[int, ...]) -> Any:
 
 def to_channels_last(network: Network, weights: Weights) -> dict[str, dict[str, Floats]]:
     """The arrays of each layer by part, in the layout of Keras."""
-    flattened = flattened_shapes(network)
+    flattened, depthwise = flattened_shapes(network), depthwise_kernels(network)
     layers: dict[str, dict[str, Floats]] = {}
     for name, value in weights.items():
         layer, _, part = name.rpartition(".")
         if value.ndim == 2 and (shape := flattened.get(layer)):
             value = value.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(value.shape)
-        layers.setdefault(layer, {})[part] = array_to_channels_last(value)
+        layers.setdefault(layer, {})[part] = array_to_channels_last(value, name in depthwise)
     return layers
 
 

@@ -81,7 +81,8 @@ def fold_axes(
 def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
     """Whether enlarging images can be folded into the first layer, and at least halves its multiplications.
 
-    The layer must be a convolution without padding, and both axes must be enlarged by an integer factor.
+    The layer must be a convolution of all channels without padding, and both axes must be enlarged by an integer
+    factor.
 
     Args:
         network: The network.
@@ -89,7 +90,9 @@ def can_fold(network: Network, source: tuple[int, int], target: int) -> bool:
         target: The side of the square that they are enlarged to.
     """
     _, first = next(network.walk())
-    if not isinstance(first, Conv2d) or first.window.padding != (0, 0) or any(target % side for side in source):
+    if not isinstance(first, Conv2d) or first.depthwise or first.window.padding != (0, 0):
+        return False
+    if any(target % side for side in source):
         return False
     axes = fold_axes(first, source, target)
     return 2 * prod(len(axis.matrix) for axis in axes) <= prod(axis.matrix.shape[1] for axis in axes)

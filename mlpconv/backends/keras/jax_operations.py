@@ -17,21 +17,28 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Convolution(layers.Layer):
-    """The convolution ``own`` of another model, with its weights, on an input (B, H, W, C) with zeros at its sides:
-    ((above, below), (left, right))."""
+    """The convolution ``own`` of another model, perhaps a depthwise one, with its weights and this stride, on an input
+    (B, H, W, C) with zeros at its sides: ((above, below), (left, right))."""
 
-    def __init__(self, own: Any, sides: Sides, dtype: str) -> None:
+    def __init__(self, own: Any, strides: tuple[int, int], sides: Sides, dtype: str) -> None:
         super().__init__(name=f"{own.name}-placed", dtype=dtype)
-        self.own, self.sides, self.built = own, sides, True
+        self.own, self.strides, self.sides, self.built = own, (strides[0], strides[1]), sides, True
 
     def call(self, x: Any) -> Any:
         own = self.own
         kernel = ops.convert_to_tensor(own.kernel)
-        if own.kernel_size == own.strides == (1, 1) and self.sides == ((0, 0), (0, 0)):
+        groups = kernel.shape[2] if isinstance(own, layers.DepthwiseConv2D) else 1
+        if groups == 1 and own.kernel_size == self.strides == (1, 1) and self.sides == ((0, 0), (0, 0)):
             x = x @ kernel[0, 0]
         else:
+            kernel = kernel.swapaxes(2, 3) if groups > 1 else kernel
             x = jax.lax.conv_general_dilated(
-                x, kernel, own.strides, self.sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x,
+                kernel,
+                self.strides,
+                self.sides,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=groups,
             )
         return x + ops.convert_to_tensor(own.bias) if own.use_bias else x
 

@@ -16,7 +16,7 @@ from mlpconv.backends.common.channels_last import array_to_channels_first
 from mlpconv.backends.keras import network as keras_network
 from mlpconv.backends.keras import step as keras_step
 from mlpconv.backends.training_state import DOTTED
-from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+from mlpconv.backends.weights import check_weights, depthwise_kernels, is_statistic, weight_shapes
 from mlpconv.optimizers import Optimizer
 
 SUMS = (("loss", "float32"), ("correct", "int32"), ("examples", "int32"), ("skipped", "int32"))
@@ -62,8 +62,9 @@ class KerasModel(compiled.Predictions):
 
     def weights(self) -> dict[str, Floats]:
         values = self._state.parameters | self._state.statistics
+        depthwise = depthwise_kernels(self.network)
         return {
-            name: np.array(array_to_channels_first(ops.convert_to_numpy(values[name])), order="C")
+            name: np.array(array_to_channels_first(ops.convert_to_numpy(values[name]), name in depthwise), order="C")
             for name in self._shapes
         }
 

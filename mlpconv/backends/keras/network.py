@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from math import prod
+from math import gcd, prod
 from typing import Any, assert_never
 
 from keras import Input, config, dtype_policies, layers, models, ops  # pyright: ignore[reportAttributeAccessIssue]
@@ -18,6 +18,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Shape,
     Sigmoid,
 )
@@ -27,7 +28,7 @@ from mlpconv.backends.base import Weights
 from mlpconv.backends.common.channels_last import array_to_channels_last, to_channels_last
 from mlpconv.backends.common.layer_plan import PlannedLayer, plan_layers
 from mlpconv.backends.reference import margins
-from mlpconv.backends.weights import weight_shapes
+from mlpconv.backends.weights import depthwise_kernels, weight_shapes
 
 LAST = "channels_last"
 MAX_UNROLLED_POOL = 16
@@ -130,7 +131,7 @@ def _fast_layer(planned: PlannedLayer, like: Any, policy: str) -> Any:
 
     layer, name = planned.row.layer, planned.row.name
     if isinstance(layer, Conv2d):
-        return jax_operations.Convolution(like.get_layer(name), planned.sides, policy)
+        return jax_operations.Convolution(like.get_layer(name), layer.window.stride, planned.sides, policy)
     if isinstance(layer, MaxPool2d) and prod(layer.window.kernel) <= MAX_UNROLLED_POOL:
         return jax_operations.MaxPooling(name, layer.window.kernel, layer.window.stride, planned.sides, policy)
     return None
@@ -139,6 +140,11 @@ def _fast_layer(planned: PlannedLayer, like: Any, policy: str) -> Any:
 def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
     common = {"name": name, "dtype": policy}
     match layer:
+        case Conv2d(window=window, bias=bias, depthwise=True):
+            # TensorFlow has only equal strides; a pooling after the layer does the rest (_rest_of_stride).
+            return layers.DepthwiseConv2D(
+                window.kernel, gcd(*window.stride), "valid", data_format=LAST, use_bias=bias, **common
+            )
         case Conv2d(window=window, bias=bias):
             return layers.Conv2D(
                 layer.out_channels, window.kernel, window.stride, "valid", LAST, use_bias=bias, **common
@@ -147,6 +153,8 @@ def _layer(name: str, layer: AnyLayer, policy: str) -> Any:
             return layers.BatchNormalization(-1, momentum=1 - layer.momentum, epsilon=layer.eps, **common)
         case ReLU():
             return layers.ReLU(**common)
+        case ReLU6():
+            return layers.ReLU(6.0, **common)
         case Sigmoid():
             return layers.Activation("sigmoid", **common)
         case MaxPool2d(window=window):
@@ -180,6 +188,9 @@ def _with_helpers(planned: PlannedLayer, policy: str, dtype: str, shared: Any = 
     after = dtype_policies.get(policy).compute_dtype
     if isinstance(row.layer, AvgPool2d):
         found += _recount(planned, row.layer, after)
+    if isinstance(row.layer, Conv2d) and (rest := _rest_of_stride(row.layer)) != (1, 1):
+        # Every n-th value of what a smaller stride gives.
+        found.append(layers.MaxPooling2D(1, rest, "valid", LAST, name=f"{row.name}-stride", dtype=after))
     if _has_single_column(row):
         found.append(layers.Cropping2D(((0, 0), (0, 1)), LAST, name=f"{row.name}-column", dtype=after))
     return found
@@ -207,12 +218,19 @@ def _helpers_before(planned: PlannedLayer, dtype: str) -> list[Any]:
     return []
 
 
+def _rest_of_stride(layer: Conv2d) -> tuple[int, int]:
+    """The stride that must follow the layer in Keras: a depthwise one has the same stride in both directions."""
+    vertical, horizontal = layer.window.stride
+    common = gcd(vertical, horizontal)
+    return (vertical // common, horizontal // common) if layer.depthwise else (1, 1)
+
+
 def _has_single_column(row: LayerShape) -> bool:
     """Whether a convolution has one column of output at a stride of (1, 2) or wider.
 
     TensorFlow 2.21 with oneDNN leaves rows of it unwritten on the CPU, so we compute one more column and cut it off.
     """
-    if not isinstance(row.layer, Conv2d):
+    if not isinstance(row.layer, Conv2d) or row.layer.depthwise:
         return False
     vertical, horizontal = row.layer.window.stride
     return row.output_shape[2] == 1 and vertical == 1 < horizontal
@@ -266,8 +284,9 @@ def load(network: Network, model: Any, weights: Weights) -> None:
         model: Its ``keras.Model``.
         weights: The canonical weights.
     """
+    depthwise = depthwise_kernels(network)
     for name, variable in variables(network, model).items():
-        variable.assign(array_to_channels_last(weights[name]))
+        variable.assign(array_to_channels_last(weights[name], name in depthwise))
 
 
 def load_nested(network: Network, model: Any, weights: Weights) -> None:

@@ -213,6 +213,7 @@ def update(
     updated, kept = {}, {}
     for name, p in parameters.items():
         # Computed again for each parameter: the compilers round differently where one scalar serves all.
+        # Keras' depthwise kernels, (kh, kw, C, 1), are one row as they are.
         step = Step(learning_rate, rule.shared(optimizer, ops.cast(count, "float32"), ops), -1)
         updated[name], kept[name] = rule.update(optimizer, p, gradients[name], slots[name], step, ops)
     return updated, kept

@@ -16,7 +16,7 @@ from mlpconv.backends.base import Floats, Images, Labels, Metrics, State, StepPl
 from mlpconv.backends.common import compiled
 from mlpconv.backends.mxnet import network as mxnet_network
 from mlpconv.backends.training_state import DOTTED
-from mlpconv.backends.weights import check_weights, is_statistic, weight_shapes
+from mlpconv.backends.weights import check_weights, depthwise_kernels, is_statistic, weight_shapes
 from mlpconv.optimizers import ArrayFunctions, Optimizer, Step
 
 FUNCTIONS = cast(
@@ -52,6 +52,7 @@ class MxnetModel(compiled.Predictions):
         self._shape = (network.input_channels, preprocess.size, preprocess.size)
         self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
+        self._depthwise = depthwise_kernels(network)
         kind, _, index = device.partition(":")
         self._context = context.Context(kind, int(index or 0))
         self._drops = any(isinstance(layer, Dropout) for _, layer in network.walk())
@@ -126,6 +127,7 @@ class MxnetModel(compiled.Predictions):
             ones = (1,) * p.ndim
             # MXNet broadcasts only arrays of the same number of axes.
             step = Step(learning_rate, tuple(v.reshape(ones) if isinstance(v, nd.NDArray) else v for v in shared))
+            step = step._replace(one_row=name in self._depthwise)
             new, state = rule.update(optimizer, p, gradients[name], slots, step, FUNCTIONS)
             kept = finite.reshape(ones).broadcast_to(p.shape)
             for part, old in slots.items():

@@ -19,6 +19,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Shape,
     Sigmoid,
 )
@@ -107,12 +108,15 @@ def _layer(layer: AnyLayer, planned: PlannedLayer, common: dict[str, Any]) -> An
     match layer:
         case Conv2d(window=window, bias=bias):
             padding = window.padding if planned.native else (0, 0)
-            settings = {"use_bias": bias, "in_channels": before[0]}
+            settings = {"use_bias": bias, "in_channels": before[0], "groups": before[0] if layer.depthwise else 1}
             return nn.Conv2D(layer.out_channels, window.kernel, window.stride, padding, **settings, **common)
         case BatchNorm2d():
             return nn.BatchNorm(1, momentum=1 - layer.momentum, epsilon=layer.eps, in_channels=before[0], **common)
         case ReLU():
             return nn.Activation("relu", **common)
+        case ReLU6():
+            # Clipping alone has a gradient at 0.
+            return nn.HybridLambda(_with_nd(lambda F, x: F.clip(F.relu(x), 0, 6)), prefix=common["prefix"])
         case Sigmoid():
             return nn.Activation("sigmoid", **common)
         case MaxPool2d(window=window):

@@ -1,7 +1,7 @@
-"""Consecutive convolutions with their ReLUs as one operation of PyTorch's autograd.
+"""Consecutive convolutions with their activations as one operation of PyTorch's autograd.
 
-An mlpconv block is three convolutions, each with a ReLU. On a CPU, oneDNN applies a ReLU while it writes the output of
-a convolution. In the backward pass, gradients that only this operation uses are masked in place.
+An mlpconv block is three convolutions, each with a ReLU. On a CPU, oneDNN applies a ReLU or ReLU6 while it writes the
+output of a convolution. In the backward pass, gradients that only this operation uses are masked in place.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlpconv.backends.pytorch import fast_fir, private_api, scratch, winograd
+from mlpconv.backends.pytorch.activations import activate
+from mlpconv.backends.pytorch.private_api import Activation
 
 Parameters = Callable[[], tuple[Tensor, Tensor | None]]
 Size = tuple[int, int]
@@ -25,13 +27,15 @@ Without them PyTorch's own convolution computes the same about five times slower
 
 
 class Convolution(NamedTuple):
-    """One convolution, and whether a ReLU follows it."""
+    """One convolution, and the activation that follows it."""
 
     parameters: Parameters
     """Returns the current weight (out, in, kh, kw) and bias (out,)."""
     stride: Size
     padding: Size
-    relu: bool
+    activation: Activation = "none"
+    groups: int = 1
+    """The number of channels if it is depthwise, whose weight is (out, 1, kh, kw)."""
 
 
 class Convolutions:
@@ -53,13 +57,16 @@ class Convolutions:
 
 
 def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor | None) -> Tensor:
-    _, stride, padding, relu = convolution
+    _, stride, padding, activation, groups = convolution
     if not is_fused(x):
-        x = F.conv2d(x, weight.to(x.dtype), bias, stride, padding)
-        return F.relu_(x) if relu else x
+        return activate(activation, F.conv2d(x, weight.to(x.dtype), bias, stride, padding, 1, groups))
 
-    def direct(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, relu: bool = False) -> Tensor:
-        return private_api.convolution(x, weight.to(x.dtype), bias, (rows, padding[1]), stride, relu=relu)
+    def direct(
+        x: Tensor, weight: Tensor, bias: Tensor | None, rows: int = 0, activation: Activation = "none"
+    ) -> Tensor:
+        sides = rows, padding[1]
+        options: Any = {"groups": groups, "activation": activation}
+        return private_api.convolution(x, weight.to(x.dtype), bias, sides, stride, **options)
 
     if tiling := _tiling(x, convolution, weight):
         if private_api.is_fake(x):
@@ -70,11 +77,13 @@ def _convolve(x: Tensor, convolution: Convolution, weight: Tensor, bias: Tensor 
     elif _is_fast(x, convolution, weight):
         x = fast_fir.convolve(x, weight, bias, padding[0], direct)
     else:
-        return direct(x, weight, bias, padding[0], relu)
-    return F.relu_(x) if relu else x
+        return direct(x, weight, bias, padding[0], activation)
+    return activate(activation, x)
 
 
 def _is_fast(x: Tensor, convolution: Convolution, weight: Tensor) -> bool:
+    if convolution.groups > 1:
+        return False
     return fast_fir.suits(tuple(weight.shape), convolution.stride, _output_size(x, convolution, weight)[0])
 
 
@@ -83,7 +92,7 @@ def _tiling(x: Tensor, convolution: Convolution, weight: Tensor) -> winograd.Til
 
     A prediction of the memory needs the same operations for every batch, so it sees the convolution as one operation.
     """
-    if x.dtype != torch.float32:
+    if x.dtype != torch.float32 or convolution.groups > 1:
         return None
     batch = winograd.ROWS if private_api.is_fake(x) else len(x)
     return winograd.tiling(tuple(weight.shape), convolution.stride, batch, _output_size(x, convolution, weight))
@@ -113,7 +122,7 @@ class _Fused(torch.autograd.Function):
                 weights[index] = weights[index].to(x.dtype)
             x = _convolve(x, convolution, weights[index], bias)
             maps.append(x)
-        if not convolutions[-1].relu:
+        if convolutions[-1].activation == "none":
             maps.pop()
         ctx.convolutions, ctx.biases = convolutions, [bias is not None for bias in biases]
         ctx.types = [parameter if parameter is None else parameter.dtype for parameter in parameters]
@@ -128,11 +137,11 @@ class _Fused(torch.autograd.Function):
         of_parameters: list[Tensor | None] = []
         for index in reversed(range(count)):
             convolution, weight, x = ctx.convolutions[index], weights[index], maps[index]
-            if convolution.relu:
+            if convolution.activation != "none":
                 output = maps[index + 1]
                 # The first gradient belongs to autograd; the later ones are used here alone and may be overwritten.
                 into = gradient if index < count - 1 else torch.empty_like(output)
-                gradient = private_api.relu_gradient(gradient, output, into)
+                gradient = private_api.activation_gradient(convolution.activation, gradient, output, into)
             needs_input = index > 0 or ctx.needs_input_grad[0]
             gradient, *latest = _gradients(gradient, x, weight, ctx.biases[index], convolution, needs_input)
             of_parameters = [*latest, *of_parameters]
@@ -164,17 +173,18 @@ def _gradients(
 def _direct_gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, bias: bool, convolution: Convolution, needs_input: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    geometry = convolution.stride, convolution.padding
+    geometry, groups = (convolution.stride, convolution.padding), convolution.groups
     of_input = None
     if needs_input:
-        of_input, _, _ = private_api.convolution_gradients(gradient, x, weight, *geometry, (True, False, False))
+        wanted = (True, False, False)
+        of_input, _, _ = private_api.convolution_gradients(gradient, x, weight, *geometry, wanted, groups)
     # In float32, oneDNN needs up to twice the time for the gradient of a weight if it also computes that of the bias.
     separate_bias = bias and gradient.dtype == torch.float32
     of_bias = gradient.sum((0, 2, 3)) if separate_bias else None
-    if weight.shape[2:] == convolution.stride == (1, 1) and convolution.padding == (0, 0):
+    if weight.shape[2:] == convolution.stride == (1, 1) and convolution.padding == (0, 0) and groups == 1:
         gradient, x = _flat(gradient), _flat(x)
     wanted = (False, True, bias and not separate_bias)
-    _, of_weight, summed = private_api.convolution_gradients(gradient, x, weight, *geometry, wanted)
+    _, of_weight, summed = private_api.convolution_gradients(gradient, x, weight, *geometry, wanted, groups)
     assert of_weight is not None
     return of_input, of_weight, of_bias if separate_bias else summed
 

@@ -10,10 +10,14 @@ from torch.nn import functional as F
 from mlpconv.arch.network import Network
 from mlpconv.backends.common.batch_parts import WHOLE_BATCH, BatchPart
 from mlpconv.backends.common.required_outputs import RequiredOutput, required_outputs
+from mlpconv.backends.pytorch.activations import OverwritingReLU6
 from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions, Parameters
 from mlpconv.backends.pytorch.pooling import PooledReLU
+from mlpconv.backends.pytorch.private_api import Activation
 
 Operation = Callable[[Tensor], Tensor]
+
+_ACTIVATIONS: dict[type, Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", OverwritingReLU6: "relu6"}
 
 
 class Pad:
@@ -73,9 +77,9 @@ def operations(
 ) -> list[Operation]:
     """The operations of a network for images of one size, in order.
 
-    Convolutions leave out what no layer reads. A ReLU before max pooling is computed after it, where the map is
-    smaller: the largest value of a window is the same one before and after, and where none is above 0 no gradient
-    passes in either order.
+    Convolutions leave out what no layer reads. A ReLU or ReLU6 before max pooling is computed after it, where the map
+    is smaller: the largest value of a window is the same one before and after, and where none is above 0, or the
+    largest is at least the 6 of ReLU6, no gradient passes in either order.
 
     Args:
         network: The network.
@@ -92,15 +96,17 @@ def operations(
         layer = module.get_submodule(name)
         last = steps[-1] if steps else None
         if isinstance(layer, nn.Conv2d) and index == 0 and folded is not None:
-            steps.append(Convolution(folded, (1, 1), (0, 0), False))
+            steps.append(Convolution(folded, (1, 1), (0, 0)))
         elif isinstance(layer, nn.Conv2d):
             steps += _convolution(layer, required[name])
-        elif isinstance(layer, nn.ReLU) and isinstance(last, Convolution):
-            steps[-1] = last._replace(relu=True)
-        elif isinstance(layer, nn.MaxPool2d) and isinstance(last, Convolution) and last.relu:
-            steps[-1:] = [last._replace(relu=False), PooledReLU(layer)]
-        elif isinstance(layer, nn.MaxPool2d) and isinstance(last, nn.ReLU):
-            steps[-1:] = [PooledReLU(layer)]
+        elif type(layer) in _ACTIVATIONS and isinstance(last, Convolution) and last.activation == "none":
+            steps[-1] = last._replace(activation=_ACTIVATIONS[type(layer)])
+        elif isinstance(layer, nn.MaxPool2d) and isinstance(last, Convolution) and last.activation != "none":
+            steps[-1:] = [last._replace(activation="none"), PooledReLU(layer, last.activation)]
+        elif isinstance(layer, nn.MaxPool2d) and type(last) in _ACTIVATIONS:
+            steps[-1:] = [PooledReLU(layer, _ACTIVATIONS[type(last)])]
+        elif isinstance(layer, nn.ReLU6) and isinstance(last, nn.BatchNorm2d | nn.Linear):
+            steps.append(OverwritingReLU6())  # neither keeps its output
         elif isinstance(layer, nn.Dropout) and generator is not None:
             steps.append(Dropout(layer, generator, part))
         else:
@@ -120,7 +126,7 @@ def _convolution(layer: nn.Conv2d, required: RequiredOutput) -> Iterator[Operati
     elif (above, left) != both:
         # oneDNN skips the zeros that it puts on both sides itself, so only the others are put there before.
         yield Pad(above - both[0], left - both[1])
-    yield Convolution(lambda: (layer.weight, layer.bias), stride, both, False)
+    yield Convolution(lambda: (layer.weight, layer.bias), stride, both, groups=layer.groups)
 
 
 def _joined(steps: list[Operation | Convolution]) -> Iterator[Operation]:

@@ -19,6 +19,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Shape,
     Sigmoid,
 )
@@ -64,11 +65,14 @@ def native(network: Network, weights: Weights | None = None) -> nn.Module:
 def _module(layer: AnyLayer, before: Shape, overwrite: bool) -> nn.Module:
     match layer:
         case Conv2d():
-            return nn.Conv2d(before[0], layer.out_channels, *layer.window, bias=layer.bias)
+            groups = before[0] if layer.depthwise else 1
+            return nn.Conv2d(before[0], layer.out_channels, *layer.window, groups=groups, bias=layer.bias)
         case BatchNorm2d():
             return nn.BatchNorm2d(before[0], layer.eps, layer.momentum)
         case ReLU():
             return nn.ReLU(inplace=overwrite)
+        case ReLU6():
+            return nn.ReLU6()
         case Sigmoid():
             return nn.Sigmoid()
         case MaxPool2d():

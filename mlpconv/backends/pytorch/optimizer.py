@@ -1,7 +1,7 @@
 """Optimizers in PyTorch: updates that change nothing where the loss or a gradient is not finite."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import assert_never, cast
 
 import numpy as np
@@ -39,7 +39,8 @@ def create_update(module: nn.Module, optimizer: Optimizer, precision: Precision 
             )
             return FusedUpdate(parameters, fused, ("exp_avg", "exp_avg_sq"), counts=True)
         case "muon":  # torch.optim.Muon refuses kernels, which have four axes
-            return FormulaUpdate(parameters, optimizer, precision)
+            kernels = {f"{name}.weight" for name, part in module.named_modules() if getattr(part, "groups", 1) > 1}
+            return FormulaUpdate(parameters, optimizer, precision, kernels)
         case _:
             assert_never(optimizer.name)
 
@@ -129,11 +130,24 @@ class FusedUpdate(ParameterUpdate):
 
 
 class FormulaUpdate(ParameterUpdate):
-    """The update by the formula in ``mlpconv.optimizers``, for rules that PyTorch does not have, or not fused."""
+    """The update by the formula in ``mlpconv.optimizers``, for rules that PyTorch does not have, or not fused.
 
-    def __init__(self, parameters: Parameters, optimizer: Optimizer, precision: Precision = "float32") -> None:
+    Args:
+        parameters: By canonical name.
+        optimizer: The optimizer.
+        precision: That of the matrix products.
+        depthwise: The names of kernels of depthwise convolutions.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        optimizer: Optimizer,
+        precision: Precision = "float32",
+        depthwise: Collection[str] = (),
+    ) -> None:
         super().__init__(parameters)
-        self._optimizer = optimizer
+        self._optimizer, self._depthwise = optimizer, depthwise
         self._reduced = Tensor.bfloat16 if precision == "bfloat16" else Tensor.float
         self._state = {
             name: {part: torch.zeros_like(p) for part in optimizer.state_names} for name, p in parameters.items()
@@ -148,7 +162,8 @@ class FormulaUpdate(ParameterUpdate):
         step = Step(learning_rate, shared, reduced=self._reduced)
         for name, p in self._parameters.items():
             assert p.grad is not None
-            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], step, functions)
+            each = step._replace(one_row=name in self._depthwise)
+            new, state = rule.update(self._optimizer, p, p.grad, self._state[name], each, functions)
             p.copy_(torch.where(finite, new, p))
             for part, value in self._state[name].items():
                 value.copy_(torch.where(finite, state[part], value))

@@ -6,7 +6,7 @@ exported programs contain them, but their signatures are not documented.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -19,12 +19,15 @@ SUPPORTED = ">=2.10,<3"
 """The versions of PyTorch that have these names, as in pyproject.toml; constraints.txt pins the tested one."""
 
 Size = tuple[int, int]
+Activation = Literal["none", "relu", "relu6"]
 
 _NAMES = (
     "ops.mkldnn._is_mkldnn_bf16_supported",
     "ops.mkldnn._convolution_pointwise",
     "ops.aten.threshold_backward.default",
     "ops.aten.threshold_backward.grad_input",
+    "ops.aten.hardtanh_backward.default",
+    "ops.aten.hardtanh_backward.grad_input",
     "ops.aten.convolution_backward.default",
     "ops.aten.max_pool2d_with_indices_backward.grad_input",
     "ops.aten.add.Tensor._op_dk",
@@ -58,36 +61,57 @@ def has_bfloat16_convolutions() -> bool:
 
 
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size, stride: Size, *, relu: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: Size,
+    stride: Size,
+    *,
+    groups: int = 1,
+    activation: Activation = "none",
 ) -> Tensor:
-    """oneDNN's convolution of (B, C, H, W), which applies a ReLU while it writes its output."""
+    """oneDNN's convolution of (B, C, H, W), which applies an activation while it writes its output."""
     if x.shape[1] == 1 and stride[1] > 1 and x.shape[3] + 2 * padding[1] - weight.shape[3] < stride[1]:
         # On AVX-512, oneDNN reads outside of a map of one channel, channels last, if the output is one column wide and
         # the stride is not 1 (PyTorch 2.13). With a second column it does not; that column is left out.
         wider = torch.nn.functional.pad(x, (0, stride[1]))
-        return convolution(wider, weight, bias, padding, stride, relu=relu)[..., :1]
-    activation = "relu" if relu else "none"
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, (1, 1), 1, activation, [], "")
+        return convolution(wider, weight, bias, padding, stride, groups=groups, activation=activation)[..., :1]
+    name, bounds = ("hardtanh", [0, 6]) if activation == "relu6" else (activation, [])
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, (1, 1), groups, name, bounds, "")
 
 
 def convolution_gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: Size, padding: Size, wanted: tuple[bool, bool, bool]
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: Size,
+    padding: Size,
+    wanted: tuple[bool, bool, bool],
+    groups: int = 1,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of a convolution's input, weight and bias, each None unless ``wanted``."""
     bias_sizes = [len(weight)] if wanted[2] else None
     return torch.ops.aten.convolution_backward(
-        gradient, x, weight, bias_sizes, stride, padding, (1, 1), False, (0, 0), 1, wanted
+        gradient, x, weight, bias_sizes, stride, padding, (1, 1), False, (0, 0), groups, wanted
     )
 
 
 # Gradients that are written into a given tensor
 
 
-def relu_gradient(gradient: Tensor, output: Tensor, into: Tensor | None = None) -> Tensor:
-    """The gradient of a ReLU's input by its output. into: the tensor to write to, which may be ``gradient``."""
-    if into is None:
-        return torch.ops.aten.threshold_backward(gradient, output, 0)
-    return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=into)
+def activation_gradient(activation: Activation, gradient: Tensor, output: Tensor, into: Tensor | None = None) -> Tensor:
+    """The gradient of an activation's input by its output. into: the tensor to write to, which may be ``gradient``."""
+    keywords = {} if into is None else {"grad_input": into}
+    match activation:
+        case "none":
+            return gradient
+        case "relu":
+            operator, bounds = torch.ops.aten.threshold_backward, (0,)
+        case "relu6":
+            operator, bounds = torch.ops.aten.hardtanh_backward, (0, 6)
+        case _:
+            assert_never(activation)
+    return (operator if into is None else operator.grad_input)(gradient, output, *bounds, **keywords)
 
 
 def max_pool_gradient(

@@ -19,6 +19,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Shape,
     Sigmoid,
 )
@@ -80,6 +81,9 @@ def _apply(layer: AnyLayer, weights: dict[str, Array], x: Array, after: Shape) -
     match layer:
         case Conv2d():
             windows = _windows(layer.window, x, after, 0)
+            if layer.depthwise:
+                y = np.einsum("bchwij,cij->bchw", windows, weights["weight"][:, 0])
+                return y + _channels(weights["bias"]) if layer.bias else y
             y = np.tensordot(windows, weights["weight"], axes=((1, 4, 5), (1, 2, 3)))  # (B, H', W', out)
             return np.moveaxis(y + weights.get("bias", 0), -1, 1)
         case BatchNorm2d():
@@ -87,6 +91,8 @@ def _apply(layer: AnyLayer, weights: dict[str, Array], x: Array, after: Shape) -
             return _channels(scale) * (x - _channels(weights["running_mean"])) + _channels(weights["bias"])
         case ReLU():
             return np.maximum(x, 0)
+        case ReLU6():
+            return np.clip(x, 0, 6)
         case Sigmoid():
             return np.exp(-np.logaddexp(0, -x))
         case MaxPool2d():

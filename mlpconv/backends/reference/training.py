@@ -1,6 +1,6 @@
 """A training step in NumPy: the batch that a step plan describes, the loss, and the update of the parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ def update(
     gradients: Mapping[str, Array],
     state: OptimizerState,
     learning_rate: float,
+    depthwise: Collection[str] = (),
 ) -> tuple[dict[str, Array], OptimizerState]:
     """All parameters and the optimizer's state after one step along the gradients.
 
@@ -78,6 +79,7 @@ def update(
         gradients: By the same names.
         state: ``OptimizerState()`` before the first step.
         learning_rate: The learning rate.
+        depthwise: The names of kernels of depthwise convolutions.
     """
     rule, count = optimizer.rule, state.step + 1
     # As Python numbers, which do not change the type of the arrays.
@@ -85,5 +87,6 @@ def update(
     found, arrays = {}, {}
     for name, p in parameters.items():
         kept = state.arrays.get(name) or {part: np.zeros_like(p) for part in optimizer.state_names}
-        found[name], arrays[name] = rule.update(optimizer, p, gradients[name], kept, step, np)
+        each = step._replace(one_row=name in depthwise)
+        found[name], arrays[name] = rule.update(optimizer, p, gradients[name], kept, each, np)
     return found, OptimizerState(count, arrays)

@@ -15,6 +15,7 @@ from mlpconv.arch.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    ReLU6,
     Shape,
     Sigmoid,
 )
@@ -64,11 +65,17 @@ def _add(
 ) -> str:
     match layer:
         case Conv2d():
-            return graph.add("Conv", x, *weights.values(), name=name, **_windows(layer, before, after))
+            settings = _windows(layer, before, after)
+            if layer.depthwise:
+                settings["group"] = before[0]
+            return graph.add("Conv", x, *weights.values(), name=name, **settings)
         case BatchNorm2d():
             return graph.add("BatchNormalization", x, *weights.values(), name=name, epsilon=layer.eps)
         case ReLU():
             return graph.add("Relu", x, name=name)
+        case ReLU6():
+            bounds = (graph.constant(f"float32.{bound}", bound, "float32") for bound in (0, 6))
+            return graph.add("Clip", x, *bounds, name=name)
         case Sigmoid():
             return graph.add("Sigmoid", x, name=name)
         case MaxPool2d():

@@ -105,6 +105,55 @@ export function convolution({ layer, before, after }, weights, affine, relu) {
 }
 
 /**
+ * A depthwise convolution, with the batch normalization and the ReLU that follow it, if any.
+ * @param {Row} row
+ * @param {Weights} weights
+ * @param {Affine | null} affine
+ * @param {boolean} relu
+ * @returns {Operation}
+ */
+export function depthwiseConvolution({ layer, before, after: [, rows, across] }, weights, affine, relu) {
+  const { kernel, stride, padding } = windowsOf(layer);
+  const [channels, height, width] = before;
+  const area = kernel[0] * kernel[1];
+  const floor = relu ? 0 : -Infinity;
+  return {
+    weights: (area + 1) * channels,
+    scratch: 0,
+    output: rows * across * channels,
+    load(arena, at) {
+      const [values, offset] = [weights("weight"), layer.bias === false ? null : weights("bias")];
+      for (let k = 0; k < channels; k++) {
+        const scale = affine ? affine.scale[k] : 1;
+        // From (channels, height, width) to (height, width, channels), and then the bias.
+        for (let tap = 0; tap < area; tap++) arena[at + tap * channels + k] = values[k * area + tap] * scale;
+        arena[at + area * channels + k] = (offset ? offset[k] : 0) * scale + (affine ? affine.shift[k] : 0);
+      }
+    },
+    run({ arena }, at, input, output) {
+      const biasAt = at + area * channels;
+      for (let row = 0; row < rows; row++) {
+        const top = row * stride[0] - padding[0];
+        const [firstLine, lastLine] = [Math.max(top, 0), Math.min(top + kernel[0], height)];
+        for (let column = 0; column < across; column++, output += channels) {
+          const left = column * stride[1] - padding[1];
+          const [first, last] = [Math.max(left, 0), Math.min(left + kernel[1], width)];
+          arena.copyWithin(output, biasAt, biasAt + channels);
+          for (let line = firstLine; line < lastLine; line++) {
+            for (let x = first; x < last; x++) {
+              const source = input + (line * width + x) * channels;
+              const tap = at + ((line - top) * kernel[1] + (x - left)) * channels;
+              for (let k = 0; k < channels; k++) arena[output + k] += arena[source + k] * arena[tap + k];
+            }
+          }
+          for (let k = 0; k < channels; k++) arena[output + k] = Math.max(arena[output + k], floor);
+        }
+      }
+    },
+  };
+}
+
+/**
  * Lay out windows as the rows of a matrix: (windows, kernel rows, kernel columns, channels), with zeros as padding.
  * @param {Float32Array} arena
  * @param {number} input
@@ -256,7 +305,7 @@ export function normalization({ before }, { scale, shift }) {
 }
 
 /**
- * A ReLU or sigmoid.
+ * A ReLU, ReLU6 or sigmoid.
  * @param {Row} row
  * @returns {Operation}
  */
@@ -265,6 +314,10 @@ export function activation({ layer, before }) {
   if (layer.kind === "relu")
     return inPlace((arena, input) => {
       for (let at = input; at < input + size; at++) arena[at] = Math.max(arena[at], 0);
+    });
+  if (layer.kind === "relu6")
+    return inPlace((arena, input) => {
+      for (let at = input; at < input + size; at++) arena[at] = Math.min(Math.max(arena[at], 0), 6);
     });
   return inPlace((arena, input) => {
     for (let at = input; at < input + size; at++) arena[at] = 1 / (1 + Math.exp(-arena[at]));

@@ -13,6 +13,7 @@
  * @property {Size} [stride]
  * @property {Size} [padding]
  * @property {boolean} [bias]
+ * @property {boolean} [depthwise]
  * @property {boolean} [ceil_mode]
  * @property {boolean} [count_include_pad]
  * @property {number} [eps]
@@ -47,6 +48,7 @@ export const KINDS = [
   "conv2d",
   "batch_norm2d",
   "relu",
+  "relu6",
   "sigmoid",
   "max_pool2d",
   "avg_pool2d",
@@ -125,6 +127,7 @@ function outputShape(name, layer, before) {
       return [/** @type {number} */ (layer.out_features)];
     case "batch_norm2d":
     case "relu":
+    case "relu6":
     case "sigmoid":
     case "dropout":
       return before;

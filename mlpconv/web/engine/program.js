@@ -5,6 +5,7 @@ import {
   affineOf,
   convolution,
   dense,
+  depthwiseConvolution,
   flattening,
   globalPooling,
   normalization,
@@ -47,7 +48,8 @@ export function operationsOf(rows, weights) {
         }
         const relu = nextIs("relu");
         index += relu ? 1 : 0;
-        operations.push(convolution(row, own, affine, relu));
+        const operation = row.layer.depthwise ? depthwiseConvolution : convolution;
+        operations.push(operation(row, own, affine, relu));
         break;
       }
       case "linear": {
@@ -60,6 +62,7 @@ export function operationsOf(rows, weights) {
         operations.push(normalization(row, affineOf(row.layer, own)));
         break;
       case "relu":
+      case "relu6":
       case "sigmoid":
         operations.push(activation(row));
         break;

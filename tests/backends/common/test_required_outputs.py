@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, Sigmoid
+from mlpconv.arch.layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, ReLU6, Sigmoid
 from mlpconv.arch.network import Network
 from mlpconv.arch.shapes import layer_shapes
 from mlpconv.backends.common.required_outputs import required_outputs
@@ -50,17 +50,19 @@ def test_any_network_computes_the_same(network):
 @st.composite
 def chains(draw):
     """Convolutions, activations and pooling with every kind of window, so that extents pass through several layers."""
-    layers = []
+    layers, channels = [], 2
     for _ in range(draw(st.integers(1, 5))):
         kernel, stride, padding = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(0, 3))
-        kind = draw(st.sampled_from(["conv", "conv", "max", "avg", "relu", "sigmoid"]))
+        kind = draw(st.sampled_from(["conv", "conv", "depthwise", "max", "avg", "relu", "relu6", "sigmoid"]))
         if kind == "conv":
-            layers.append(Conv2d(draw(st.integers(1, 3)), kernel, stride, padding))
+            layers.append(Conv2d(channels := draw(st.integers(1, 3)), kernel, stride, padding))
+        elif kind == "depthwise":
+            layers.append(Conv2d(channels, kernel, stride, padding, depthwise=True))
         elif kind in ("max", "avg"):
             pool = MaxPool2d if kind == "max" else AvgPool2d
             layers.append(pool(kernel, stride, min(padding, kernel // 2), ceil_mode=draw(st.booleans())))
         else:
-            layers.append(ReLU() if kind == "relu" else Sigmoid())
+            layers.append({"relu": ReLU(), "relu6": ReLU6(), "sigmoid": Sigmoid()}[kind])
     network = Network(Conv2d(2, 1), *layers, GlobalAvgPool2d(), Flatten(), input_size=draw(st.integers(8, 17)))
     try:
         layer_shapes(network)

@@ -45,6 +45,7 @@ def test_folding_is_used_where_it_saves_work_and_is_exact():
     assert not can_fold(nin, (224, 224), 224)  # nothing to enlarge
     assert not can_fold(nin, (448, 448), 224)
     assert not can_fold(Network(Conv2d(4, 3, padding=1)), (8, 8), 64)  # its padding surrounds the enlarged image
+    assert not can_fold(Network(Conv2d(3, 11, stride=4, depthwise=True), input_channels=3), (28, 28), 224)
     assert not can_fold(Network(Conv2d(4, 1)), (8, 8), 64)  # as it reads every pixel once, folding saves nothing
     assert not can_fold(Network(Flatten(), Linear(3)), (8, 8), 64)
     assert can_fold(Network(Block(first=Conv2d(4, 8, stride=4))), (8, 8), 64)

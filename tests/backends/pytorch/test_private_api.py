@@ -55,7 +55,7 @@ def test_one_channel_and_an_output_one_column_wide(channels, side, kernel, strid
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, *side, 1, generator=draw).permute(0, 3, 1, 2)
     weight, bias = torch.randn(channels, 1, *kernel, generator=draw), torch.randn(channels, generator=draw)
-    found = private_api.convolution(x, weight, bias, (padding, padding), stride, relu=True)
+    found = private_api.convolution(x, weight, bias, (padding, padding), stride, activation="relu")
     exact = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), stride, padding).relu()
     assert found.shape[3] == 1
     torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)

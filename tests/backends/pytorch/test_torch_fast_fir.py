@@ -70,7 +70,7 @@ def test_it_is_equally_exact_in_a_block(dtype, monkeypatch):
 
     def run(dtype):
         leaves = [x.detach().to(dtype).requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()]
-        y = Convolutions([Convolution(lambda: (leaves[1], leaves[2]), (1, 1), (1, 2), True)])(leaves[0])
+        y = Convolutions([Convolution(lambda: (leaves[1], leaves[2]), (1, 1), (1, 2), "relu")])(leaves[0])
         (y.float() * torch.arange(y.numel()).view_as(y).cos()).sum().backward()
         return [y.detach().double(), *(torch.Tensor(leaf.grad).double() for leaf in leaves)]
 

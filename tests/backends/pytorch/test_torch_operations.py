@@ -7,9 +7,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlpconv.arch.layers import Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU
+from mlpconv.arch.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, MaxPool2d, ReLU, ReLU6
 from mlpconv.arch.network import Network
 from mlpconv.backends.pytorch import convolutions
+from mlpconv.backends.pytorch.activations import OverwritingReLU6
 from mlpconv.backends.pytorch.backend import TorchBackend
 from mlpconv.backends.pytorch.convolutions import Convolution, Convolutions
 from mlpconv.backends.pytorch.forward import operations
@@ -25,17 +26,21 @@ def gradients(run, x, module):
     return [output.detach(), x.grad, *(parameter.grad.clone() for parameter in module.parameters())]
 
 
+ACTIVATIONS = {"none": nn.Identity(), "relu": nn.ReLU(), "relu6": nn.ReLU6()}
+
+
 @st.composite
 def rows(draw):
-    """Convolutions in a row as (kernel, stride, padding, channels, bias, relu), and the size of a map they fit on."""
+    """Convolutions in a row as (kernel, stride, padding, channels, bias, activation), and the size of a map they fit
+    on; 0 channels: depthwise."""
     count = draw(st.integers(1, 4))
     each = st.tuples(
         st.sampled_from([1, 1, 3, 5]),
         st.integers(1, 2),
         st.integers(0, 2),
-        st.integers(1, 20),
+        st.integers(1, 20) | st.just(0),
         st.booleans(),
-        st.booleans(),
+        st.sampled_from(list(ACTIVATIONS)),
     )
     convolutions, side = draw(st.lists(each, min_size=count, max_size=count)), draw(st.integers(30, 41))
     size = side - 3
@@ -51,16 +56,15 @@ def test_consecutive_convolutions_agree_with_the_layers(drawn, batch):
     settings_of, side = drawn
     torch.manual_seed(side)
     modules, steps, channels = [], [], 16
-    for kernel, stride, padding, out, bias, relu in settings_of:
+    for kernel, stride, padding, out, bias, activation in settings_of:
         stride = 1 if kernel == 1 else stride  # oneDNN issue 6035: a strided 1×1 convolution of few channels
-        layer = nn.Conv2d(channels, out, kernel, stride, padding, bias=bias)
-        channels = out
-        modules += [layer, nn.ReLU()] if relu else [layer]
-        steps.append(
-            Convolution(lambda layer=layer: (layer.weight, layer.bias), (stride, stride), (padding, padding), relu)
-        )
+        groups, before, channels = 1 if out else channels, channels, out or channels
+        layer = nn.Conv2d(before, channels, kernel, stride, padding, groups=groups, bias=bias)
+        modules += [layer, ACTIVATIONS[activation]]
+        parameters = lambda layer=layer: (layer.weight, layer.bias)  # noqa: E731
+        steps.append(Convolution(parameters, (stride, stride), (padding, padding), activation, groups))
     module = nn.Sequential(*modules)
-    x = torch.randn(batch, 16, side, side - 3)
+    x = 4 * torch.randn(batch, 16, side, side - 3)  # some values above 6
     assert convolutions.is_fused(x)
     expected, found = gradients(module, x, module), gradients(Convolutions(steps), x, module)
     for one, other in zip(found, expected, strict=True):
@@ -73,7 +77,7 @@ def test_consecutive_convolutions_agree_with_the_layers(drawn, batch):
 def test_in_bfloat16_gradients_have_the_type_of_the_parameters():
     torch.manual_seed(0)
     layer = nn.Conv2d(16, 32, 1)
-    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
+    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), "relu")])
     x = torch.randn(4, 16, 9, 9)
     exact = gradients(lambda y: torch.relu(layer(y)), x, layer)
     with torch.autocast("cpu", torch.bfloat16):
@@ -86,7 +90,7 @@ def test_in_bfloat16_gradients_have_the_type_of_the_parameters():
 
 def test_the_gradient_of_another_operation_is_not_overwritten():
     layer = nn.Conv2d(3, 4, 1)
-    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), True)])
+    run = Convolutions([Convolution(lambda: (layer.weight, layer.bias), (1, 1), (0, 0), "relu")])
     output = run(torch.randn(2, 3, 5, 5))
     given_gradient = torch.ones_like(output)
     output.backward(given_gradient)
@@ -101,16 +105,21 @@ def test_the_gradient_of_another_operation_is_not_overwritten():
     ceil_mode=st.booleans(),
     batch=st.sampled_from([1, 5, 16, 37]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    activation=st.sampled_from(["relu", "relu6"]),
 )
 @settings(max_examples=60)
-def test_pooling_with_relu_agrees_with_the_two_layers(kernel, stride, padding, ceil_mode, batch, dtype):
+def test_pooling_with_an_activation_agrees_with_the_two_layers(
+    kernel, stride, padding, ceil_mode, batch, dtype, activation
+):
     pool = nn.MaxPool2d(kernel, stride, min(padding, kernel // 2), ceil_mode=ceil_mode)
-    # Few different values, so that windows hold several largest ones, and some hold none above 0.
-    x = torch.from_numpy(np.random.default_rng(kernel).integers(-6, 3, (batch, 5, 11, 9))).to(dtype)
-    expected = gradients(lambda y: torch.relu(pool(y)), x, pool)
-    found = gradients(PooledReLU(pool), x, pool)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
+    # Few different values, so that windows hold several largest ones, and some hold none above 0, or one above 6.
+    x = torch.from_numpy(np.random.default_rng(kernel).integers(-8, 9, (batch, 5, 11, 9))).to(dtype)
+    expected = gradients(lambda y: ACTIVATIONS[activation](pool(y)), x, pool)
+    swapped = gradients(lambda y: pool(ACTIVATIONS[activation](y)), x, pool)
+    found = gradients(PooledReLU(pool, activation), x, pool)
+    for one, other, third in zip(found, swapped, expected, strict=True):
+        assert torch.equal(one, third)
+        assert torch.equal(other, third)
 
 
 DROPPING = Network(Conv2d(4, 1), Dropout(0.3), GlobalAvgPool2d(), Flatten(), Dropout(0.5), input_size=50)
@@ -162,7 +171,7 @@ def test_an_mlpconv_block_and_its_pooling_are_one_operation_each():
     )
     found = operations(network, TorchBackend().native(network), (1, 12, 12))
     assert [type(each) for each in found[:3]] == [Convolutions, PooledReLU, Convolutions]
-    assert [each.relu for each in found[0].convolutions] == [True, False]
+    assert [each.activation for each in found[0].convolutions] == ["relu", "none"]
 
 
 def test_a_second_relu_after_pooling_keeps_the_gradient():
@@ -178,3 +187,42 @@ def test_a_second_relu_after_pooling_keeps_the_gradient():
     x = torch.randn(2, 1, 8, 8)
     for one, other in zip(gradients(run, x, module), gradients(module, x, module), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_relu6_overwrites_the_output_of_a_normalization():
+    network = Network(
+        Conv2d(4, 3),
+        BatchNorm2d(),
+        ReLU6(),
+        Conv2d(4, 3, depthwise=True),
+        BatchNorm2d(),
+        ReLU6(),
+        MaxPool2d(2),
+        Flatten(),
+        input_size=8,
+    )
+    module = TorchBackend().native(network)
+    for name, parameter in module.named_parameters():
+        if "norm" in name:
+            nn.init.uniform_(parameter, -1, 9)
+    steps = operations(network, module, (1, 8, 8))
+    assert [type(each) for each in steps] == [
+        Convolutions,
+        nn.BatchNorm2d,
+        OverwritingReLU6,
+        Convolutions,
+        nn.BatchNorm2d,
+        PooledReLU,
+        nn.Flatten,
+    ]
+
+    def run(x):
+        for step in steps:
+            x = step(x)
+        return x
+
+    x = torch.randn(3, 1, 8, 8)
+    found, expected = gradients(run, x, module), gradients(module, x, module)
+    assert expected[0].max() == 6
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -107,7 +107,7 @@ def test_a_block_in_float32_uses_it(monkeypatch):
 
     def run():
         leaves = [each.clone().requires_grad_() for each in (x, weight, bias)]
-        y = Convolutions([Convolution(lambda: (leaves[1], leaves[2]), (1, 1), (2, 2), False)])(leaves[0])
+        y = Convolutions([Convolution(lambda: (leaves[1], leaves[2]), (1, 1), (2, 2))])(leaves[0])
         (y * torch.arange(y.numel()).view_as(y).cos()).sum().backward()
         return [y.detach(), *(torch.Tensor(leaf.grad) for leaf in leaves)]
 
