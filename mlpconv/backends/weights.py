@@ -125,7 +125,7 @@ def initialize(
         if isinstance(layers[layer_name], BatchNorm2d):
             value = np.full(shape, float(part in ("weight", "running_var")))
         elif part == "weight":
-            # Each output of a depthwise convolution has a kernel of its own, of one input.
+            # Each output of a depthwise convolution reads one input, which no other output reads.
             outputs = 1 if name in depthwise else shape[0]
             value = _kernel(initializer.weights, outputs, shape, draw)
             to_classes = layer_name in opened and shape[0] == classes

@@ -25,8 +25,8 @@ class ForeignLayer(NamedTuple):
         parts: Its arrays by canonical part ("weight", "bias", "running_mean", "running_var").
         channels_first: Whether a weight has the shape (out, in, kh, kw) or (out, in) over a flatten in C,H,W order, as
             canonical ones; otherwise (kh, kw, in, out) or (in, out) over a flatten in H,W,C order, as in Keras and
-            Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras, which
-            ``like`` makes into the former.
+            Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras; ``like``
+            converts that of Keras.
         flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
         depthwise: Whether it is known to be a depthwise convolution, whose place among others is not known: a file of
             Keras 3 has the layers of each class in order.

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlpconv.arch.class_maps import class_map_grid, until_class_maps
-from mlpconv.arch.layers import AnyLayer
+from mlpconv.arch.layers import AnyLayer, BatchNorm2d, Conv2d, ReLU, ReLU6
+from mlpconv.arch.network import Block, Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.reference import images as reference_images
@@ -74,6 +75,33 @@ def test_any_network(engine, wasm, network, seed):
     received = decoded(answer["output"], np.float32)
     scale = max(1, np.abs(expected).max())
     np.testing.assert_allclose(received, expected.ravel(), rtol=0, atol=2e-5 * scale)
+
+
+@KERNELS
+def test_depthwise_convolutions_and_both_bounds_of_relu6(engine, wasm):
+    network = Network(
+        Block(conv=Conv2d(9, 1), relu=ReLU6(), mlp1=Conv2d(9, (3, 5), (2, 1), (1, 3), depthwise=True)),
+        BatchNorm2d(),
+        ReLU6(),
+        Conv2d(9, 2, bias=False, depthwise=True),
+        ReLU(),
+        input_channels=3,
+        input_size=(7, 6),
+    )
+    weights = random_weights(network, dtype=np.float32)
+    x = 9 * np.random.default_rng(0).normal(size=(1, *network.input_shape)).astype(np.float32)
+    values = reference.activations(network, weights, x)
+    assert values["block1.relu"].max() == 6
+    assert values["block1.relu"].min() == 0
+    answer = engine.ask(
+        "network",
+        network=network.to_json(),
+        weights={name: encoded(value) for name, value in weights.items()},
+        input=encoded(x[0].transpose(1, 2, 0)),
+        wasm=wasm,
+    )
+    expected = list(values.values())[-1][0].transpose(1, 2, 0)
+    np.testing.assert_allclose(decoded(answer["output"], np.float32), expected.ravel(), rtol=0, atol=1e-4)
 
 
 @KERNELS
