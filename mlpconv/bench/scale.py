@@ -177,13 +177,17 @@ def growth_rows(result: dict[str, Any]) -> list[list[str]]:
             TITLES[each["quantity"]],
             f"{first['value']:,} to {last['value']:,}",
             f"{first['epoch_seconds']:.1f} to {last['epoch_seconds']:.1f}",
-            f"{each['exponents']['epoch_seconds']:.2f}",
+            _power(each["exponents"]["epoch_seconds"]),
             f"{first['tensor_bytes'] / 2**20:,.0f} to {last['tensor_bytes'] / 2**20:,.0f}",
-            f"{each['exponents']['tensor_bytes']:.2f}",
+            _power(each["exponents"]["tensor_bytes"]),
         ]
         for each in result["growth"]
         for first, last in [(each["points"][0], each["points"][-1])]
     ]
+
+
+def _power(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # without a sign before 0
 
 
 def facts(result: dict[str, Any]) -> list[str]:
@@ -192,8 +196,9 @@ def facts(result: dict[str, Any]) -> list[str]:
     lines = [
         f"processes: an epoch of the recipe {has['recipe']} on {has['data']}, {has['image_size']}×{has['image_size']}; "
         f"rounds: {has['rounds']} (numbers are medians), threads in all: {has['threads']}",
-        f"growth: the recipe {has['recipe']} on generated images, forecast from real steps; where one quantity "
-        f"changes, the others are {', '.join(f'{value:,} {TITLES[name]}' for name, value in STANDARD.items())}",
+        f"growth: the recipe {has['recipe']} on generated images, forecast from real steps, with an evaluation of 10,000 "
+        "images after each epoch; where one quantity changes, the others stay: "
+        + ", ".join(f"{TITLES[name]} {value:,}" for name, value in STANDARD.items()),
     ]
     within = [each for each in result["processes"][1:] if each["processes"] <= has["threads"]]
     lines += [
@@ -237,7 +242,7 @@ def figure(result: dict[str, Any]) -> "Figure":
             costs = np.array([point[key] for point in each["points"]]) / unit
             power = each["exponents"][key]
             law = np.exp(np.log(costs).mean() + power * (np.log(values) - np.log(values).mean()))
-            axes.plot(values, costs, "o", color=f"C{index}", label=f"{title}: exponent {power:.2f}")
+            axes.plot(values, costs, "o", color=f"C{index}", label=f"{title}: exponent {_power(power)}")
             axes.plot(values, law, color=f"C{index}", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel=TITLES[each["quantity"]])
         axes.set_xticks(values, [f"{int(value):,}" for value in values], minor=False)
