@@ -196,8 +196,8 @@ def facts(result: dict[str, Any]) -> list[str]:
     lines = [
         f"processes: an epoch of the recipe {has['recipe']} on {has['data']}, {has['image_size']}×{has['image_size']}; "
         f"rounds: {has['rounds']} (numbers are medians), threads in all: {has['threads']}",
-        f"growth: the recipe {has['recipe']} on generated images, forecast from real steps, with an evaluation of 10,000 "
-        "images after each epoch; where one quantity changes, the others stay: "
+        f"growth: the recipe {has['recipe']} on generated images, forecast from real steps, with an evaluation of "
+        "10,000 images after each epoch; where one quantity changes, the others stay: "
         + ", ".join(f"{TITLES[name]} {value:,}" for name, value in STANDARD.items()),
     ]
     within = [each for each in result["processes"][1:] if each["processes"] <= has["threads"]]

@@ -128,7 +128,7 @@ def test_registered_networks(engine, tmp_path, name, wasm):
 @pytest.mark.parametrize("name", HEAVY)
 def test_networks_with_large_dense_layers(engine, tmp_path, name):
     network = create_model(name)
-    network, preprocess = square(network, 32 if name == "vgg11" else 63)
+    network, preprocess = square(network, 32 if name == "vgg11" else 67)
     weights = random_weights(network, dtype=np.float32)
     write_classifier(tmp_path / "a.safetensors", weights, network, preprocess, classes_of(network))
     engine.ask("load", path=str(tmp_path / "a.safetensors"), wasm=True)
