@@ -103,26 +103,20 @@ class Workers:
         Raises:
             ProcessLost: A job's worker died at each of ``ATTEMPTS`` attempts, or all workers are lost.
         """
-        coming = ((index, job) for index, job in enumerate(jobs))
-        again: deque[_Started] = deque()
+        coming = (_Started(number, job, 1) for number, job in enumerate(jobs))
+        waiting: deque[_Started] = deque()  # those whose worker died, and the next one if it is too far ahead
         running: dict[Future, _Started] = {}
-        held: _Started | None = None  # the next one, taken from ``jobs`` but too far ahead
         stopped = False
         while True:
             stopped = stopped or should_stop()
             while not stopped and len(running) < _WAITING * self.count:
-                if again:
-                    started = again.popleft()
-                else:
-                    item = held or next((_Started(index, job, 1) for index, job in coming), None)
-                    held = None
-                    if item is None:
-                        break
-                    first = min((each.number for each in running.values()), default=item.number)
-                    if window is not None and item.number >= first + window:
-                        held = item
-                        break
-                    started = item
+                started = waiting.popleft() if waiting else next(coming, None)
+                if started is None:
+                    break
+                first = min((each.number for each in running.values()), default=started.number)
+                if window is not None and started.number >= first + window:
+                    waiting.append(started)
+                    break
                 running[self._submit(function, started)] = started
             if not running:
                 return
@@ -145,15 +139,16 @@ class Workers:
                             f"--executor: the worker of {_described(started.job)} died {ATTEMPTS} times ("
                             f"{' '.join(str(error).split()) or type(error).__name__}); see whether it has enough memory"
                         ) from None
-                    again.append(started._replace(attempt=started.attempt + 1))
+                    waiting.appendleft(started._replace(attempt=started.attempt + 1))
                 self._kind.replace()
 
     def _submit(self, function: Callable[[Job], Result], started: _Started) -> Future:
+        call = partial(_call, function)
         try:
-            return self._kind.submit(partial(_call, function), started.job)
+            return self._kind.submit(call, started.job)
         except self._kind.fatal:
             self._kind.replace()
-            return self._kind.submit(partial(_call, function), started.job)
+            return self._kind.submit(call, started.job)
 
     def in_order(self, function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
         """The results of jobs in the order of the jobs; only a few are kept while an earlier one is not done."""
@@ -314,11 +309,12 @@ class _Dask:
                 f"--executor {address}: the worker {busy[0]} has several threads, and each job needs a process; start "
                 "it with dask worker --nthreads 1"
             )
+        self._executor = self._client.get_executor(pure=False)
         # A job that killed several workers, and jobs that a lost scheduler had.
         self.fatal: tuple[type[BaseException], ...] = (distributed.KilledWorker, CancelledError, CommClosedError)
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Future:
-        return self._client.get_executor(pure=False).submit(function, job)
+        return self._executor.submit(function, job)
 
     def replace(self) -> None:
         """The scheduler starts the jobs of lost workers again on others; it gives up only where they fail too."""

@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from hypothesis import settings
 
 # Times vary too much on a shared machine for a deadline to mean anything.
@@ -25,3 +26,19 @@ def pytest_terminal_summary(terminalreporter):
                 put_in, survived = put_in + counted[0], survived + counted[1]
     if put_in:
         terminalreporter.write_line(f"faults: {put_in:,} put in, {survived:,} survived", bold=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a Dask scheduler with two workers."""
+    from support.dask_cluster import Cluster
+
+    cluster = Cluster(tmp_path_factory.mktemp("dask"))
+    yield cluster.address
+    cluster.close()
+
+
+@pytest.fixture(params=["local:2", "dask"])
+def where(request):
+    """An address for --executor: two processes of this machine, and a Dask cluster."""
+    return request.param if request.param != "dask" else request.getfixturevalue("cluster")

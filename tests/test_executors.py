@@ -51,47 +51,34 @@ def wait_for_orphanage(directory):
     Path(directory, "noticed").touch()
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """The address of a Dask scheduler with two workers."""
-    cluster = Cluster(tmp_path_factory.mktemp("dask"))
-    yield cluster.address
-    cluster.close()
-
-
-@pytest.fixture(params=["local:2", "dask"])
-def address(request):
-    return request.param if request.param != "dask" else request.getfixturevalue("cluster")
-
-
-def test_every_job_has_its_result(address):
-    with open_workers(address) as workers:
+def test_every_job_has_its_result(where):
+    with open_workers(where) as workers:
         assert workers.count == 2
         assert sorted(workers.run(square, range(30))) == [(number, number**2) for number in range(30)]
         assert list(workers.in_order(square, iter(range(30)))) == [number**2 for number in range(30)]
         assert list(workers.run(square, [])) == []
 
 
-def test_an_error_for_the_user_comes_back(address):
-    with open_workers(address) as workers, pytest.raises(DataError, match="job 3 is wrong"):
+def test_an_error_for_the_user_comes_back(where):
+    with open_workers(where) as workers, pytest.raises(DataError, match="job 3 is wrong"):
         list(workers.run(refuse, [3]))
 
 
-def test_an_error_of_the_program_comes_back(address):
-    with open_workers(address) as workers, pytest.raises(TypeError):
+def test_an_error_of_the_program_comes_back(where):
+    with open_workers(where) as workers, pytest.raises(TypeError):
         list(workers.run(square, ["text"]))
 
 
-def test_the_job_of_a_worker_that_dies_starts_again(address, tmp_path):
+def test_the_job_of_a_worker_that_dies_starts_again(where, tmp_path):
     jobs = [str(tmp_path / f"{number}") for number in range(3)]
-    with open_workers(address) as workers:
+    with open_workers(where) as workers:
         assert sorted(workers.run(die_at_first, jobs)) == [(0, "0"), (1, "1"), (2, "2")]
         assert list(workers.in_order(square, range(3))) == [0, 1, 4]
 
 
-def test_a_job_that_kills_every_worker_is_named(address):
+def test_a_job_that_kills_every_worker_is_named(where):
     with (
-        open_workers(address) as workers,
+        open_workers(where) as workers,
         pytest.raises(ProcessLost, match=r"^--executor: the worker of a job died 4 times \(.*enough memory$"),
     ):
         list(workers.run(always_die, ["x"]))

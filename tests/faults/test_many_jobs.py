@@ -33,18 +33,6 @@ FILES = 3000
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("dask"))
-    yield cluster.address
-    cluster.close()
-
-
-@pytest.fixture(params=["local:2", "dask"])
-def where(request):
-    return request.param if request.param != "dask" else request.getfixturevalue("cluster")
-
-
-@pytest.fixture(scope="module")
 def alone(processes):
     """The result of the study in one process."""
     folder = processes.folder / "alone"
