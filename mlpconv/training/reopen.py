@@ -100,7 +100,9 @@ def reopen(
                 values = abs(draw.normal(0, SPREAD, (shape[0], len(channels), *shape[2:])))
                 _write(state, reader, (slice(None), channels), values)
         what = "the class's" if last and len(channels) == 1 else "the classes'" if last else "dead"
-        done.append(f"{stage.conv}: {what} channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))} anew")
+        done.append(
+            f"{stage.conv}: {what} channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))} initialized again"
+        )
     return state, "; ".join(done)
 
 

@@ -216,7 +216,7 @@ def test_one_dead_class_is_reopened_only_in_its_weights(tmp_path):
             after, met = execution.guard.model.training_state(), event.event
             break
     assert (met.trouble, met.action, met.classes) == ("dead-class", "reopened", (1,))
-    assert met.done == "block2.conv: the class's channel 1 anew"
+    assert met.done == "block2.conv: the class's channel 1 initialized again"
     assert before
     assert after["weights/block2.conv.bias"][1] == np.float32(0.1)
     row = after["weights/block2.conv.weight"][1]

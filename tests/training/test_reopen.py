@@ -51,7 +51,7 @@ def test_only_the_channel_of_the_class_is_changed():
     state = state_of(weights)
     kept = {name: value.copy() for name, value in state.items()}
     opened, words = reopen(state, NETWORK, (1, 2), outputs(NETWORK, weights), np.random.default_rng(0))
-    assert words == "block2.mlp2: the classes' channels 1, 2 anew"
+    assert words == "block2.mlp2: the classes' channels 1, 2 initialized again"
     after = outputs(NETWORK, back(opened))("block2.mlp2")
     assert after[:, [1, 2]].min() >= 0.1
     np.testing.assert_array_equal(after[:, [0, 3]], before[:, [0, 3]])
@@ -71,7 +71,8 @@ def test_a_class_whose_inputs_are_zero_is_reopened():
     weights = shut(NETWORK, ("block2.conv", 0), ("block2.mlp1", 0), ("block2.mlp2", 0))
     opened, words = reopen(state_of(weights), NETWORK, (0,), outputs(NETWORK, weights), np.random.default_rng(0))
     assert words == (
-        "block2.conv: dead channel 0 anew; block2.mlp1: dead channel 0 anew; block2.mlp2: the class's channel 0 anew"
+        "block2.conv: dead channel 0 initialized again; block2.mlp1: dead channel 0 initialized again; "
+        "block2.mlp2: the class's channel 0 initialized again"
     )
     before, after = outputs(NETWORK, weights), outputs(NETWORK, back(opened))
     assert (after("block2.mlp1")[:, 0] > 0).any()
@@ -89,7 +90,7 @@ def test_batch_normalization_after_the_layer_is_reset():
     weights = initialize(network, Initializer("he"), 0)
     weights["block1.norm.bias"][2], weights["block1.norm.weight"][2] = -50, 0
     opened, words = reopen(state_of(weights), network, (2,), outputs(network, weights), np.random.default_rng(0))
-    assert words == "block1.conv: the class's channel 2 anew"
+    assert words == "block1.conv: the class's channel 2 initialized again"
     assert [back(opened)[f"block1.norm.{part}"][2] for part in ("weight", "bias", "running_mean", "running_var")] == (
         pytest.approx([1, 0.1, 0, 1])
     )
@@ -112,8 +113,8 @@ def test_depthwise_convolutions_and_relu6_are_reopened():
     weights = shut(network, ("block1.conv", 5), ("block1.depthwise", 5), ("block1.mlp1", 2))
     opened, words = reopen(state_of(weights), network, (2,), outputs(network, weights), np.random.default_rng(0))
     assert words == (
-        "block1.conv: dead channel 5 anew; block1.depthwise: dead channel 5 anew; "
-        "block1.mlp1: the class's channel 2 anew"
+        "block1.conv: dead channel 5 initialized again; block1.depthwise: dead channel 5 initialized again; "
+        "block1.mlp1: the class's channel 2 initialized again"
     )
     after = back(opened)
     assert (outputs(network, after)("block1.relu1")[:, 5] > 0).any()
