@@ -1,13 +1,11 @@
 """Measure training on few photographs against a pretrained network with a linear classifier.
 
-    python tools/measure_photos.py --cifar10 cifar10-jpeg.tar.xz --work distil --splits 5
+    python tools/measure_photos.py --cifar10 cifar10-jpeg.tar.xz --work photos --splits 5
 
-Three folders, children's stamps (Debian's tuxpaint-stamps-default),
-photographs of GCompris (gcompris-qt-data), and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each
-split, a run of `mlpconv train --data` with all defaults, in a separate process, and logistic regression on the
-features of EfficientNet-Lite0, on the same images. Results are kept in --out after every run; finished ones are not
-repeated. The start weights saw none of these pictures but about half of the 2,000 of CIFAR-10, without
-their labels.
+Four folders: children's stamps (Debian's tuxpaint-stamps-default), photographs of GCompris (gcompris-qt-data), and 500
+and 2,000 pictures of CIFAR-10, tested on 2,000 of its test images. For each split, a run of `mlpconv train --data` with
+all defaults, in a separate process, and logistic regression on the features of EfficientNet-Lite0, on the same images.
+Results are kept in --out after every run; finished ones are not repeated.
 """
 
 import argparse
@@ -17,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,15 +24,19 @@ from statistics import mean
 
 import numpy as np
 import torch
-from distil import load_teacher, teacher_features
-from distil_pictures import SIDE, Source, fetch, on_white
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from start_weights import load_teacher
+from torch import nn
 
+SIDE = 224
+"""The side in pixels of the pictures that the pretrained network sees."""
 TEST_SHARE = 0.2
-CIFAR10_IMAGES, CIFAR10_TEST = 200, 200
-"""Images of each class of CIFAR-10: to learn from, and to test on."""
+CIFAR10_IMAGES = {"cifar10-500": 50, "cifar10-2000": 200}
+"""Images of each class of CIFAR-10 to learn from."""
+CIFAR10_TEST = 200
+"""Images of each class to test on."""
 STAMPS = {
     "birds": "animals/birds", "fish": "animals/(fish|shellfish|mammals/aquatic)", "mammals": "animals/ma(mm|rs)",
     "fruit": "food/(fruit|nuts)", "vegetables": "food/vegetables", "flowers": "plants/flowers", "trees": "plants",
@@ -52,7 +55,7 @@ def main() -> None:
     """Measure, and print a table."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--cifar10", type=Path, required=True)
-    arguments.add_argument("--work", type=Path, required=True, help="The folder of tools/distil.py.")
+    arguments.add_argument("--work", type=Path, required=True, help="Folder for downloads and runs.")
     arguments.add_argument("--splits", type=int, default=5)
     arguments.add_argument("--only", nargs="*", help="Names of folders.")
     arguments.add_argument("--teacher", action=argparse.BooleanOptionalAction, default=True)
@@ -67,7 +70,7 @@ def main() -> None:
             continue
         for split in range(options.splits):
             listing = options.work / "folders" / f"{name}-{split}.csv"
-            rows = draw(files, split)
+            rows = draw(files, split, CIFAR10_IMAGES.get(name, 0))
             _write(listing, rows)
             found = results.setdefault(name, {}).setdefault(str(split), {})
             if options.teacher and "teacher" not in found:
@@ -90,7 +93,7 @@ def folders(work: Path, cifar10: Path) -> dict[str, dict[str, list[Path]]]:
     """The files of each class of each folder; CIFAR-10 has classes "test/CLASS" as well."""
     fetched = work / "pictures"
     for name in ("tuxpaint-stamps-default", "gcompris-qt-data"):
-        fetch(Source(name, "deb", "", 0), fetched / name, cifar10)
+        fetch(name, fetched / name)
     stamps = fetched / "tuxpaint-stamps-default/usr/share/tuxpaint/stamps"
     gcompris = work / "gcompris"
     if not gcompris.exists():
@@ -101,17 +104,44 @@ def folders(work: Path, cifar10: Path) -> dict[str, dict[str, list[Path]]]:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(content)
     drawings = [path for path in sorted(stamps.rglob("*.[pj][np]g")) if "cartoon" not in str(path)]
-    fetch(Source("cifar10", "cifar10", "", 0), fetched / "cifar10", cifar10)
     cifar = fetched / "cifar10"
+    if not cifar.exists():
+        with tarfile.open(cifar10) as archive:
+            archive.extractall(cifar, filter="data")
+    of_cifar = {
+        f"{split}/{folder.name}": sorted(folder.iterdir())
+        for split in ("train", "test")
+        for folder in sorted((cifar / split).iterdir())
+    }
     return {
         "stamps": _classes(stamps, drawings, STAMPS),
         "gcompris": _classes(gcompris / "gcompris/src/activities", sorted(gcompris.rglob("*.*")), GCOMPRIS),
-        "cifar10": {
-            f"{split}/{folder.name}": sorted(folder.iterdir())
-            for split in ("train", "test")
-            for folder in sorted((cifar / split).iterdir())
-        },
+        **dict.fromkeys(CIFAR10_IMAGES, of_cifar),
     }
+
+
+def fetch(name: str, folder: Path) -> None:
+    """Download and unpack a package of Debian into ``folder``, unless it is there."""
+    if folder.exists():
+        return
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["apt-get", "download", "-q", name], cwd=partial, check=True)
+    for package in partial.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, partial], check=True)
+        package.unlink()
+    partial.rename(folder)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture in RGB; transparent pixels are white, as mlpconv reads them. No side is above 2,048 pixels."""
+    image.draft("RGB", (2048, 2048))
+    image.thumbnail((2048, 2048), Image.Resampling.BOX)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _classes(root: Path, paths: list[Path], patterns: dict[str, str]) -> dict[str, list[Path]]:
@@ -124,15 +154,16 @@ def _classes(root: Path, paths: list[Path], patterns: dict[str, str]) -> dict[st
     return found
 
 
-def draw(files: dict[str, list[Path]], split: int) -> list[tuple[Path, str, str]]:
-    """(file, class, "train" or "test"): a fifth of each class is tested; CIFAR-10 has its own test images."""
+def draw(files: dict[str, list[Path]], split: int, each: int) -> list[tuple[Path, str, str]]:
+    """(file, class, "train" or "test"): a fifth of each class is tested. CIFAR-10 has its own test images, and ``each``
+    of a class are learned."""
     random = np.random.default_rng(split)
     rows = []
     for name, paths in files.items():
         kind, _, label = name.rpartition("/")
         order = random.permutation(len(paths))
         if kind:
-            chosen = order[: CIFAR10_IMAGES if kind == "train" else CIFAR10_TEST]
+            chosen = order[: each if kind == "train" else CIFAR10_TEST]
             rows += [(paths[index], label, kind) for index in chosen]
             continue
         tested = set(order[: max(round(TEST_SHARE * len(paths)), 1)])
@@ -165,7 +196,7 @@ def train(listing: Path, options: list[str]) -> dict[str, float]:
 def teacher_accuracy(rows: list[tuple[Path, str, str]], work: Path) -> dict[str, float]:
     """Logistic regression on the standardized features of EfficientNet-Lite0."""
     started = time.perf_counter()
-    teacher = load_teacher(work)
+    teacher, _ = load_teacher(work, SIDE)
     features = []
     for start in range(0, len(rows), 32):
         images = [
@@ -180,6 +211,14 @@ def teacher_accuracy(rows: list[tuple[Path, str, str]], work: Path) -> dict[str,
     model = LogisticRegression(C=0.01, max_iter=1000).fit(scaled[learned], labels[learned])
     accuracy = model.score(scaled[~learned], labels[~learned])
     return {"accuracy": float(accuracy), "seconds": time.perf_counter() - started}
+
+
+def teacher_features(teacher: nn.Module, images: np.ndarray) -> np.ndarray:
+    """The pooled features, float32 (N, 1280), of uint8 (N, H, W, 3)."""
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return teacher.extract_features(x).mean((2, 3)).numpy()
 
 
 def resources(content: bytes) -> Iterator[tuple[str, bytes]]:

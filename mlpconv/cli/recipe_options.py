@@ -67,7 +67,9 @@ OPTIONS = (
     RecipeOption(
         "freeze",
         bool,
-        "Train the last block only: the layers before it keep the weights of --pretrained. Takes seconds.",
+        "Train the last block only, in seconds: the layers before it keep the weights of --pretrained. --no-freeze trains "
+        "all layers of a network for few photographs.",
+        flag="--freeze/--no-freeze",
     ),
 )
 

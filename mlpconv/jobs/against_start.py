@@ -3,8 +3,6 @@ the classes that both know before and after, and cross-validation on frozen feat
 
 import numpy as np
 
-from mlpconv.arch.head import find_head
-from mlpconv.data import ImageDataset
 from mlpconv.data.folders.copies import groups_of_copies
 from mlpconv.errors import RunError
 from mlpconv.inference.classifier import is_file
@@ -97,15 +95,15 @@ def cross_validation(prepared: PreparedJob) -> CrossValidation | None:
     learned, digests = learned_images(prepared), _digests(prepared)
     if learned is None or (digests and learned.intersection(digests)):
         return None
-    if any(part.image_shape != train.image_shape for part in parts):
-        return None
-    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    head = find_head(prepared.network)
-    assert head is not None
-    model, recipe = prepared.make_model(), prepared.recipe
-    dataset = ImageDataset(images, labels, train.class_names, "all")
-    seen = examples(model, head, dataset, flips=bool(recipe.augmentation.flip))
-    return cross_validate(seen, prepared.head.strength, len(train), recipe.balance, _groups(prepared))
+    model, recipe, seen = prepared.make_model(), prepared.recipe, [prepared.head.seen]
+    seen += [examples(model, prepared.network, part, flips=bool(recipe.augmentation.flip)) for part in parts[1:]]
+    together = seen[0]._replace(
+        features=np.concatenate([each.features for each in seen], axis=1),
+        labels=np.concatenate([each.labels for each in seen]),
+    )
+    return cross_validate(
+        together, prepared.head.strength, len(train), train.class_names, recipe.balance, _groups(prepared)
+    )
 
 
 def _digests(prepared: PreparedJob) -> list[bytes]:

@@ -25,17 +25,21 @@ class FittedHead(NamedTuple):
     """The canonical weights of the head's layers."""
     strength: float
     """The weight decay that was chosen on held-out features."""
+    seen: Examples
+    """The training images as the head sees them."""
 
 
-def examples(model: Model, head: Head, dataset: ImageDataset, *, flips: bool) -> Examples:
+def examples(model: Model, network: Network, dataset: ImageDataset, *, flips: bool) -> Examples:
     """Images as a head sees them: the means of the maps that it reads.
 
     Args:
         model: The network with the weights that stay frozen.
-        head: Its head.
+        network: Its description, which has a head.
         dataset: The images.
         flips: Whether each image has its mirror image as a second view.
     """
+    head = find_head(network)
+    assert head is not None
     views = [_features(model, head, dataset.images)]
     if flips:
         views.append(_features(model, head, dataset.images[:, :, ::-1]))
@@ -56,14 +60,14 @@ def fit_head(
     """
     head = find_head(network)
     assert head is not None
-    seen = examples(model, head, dataset, flips=bool(recipe.augmentation.flip))
+    seen = examples(model, network, dataset, flips=bool(recipe.augmentation.flip))
     strength = choose_strength(seen, prior, recipe.balance)
     found = fit(seen, strength, prior, recipe.balance)
     if head.rectified:
         lowest = _lowest(model, head, dataset.images[:RECTIFIED_IMAGES], found)
         # A constant that all logits share does not change the probabilities. With this one, no ReLU is at 0.
         found = found._replace(bias=found.bias - lowest + 0.1 * max(-lowest, 1.0))
-    return FittedHead(_canonical(head, model.weights(), found), strength)
+    return FittedHead(_canonical(head, model.weights(), found), strength, seen)
 
 
 def _features(model: Model, head: Head, images: Images) -> npt.NDArray[np.float64]:

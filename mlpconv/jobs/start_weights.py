@@ -22,6 +22,8 @@ from mlpconv.training.automatic import AUTO
 from mlpconv.training.head_fit import HeadWeights
 from mlpconv.training.recipe import Recipe
 
+FEW_BLOCKS = 3
+"""More blocks than these are not named one by one."""
 GRAY = (0.299, 0.587, 0.114)
 """The shares of red, green and blue in the gray of a color (ITU-R BT.601), with which pictures become gray."""
 
@@ -93,9 +95,11 @@ class Taken(NamedTuple):
         return not self.left
 
     def blocks(self) -> str:
-        """The blocks and layers that are taken over, in words: "block1 and block2", "block1, block2.conv"."""
+        """The blocks and layers that are taken over, in words: "block1 and block2", "block1 to block4 and block5.conv"."""
         names = dict.fromkeys(name.partition(".")[0] for name in self.layers)
         parts = [name for name in names if not any(each.partition(".")[0] == name for each in self.left)]
+        if len(parts) > FEW_BLOCKS:
+            parts = [f"{parts[0]} to {parts[-1]}"]
         parts += [name for name in self.layers if name.partition(".")[0] not in parts]
         return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 

@@ -3,6 +3,7 @@
 # The order of registration is the order in which `mlpconv models` lists them.
 # isort: off
 from mlpconv.models.nin import nin_block
+from mlpconv.models import photo as photo
 from mlpconv.models.classics import vgg_block
 from mlpconv.models import family as family
 from mlpconv.models.shipped import shipped_weights

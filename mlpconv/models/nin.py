@@ -208,8 +208,8 @@ def _narrow(widths: tuple[tuple[int, ...], ...], num_classes: int, input_channel
 @register_model(
     source="mlpconv's own: NiN for photographs, with a strided stem and batch normalisation (arXiv:1502.03167)"
 )
-def nin_photo(num_classes: int = 10, input_channels: int = 3) -> Network:
-    """A NiN for few photographs of 96×96; its start weights come with the package."""
+def nin_96(num_classes: int = 10, input_channels: int = 3) -> Network:
+    """A NiN for photographs of 96×96."""
     return Network(
         nin_block((32, 32), kernel_size=5, stride=2, padding=2, mlp=1, norm=True),
         nin_block((64, 64), kernel_size=3, stride=2, padding=1, mlp=1, norm=True),

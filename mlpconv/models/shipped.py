@@ -1,4 +1,4 @@
-"""The start weights that come with the package: see ``tools/distil.py`` and the JSON file next to each."""
+"""The start weights that come with the package: see ``tools/start_weights.py`` and the JSON file next to each."""
 
 from pathlib import Path
 

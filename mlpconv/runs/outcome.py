@@ -84,6 +84,13 @@ def few_images_lines(result: "Result", start: str) -> list[str]:
             f"{found.accuracy:.3f}, 95 % interval {found.interval[0]:.3f} to {found.interval[1]:.3f}"
         )
         lines += learning_curve_lines(found)
+        if found.weakest:
+            weak = (
+                f"{each.name} ({each.recognized:,} of {each.images:,} recognized, {each.mistaken:,} taken for "
+                f"{each.taken_for})"
+                for each in found.weakest
+            )
+            lines.append(f"to photograph next, the classes that it recognizes least: {', '.join(weak)}")
     return lines
 
 

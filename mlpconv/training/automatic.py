@@ -32,7 +32,7 @@ class Choice(NamedTuple):
 RULE = (
     (30, Choice("nin_28", 28)),
     (48, Choice("nin_32", 32)),
-    (None, Choice("nin_photo", 96)),
+    (None, Choice("nin_96", 96)),
 )
 """(largest typical side, choice): the typical side is the median of the images' shorter sides in pixels.
 
@@ -88,7 +88,7 @@ def resolve(recipe: Recipe, side: int, count: int, wishes: Wishes = NO_WISHES) -
         size = recipe.image_size or choice.image_size
         recipe = msgspec.structs.replace(recipe, model=choice.model, image_size=size)
         said.insert(0, f"{choice.model} at {size}×{size}, for images of typically {side} pixels")
-    if automatic if wishes.batch is None else wishes.batch:
+    if (automatic if wishes.batch is None else wishes.batch) and not recipe.freeze:
         batch = recipe.batch_size
         while batch > MIN_BATCH and count < MIN_STEPS_PER_EPOCH * batch:
             batch //= 2

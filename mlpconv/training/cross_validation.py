@@ -24,6 +24,8 @@ MIN_IMAGES_OF_A_CLASS = 8
 """Without so many, a quarter of the images may lack a class, and there is no learning curve."""
 MAX_MISFIT = 0.02
 """A power law that misses a point by more than this accuracy is not extrapolated."""
+WEAKEST = 3
+"""The most classes that are named as weak."""
 MAX_WIDTH = 0.3
 """An extrapolation whose interval is wider is not shown."""
 
@@ -48,6 +50,19 @@ class Extrapolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: Share
 
 
+class WeakClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A class that is recognized less often than the others."""
+
+    name: str
+    images: Natural
+    recognized: Natural
+    """How many of them were classified correctly."""
+    taken_for: str
+    """The class that most of the others were taken for."""
+    mistaken: Natural
+    """How many were taken for it."""
+
+
 class CrossValidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The accuracy on all images, each classified by a head that was fitted without it."""
 
@@ -58,6 +73,8 @@ class CrossValidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The learning curve, fewest training images first; empty where classes have too few images."""
     doubled: Extrapolation | None = None
     """None where no power law fits the curve, or too loosely."""
+    weakest: list[WeakClass] = []
+    """The classes that are recognized least, below the accuracy over all images, weakest first; at most ``WEAKEST``."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -66,7 +83,12 @@ class CrossValidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def cross_validate(
-    examples: Examples, strength: float, trained: int, balance: float = 0.0, groups: Sequence[int] | None = None
+    examples: Examples,
+    strength: float,
+    trained: int,
+    class_names: Sequence[str],
+    balance: float = 0.0,
+    groups: Sequence[int] | None = None,
 ) -> CrossValidation:
     """Cross-validate a head, and extrapolate its learning curve.
 
@@ -75,6 +97,7 @@ def cross_validate(
         strength: The weight decay that was chosen for ``trained`` images; for another number it changes in inverse
             proportion, as a Gaussian prior does.
         trained: The number of images for which it was chosen.
+        class_names: The names of the classes.
         balance: As for ``head_fit.fit``.
         groups: A number for each image; copies of a picture have the same one, and are in one fold.
     """
@@ -84,6 +107,7 @@ def cross_validate(
     smallest = int(np.bincount(labels, minlength=examples.classes).min())
     fractions = FRACTIONS if smallest >= MIN_IMAGES_OF_A_CLASS else FRACTIONS[-1:]
     right = np.zeros((len(fractions), count))
+    predicted = np.zeros(count, np.int64)
     sizes = np.zeros(len(fractions))
     for fold in range(FOLDS):
         rest, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -97,14 +121,32 @@ def cross_validate(
                     pieces = fold_numbers(labels[rest], round(1 / fraction), seed=1 + repeat)
                     chosen = rest[pieces == fold % round(1 / fraction)]
                 head = fit(examples.subset(chosen), strength * trained / len(chosen), balance=balance, tolerance=ROUGH)
-                hits = head.logits(examples.features[0, test]).argmax(1) == labels[test]
-                right[row, test] += hits / repeats
+                predicted[test] = head.logits(examples.features[0, test]).argmax(1)  # at last, with all others
+                right[row, test] += (predicted[test] == labels[test]) / repeats
                 sizes[row] += len(chosen) / repeats / FOLDS
     curve = [Point(round(size), float(row.mean())) for size, row in zip(sizes, right, strict=True)]
-    found = CrossValidation(count, int(folds.max()) + 1, float(right[-1].mean()))
+    accuracy = float(right[-1].mean())
+    found = CrossValidation(
+        count, int(folds.max()) + 1, accuracy, weakest=_weakest(labels, predicted, class_names, accuracy)
+    )
     if len(fractions) < 2:
         return found
     return msgspec.structs.replace(found, curve=curve, doubled=extrapolate(right, sizes))
+
+
+def _weakest(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], names: Sequence[str], accuracy: float
+) -> list[WeakClass]:
+    found = []
+    for number, name in enumerate(names):
+        answers = np.bincount(predicted[labels == number], minlength=len(names))
+        images, recognized = int(answers.sum()), int(answers[number])
+        if not images or recognized / images >= accuracy:
+            continue
+        answers[number] = 0
+        taken_for = int(answers.argmax())
+        found.append(WeakClass(name, images, recognized, names[taken_for], int(answers[taken_for])))
+    return sorted(found, key=lambda each: each.recognized / each.images)[:WEAKEST]
 
 
 def extrapolate(right: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> Extrapolation | None:

@@ -197,8 +197,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
     drops ``image_size`` and ``image_sizes`` unless they are given too, as they were chosen for the model before, and
     another ``image_size`` drops ``image_sizes``. With ``pretrained``, the last block starts from a fit, and the
     learning rate is a tenth unless it is given. With ``freeze``, the fit is all of the training, and no images are held
-    out. If ``epochs`` are given, ``min_steps`` no longer adds to them. Without validation images there is no
-    ``patience``.
+    out; if ``epochs`` are given instead, a recipe that freezes layers no longer does. If ``epochs`` are given,
+    ``min_steps`` no longer adds to them. Without validation images there is no ``patience``.
 
     Args:
         recipe: The recipe to start from.
@@ -225,7 +225,9 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: str = "recipe") ->
             values["learning_rate"] /= FINE_TUNING
         else:
             values.pop("freeze", None)
-    if changes.get("freeze", recipe.freeze) is True:
+    if recipe.freeze and "freeze" not in changes and changes.get("epochs", 1) != 1:
+        values["freeze"] = False
+    elif changes.get("freeze", recipe.freeze) is True:
         if changes.get("epochs", 1) != 1:
             raise RecipeError(f"{place}: with freeze, the last block is fitted in one go; leave epochs out")
         if not recipe.freeze:

@@ -151,6 +151,7 @@ RECIPES: dict[str, Named] = {
             model="nin_photo",
             pretrained="nin_photo",
             fit_head=True,
+            freeze=True,
             epochs=20,
             batch_size=32,
             learning_rate=3e-4,

@@ -24,7 +24,7 @@ def test_features_and_logits_of_a_fitted_head(backend):
     model.load_weights(weights)
     head = find_head(network)
 
-    seen = examples(model, head, dataset, flips=True)
+    seen = examples(model, network, dataset, flips=True)
     x = reference.preprocess(images, preprocess)
     mirrored = reference.preprocess(images[:, :, ::-1], preprocess)
     expected = [activations(network, weights, view)[head.features].mean((2, 3)) for view in (x, mirrored)]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpconv.arch.head import find_head
 from mlpconv.data.folders.names import TEST, TRAIN
 from mlpconv.jobs.execute import execute
 from mlpconv.jobs.fitted_head import examples
@@ -121,7 +120,7 @@ def test_known_classes_keep_their_rows_where_the_decay_is_strong(place):
         expected = old.weights["block4.conv.weight"][old.class_names.index(name), :, 0, 0] if name != "d" else 0
         assert np.allclose(prior.weight[number], expected)
     assert job.taken.kept == ("b", "c")
-    seen = examples(job.make_model(), find_head(job.network), job.data.train, flips=True)
+    seen = examples(job.make_model(), job.network, job.data.train, flips=True)
     strong = fit(seen, 1e4, prior)
     assert np.allclose(strong.weight, prior.weight, atol=1e-3)
     assert job.head.strength in STRENGTHS

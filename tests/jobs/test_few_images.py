@@ -46,8 +46,8 @@ def test_few_pictures_start_from_the_weights_of_the_package(photos):
     stored = read_classifier(shipped_weights("nin_photo"), float16=True)
     assert job.job.preprocess.mean == stored.preprocess.mean
     weights = job.make_model().weights()
-    assert all(np.array_equal(weights[name], value) for name, value in stored.weights.items() if "block7" not in name)
-    assert len(weights["block7.conv.bias"]) == 2
+    assert all(np.array_equal(weights[name], value) for name, value in stored.weights.items() if "block15" not in name)
+    assert len(weights["block15.conv.bias"]) == 2
     assert "start weights" in job.run_data.chosen
 
 
@@ -78,6 +78,16 @@ def test_a_request_may_start_from_scratch(photos, request_):
 
 def test_the_network_named_explicitly_starts_from_its_weights(photos):
     assert prepared(photos, budget=1000.0, changes={"model": "nin_photo"}).recipe.pretrained == "nin_photo"
+
+
+@pytest.mark.parametrize(
+    ("changes", "frozen", "epochs"),
+    [({}, True, 1), ({"freeze": False}, False, 80), ({"epochs": 3}, False, 3), ({"epochs": 1}, True, 1)],
+    ids=str,
+)
+def test_only_the_last_block_is_trained_unless_the_request_says_otherwise(photos, changes, frozen, epochs):
+    recipe = prepared(photos, budget=None if "epochs" in changes else 1e6, changes=changes).recipe
+    assert (recipe.freeze, recipe.epochs, recipe.fit_head) == (frozen, epochs, True)
 
 
 def test_changes_of_the_recipe_are_kept(photos):
@@ -125,7 +135,7 @@ def test_batches_and_epochs_follow_from_the_images_whoever_chose_the_network(pho
 def test_a_budget_leaves_as_many_epochs_as_fit(photos):
     long = prepared(photos, changes={"model": "nin_32"}, budget=10_000.0)
     forecast = long.forecast().seconds
-    short = prepared(photos, changes={"model": "nin_32"}, budget=forecast / 3)
+    short = prepared(photos, changes={"model": "nin_32"}, budget=forecast / 10)
     assert 1 <= short.recipe.epochs < long.recipe.epochs
     assert short.recipe.patience < long.recipe.patience
     assert f"instead of {long.recipe.epochs:,}" in short.run_data.chosen

@@ -60,7 +60,7 @@ def test_without_balancing_an_epoch_is_a_permutation():
 
 
 def test_the_network_is_chosen_by_the_image_size():
-    models = ["nin_28", "nin_28", "nin_32", "nin_photo", "nin_photo", "nin_photo"]
+    models = ["nin_28", "nin_28", "nin_32", "nin_96", "nin_96", "nin_96"]
     assert [choose_model(side).model for side in (8, 28, 32, 64, 224, 4000)] == models
     assert [choose_model(side).image_size for side in (8, 28, 32, 64, 224, 4000)] == [28, 28, 32, 96, 96, 96]
 
@@ -83,7 +83,8 @@ FEW_IMAGES = Wishes(get_recipe("photos"), batch=True)
 
 def test_few_images_start_from_weights_of_the_package():
     recipe, said = resolve(get_recipe("folder"), 300, 400, FEW_IMAGES)
-    assert (recipe.model, recipe.pretrained, recipe.batch_size) == ("nin_photo", "nin_photo", 8)
+    assert (recipe.model, recipe.pretrained, recipe.freeze) == ("nin_photo", "nin_photo", True)
+    assert "batches" not in said
     assert "start weights" in said
     assert "--from-scratch" in said
     assert not resolve(get_recipe("folder"), 300, 400)[0].pretrained
@@ -91,7 +92,7 @@ def test_few_images_start_from_weights_of_the_package():
 
 @pytest.mark.parametrize(
     ("side", "count", "model"),
-    [(300, FEW, "nin_photo"), (300, 60_000, "nin_photo"), (32, 45_000, "nin_32"), (SMALLEST - 1, 400, "nin_32")],
+    [(300, FEW, "nin_96"), (300, 60_000, "nin_96"), (32, 45_000, "nin_32"), (SMALLEST - 1, 400, "nin_32")],
 )
 def test_other_images_do_not(side, count, model):
     recipe, _ = resolve(get_recipe("folder"), side, count, FEW_IMAGES)

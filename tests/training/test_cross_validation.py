@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mlpconv.training.cross_validation import CrossValidation, cross_validate, extrapolate
 from mlpconv.training.head_fit import Examples, choose_strength, fit
 
+NAMES = ("a", "b", "c")
 CENTERS = np.random.default_rng(0).normal(0, 1, (3, 12))
 
 
@@ -29,7 +30,7 @@ def test_its_interval_contains_the_accuracy_on_many_other_images(many):
     for seed in range(8):
         few = drawn(60, seed)
         strength = choose_strength(few)
-        low, high = cross_validate(few, strength, 60).interval
+        low, high = cross_validate(few, strength, 60, NAMES).interval
         accuracy = (fit(few, strength).logits(many.features[0]).argmax(1) == many.labels).mean()
         inside += low <= accuracy <= high
     assert inside >= 7
@@ -38,7 +39,7 @@ def test_its_interval_contains_the_accuracy_on_many_other_images(many):
 def test_labels_at_random_are_not_predicted():
     few = drawn(120, 0)
     mixed = few._replace(labels=np.random.default_rng(1).permutation(few.labels))
-    assert cross_validate(mixed, choose_strength(mixed), 120).accuracy < 0.5
+    assert cross_validate(mixed, choose_strength(mixed), 120, NAMES).accuracy < 0.5
 
 
 def test_copies_are_in_one_fold():
@@ -47,13 +48,13 @@ def test_copies_are_in_one_fold():
     half = Examples(draw.normal(size=(1, 60, 80)), draw.integers(0, 2, 60), 2)
     twice = Examples(np.concatenate([half.features] * 2, 1), np.tile(half.labels, 2), 2)
     groups = np.tile(np.arange(60), 2).tolist()
-    assert cross_validate(twice, 1e-3, 120, groups=groups).accuracy < 0.7
-    assert cross_validate(twice, 1e-3, 120).accuracy > 0.8
+    assert cross_validate(twice, 1e-3, 120, NAMES[:2], groups=groups).accuracy < 0.7
+    assert cross_validate(twice, 1e-3, 120, NAMES[:2]).accuracy > 0.8
 
 
 def test_a_curve_rises_to_the_accuracy_and_is_extrapolated(many):
     few = drawn(90, 3)
-    found = cross_validate(few, choose_strength(few), 90)
+    found = cross_validate(few, choose_strength(few), 90, NAMES)
     assert [point.images for point in found.curve] == pytest.approx([81 / 4, 81 / 2, 81], abs=2)
     assert found.curve[-1].accuracy == found.accuracy
     assert found.doubled is not None
@@ -64,9 +65,27 @@ def test_a_curve_rises_to_the_accuracy_and_is_extrapolated(many):
     assert found.doubled.accuracy == pytest.approx(accuracy, abs=0.08)
 
 
+def test_the_classes_that_are_recognized_least_are_named_weakest_first():
+    # Class c lies at b's place, so it is taken for b and b for c; a is apart.
+    draw = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], (40, 40, 20))
+    points = CENTERS[np.minimum(labels, 1)] + draw.normal(0, 0.3, (100, 12))
+    found = cross_validate(Examples(points[None], labels, 3), 0.1, 100, NAMES)
+    assert [each.name for each in found.weakest][0] == "c"
+    assert "a" not in [each.name for each in found.weakest]
+    weakest = found.weakest[0]
+    assert (weakest.images, weakest.taken_for) == (20, "b")
+    assert weakest.mistaken == 20 - weakest.recognized > 10
+    assert all(each.recognized / each.images < found.accuracy for each in found.weakest)
+
+
+def test_where_everything_is_recognized_no_class_is_weak():
+    assert cross_validate(drawn(60, 0, spread=0.01), 0.01, 60, NAMES).weakest == []
+
+
 def test_classes_of_few_images_have_no_curve():
     few = drawn(18, 0)
-    found = cross_validate(few, 0.1, 18)
+    found = cross_validate(few, 0.1, 18, NAMES)
     assert (found.images, found.curve, found.doubled) == (18, [], None)
 
 
@@ -99,5 +118,5 @@ def test_few_images_are_too_uncertain_to_extrapolate():
 
 
 def test_it_is_stored_and_read():
-    found = cross_validate(drawn(90, 3), 0.1, 90)
+    found = cross_validate(drawn(90, 3), 0.1, 90, NAMES)
     assert msgspec.json.decode(msgspec.json.encode(found), type=CrossValidation) == found
