@@ -71,7 +71,7 @@ def main() -> None:
         for split in range(options.splits):
             listing = options.work / "folders" / f"{name}-{split}.csv"
             rows = draw(files, split, CIFAR10_IMAGES.get(name, 0))
-            _write(listing, rows)
+            write_listing(listing, rows)
             found = results.setdefault(name, {}).setdefault(str(split), {})
             if options.teacher and "teacher" not in found:
                 found["teacher"] = teacher_accuracy(rows, options.work)
@@ -171,7 +171,7 @@ def draw(files: dict[str, list[Path]], split: int, each: int) -> list[tuple[Path
     return rows
 
 
-def _write(listing: Path, rows: list[tuple[Path, str, str]]) -> None:
+def write_listing(listing: Path, rows: list[tuple[Path, str, str]]) -> None:
     listing.parent.mkdir(parents=True, exist_ok=True)
     with listing.open("w", newline="") as file:
         writer = csv.writer(file)

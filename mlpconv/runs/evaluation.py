@@ -257,12 +257,12 @@ def reduction(height: int, width: int) -> int:
 
 def _reduced(images: Images) -> Images:
     """Reduce images to the means of square blocks, so that no side is longer than ``MAX_IMAGE_SIDE``."""
-    _, height, width, channels = images.shape
+    count, height, width, channels = images.shape
     step = reduction(height, width)
-    if step == 1 or not len(images):
+    if step == 1:
         return images
     # A side that is shorter than one block becomes one pixel.
     down, across = min(step, height), min(step, width)
     rows, columns = height // down, width // across
-    blocks = images[:, : rows * down, : columns * across].reshape(-1, rows, down, columns, across, channels)
+    blocks = images[:, : rows * down, : columns * across].reshape(count, rows, down, columns, across, channels)
     return blocks.mean(axis=(2, 4)).round().astype(np.uint8)

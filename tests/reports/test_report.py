@@ -154,6 +154,14 @@ def test_large_images_are_stored_small(tmp_path, side):
     assert (images == 200).all()
 
 
+@pytest.mark.parametrize("side", [97, 300])
+def test_large_images_without_a_mistake_are_stored(tmp_path, side):
+    dataset, evaluation = random_evaluation(channels=3, side=side, images=30, right=1.0)
+    mistakes.save(tmp_path, mistakes.to_store(1, evaluation, dataset))
+    stored = mistakes.load(tmp_path, 10)
+    assert len(stored.mistakes.images) == len(stored.label_errors.images) == 0
+
+
 def test_hostile_names_stay_text(tmp_path):
     # The name of a directory may contain bytes that are not text.
     run = make_run(
