@@ -13,6 +13,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -114,8 +115,11 @@ def folders(work: Path, cifar10: Path) -> dict[str, dict[str, list[Path]]]:
         for folder in sorted((cifar / split).iterdir())
     }
     return {
-        "stamps": _classes(stamps, drawings, STAMPS),
-        "gcompris": _classes(gcompris / "gcompris/src/activities", sorted(gcompris.rglob("*.*")), GCOMPRIS),
+        "stamps": _copied(work / "folders/stamps", _classes(stamps, drawings, STAMPS)),
+        "gcompris": _copied(
+            work / "folders/gcompris",
+            _classes(gcompris / "gcompris/src/activities", sorted(gcompris.rglob("*.*")), GCOMPRIS),
+        ),
         **dict.fromkeys(CIFAR10_IMAGES, of_cifar),
     }
 
@@ -152,6 +156,23 @@ def _classes(root: Path, paths: list[Path], patterns: dict[str, str]) -> dict[st
         if name:
             found[name].append(path)
     return found
+
+
+def _copied(root: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """The files in a folder for each class, as people have them."""
+    copies = {
+        name: [root / name / f"{number:02}-{path.name}" for number, path in enumerate(paths)]
+        for name, paths in files.items()
+    }
+    if not root.exists():
+        partial = root.with_suffix(".partial")
+        for name, paths in files.items():
+            for path, copy in zip(paths, copies[name], strict=True):
+                target = partial / copy.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        partial.rename(root)
+    return copies
 
 
 def draw(files: dict[str, list[Path]], split: int, each: int) -> list[tuple[Path, str, str]]:

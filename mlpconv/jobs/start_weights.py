@@ -95,7 +95,7 @@ class Taken(NamedTuple):
         return not self.left
 
     def blocks(self) -> str:
-        """The blocks and layers that are taken over, in words: "block1 and block2", "block1 to block4 and block5.conv"."""
+        """The blocks and layers that are taken over, in words: "block1 to block4 and block5.conv"."""
         names = dict.fromkeys(name.partition(".")[0] for name in self.layers)
         parts = [name for name in names if not any(each.partition(".")[0] == name for each in self.left)]
         if len(parts) > FEW_BLOCKS:

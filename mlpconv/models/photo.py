@@ -31,7 +31,7 @@ def nin_photo(num_classes: int = 10, input_channels: int = 3) -> Network:
         GlobalAvgPool2d(),
         Flatten(),
         input_channels=input_channels,
-        input_size=161,
+        input_size=193,
     )
 
 

@@ -8,6 +8,7 @@ from mlpconv.arch.network import Block, Network
 from mlpconv.arch.preprocess import FITS, Preprocess
 from mlpconv.backends import reference
 from mlpconv.backends.base import Metrics, StepPlan
+from mlpconv.backends.training_state import parse_key
 from mlpconv.backends.weights import Initializer, initialize
 from mlpconv.data.memory_mapped import open_images
 from mlpconv.errors import NetworkError, RecipeError, WeightsError
@@ -149,7 +150,11 @@ def test_a_loss_that_is_not_finite_changes_nothing(backend, name):
     assert sums.examples == 8
 
 
-@pytest.mark.parametrize("network", [conformance_cases.SMALL, WITH_DROPOUT], ids=["norm", "dropout"])
+@pytest.mark.parametrize(
+    "network",
+    [conformance_cases.SMALL, WITH_DROPOUT, conformance_cases.DEPTHWISE],
+    ids=["norm", "dropout", "depthwise"],
+)
 @pytest.mark.parametrize("name", conformance_cases.OPTIMIZERS)
 def test_a_training_state_resumes_exactly(backend, name, network):
     whole, first, second = (build_model(backend, network, conformance_cases.OPTIMIZERS[name]) for _ in range(3))
@@ -164,6 +169,19 @@ def test_a_training_state_resumes_exactly(backend, name, network):
     expected, found = whole.training_state(), second.training_state()
     assert list(expected) == list(found)
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw", "muon"])
+@pytest.mark.parametrize("network", [conformance_cases.SMALL, conformance_cases.DEPTHWISE], ids=["small", "depthwise"])
+def test_what_an_optimizer_keeps_has_the_layout_of_the_weight(backend, name, network):
+    """So that a repair finds the elements of a channel, whatever the framework's layout is."""
+    model = build_model(backend, network, conformance_cases.OPTIMIZERS[name])
+    state = model.training_state()
+    weights = model.weights()
+    kept = {key: parse_key(key) for key, value in state.items() if parse_key(key).role == "optimizer" and value.ndim}
+    assert {entry.name for entry in kept.values()} >= {"block1.conv.weight"}
+    for key, entry in kept.items():
+        assert state[key].shape == weights[entry.name].shape, key
 
 
 def test_a_foreign_training_state_is_refused(backend):

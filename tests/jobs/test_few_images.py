@@ -82,7 +82,7 @@ def test_the_network_named_explicitly_starts_from_its_weights(photos):
 
 @pytest.mark.parametrize(
     ("changes", "frozen", "epochs"),
-    [({}, True, 1), ({"freeze": False}, False, 80), ({"epochs": 3}, False, 3), ({"epochs": 1}, True, 1)],
+    [({}, True, 1), ({"freeze": False}, False, 60), ({"epochs": 3}, False, 3), ({"epochs": 1}, True, 1)],
     ids=str,
 )
 def test_only_the_last_block_is_trained_unless_the_request_says_otherwise(photos, changes, frozen, epochs):

@@ -46,7 +46,8 @@ SIZES = {
 GRADIENTS = [name for name in SIZES if name not in ("nin11", "nin16", "nin19", "nin_96", "nin_photo")]
 """Those whose gradients can be compared. In the deep family, rounding decides so many ReLUs that PyTorch's own
 gradients in float32 and float64 differ by up to a third; it is made of the layers of nin_28. So it is, less so, in
-nin_96 with its fourteen convolutions (0.4 % between PyTorch and MXNet), made of the layers of nin_32, and in nin_photo."""
+nin_96 with its fourteen convolutions (0.4 % between PyTorch and MXNet), made of the layers of nin_32, and in
+nin_photo."""
 
 OPTIMIZERS = {name: Optimizer(name) for name in OPTIMIZER_NAMES} | {
     "sgd": Optimizer(weight_decay=0.1),

@@ -71,7 +71,7 @@ def test_the_classes_that_are_recognized_least_are_named_weakest_first():
     labels = np.repeat([0, 1, 2], (40, 40, 20))
     points = CENTERS[np.minimum(labels, 1)] + draw.normal(0, 0.3, (100, 12))
     found = cross_validate(Examples(points[None], labels, 3), 0.1, 100, NAMES)
-    assert [each.name for each in found.weakest][0] == "c"
+    assert found.weakest[0].name == "c"
     assert "a" not in [each.name for each in found.weakest]
     weakest = found.weakest[0]
     assert (weakest.images, weakest.taken_for) == (20, "b")

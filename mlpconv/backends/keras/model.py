@@ -12,7 +12,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import num_classes
 from mlpconv.backends.base import Floats, Images, Labels, Metrics, Precision, State, StepPlan, Weights
 from mlpconv.backends.common import compiled
-from mlpconv.backends.common.channels_last import array_to_channels_first
+from mlpconv.backends.common.channels_last import array_to_channels_first, array_to_channels_last
 from mlpconv.backends.keras import network as keras_network
 from mlpconv.backends.keras import step as keras_step
 from mlpconv.backends.training_state import DOTTED
@@ -62,11 +62,12 @@ class KerasModel(compiled.Predictions):
 
     def weights(self) -> dict[str, Floats]:
         values = self._state.parameters | self._state.statistics
-        depthwise = depthwise_kernels(self.network)
-        return {
-            name: np.array(array_to_channels_first(ops.convert_to_numpy(values[name]), name in depthwise), order="C")
-            for name in self._shapes
-        }
+        return {name: self._canonical(name, values[name]) for name in self._shapes}
+
+    def _canonical(self, name: str, value: Any) -> np.ndarray:
+        """A copy of a tensor of a weight's shape in the canonical layout."""
+        depthwise = name in depthwise_kernels(self.network)
+        return np.array(array_to_channels_first(ops.convert_to_numpy(value), depthwise), order="C")
 
     def load_weights(self, weights: Weights) -> None:
         check_weights(self.network, weights, "load_weights", self._shape)
@@ -118,7 +119,7 @@ class KerasModel(compiled.Predictions):
         """Copies of everything that a step changes: weights, optimizer state and metric sums."""
         state: State = dict(self.weights())
         for name, slots in self._state.slots.items():
-            state |= {DOTTED.optimizer(part, name): _copied(value) for part, value in slots.items()}
+            state |= {DOTTED.optimizer(part, name): self._canonical(name, value) for part, value in slots.items()}
         state[DOTTED.optimizer("step")] = _copied(self._state.step)
         sums = zip(SUMS, self._state.sums, strict=True)
         return state | {DOTTED.metrics(part): _copied(value) for (part, _), value in sums}
@@ -127,8 +128,11 @@ class KerasModel(compiled.Predictions):
         """Continue from ``training_state()``. Raises WeightsError where something else made the state."""
         compiled.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
+        depthwise = depthwise_kernels(self.network)
         slots = {
-            name: {part: state[DOTTED.optimizer(part, name)] for part in kept}
+            name: {
+                part: array_to_channels_last(state[DOTTED.optimizer(part, name)], name in depthwise) for part in kept
+            }
             for name, kept in self._state.slots.items()
         }
         self._take(state[DOTTED.optimizer("step")], slots, *(state[DOTTED.metrics(part)] for part, _ in SUMS))
