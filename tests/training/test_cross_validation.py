@@ -66,7 +66,7 @@ def test_a_curve_rises_to_the_accuracy_and_is_extrapolated(many):
 
 
 def test_the_classes_that_are_recognized_least_are_named_weakest_first():
-    # Class c lies at b's place, so it is taken for b and b for c; a is apart.
+    # Class c is where b is, so it is taken for b; a is apart.
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], (40, 40, 20))
     points = CENTERS[np.minimum(labels, 1)] + draw.normal(0, 0.3, (100, 12))
