@@ -1,6 +1,7 @@
 """A trained network in use: from images to class names and probabilities."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from mlpconv import hardware
 from mlpconv.arch.class_maps import until_class_maps
-from mlpconv.arch.cost import prediction_memory
+from mlpconv.arch.cost import Memory, prediction_memory
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.arch.shapes import show
 from mlpconv.backends.base import Floats, Images, Predictor
@@ -32,6 +33,9 @@ _RESIZED_BYTES = 4
 """Bytes of one value while images are resized."""
 _COPIES, _FLOAT_COPIES = 3, 2
 """How often the pictures of a batch are in memory: as they were read, joined and inverted; and as floats."""
+
+_UNCHECKED_BYTES = 16 << 20
+"""A call that needs less memory does not find out how much is free, which takes as long as classifying an image."""
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
 """Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""
@@ -191,11 +195,19 @@ class Classifier:
         free = self._free_memory()
         if free is None:
             return MAX_BATCH
-        picture = height * width * self.stored.preprocess.channels
-        memory = prediction_memory(self.stored.network)
-        each = memory.activations + memory.batch + picture * (_COPIES + _FLOAT_COPIES * _RESIZED_BYTES)
         enough = max(free - SCRATCH_BYTES, free // 2)
-        return int(min(max(enough // (CPU_ALLOWANCE * each), 1), MAX_BATCH))
+        return int(min(max(enough // self._image_bytes(height, width), 1), MAX_BATCH))
+
+    def _image_bytes(self, height: int, width: int) -> float:
+        """The memory in bytes in which an image of this size is classified."""
+        picture = height * width * self.stored.preprocess.channels
+        memory = self._memory
+        each = memory.activations + memory.batch + picture * (_COPIES + _FLOAT_COPIES * _RESIZED_BYTES)
+        return CPU_ALLOWANCE * each
+
+    @cached_property
+    def _memory(self) -> Memory:
+        return prediction_memory(self.stored.network)
 
     def logits(self, images: Images) -> Floats:
         """Compute the logits, float32 (N, classes), of images, uint8 (N, H, W, C).
@@ -205,8 +217,10 @@ class Classifier:
             WeightsError: The logits are not finite.
         """
         images = self._checked(images)
-        batch = self._batch_that_fits(*images.shape[1:3])
-        if batch < min(len(images), MAX_BATCH):
+        batch = together = min(len(images), MAX_BATCH)
+        if together * self._image_bytes(*images.shape[1:3]) > _UNCHECKED_BYTES:
+            batch = self._batch_that_fits(*images.shape[1:3])
+        if batch < together:
             parts = (images[start : start + batch] for start in range(0, len(images), batch))
             logits = np.concatenate([self.model.logits(part) for part in parts])
         else:

@@ -108,6 +108,8 @@ class OnnxModel:
         step = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[1] * images.shape[2])))
         batches = (np.ascontiguousarray(images[start : start + step]) for start in range(0, len(images), step))
         parts = [self._session.run(list(outputs), {INPUT: batch}) for batch in batches]
+        if len(parts) == 1:
+            return dict(zip(outputs, parts[0], strict=True))
         return {name: np.concatenate(values) for name, values in zip(outputs, zip(*parts, strict=True), strict=True)}
 
 

@@ -150,11 +150,21 @@ def test_bfloat16_stays_near_float32(run, classifier):
     np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())
 
 
+def test_a_small_call_does_not_look_for_free_memory(classifier, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mlpconv.hardware.available_memory", lambda: asked.append(1))
+    classifier.logits(tiny_training.DATA.test.images[:1])
+    assert not asked
+    classifier.logits(np.zeros((256, 600, 600, 1), np.uint8))
+    assert asked
+
+
 @pytest.mark.parametrize("free", [0, 1, 100_000, 1_000_000, 200 << 20, 1 << 40, None])
 def test_images_are_classified_in_batches_that_fit_the_free_memory(classifier, monkeypatch, free):
     images = np.concatenate([tiny_training.DATA.test.images] * 10)
     expected, sizes, logits = classifier.logits(images), [], classifier.model.logits
     monkeypatch.setattr("mlpconv.hardware.available_memory", lambda: free)
+    monkeypatch.setattr("mlpconv.inference.classifier._UNCHECKED_BYTES", 0)
     monkeypatch.setattr(classifier.model, "logits", lambda part: sizes.append(len(part)) or logits(part))
     np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-5)
     assert 1 <= classifier.batch_size <= MAX_BATCH

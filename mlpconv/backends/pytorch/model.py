@@ -192,7 +192,8 @@ class TorchModel:
         return self._one_batch(images, lambda pixels: self._forward(pixels, self.preprocess.size))
 
     def _one_batch(self, images: Images, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        self.native.eval()
+        if self.native.training:
+            self.native.eval()
         with torch.inference_mode(), self._autocast():
             return forward(_tensor(images).to(self.device).permute(0, 3, 1, 2)).float()
 
