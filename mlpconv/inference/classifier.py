@@ -35,7 +35,7 @@ _COPIES, _FLOAT_COPIES = 3, 2
 """How often the pictures of a batch are in memory: as they were read, joined and inverted; and as floats."""
 
 _UNCHECKED_BYTES = 16 << 20
-"""A call that needs less memory does not find out how much is free, which takes as long as classifying an image."""
+"""A call that needs less memory does not find out how much is free, which may take longer than classifying an image."""
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
 """Images as uint8 (N, H, W, C), an image file, or a sequence of image files."""

@@ -97,10 +97,9 @@ class Taken(NamedTuple):
     def blocks(self) -> str:
         """The blocks and layers that are taken over, in words: "block1 to block4 and block5.conv"."""
         names = dict.fromkeys(name.partition(".")[0] for name in self.layers)
-        parts = [name for name in names if not any(each.partition(".")[0] == name for each in self.left)]
-        if len(parts) > FEW_BLOCKS:
-            parts = [f"{parts[0]} to {parts[-1]}"]
-        parts += [name for name in self.layers if name.partition(".")[0] not in parts]
+        whole = [name for name in names if not any(each.partition(".")[0] == name for each in self.left)]
+        parts = [f"{whole[0]} to {whole[-1]}"] if len(whole) > FEW_BLOCKS else list(whole)
+        parts += [name for name in self.layers if name.partition(".")[0] not in whole]
         return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 

@@ -160,7 +160,10 @@ RECIPES: dict[str, Named] = {
             patience=0,
         ),
         source="mlpconv; what --data DIR takes for few images: `nin_photo` with the start weights of the package",
-        expect="depends on the images; 298 stamps in 12 classes: 0.705 test accuracy (one split)",
+        expect=(
+            "depends on the images; 298 stamps in 12 classes: 0.843 test accuracy (mean of five splits) in 9 seconds "
+            "on two CPU cores with bfloat16, in 13 seconds with AVX2 alone"
+        ),
     ),
     "modern": Named(
         Recipe(

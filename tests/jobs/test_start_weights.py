@@ -17,7 +17,7 @@ from mlpconv.errors import RecipeError, RunError, WeightsError
 from mlpconv.inference.classifier import Classifier
 from mlpconv.jobs.prepare import prepare
 from mlpconv.jobs.request import Request
-from mlpconv.jobs.start_weights import GRAY, compare, normalization, start_from
+from mlpconv.jobs.start_weights import GRAY, Taken, compare, normalization, start_from
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.runs.run import Run
@@ -88,6 +88,14 @@ def test_all_layers_before_the_head_move_to_other_sizes_and_classes(tmp_path):
     assert job.network.input_size == (20, 20)
     before, after = source.weights(), job.make_model().weights()
     assert all(np.array_equal(after[name], before[name]) for name in before if not name.startswith("block4"))
+
+
+def test_many_blocks_are_named_by_the_first_and_the_last():
+    layers = [f"block{number}.{part}" for number in range(1, 6) for part in ("conv", "mlp1")]
+    taken = Taken((*layers,), (), (3, 3), (), ())
+    assert taken.blocks() == "block1 to block5"
+    some = taken._replace(layers=(*layers, "block6.conv"), left=("block6.mlp1",))
+    assert some.blocks() == "block1 to block5 and block6.conv"
 
 
 def test_layers_that_agree_in_part_are_taken_up_to_the_first_that_differs(tmp_path):
