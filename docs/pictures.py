@@ -1,6 +1,6 @@
 """The pictures of README, taken in Chromium: `python docs/pictures.py report RUN`, `python docs/pictures.py notebook`,
-`python docs/pictures.py share RUN`; and those of docs/your-own-images.md, of a run that was trained on a folder:
-`python docs/pictures.py own RUN`.
+`python docs/pictures.py share RUN`; and those of docs/your-own-images.md, of runs that were trained on a folder of
+many images and of few photographs: `python docs/pictures.py own RUN`, `python docs/pictures.py photos RUN`.
 
 The notebook is executed in full, so its picture takes as long as the recipe quick. It needs nbconvert, the page that
 Jupyter itself makes of a notebook, in addition to what `make dev` installs.
@@ -83,30 +83,45 @@ def share(run: str) -> None:
 
 def own(run: str) -> None:
     """Of a folder and of the run that was trained on it: samples, curves, report, what the network sees."""
+    with TemporaryDirectory() as folder:
+        samples, data = Path(folder, "samples.png"), _folder_of(run)
+        subprocess.run([sys.executable, "-m", "mlpconv", "data", "check", data, "--out", samples], check=True)
+        _store(samples, "own-samples")
+        _store(Path(run, "curves.png"), "own-curves")
+        _store(_first_page(run, Path(folder), 900), "own-report")
+        _store(_maps(run, Path(folder)), "own-maps")
+
+
+def photos(run: str) -> None:
+    """Of the report of a run that was trained on few photographs, down to the first of them."""
+    with TemporaryDirectory() as folder:
+        _store(_first_page(run, Path(folder), 1530), "photos-report")
+
+
+def _folder_of(run: str) -> Path:
     import mlpconv
 
-    with TemporaryDirectory() as folder:
-        samples, maps = Path(folder, "samples.png"), Path(folder, "maps")
-        data, run = Path(mlpconv.load(run).stored.data), str(Path(run).resolve())
-        for command in (
-            ("data", "check", data.name, "--out", samples),
-            ("explain", run, "--figure", "--out", maps),
-        ):
-            subprocess.run([sys.executable, "-m", "mlpconv", *command], check=True, cwd=data.parent)
-        # The page must not show where the folder is on this machine.
-        page, shown = Path(folder, "report.html"), Path(run, "report.html").read_text(encoding="utf-8")
-        page.write_text(shown.replace(f"{data.parent}/", ""), encoding="utf-8")
-        take(page.as_uri(), Path(folder, "report.png"), 900)
-        (figure,) = maps.glob("*.png")
-        for picture, name in (
-            (samples, "own-samples"),
-            (Path(run, "curves.png"), "own-curves"),
-            (Path(folder, "report.png"), "own-report"),
-            (figure, "own-maps"),
-        ):
-            with Image.open(picture) as image:
-                # A page is read over the network: 128 colours do, and are a third of the bytes.
-                image.convert("RGB").quantize(128).save(IMAGES / f"{name}.png", optimize=True)
+    return Path(mlpconv.load(run).stored.data)
+
+
+def _first_page(run: str, folder: Path, height: int) -> Path:
+    """A picture of a run's report that does not show where its images are on this machine."""
+    page, shown = folder / "report.html", Path(run, "report.html").read_text(encoding="utf-8")
+    page.write_text(shown.replace(f"{_folder_of(run).parent}/", ""), encoding="utf-8")
+    take(page.as_uri(), folder / "report.png", height)
+    return folder / "report.png"
+
+
+def _maps(run: str, folder: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "mlpconv", "explain", run, "--figure", "--out", folder / "maps"], check=True)
+    (figure,) = (folder / "maps").glob("*.png")
+    return figure
+
+
+def _store(picture: Path, name: str) -> None:
+    with Image.open(picture) as image:
+        # A page is read over the network: 128 colours do, and are a third of the bytes.
+        image.convert("RGB").quantize(128).save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
@@ -115,6 +130,8 @@ if __name__ == "__main__":
             report(run)
         case ["own", run]:
             own(run)
+        case ["photos", run]:
+            photos(run)
         case ["share", run]:
             share(run)
         case ["notebook"]:
