@@ -27,7 +27,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--cifar10", type=Path, required=True)
     arguments.add_argument("--work", type=Path, required=True, help="The folder of tools/measure_photos.py.")
-    arguments.add_argument("--trials", type=int, default=40)
+    arguments.add_argument("--trials", type=int, default=200)
+    arguments.add_argument("--first", type=int, default=0, help="Seed of the first trial.")
     options = arguments.parse_args()
     files = folders(options.work, options.cifar10)["cifar10-2000"]
     listing = options.work / "folders" / "intervals.csv"
@@ -35,21 +36,23 @@ def main() -> None:
     prepared = prepare(Request(changes={"data": str(listing)}))
     assert prepared.head is not None
     names, everything = prepared.data.train.class_names, prepared.head.seen
-    inside, missed, within = 0, [], 0
-    for trial in range(options.trials):
+    inside, missed, within, off = 0, [], 0, []
+    for trial in range(options.first, options.first + options.trials):
         few, others = _drawn(everything, PICTURES, trial)
         strength = choose_strength(few)
         found = cross_validate(few, strength, len(few.labels), names)
         accuracy = _accuracy(few, others, strength)
         low, high = found.interval
         inside += low <= accuracy <= high
+        off.append((found.accuracy - accuracy) / np.sqrt(accuracy * (1 - accuracy) / found.images))
         print(f"{trial}: {found.accuracy:.3f} ({low:.3f} to {high:.3f}), on others {accuracy:.3f}", flush=True)
         if found.doubled is not None:
-            twice, others = _drawn(everything, 2 * PICTURES, trial)
-            reached = _accuracy(twice, others, choose_strength(twice))
+            twice, fewer = _drawn(everything, 2 * PICTURES, trial)
+            reached = _accuracy(twice, fewer, choose_strength(twice))
             missed.append(found.doubled.accuracy - reached)
             within += found.doubled.low <= reached <= found.doubled.high
     print(f"{inside} of {options.trials} intervals contain the accuracy on {len(others.labels):,} others")
+    print(f"standard deviation of the error, in those of so many independent images: {np.std(off):.2f}")
     print(
         f"{len(missed)} curves extrapolated: {np.mean(missed):+.3f} on average (standard deviation "
         f"{np.std(missed):.3f}); {within} intervals contain the accuracy with twice as many"

@@ -106,7 +106,7 @@ def likely_labels(
     return np.where(doubted, best, -1), np.where(doubted, probabilities[rows, best], 0).astype(np.float32)
 
 
-def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
+def accuracy_interval(accuracy: float, images: float) -> tuple[float, float]:
     """The 95 % interval of an accuracy: Wilson's score interval (E. B. Wilson, Probable inference, the law of
     succession, and statistical inference, Journal of the American Statistical Association 22, 1927, pages 209–212).
 
