@@ -52,8 +52,8 @@ class OnnxModel:
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors; each also is an exception
         options.intra_op_num_threads = hardware.openmp_threads()
-        # Threads that wait for work in a loop would slow down the reading of files.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Between two calls, threads that wait for work in a loop would slow down the reading of files.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_mem_pattern = False  # it keeps a plan for each shape, and clients of a server choose the shapes
         try:
             self._session: Any = runtime.InferenceSession(content, options, providers=providers)
