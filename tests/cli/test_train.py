@@ -340,7 +340,8 @@ def test_each_recipe_option_sets_a_field_of_the_recipe():
     from mlpconv.cli.recipe_options import OPTIONS
     from mlpconv.training.recipe import Recipe
 
-    recipe, flags = Recipe(), {name for each in get_command(app).commands["train"].params for name in each.opts}
+    parameters = get_command(app).commands["train"].params
+    recipe, flags = Recipe(), {name for each in parameters for name in (*each.opts, *each.secondary_opts)}
     for option in OPTIONS:
         value = recipe
         for name in option.field.split("."):
@@ -348,7 +349,8 @@ def test_each_recipe_option_sets_a_field_of_the_recipe():
             value = getattr(value, name)
         plain = option.type if isinstance(value, msgspec.Struct) or value is None else type(value)
         assert plain is option.type or plain is type(None)
-        assert (option.flag or "--" + option.field.rpartition(".")[2].replace("_", "-")) in flags
+        flag = option.flag or "--" + option.field.rpartition(".")[2].replace("_", "-")
+        assert set(flag.split("/")) <= flags
 
 
 def test_an_option_sets_a_field_of_a_table(cli, monkeypatch):
