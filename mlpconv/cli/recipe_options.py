@@ -23,8 +23,8 @@ class RecipeOption(NamedTuple):
     """The option's type; str for a field that takes a name."""
     help: str
     flag: str = ""
-    """The option's name; by default the field's, with hyphens. A switch that turns a field off, too, has both names with a
-    slash between them."""
+    """The option's name; by default the field's, with hyphens. A switch that also turns a field off has both names with
+    a slash between them."""
     metavar: str | None = None
 
 
