@@ -178,10 +178,10 @@ def test_what_an_optimizer_keeps_has_the_layout_of_the_weight(backend, name, net
     model = build_model(backend, network, conformance_cases.OPTIMIZERS[name])
     state = model.training_state()
     weights = model.weights()
-    kept = {key: parse_key(key) for key, value in state.items() if parse_key(key).role == "optimizer" and value.ndim}
-    assert {entry.name for entry in kept.values()} >= {"block1.conv.weight"}
-    for key, entry in kept.items():
-        assert state[key].shape == weights[entry.name].shape, key
+    kept = [key for key in state if parse_key(key).role == "optimizer" and parse_key(key).name and state[key].ndim]
+    assert "block1.conv.weight" in {parse_key(key).name for key in kept}
+    for key in kept:
+        assert state[key].shape == weights[parse_key(key).name].shape, key
 
 
 def test_a_foreign_training_state_is_refused(backend):
