@@ -199,15 +199,13 @@ def _load_folder(
 ) -> "tuple[Loaded, Preprocess, str]":
     """The images of a folder, how they were decoded, and the network that training would choose for them."""
     from mlpconv.data.folders.folder import scan_folder
-    from mlpconv.models import create_model
-    from mlpconv.training.automatic import Wishes, resolve
+    from mlpconv.jobs.run_data import FOLDER, choose_for_folder
+    from mlpconv.training.automatic import Wishes
     from mlpconv.training.recipes import PHOTOS, get_recipe
 
     with Download() as progress:
         folder = scan_folder(directory, options=options, progress=progress)
-        images = int((folder.splits == 0).sum())
-        recipe, _ = resolve(get_recipe("folder"), folder.typical_side, images, Wishes(get_recipe(PHOTOS)))
-        side = recipe.image_size or max(create_model(recipe.model).input_size)
+        recipe, side, _ = choose_for_folder(get_recipe(FOLDER), folder, Wishes(get_recipe(PHOTOS)))
         preprocess = folder.preprocess(image_size or side, fit)
         return folder.load(preprocess, progress), preprocess, f"{recipe.model} at {side}×{side}"
 

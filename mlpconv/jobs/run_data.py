@@ -147,13 +147,19 @@ def _folder(
             progress=progress,
             earlier=earlier,
         )
-    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()), wishes)
-    size = recipe.image_size or max(create_model(recipe.model).input_size)
+    recipe, size, chosen = choose_for_folder(recipe, folder, wishes)
     largest = max(size, *(other for _, other in recipe.image_sizes), size)
     loaded = folder.load(folder.preprocess(largest, recipe.fit), progress)
     # The path is absolute, so that a later command may be called from any directory.
     recipe = msgspec.structs.replace(recipe, data=str(Path(recipe.data).expanduser().absolute()))
     return RunData(loaded.splits, recipe, recipe.data, loaded.validation, loaded, chosen)
+
+
+def choose_for_folder(recipe: Recipe, folder: Folder, wishes: Wishes) -> tuple[Recipe, int, str]:
+    """The recipe with what it leaves to the images of a folder, the side in pixels of the network's input, and a
+    description of the choice for people: see ``resolve``."""
+    recipe, chosen = resolve(recipe, folder.typical_side, int((folder.splits == 0).sum()), wishes)
+    return recipe, recipe.image_size or max(create_model(recipe.model).input_size), chosen
 
 
 class Reloaded(NamedTuple):

@@ -40,6 +40,7 @@ class KerasModel(compiled.Predictions):
         self._shape = (network.input_channels, preprocess.size, preprocess.size)
         self.classes = num_classes(network)
         self._shapes = weight_shapes(network, self._shape)
+        self._depthwise = depthwise_kernels(network)
         with on(device):
             self._native = keras_network.build(network, self._shape, policy=self._policy)
         variables = keras_network.variables(network, self._native)
@@ -66,8 +67,11 @@ class KerasModel(compiled.Predictions):
 
     def _canonical(self, name: str, value: Any) -> np.ndarray:
         """A copy of a tensor of a weight's shape in the canonical layout."""
-        depthwise = name in depthwise_kernels(self.network)
-        return np.array(array_to_channels_first(ops.convert_to_numpy(value), depthwise), order="C")
+        return np.array(array_to_channels_first(ops.convert_to_numpy(value), name in self._depthwise), order="C")
+
+    def _native_layout(self, name: str, value: np.ndarray) -> np.ndarray:
+        """An array of a weight's shape in Keras' layout."""
+        return array_to_channels_last(value, name in self._depthwise)
 
     def load_weights(self, weights: Weights) -> None:
         check_weights(self.network, weights, "load_weights", self._shape)
@@ -128,11 +132,8 @@ class KerasModel(compiled.Predictions):
         """Continue from ``training_state()``. Raises WeightsError where something else made the state."""
         compiled.check_state(self.training_state(), state)
         self.load_weights({name: state[name] for name in self._shapes})
-        depthwise = depthwise_kernels(self.network)
         slots = {
-            name: {
-                part: array_to_channels_last(state[DOTTED.optimizer(part, name)], name in depthwise) for part in kept
-            }
+            name: {part: self._native_layout(name, state[DOTTED.optimizer(part, name)]) for part in kept}
             for name, kept in self._state.slots.items()
         }
         self._take(state[DOTTED.optimizer("step")], slots, *(state[DOTTED.metrics(part)] for part, _ in SUMS))
