@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +86,16 @@ def children(pid):
     return found
 
 
-def kill_a_worker(process, seconds=30):
-    """Kill a worker of ``local`` as soon as there is one."""
+def kill_a_worker(process, besides=(), seconds=30):
+    """Kill a worker of ``local`` as soon as there is one that is not among ``besides``; return its number."""
     until = time.monotonic() + seconds
-    while not (found := children(process.pid)):
-        assert time.monotonic() < until
+    while time.monotonic() < until:
+        for worker in set(children(process.pid)) - set(besides):
+            with suppress(ProcessLookupError):  # it ended since it was found
+                os.kill(worker, signal.SIGKILL)
+                return worker
         time.sleep(0.01)
-    os.kill(found[0], signal.SIGKILL)
+    raise AssertionError(f"process {process.pid} had no worker for {seconds} s, besides {besides}")
 
 
 def test_a_study_by_several_workers_has_the_numbers_of_one_process(processes, alone, where, tmp_path):
@@ -158,9 +162,10 @@ def test_predictions_by_several_workers_are_those_of_one_process(processes, whol
 def test_predictions_while_workers_are_killed_have_each_file_once(processes, whole, pictures, predicted, faults):
     out = processes.folder / "killed.csv"
     running = processes.start("predict", whole, pictures, "--out", out, "--executor", "local:2")
+    killed = []
     for _ in range(2):
         with faults:
-            kill_a_worker(running)
+            killed.append(kill_a_worker(running, besides=killed))
     done = running.wait()
     assert done.code == 0, done.err
     assert lines(out) == predicted
