@@ -6,7 +6,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from languages import LANGUAGES, path
+import study_pages
+from languages import LANGUAGES, original, path
 
 from mlpconv.arch.cost import count, prediction_memory, training_memory
 from mlpconv.formatting import format_bytes
@@ -18,7 +19,7 @@ from mlpconv.studies.runner import Arm
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "exercises"
 SCHEMA = json.loads((ROOT / "docs" / "json" / "study.schema.json").read_text())
-DONE = sorted(path.stem for path in PLACE.glob("*.json"))
+DONE = sorted(each.stem for each in PLACE.glob("*.json"))
 INDICES = tuple(path("index.md", language) for language in LANGUAGES)
 in_every_language = pytest.mark.parametrize("index", INDICES)
 
@@ -41,9 +42,10 @@ def test_a_page_agrees_with_its_numbers(name):
     compared = answers.compare(result, study.pairs, perform.HEADLINE)
     assert result["conclusion"] == perform.conclusion(result, study, compared)
     # A new arm need not be run at once, but the page must state it: python tools/study_pages.py.
-    page = (PLACE / f"{name}.md").read_text(encoding="utf-8")
-    assert page == pages.markdown(result, result["command"], planned)
+    page = read(f"{name}.md")
     assert ("not run yet: " + "; ".join(planned) in page) if planned else ("not run yet" not in page)
+    for language in LANGUAGES:
+        assert read(path(f"{name}.md", language)) == study_pages.page(result, language)
     assert (PLACE / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -63,14 +65,16 @@ def test_a_page_names_the_arms_that_are_not_run_yet():
     assert page.replace("- not run yet: epochs-16\n", "") == before != page
 
 
-@in_every_language
-def test_the_index_names_every_study_and_links_those_that_are_done(index):
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.code)
+def test_the_index_names_every_study_and_links_those_that_are_done(language):
+    index = read(path("index.md", language))
     for name in STUDIES:
-        assert (f"[`{name}`]({name}.md)" if name in DONE else f"`{name}`") in read(index)
+        assert (f"[`{name}`]({path(f'{name}.md', language)})" if name in DONE else f"`{name}`") in index
 
 
 def test_every_page_is_an_index_or_a_study_that_is_done():
-    assert {path.name for path in PLACE.glob("*.md")} == {*INDICES, "method.md", *(f"{name}.md" for name in DONE)}
+    pages = {path(f"{name}.md", language) for name in DONE for language in LANGUAGES}
+    assert {page.name for page in PLACE.glob("*.md")} == {*INDICES, "method.md", *pages}
 
 
 def measured(value):
@@ -116,7 +120,7 @@ def test_the_answers_agree_in_every_language(index):
         return [
             (
                 sorted(re.findall(r"\d+(?:[,.]\d+)*", re.sub(r"\]\(.*?\)", "]", each))),
-                set(re.findall(r"\]\(([^)]+)\)", each)),
+                {original(target) for target in re.findall(r"\]\(([^)]+)\)", each)},
             )
             for each in whole
         ]

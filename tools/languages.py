@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs" / "languages.toml"
-TEXTS = ("README.md", "docs/editions/index.md", "docs/exercises/index.md", "notebooks/chapter.ipynb")
+STUDY_PAGES = tuple(f"docs/exercises/{each.stem}.md" for each in sorted((ROOT / "docs/exercises").glob("*.json")))
+"""The pages of studies, which tools/study_pages.py writes in every language."""
+
+TEXTS = ("README.md", "docs/editions/index.md", "docs/exercises/index.md", "notebooks/chapter.ipynb", *STUDY_PAGES)
 """The texts that exist in every language, by their paths in the first one."""
 
 EDITIONS = {

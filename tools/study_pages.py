@@ -1,35 +1,70 @@
-"""Write the pages of docs/exercises/ again from the numbers next to them, after a change of their text or of the arms.
+"""Write the pages of docs/exercises/ again from the numbers next to them, in every language.
 
 Usage: python tools/study_pages.py
 
-Nothing is trained. The page of a study whose catalogue entry has new arms states that they are not run yet.
+To be used after a study, and after a change of texts or arms. Nothing is trained. The page of a study whose catalogue
+entry has new arms states that they are not run yet. Translations are made of the phrases in
+docs/exercises/phrases.toml; texts that it lacks are printed, and the exit code is then 1.
 """
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
-from mlpconv.arch.class_maps import last_map
-from mlpconv.files import write_atomic
-from mlpconv.studies import answers, pages, perform
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
 
-DIRECTORY = Path(__file__).parents[1] / "docs" / "exercises"
+from languages import LANGUAGES, Language, path, with_links  # noqa: E402
+from page_phrases import MissingPhrases, Translator  # noqa: E402
+
+from mlpconv.arch.class_maps import last_map  # noqa: E402
+from mlpconv.files import write_atomic  # noqa: E402
+from mlpconv.studies import answers, pages, perform  # noqa: E402
+
+DIRECTORY = ROOT / "docs" / "exercises"
 
 
-def main() -> None:
-    """Write the question, notes and conclusion of each study into its numbers, and its page."""
-    for path in sorted(DIRECTORY.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        study = perform.find(path.stem)
-        result |= {"question": study.question, "about": study.about}
-        if study.kind != "resources":
-            for arm in result["arms"]:
-                arm["last_map"] = last_map(perform.arm_network(result, arm))
-        comparisons = answers.compare(result, study.pairs, perform.HEADLINE)
-        result["conclusion"] = perform.conclusion(result, study, comparisons)
-        planned = pages.not_run_yet(result, study)
-        write_atomic(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        write_atomic(path.with_suffix(".md"), pages.markdown(result, result["command"], planned))
+def refresh(result: dict[str, Any]) -> None:
+    """Write the present question, notes and conclusion of a study into its result."""
+    study = perform.find(result["study"])
+    result |= {"question": study.question, "about": study.about}
+    if study.kind != "resources":
+        for arm in result["arms"]:
+            arm["last_map"] = last_map(perform.arm_network(result, arm))
+    comparisons = answers.compare(result, study.pairs, perform.HEADLINE)
+    result["conclusion"] = perform.conclusion(result, study, comparisons)
+
+
+def page(result: dict[str, Any], language: Language) -> str:
+    """The page of a result in a language.
+
+    Raises:
+        MissingPhrases: Texts of the page are not translated.
+    """
+    planned = pages.not_run_yet(result, perform.find(result["study"]))
+    text = pages.markdown(result, result["command"], planned)
+    if language != LANGUAGES[0]:
+        text = Translator(language.code).page(text)
+    return with_links(text, f"{result['study']}.md", language)
+
+
+def main() -> int:
+    """Write all pages; return the exit code."""
+    missing = False
+    for numbers in sorted(DIRECTORY.glob("*.json")):
+        result = json.loads(numbers.read_text(encoding="utf-8"))
+        refresh(result)
+        write_atomic(numbers, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        for language in LANGUAGES:
+            place = DIRECTORY / path(f"{result['study']}.md", language)
+            try:
+                write_atomic(place, page(result, language))
+            except MissingPhrases as error:
+                print(f"{place.name}: docs/exercises/phrases.toml lacks:\n{error}", file=sys.stderr)
+                missing = True
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

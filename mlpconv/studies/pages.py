@@ -150,7 +150,7 @@ def _provenance(measured: Mapping[str, Any], bullet: str = "- ") -> list[str]:
     return [
         f"{bullet}hardware: {machine}, {count}{bfloat16}, computing in {measured['precision']}; {has.get('platform')}",
         f"{bullet}versions: {', '.join(f'{name} {version}' for name, version in measured['versions'].items())}",
-        f"{bullet}date: {measured['date']}",
+        f"{bullet}date: {str(measured['date']).partition('T')[0]}",
     ]
 
 
