@@ -105,7 +105,7 @@ class Translator:
         return None
 
     def _value(self, text: str, kind: str | None) -> str:
-        """Translate what stands at a placeholder."""
+        """Translate the text of a placeholder."""
         if kind in _SEPARATORS:
             items = map(self._phrase, text.split(_SEPARATORS[kind]))
             return self._phrases[_SEPARATORS[kind]].join(items)
