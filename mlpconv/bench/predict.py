@@ -23,10 +23,11 @@ from mlpconv.runs.classifier_file import read_classifier, write_classifier
 
 FORMAT = 1
 NETWORKS = ("nin", "nin_fast", "nin_photo")
-OURS, PEERS = ("ours", "ours_onnx"), ("eager", "onnxruntime", "openvino")
+OURS, PEERS = ("ours", "ours_onnx", "ours_openvino"), ("eager", "onnxruntime", "openvino")
 NAMES = {
     "ours": "mlpconv, run",
-    "ours_onnx": "mlpconv, ONNX file",
+    "ours_onnx": "mlpconv, ONNX Runtime",
+    "ours_openvino": "mlpconv, OpenVINO",
     "eager": "PyTorch, eager",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -68,7 +69,8 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
     """
     if find_spec("onnxruntime") is None:
         raise MissingDependency('bench predict: needs ONNX Runtime; pip install "mlpconv[export]"')
-    missing = {} if find_spec("openvino") else {"openvino": "not installed: pip install openvino"}
+    openvino = [name for name, package in PACKAGES.items() if package == "openvino"]
+    missing = {} if find_spec("openvino") else dict.fromkeys(openvino, 'not installed: pip install "mlpconv[openvino]"')
     contenders = [name for name in PACKAGES if name not in missing]
     rows, versions = [], {}
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
@@ -119,7 +121,11 @@ def _files(name: str, folder: Path) -> tuple[Path, Path]:
 def _row(network: str, batch_size: int, speeds: Speeds) -> dict[str, Any]:
     peers = [name for name in PEERS if name in speeds]
     each_round = [dict(zip(speeds, values, strict=True)) for values in zip(*speeds.values(), strict=True)]
-    ratios = {ours: median(each[ours] / max(each[name] for name in peers) for each in each_round) for ours in OURS}
+    ratios = {
+        name: median(each[name] / max(each[peer] for peer in peers) for each in each_round)
+        for name in OURS
+        if name in speeds
+    }
     return {
         "network": network,
         "batch_size": batch_size,
@@ -136,7 +142,7 @@ def titles(result: dict[str, Any]) -> list[str]:
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    """The cells of the table: images a second, and those of the faster way of mlpconv relative to the fastest peer."""
+    """The cells of the table: images a second, and those of the fastest way of mlpconv relative to the fastest peer."""
     return [
         [
             row["network"],
@@ -159,7 +165,7 @@ def facts(result: dict[str, Any]) -> list[str]:
     return [
         f"images a second, resized and classified; threads: {has['threads']}; rounds: {has['rounds']} (numbers are "
         f"medians), each at least {has['seconds']:g} s",
-        "mlpconv's faster way is at least as fast as the fastest of the others"
+        "mlpconv's fastest way is at least as fast as the fastest of the others"
         + (f", except {', '.join(slower)}" if slower else ""),
         *(f"{NAMES[name]}: {reason}" for name, reason in result["missing"].items()),
     ]

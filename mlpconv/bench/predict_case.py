@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpconv.backends.base import Images
 from mlpconv.inference.classifier import Classifier
+from mlpconv.inference.engine_packages import load_onnxruntime, load_openvino
 from mlpconv.runs.classifier_file import read_classifier
 
 WARMUP_CALLS = 3
@@ -19,6 +20,7 @@ WARMUP_CALLS = 3
 PACKAGES = {
     "ours": "torch",
     "ours_onnx": "onnxruntime",
+    "ours_openvino": "openvino",
     "eager": "torch",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
@@ -70,7 +72,11 @@ def _ours(job: Job) -> Predict:
 
 
 def _ours_onnx(job: Job) -> Predict:
-    return Classifier(job.onnx).logits
+    return Classifier(job.onnx, backend="onnxruntime").logits
+
+
+def _ours_openvino(job: Job) -> Predict:
+    return Classifier(job.onnx, backend="openvino").logits
 
 
 def _eager(job: Job) -> Predict:
@@ -95,15 +101,13 @@ def _eager(job: Job) -> Predict:
 
 
 def _onnxruntime(job: Job) -> Predict:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
+    onnxruntime = load_onnxruntime("bench predict")
     session = onnxruntime.InferenceSession(job.onnx)
     return lambda images: session.run(["logits"], {"images": images})
 
 
 def _openvino(job: Job) -> Predict:
-    import openvino  # pyright: ignore[reportMissingImports]
-
+    openvino = load_openvino("bench predict")
     model = openvino.compile_model(job.onnx, "CPU")
     output = model.output("logits")
     return lambda images: model({"images": images})[output]
@@ -112,6 +116,7 @@ def _openvino(job: Job) -> Predict:
 _CONTENDERS: dict[str, Callable[[Job], Predict]] = {
     "ours": _ours,
     "ours_onnx": _ours_onnx,
+    "ours_openvino": _ours_openvino,
     "eager": _eager,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,

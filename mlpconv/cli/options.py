@@ -15,7 +15,12 @@ AnyClassifier = Annotated[
     str, Argument(metavar="RUN", help="A run directory, 'latest', or a .safetensors or .onnx file.")
 ]
 Backend = Annotated[
-    str | None, Option(help=f"Back end: {BACKENDS}; by default the one that trained the network.", show_default=False)
+    str | None,
+    Option(
+        help=f"Back end: {BACKENDS}; by default the one that trained the network. For an ONNX file: onnxruntime or "
+        "openvino; by default openvino on a CPU if it is installed.",
+        show_default=False,
+    ),
 ]
 NewBackend = Annotated[
     str | None, Option(help=f"Back end: {BACKENDS}; by default the first that is installed.", show_default=False)

@@ -25,6 +25,7 @@ from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import MlpconvError
 from mlpconv.export.onnx_file import OnnxExport, check_form, onnx_model
 from mlpconv.formatting import format_number
+from mlpconv.inference.engine_packages import load_onnxruntime
 from mlpconv.inference.onnx_model import INPUT, OnnxModel
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.training.metrics import evaluate, softmax
@@ -194,8 +195,7 @@ def _reader(images: Images) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what ONNX Runtime's quantization prints and logs."""
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
+    onnxruntime = load_onnxruntime("export --int8")
     onnxruntime.set_default_logger_severity(3)
     logging.disable(logging.WARNING)
     try:

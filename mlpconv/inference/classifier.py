@@ -18,7 +18,7 @@ from mlpconv.backends.registry import DEFAULT_BACKEND, available_backend, get_ba
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.data.folders.workers import read_images
 from mlpconv.data.image import looks_inverted
-from mlpconv.errors import DataError, MlpconvError, RunError, WeightsError
+from mlpconv.errors import DataError, RunError, WeightsError
 from mlpconv.explain.class_maps import ClassMaps, class_maps, dense_preprocess
 from mlpconv.formatting import format_bytes
 from mlpconv.inference import onnx_model
@@ -34,7 +34,7 @@ _RESIZED_BYTES = 4
 _COPIES, _FLOAT_COPIES = 3, 2
 """How often the pictures of a batch are in memory: as they were read, joined and inverted; and as floats."""
 
-_UNCHECKED_BYTES = 16 << 20
+_UNCHECKED_BYTES = 64 << 20
 """A call that needs less memory does not find out how much is free, which may take longer than classifying an image."""
 
 ImagesOrFiles = Images | str | Path | Sequence[str | Path]
@@ -99,9 +99,9 @@ class Classifier:
 
     Args:
         source: A Run, the path of a run directory or of a classifier's ``.safetensors`` or ``.onnx`` file, or "latest"
-            for the newest run in ./runs. ONNX Runtime computes an ``.onnx`` file, which resizes images in an array as
-            it resizes those of files.
-        backend: The back end that computes; by default the one in which a run was trained.
+            for the newest run in ./runs. An ``.onnx`` file resizes images in an array as it resizes those of files.
+        backend: The back end that computes; by default the one in which a run was trained. For an ``.onnx`` file:
+            "onnxruntime" or "openvino"; by default OpenVINO on a CPU where it is installed.
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
         max_pixels: The most pixels that an image file may have; by default as in training.
@@ -138,10 +138,8 @@ class Classifier:
         max_pixels: int | None = None,
     ) -> None:
         if not isinstance(source, Run) and Path(source).suffix == onnx_model.SUFFIX and is_file(source):
-            if backend is not None:
-                raise MlpconvError(f"--backend {backend}: ONNX Runtime computes {source}; leave it out, or use the run")
             self.stored, self.model, self.device = onnx_model.open_onnx(
-                Path(source), device=device, precision=precision
+                Path(source), engine=backend, device=device, precision=precision
             )
             self._free_memory = hardware.available_memory
             self._limit_pixels(max_pixels)

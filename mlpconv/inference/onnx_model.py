@@ -1,6 +1,7 @@
-"""ONNX files that mlpconv wrote, computed with ONNX Runtime: as exact as the run, without PyTorch."""
+"""ONNX files that mlpconv wrote, computed without PyTorch: with ONNX Runtime, or with OpenVINO."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,11 +9,14 @@ import numpy as np
 
 from mlpconv import hardware
 from mlpconv.backends.base import Floats, Images
-from mlpconv.errors import MissingDependency, MlpconvError, NetworkError, RecipeError, RunError, shortened
+from mlpconv.errors import MlpconvError, NetworkError, RecipeError, RunError, shortened
 from mlpconv.formatting import printable
+from mlpconv.inference.engine_packages import load_onnxruntime
 from mlpconv.runs.classifier_file import StoredClassifier, from_texts
 
 SUFFIX = ".onnx"
+ENGINES = ("onnxruntime", "openvino")
+"""What computes an ONNX file."""
 INPUT, LOGITS, PROBABILITIES, CLASS_MAPS, LABEL = "images", "logits", "probabilities", "class_maps", "label"
 """The input and the outputs of an ONNX file of mlpconv: see ``mlpconv.export.onnx_graph``."""
 MAX_BYTES = (1 << 31) - 1
@@ -47,7 +51,7 @@ class OnnxModel:
     """
 
     def __init__(self, content: bytes, path: Path, device: str | None = None) -> None:
-        runtime = _load(path)
+        runtime = load_onnxruntime(printable(path))
         self.device, providers = _providers(runtime, device)
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors; each also is an exception
@@ -107,29 +111,50 @@ class OnnxModel:
         """Some of the ``outputs``, float32 (N, …), of uint8 (N, H, W, C). Large images are computed one at a time."""
         step = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[1] * images.shape[2])))
         batches = (np.ascontiguousarray(images[start : start + step]) for start in range(0, len(images), step))
-        parts = [self._session.run(list(outputs), {INPUT: batch}) for batch in batches]
+        parts = [self._run(outputs, batch) for batch in batches]
         if len(parts) == 1:
             return dict(zip(outputs, parts[0], strict=True))
         return {name: np.concatenate(values) for name, values in zip(outputs, zip(*parts, strict=True), strict=True)}
 
+    def _run(self, outputs: Sequence[str], images: Images) -> list[Floats]:
+        """Compute one batch."""
+        return self._session.run(list(outputs), {INPUT: images})
 
-def open_onnx(path: Path, *, device: str | None = None, precision: str | None = None) -> OpenedModel:
+
+def open_onnx(
+    path: Path, *, engine: str | None = None, device: str | None = None, precision: str | None = None
+) -> OpenedModel:
     """Open an ONNX file that mlpconv wrote.
 
     Args:
         path: The file.
+        engine: A name of ``ENGINES``; by default OpenVINO on a CPU where it is installed, otherwise ONNX Runtime.
         device: As for ``OnnxModel``.
-        precision: "float32"; others are refused.
+        precision: "float32" or "bfloat16"; by default the faster one that the engine has.
 
     Raises:
         RunError: There is no such file, it is damaged, or mlpconv did not write it.
-        RecipeError: There is no such precision.
-        MlpconvError: ONNX Runtime does not have the device.
-        MissingDependency: ONNX Runtime is not installed.
+        RecipeError: The engine does not have the precision.
+        MlpconvError: There is no such engine, or it does not have the device.
+        MissingDependency: The engine is not installed.
     """
-    if precision not in (None, "float32"):
-        raise RecipeError(f"--precision {precision}: an ONNX file is computed in its own precision; leave it out")
-    model = OnnxModel(_read(path), path, device)
+    chosen = engine or ("openvino" if device in (None, "cpu") and find_spec("openvino") else "onnxruntime")
+    if chosen not in ENGINES:
+        raise MlpconvError(
+            f"--backend {chosen}: {printable(path)} is computed by {' or '.join(ENGINES)}; leave it out, or use the run"
+        )
+    model: OnnxModel
+    if chosen == "openvino":
+        from mlpconv.inference.openvino_model import OpenVinoModel
+
+        model = OpenVinoModel(_read(path), path, device, precision)
+    elif precision in (None, "float32"):
+        model = OnnxModel(_read(path), path, device)
+    else:
+        raise RecipeError(
+            f"--precision {precision}: ONNX Runtime computes {printable(path)} in its own precision; leave it out, or "
+            'use OpenVINO: pip install "mlpconv[openvino]"'
+        )
     stored = from_texts(path, model.texts)
     if model.classes != len(stored.class_names):
         raise RunError(
@@ -150,16 +175,6 @@ def _read(path: Path) -> bytes:
         raise RunError(
             f"{printable(path)}: cannot be read: {error.strerror or error}; check the path and its permissions"
         ) from None
-
-
-def _load(path: Path) -> Any:
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f'{printable(path)}: the package {error.name!r} is not installed; pip install "mlpconv[export]"'
-        ) from error
-    return onnxruntime
 
 
 def _providers(runtime: Any, device: str | None) -> tuple[str, list[Any]]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jsonschema
@@ -36,7 +37,8 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
     (row,) = result["rows"]
     assert (row["network"], row["batch_size"]) == ("nin_tiny", 3)
     speeds = row["rounds"]
-    for name in predict.OURS:
+    assert ("ours_openvino" in speeds) == ("openvino" in speeds)
+    for name in row["to_fastest_peer"]:
         each = [speeds[name][i] / max(speeds[peer][i] for peer in predict.PEERS if peer in speeds) for i in range(2)]
         assert row["to_fastest_peer"][name] == pytest.approx(sum(each) / 2)
     assert row["passed"] == (max(row["to_fastest_peer"].values()) >= 1)
@@ -66,10 +68,13 @@ def test_every_contender_computes_the_same(name, tmp_path):
         job = predict_case.Job(
             contender=contender, classifier=str(classifier), onnx=str(model), batch_size=2, seconds=0, threads=1
         )
-        return np.reshape(predict_case._CONTENDERS[contender](job)(images), (2, 10))
+        classify = predict_case._CONTENDERS[contender](job)
+        classify(images)  # OpenVINO 2026.4.1, as its users run it, returns wrong values at the first call
+        return np.reshape(classify(images), (2, 10))
 
     expected = logits("ours_onnx")
     size = np.abs(expected).max()
     np.testing.assert_allclose(logits("onnxruntime"), expected, atol=1e-5 * size)
     np.testing.assert_allclose(logits("eager"), expected, atol=1e-3 * size)
-    np.testing.assert_allclose(logits("ours"), expected, atol=0.03 * size)  # in bfloat16 on some processors
+    for name in ("ours", *(("ours_openvino", "openvino") if find_spec("openvino") else ())):
+        np.testing.assert_allclose(logits(name), expected, atol=0.03 * size)  # in bfloat16 on some processors

@@ -99,7 +99,7 @@ def test_a_run_becomes_an_onnx_file_that_is_used_like_it(cli, run, tmp_path):
     assert said.out.startswith("runs/one/one.onnx: ")
     assert "(16 synthetic images); no test image is stored" in said.out
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
-    opened = Classifier(run.path / "one.onnx")
+    opened = Classifier(run.path / "one.onnx", backend="onnxruntime")
     np.testing.assert_allclose(opened.logits(images), Classifier(run, precision="float32").logits(images), atol=1e-4)
     texts = opened.model.texts
     assert (texts["license"], texts["source"]) == ("CC0-1.0", "one")

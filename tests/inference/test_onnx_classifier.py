@@ -25,6 +25,11 @@ from mlpconv.export.onnx_file import onnx_model  # noqa: E402  (needs onnx)
 NAMES = ("ant", "bee", "cow")
 
 
+def opened_onnx(path, **options):
+    """The file in ONNX Runtime, also where OpenVINO is installed."""
+    return Classifier(path, backend="onnxruntime", **options)
+
+
 def write_pair(directory, preprocess=None, network=None, **changes):
     """The same classifier as a file of mlpconv and as an ONNX file."""
     network = network or create_model("nin_tiny", len(NAMES))
@@ -48,7 +53,7 @@ def images():
 
 def test_it_predicts_what_the_classifier_predicts(pair, images, tmp_path):
     original, path = pair
-    opened = Classifier(path)
+    opened = opened_onnx(path)
     assert (opened.class_names, opened.path, opened.device) == (NAMES, path, "cpu")
     assert opened.stored.background == original.stored.background
     np.testing.assert_allclose(opened.logits(images), original.logits(images), atol=1e-4)
@@ -60,7 +65,7 @@ def test_it_predicts_what_the_classifier_predicts(pair, images, tmp_path):
 
 def test_it_has_the_class_maps(pair, images):
     original, path = pair
-    one, other = original.class_maps(images[:3]), Classifier(path).class_maps(images[:3])
+    one, other = original.class_maps(images[:3]), opened_onnx(path).class_maps(images[:3])
     np.testing.assert_allclose(one.before, other.before, atol=1e-4)
     np.testing.assert_array_equal(one.rows, other.rows)
 
@@ -68,13 +73,13 @@ def test_it_has_the_class_maps(pair, images):
 def test_it_is_evaluated(pair, images):
     original, path = pair
     dataset = ImageDataset(images, np.arange(len(images)) % 3, NAMES, "test")
-    assert Classifier(path).evaluate(dataset).accuracy == original.evaluate(dataset).accuracy
+    assert opened_onnx(path).evaluate(dataset).accuracy == original.evaluate(dataset).accuracy
     with pytest.raises(DataError, match="its classes are"):
-        Classifier(path).evaluate(ImageDataset(images, np.zeros(len(images), np.int64), ("x",), "test"))
+        opened_onnx(path).evaluate(ImageDataset(images, np.zeros(len(images), np.int64), ("x",), "test"))
 
 
 def test_images_of_an_array_are_resized_as_those_of_a_file(pair, tmp_path):
-    opened = Classifier(pair[1])
+    opened = opened_onnx(pair[1])
     pixels = np.random.default_rng(0).integers(0, 256, (1, 33, 51, 1), np.uint8)
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / "a.png")
     from_file = opened.predict(tmp_path / "a.png")[0].top
@@ -87,21 +92,21 @@ def test_options_that_do_not_apply(pair, images):
     with pytest.raises(MlpconvError, match="--backend torch"):
         Classifier(path, backend="torch")
     with pytest.raises(MlpconvError, match="--precision bfloat16"):
-        Classifier(path, precision="bfloat16")
+        opened_onnx(path, precision="bfloat16")
     for device in ("cuda:x", "tpu"):
         with pytest.raises(MlpconvError, match=f"--device {device}"):
             Classifier(path, device=device)
     with pytest.raises(NetworkError, match="fixed"):
-        Classifier(path).class_maps(images[:1], dense=True)
+        opened_onnx(path).class_maps(images[:1], dense=True)
     assert Classifier(path, max_pixels=7).file_preprocess.max_pixels == 7
 
 
 def test_a_network_without_class_maps(tmp_path, images):
     preprocess = Preprocess(28, source_size=(20, 20))
     original, path = write_pair(tmp_path, preprocess, create_model("lenet", len(NAMES)))
-    np.testing.assert_allclose(Classifier(path).logits(images), original.logits(images), atol=1e-4)
+    np.testing.assert_allclose(opened_onnx(path).logits(images), original.logits(images), atol=1e-4)
     with pytest.raises(NetworkError):
-        Classifier(path).class_maps(images)
+        opened_onnx(path).class_maps(images)
 
 
 def test_weights_that_are_not_finite(tmp_path, images):
@@ -109,7 +114,7 @@ def test_weights_that_are_not_finite(tmp_path, images):
     weights = {name: np.full_like(each, np.inf) for name, each in random_weights(network, dtype=np.float32).items()}
     _, path = write_pair(tmp_path, network=network, weights=weights)
     with pytest.raises(WeightsError, match="not finite"):
-        Classifier(path).logits(images)
+        opened_onnx(path).logits(images)
 
 
 def test_every_truncated_file_is_refused(pair, tmp_path):
@@ -118,7 +123,7 @@ def test_every_truncated_file_is_refused(pair, tmp_path):
         path = tmp_path / "cut.onnx"
         path.write_bytes(content[:length])
         with pytest.raises(RunError, match=r"cut\.onnx: (damaged|an ONNX model)") as raised:
-            Classifier(path)
+            opened_onnx(path)
         assert "\n" not in str(raised.value)
 
 
@@ -190,4 +195,4 @@ def test_the_preprocess_is_that_of_the_run(tmp_path):
     preprocess = Preprocess.of_channels(28, 3, source_size=(14, 20), fit="pad-border", bits=12)
     network = create_model("nin_tiny", len(NAMES), input_channels=3)
     original, path = write_pair(tmp_path, preprocess, network)
-    assert msgspec.json.encode(Classifier(path).stored.preprocess) == msgspec.json.encode(original.stored.preprocess)
+    assert msgspec.json.encode(opened_onnx(path).stored.preprocess) == msgspec.json.encode(original.stored.preprocess)
