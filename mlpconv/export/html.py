@@ -16,7 +16,7 @@ from mlpconv.data import list_datasets
 from mlpconv.drawing.fonts import language_code
 from mlpconv.errors import NetworkError, RunError, WeightsError
 from mlpconv.explain.stored_class_maps import StoredClassMaps
-from mlpconv.export.rounding import Comparison, WeightType, compare, rounded
+from mlpconv.export.rounding import WEIGHT_TYPES, Comparison, WeightType, compare, restored, rounded
 from mlpconv.export.source import open_source
 from mlpconv.formatting import format_bytes
 from mlpconv.runs import evaluation
@@ -27,8 +27,8 @@ from mlpconv.version import __version__
 from mlpconv.web import LAYERS
 from mlpconv.web.page import assemble
 
-MAX_DIFFERENCE = 2e-3
-"""Weights are rounded to float16 only if no probability changes more."""
+MAX_DIFFERENCES: dict[WeightType, float] = {"int8": 0.05, "float16": 2e-3, "float32": 0}
+"""Weights are rounded to a type only if no probability changes more."""
 MAX_WEIGHT_BYTES = 200 << 20
 """The largest weights that are exported: browsers hold a page's text in memory, and limit its length."""
 MAX_CONFUSED_PAIRS = 10
@@ -59,8 +59,8 @@ def export_html(
 
     Args:
         source: A run directory, "latest", or a classifier's ``.safetensors`` file.
-        weights: The type of the weights; by default float16, unless that changes a probability by more than
-            ``MAX_DIFFERENCE``.
+        weights: The type of the weights; by default float16, unless that changes a probability by more than its
+            ``MAX_DIFFERENCES``.
         examples: Whether the page contains test images of the run; by default only those of a data set that is known
             by name, which is public.
         check: Whether to compare the probabilities with those of the original weights, which takes seconds; False only
@@ -68,7 +68,7 @@ def export_html(
 
     Raises:
         RunError: There is no such run or classifier, it is damaged, or it is too large for a page.
-        WeightsError: The weights do not fit the network, or change too much in float16.
+        WeightsError: The weights do not fit the network, or change too much in the type.
         NetworkError: The network has a layer that the page cannot compute.
     """
     opened = open_source(source)
@@ -103,7 +103,7 @@ def check_layers(network: Network) -> None:
 def _rounded(
     stored: StoredClassifier, wanted: WeightType | None, images: Images
 ) -> tuple[WeightType, dict[str, np.ndarray], Comparison]:
-    """The type of the weights, the weights in it, and what that changes."""
+    """The type of the weights, the tensors that hold them, and what that changes."""
     types: tuple[WeightType, ...] = (wanted,) if wanted else ("float16", "float32")
     for type_ in types:
         size = sum(np.dtype(type_).itemsize * value.size for value in stored.weights.values())
@@ -111,16 +111,16 @@ def _rounded(
             raise RunError(
                 f"{stored.path}: its weights have {format_bytes(size)} in {type_}, and a page can have "
                 f"{format_bytes(MAX_WEIGHT_BYTES)}; use a network with fewer parameters"
-                + (", or --weights float16" if type_ == "float32" else "")
+                + (f", or --weights {WEIGHT_TYPES[position - 1]}" if (position := WEIGHT_TYPES.index(type_)) else "")
             )
         values = rounded(stored.weights, type_)
-        comparison = compare(stored, values, images)
-        if comparison.difference <= MAX_DIFFERENCE:
+        comparison = compare(stored, restored(values), images)
+        if comparison.difference <= MAX_DIFFERENCES[type_]:
             return type_, values, comparison
-        if wanted == "float16":
+        if wanted in ("int8", "float16"):
             raise WeightsError(
-                f"--weights float16: a probability changes by {comparison.difference:.2g}, and {MAX_DIFFERENCE} is "
-                "accepted; use --weights float32"
+                f"--weights {wanted}: a probability changes by {comparison.difference:.2g}, and "
+                f"{MAX_DIFFERENCES[wanted]} is accepted; use --weights {WEIGHT_TYPES[WEIGHT_TYPES.index(wanted) + 1]}"
             )
     raise WeightsError(f"{stored.path}: the network's outputs are not finite; the weights are damaged")
 

@@ -1,6 +1,6 @@
 """The weights of a classifier rounded for an export, and how much an export differs from the original."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -14,8 +14,10 @@ from mlpconv.backends.reference import layers as reference
 from mlpconv.runs.classifier_file import StoredClassifier
 from mlpconv.training.metrics import softmax
 
-WeightType = Literal["float16", "float32"]
+WeightType = Literal["int8", "float16", "float32"]
 WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
+SCALE = ".scale"
+"""In int8, the tensor NAME.scale has the factor of each output channel of the tensor NAME."""
 MAX_IMAGES = 16
 MAX_MACS = 8_000_000_000
 """Multiply-accumulates of the comparison, about 10 s in NumPy on one core; at least one image is compared."""
@@ -31,12 +33,40 @@ class Comparison(NamedTuple):
 
 
 def rounded(weights: Weights, type_: WeightType) -> dict[str, npt.NDArray[Any]]:
-    """The weights in another type. Vectors, such as biases and statistics, stay in float32: they take little space.
+    """The tensors that hold the weights in another type.
 
-    Values that float16 cannot hold become infinite, which ``compare`` finds.
+    Vectors, such as biases and statistics, stay in float32: they take little space. In int8, each output channel has a
+    factor, so that its largest weight is ±127. Values that float16 cannot hold become infinite, which ``compare``
+    finds.
     """
-    with np.errstate(over="ignore"):
-        return {name: value.astype(type_ if value.ndim > 1 else "float32") for name, value in weights.items()}
+    if type_ != "int8":
+        with np.errstate(over="ignore"):
+            return {name: value.astype(type_ if value.ndim > 1 else "float32") for name, value in weights.items()}
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for name, value in weights.items():
+        if value.ndim < 2:
+            tensors[name] = value.astype(np.float32)
+            continue
+        largest = np.abs(value).reshape(len(value), -1).max(axis=1)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # the comparison finds weights that are not finite
+            tensors[name] = np.rint(value / _along_first(scale, value)).astype(np.int8)
+        tensors[name + SCALE] = scale
+    return tensors
+
+
+def restored(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The weights that the tensors of ``rounded`` hold."""
+    weights = {name: value.astype(np.float32) for name, value in tensors.items() if not name.endswith(SCALE)}
+    for name, value in weights.items():
+        if (scale := tensors.get(name + SCALE)) is not None:
+            value *= _along_first(scale, value)
+    return weights
+
+
+def _along_first(scale: npt.NDArray[Any], value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A vector in the form in which it multiplies along the first axis."""
+    return scale.reshape(-1, *[1] * (value.ndim - 1))
 
 
 def compare(stored: StoredClassifier, weights: Weights, images: Images) -> Comparison:

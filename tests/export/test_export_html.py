@@ -9,6 +9,9 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from mlpconv.arch.layer_definition import Layer
 from mlpconv.arch.preprocess import Preprocess
@@ -17,7 +20,7 @@ from mlpconv.explain.class_maps import ClassMaps
 from mlpconv.explain.stored_class_maps import FILE_NAME
 from mlpconv.export import html
 from mlpconv.export.html import check_layers, export_html
-from mlpconv.export.rounding import compare, rounded, synthetic_images
+from mlpconv.export.rounding import WEIGHT_TYPES, compare, restored, rounded, synthetic_images
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import read_classifier, write_classifier
 from mlpconv.runs.files import write_tensors
@@ -77,10 +80,43 @@ def test_the_classifier_in_the_page_is_that_of_the_file(model, tmp_path):
 def test_float16_is_the_default_and_its_difference_is_measured(model):
     exported = export_html(model[0])
     assert exported.weights == "float16"
-    assert 0 < exported.comparison.difference < html.MAX_DIFFERENCE
+    assert 0 < exported.comparison.difference < html.MAX_DIFFERENCES["float16"]
     assert about(exported.page)["weights"] == {"type": "float16", "difference": exported.comparison.difference}
     full = export_html(model[0], weights="float32")
     assert len(full.page) - len(exported.page) > 1.2 * sum(v.size for v in model[1].values()) * 2
+
+
+def test_int8_halves_the_file_again(model):
+    half, small = export_html(model[0]), export_html(model[0], weights="int8")
+    assert about(small.page)["weights"] == {"type": "int8", "difference": small.comparison.difference}
+    assert half.comparison.difference < small.comparison.difference < html.MAX_DIFFERENCES["int8"]
+    assert len(half.page) - len(small.page) > 1.2 * sum(v.size for v in model[1].values())
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(-1e4, 1e4, width=32)),
+    st.sampled_from(WEIGHT_TYPES),
+)
+def test_restored_weights_are_within_half_a_step(values, type_):
+    tensors = rounded({"a": values}, type_)
+    (back,) = restored(tensors).values()
+    assert (back.dtype, back.shape) == (np.float32, values.shape)
+    largest = np.abs(values).reshape(len(values), -1).max(axis=1).reshape(-1, *[1] * (values.ndim - 1))
+    step = {"float32": 0 * largest, "float16": largest / 1024 + 2**-24, "int8": largest / 127}[type_]
+    assert (np.abs(back - values) <= (0 if values.ndim == 1 else 0.501 * step)).all()
+
+
+def test_int8_that_would_change_the_answers_is_refused(tmp_path):
+    """Weights of an input that is always 0 are so large that no steps are left for the others."""
+    network = create_model("nin_tiny", 2)
+    weights = random_weights(network, dtype=np.float32)
+    weights["block3.norm1.weight"][0] = weights["block3.norm1.bias"][0] = 0
+    weights["block4.conv.weight"] *= 10
+    weights["block4.conv.weight"][:, 0] *= 3000
+    place = tmp_path / "a.safetensors"
+    write_classifier(place, weights, network, Preprocess(28, source_size=(28, 28)), ("a", "b"))
+    with pytest.raises(WeightsError, match=r"--weights int8: a probability changes by .* use --weights float16"):
+        export_html(place, weights="int8")
 
 
 def test_vectors_keep_their_precision():

@@ -16,7 +16,7 @@ from mlpconv.backends.reference import images as reference_images
 from mlpconv.backends.reference import layers as reference
 from mlpconv.errors import NetworkError
 from mlpconv.explain.class_maps import positions_on_image
-from mlpconv.export.rounding import rounded
+from mlpconv.export.rounding import WEIGHT_TYPES, restored, rounded
 from mlpconv.models import create_model, list_models
 from mlpconv.runs.classifier_file import metadata, write_classifier
 from mlpconv.runs.files import write_tensors
@@ -107,7 +107,7 @@ def test_depthwise_convolutions_and_both_bounds_of_relu6(engine, wasm):
 @KERNELS
 @pytest.mark.parametrize("name", [name for name in list_models() if name not in HEAVY])
 def test_registered_networks(engine, tmp_path, name, wasm):
-    """Both precisions of the weights, on images that are resized to the input."""
+    """Every type of the weights, on images that are resized to the input."""
     network = create_model(name)
     # The smallest images with maps of more than one position in the chapter's network, and in those after VGG.
     side = min(network.input_size[0], 64 if name in ("nin11", "nin16", "nin19") else 99)
@@ -115,13 +115,16 @@ def test_registered_networks(engine, tmp_path, name, wasm):
     network, preprocess = square(network, side, source_size=source)
     weights = random_weights(network, dtype=np.float32)
     images = np.random.default_rng(1).integers(0, 256, (2, *source, network.input_channels), np.uint8)
-    expected = softmax(reference.forward(network, weights, reference_images.preprocess(images, preprocess)))
-    for type_, tolerance in (("float32", 1e-4), ("float16", 2e-3)):
+    x = reference_images.preprocess(images, preprocess)
+    exact = softmax(reference.forward(network, weights, x))
+    for type_ in WEIGHT_TYPES:
+        tensors = rounded(weights, type_)
         path = tmp_path / f"{type_}.safetensors"
-        write_tensors(path, rounded(weights, type_), metadata(network, preprocess, classes_of(network)))
+        write_tensors(path, tensors, metadata(network, preprocess, classes_of(network)))
         engine.ask("load", path=str(path), wasm=wasm)
         received = ask_images(engine, images)["probabilities"]
-        np.testing.assert_allclose(received, expected, rtol=0, atol=tolerance)
+        expected = softmax(reference.forward(network, restored(tensors), x)) if type_ == "int8" else exact
+        np.testing.assert_allclose(received, expected, rtol=0, atol=2e-3 if type_ == "float16" else 1e-4)
 
 
 @pytest.mark.slow

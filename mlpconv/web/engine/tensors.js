@@ -1,9 +1,13 @@
-/** Reading a classifier file (safetensors): tensors of float32 or float16, and texts. */
+/** Reading a classifier file (safetensors): tensors of float32, float16 or int8, and texts. */
+
+/** The tensor NAME.scale has the factor of each output channel of NAME, which is then in int8. */
+const SCALE = ".scale";
 
 /**
  * @typedef {object} TensorFile
  * @property {Map<string, string>} texts The metadata.
- * @property {Map<string, Float32Array>} tensors The values of each, in row-major order; float16 is widened.
+ * @property {Map<string, Float32Array>} tensors The values of each, in row-major order; float16 is widened, and int8
+ *   multiplied by its scales.
  */
 
 /**
@@ -22,7 +26,7 @@ export function decodeBase64(text) {
  * Read a safetensors file.
  * @param {Uint8Array<ArrayBuffer>} bytes
  * @returns {TensorFile}
- * @throws {Error} The file is not complete, or has a data type other than F16 and F32.
+ * @throws {Error} The file is not complete, or has a data type other than F16, F32 and I8.
  */
 export function readTensors(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -36,9 +40,26 @@ export function readTensors(bytes) {
     const content = bytes.slice(start + first, start + last).buffer;
     if (dtype === "F32") tensors.set(name, new Float32Array(content));
     else if (dtype === "F16") tensors.set(name, fromFloat16(new Uint16Array(content)));
-    else throw new Error(`${name}: expected F16 or F32, received ${dtype}`);
+    else if (dtype === "I8") tensors.set(name, Float32Array.from(new Int8Array(content)));
+    else throw new Error(`${name}: expected F16, F32 or I8, received ${dtype}`);
+  }
+  for (const [name, scales] of tensors) {
+    const values = name.endsWith(SCALE) && tensors.get(name.slice(0, -SCALE.length));
+    if (!values) continue;
+    multiplyChannels(values, scales);
+    tensors.delete(name);
   }
   return { texts: new Map(Object.entries(texts)), tensors };
+}
+
+/**
+ * Multiply the weights of each output channel by its factor, in place.
+ * @param {Float32Array} values (channels, …)
+ * @param {Float32Array} scales (channels)
+ */
+function multiplyChannels(values, scales) {
+  const each = values.length / scales.length;
+  for (let i = 0; i < values.length; i++) values[i] *= scales[Math.floor(i / each)];
 }
 
 /**
