@@ -101,7 +101,7 @@ class Classifier:
         source: A Run, the path of a run directory or of a classifier's ``.safetensors`` or ``.onnx`` file, or "latest"
             for the newest run in ./runs. An ``.onnx`` file resizes images in an array as it resizes those of files.
         backend: The back end that computes; by default the one in which a run was trained. For an ``.onnx`` file:
-            "onnxruntime" or "openvino"; by default OpenVINO on a CPU where it is installed.
+            "onnxruntime" or "openvino"; by default OpenVINO on a CPU if it is installed.
         device: The device, as the back end names it; by default a GPU if there is one.
         precision: "float32" or "bfloat16"; by default the fastest one.
         max_pixels: The most pixels that an image file may have; by default as in training.

@@ -128,7 +128,7 @@ def open_onnx(
 
     Args:
         path: The file.
-        engine: A name of ``ENGINES``; by default OpenVINO on a CPU where it is installed, otherwise ONNX Runtime.
+        engine: A name of ``ENGINES``; by default OpenVINO on a CPU if it is installed, otherwise ONNX Runtime.
         device: As for ``OnnxModel``.
         precision: "float32" or "bfloat16"; by default the faster one that the engine has.
 
@@ -138,7 +138,7 @@ def open_onnx(
         MlpconvError: There is no such engine, or it does not have the device.
         MissingDependency: The engine is not installed.
     """
-    chosen = engine or ("openvino" if device in (None, "cpu") and find_spec("openvino") else "onnxruntime")
+    chosen = engine or _default_engine(path, device)
     if chosen not in ENGINES:
         raise MlpconvError(
             f"--backend {chosen}: {printable(path)} is computed by {' or '.join(ENGINES)}; leave it out, or use the run"
@@ -175,6 +175,13 @@ def _read(path: Path) -> bytes:
         raise RunError(
             f"{printable(path)}: cannot be read: {error.strerror or error}; check the path and its permissions"
         ) from None
+
+
+def _default_engine(path: Path, device: str | None) -> str:
+    if device not in (None, "cpu") or find_spec("openvino") is None:
+        return "onnxruntime"
+    chosen, _ = _providers(load_onnxruntime(printable(path)), device)
+    return "openvino" if chosen == "cpu" else "onnxruntime"
 
 
 def _providers(runtime: Any, device: str | None) -> tuple[str, list[Any]]:
