@@ -202,9 +202,9 @@ class Network:
         Args:
             backend: The name of a back end. "torch" returns an ``nn.Module``, "tensorflow" and "jax" a ``keras.Model``,
                 "mxnet" a ``gluon.HybridBlock``; others return the network in their framework.
-            options: ``weights``: canonical weights to load; or ``initializer``: "xavier", "he", "torch", "open" or
-                "identity", with ``seed`` (0): the weights from which ``mlpconv.train`` starts. By default the framework
-                draws its own.
+            options: ``weights``: canonical weights to load; or ``initializer``: "xavier", "he", "torch", "normal",
+                "open" or "identity", with ``seed`` (0): the weights from which ``mlpconv.train`` starts. By default the
+                framework draws its own.
 
         Raises:
             MissingDependency: The framework is not installed.

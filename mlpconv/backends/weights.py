@@ -35,7 +35,7 @@ class TensorInfo(NamedTuple):
         return prod(self.shape) * self.dtype.itemsize
 
 
-Distribution = Literal["xavier", "he", "torch"]
+Distribution = Literal["xavier", "he", "torch", "normal"]
 
 
 class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -43,7 +43,8 @@ class Initializer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
     weights: Distribution
     """"xavier": U(±√(6/(fan_in + fan_out))) (Glorot, Bengio 2010). "he": N(0, 2/fan_in) (He et al. 2015). "torch":
-    U(±√(1/fan_in)), PyTorch's own."""
+    U(±√(1/fan_in)), PyTorch's own. "normal": N(0, 0.05²), with which the logits of a NiN without normalization
+    are small at first."""
     biases: Literal["zeros", "framework"] = "zeros"
     """"framework": the framework's own, which is U(±√(1/fan_in)) in PyTorch and zeros in the others."""
     open_last: bool = False
@@ -63,6 +64,7 @@ INITIALIZERS = {
     "xavier": Initializer("xavier", "framework"),
     "he": Initializer("he"),
     "torch": Initializer("torch", "framework"),
+    "normal": Initializer("normal"),
     "open": Initializer("he", open_last=True),
     "identity": Initializer("he", open_last=True, identity=True),
 }
@@ -153,6 +155,8 @@ def _kernel(name: Distribution, outputs: int, shape: tuple[int, ...], draw: np.r
             return draw.normal(0, sqrt(2 / fan_in), shape)
         case "torch":
             return draw.uniform(-sqrt(1 / fan_in), sqrt(1 / fan_in), shape)
+        case "normal":
+            return draw.normal(0, 0.05, shape)
         case "xavier":
             bound = sqrt(6 / (fan_in + fan_out))
             return draw.uniform(-bound, bound, shape)

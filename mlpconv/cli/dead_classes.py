@@ -13,7 +13,9 @@ def dead_classes(
     model: Annotated[
         str, Argument(metavar="MODEL", help="A network: a name, a JSON file, or module:function.")
     ] = "nin",
-    initializer: Annotated[str, Option(help="Initial weights: xavier, he, torch, open or identity.")] = "xavier",
+    initializer: Annotated[
+        str, Option(help="Initial weights: xavier, he, torch, normal, open or identity.")
+    ] = "xavier",
     seeds: Annotated[int, Option(min=1, help="Number of seeds, from 0.")] = 12,
     images: Annotated[int, Option(min=1, help="Number of test images.")] = 64,
     image_size: Annotated[

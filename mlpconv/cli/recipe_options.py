@@ -37,7 +37,7 @@ OPTIONS = (
     RecipeOption("image_size", int, "Side in pixels to which images are resized."),
     RecipeOption("max_pixels", int, MAX_PIXELS_HELP),
     RecipeOption("optimizer", str, f"Optimizer: {', '.join(get_args(OptimizerName))}."),
-    RecipeOption("initializer", str, "Initializer of the weights: xavier, he, torch or open."),
+    RecipeOption("initializer", str, "Initializer of the weights: xavier, he, torch, normal, open or identity."),
     RecipeOption("seed", int, "Seed for weight initialization, shuffling, augmentation and dropout."),
     RecipeOption("precision", str, "Precision: float32 or bfloat16; by default the fastest on this device."),
     RecipeOption(
