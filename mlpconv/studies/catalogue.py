@@ -316,8 +316,8 @@ _study(
     least_map=2,
     extra=measures.overfitting,
     columns={"accuracy_on_training_images": "accuracy on the training images", "gap": "above the test accuracy by"},
-    about="These are the ablations of the paper's tables, with the recipe `paper` shortened: AdamW and one cycle learn in "
-    "few steps, SGD as in the recipe does not.",
+    about="These are the ablations of the paper's tables, with the recipe `paper` shortened: AdamW and one cycle learn "
+    "in few steps, SGD as in the recipe does not.",
 )
 
 _study(
