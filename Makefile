@@ -56,8 +56,8 @@ test-frameworks: $(FRAMEWORKS:%=test-on-%) ## every network on TensorFlow, JAX a
 
 # What `make test` leaves out where the framework is not installed.
 PAGE := tests/test_docs_code.py::test_the_code_of_a_page_runs
-ALSO_tensorflow := tests/backends/keras tests/convert/test_keras_files.py '$(PAGE)[how-to/keras.md]'
-ALSO_jax := tests/convert/test_keras_files.py tests/backends/keras
+ALSO_tensorflow := tests/backends/keras tests/convert/test_keras_files.py tests/convert/test_keras_order.py '$(PAGE)[how-to/keras.md]'
+ALSO_jax := tests/convert/test_keras_files.py tests/convert/test_keras_order.py tests/backends/keras
 ALSO_mxnet := '$(PAGE)[how-to/mxnet.md]'
 
 # The weights with which a training ends, as they were recorded.

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from math import prod
@@ -15,11 +15,14 @@ from mlpconv.backends.base import Backend, Weights
 from mlpconv.backends.registry import get_backend
 from mlpconv.convert.budget import Budget
 from mlpconv.convert.chapter import Names
+from mlpconv.convert.keras_order import layer_paths
 from mlpconv.convert.layers import ForeignLayer
 from mlpconv.convert.recognize import SAVE
 from mlpconv.errors import MissingDependency, MlpconvError, WeightsError
 from mlpconv.files import named_errors
 
+_MAX_CONFIG = 16 << 20
+"""The bytes from which on the configuration of a model is not read."""
 _SAVE = f"in the program that made it: {SAVE['Keras']}"
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 VARIABLES = {
@@ -54,14 +57,21 @@ def read_keras_file(path: Path, budget: Budget) -> list[ForeignLayer]:
         ) from error
     try:
         with ExitStack() as stack:
+            order: list[str] = []
             if zipfile.is_zipfile(path):
-                content = BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+                whole = stack.enter_context(zipfile.ZipFile(path))
+                content = BytesIO(whole.read("model.weights.h5"))
+                sizes = {each.filename: each.file_size for each in whole.infolist()}
+                if sizes.get("config.json", _MAX_CONFIG) < _MAX_CONFIG:
+                    order = layer_paths(whole.read("config.json"))
             else:
                 content = stack.enter_context(path.open("rb"))
             file = stack.enter_context(h5py.File(content))
             datasets = _Datasets(h5py, path, budget)
             legacy = datasets.find(file, "model_weights") if file.get("model_weights", getlink=True) else file
-            layers = _legacy_layers(legacy, datasets) if "layer_names" in legacy.attrs else _layers(file, datasets)
+            layers = (
+                _legacy_layers(legacy, datasets) if "layer_names" in legacy.attrs else _layers(file, datasets, order)
+            )
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: damaged, or not written by Keras ({error}); save it again, {_SAVE}") from None
     if not layers:
@@ -116,8 +126,11 @@ class _Datasets:
         return group.attrs[name]
 
 
-def _layers(file: Any, datasets: _Datasets) -> list[ForeignLayer]:
-    """The layers of a file of Keras 3, in which variables are numbered: layers/conv2d/vars/0."""
+def _layers(file: Any, datasets: _Datasets, order: Sequence[str]) -> list[ForeignLayer]:
+    """The layers of a file of Keras 3, in which variables are numbered: layers/conv2d/vars/0.
+
+    order: their paths in the order of the model, as far as it is known; without it, layers are in that of their names.
+    """
     layers: dict[str, list[Any]] = {}
     names: dict[str, str] = {}
     groups: set[str] = set()
@@ -134,6 +147,10 @@ def _layers(file: Any, datasets: _Datasets) -> list[ForeignLayer]:
     file.visititems(visit)
     # Dropout layers have no weights, but the state of their random generator.
     keys = sorted((key for key in layers if not key.endswith("seed_generator")), key=natural_order)
+    if set(keys) <= set(order):
+        keys.sort(key=order.index)
+    else:
+        _check_places(keys, layers, datasets.path)
     own = "permute" in groups  # mlpconv's own models put channels first before they flatten
     return [
         ForeignLayer(
@@ -144,6 +161,21 @@ def _layers(file: Any, datasets: _Datasets) -> list[ForeignLayer]:
         )
         for key in keys
     ]
+
+
+def _check_places(keys: Sequence[str], layers: Mapping[str, list[Any]], path: Path) -> None:
+    """Raise WeightsError where a layer inside a nested model and one outside it could be taken for each other."""
+    models: dict[tuple[tuple[int, ...], ...], dict[int, str]] = {}
+    for key in keys:
+        shapes = tuple(value.shape for value in layers[key])
+        depths = models.setdefault(shapes, {})
+        depths.setdefault(key.count("/layers/"), key)
+        if len(depths) > 1:
+            one, other = depths.values()
+            raise WeightsError(
+                f"{path}: {one!r} and {other!r} have the same shapes, and one of them is in a nested model; a file of "
+                "weights does not have their order: save the whole model as a .keras file"
+            )
 
 
 def _legacy_layers(group: Any, datasets: _Datasets) -> list[ForeignLayer]:
