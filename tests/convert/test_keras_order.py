@@ -12,7 +12,7 @@ from mlpconv.convert.keras_order import layer_paths
 from mlpconv.errors import WeightsError
 
 NETWORK = Network(*(Conv2d(3, 1) for _ in range(5)), GlobalAvgPool2d(), Flatten(), input_channels=3, input_size=4)
-"""Five layers that only their order tells apart."""
+"""Five layers that differ only in their order."""
 
 
 def config(*layers):
