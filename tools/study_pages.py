@@ -1,10 +1,10 @@
 """Write the pages of docs/exercises/ again from the numbers next to them, in every language.
 
-Usage: python tools/study_pages.py
+Usage: python tools/study_pages.py [--figures]
 
 To be used after a study, and after a change of texts or arms. Nothing is trained. The page of a study whose catalogue
 entry has new arms states that they are not run yet. Translations are made of the phrases in
-docs/exercises/phrases.toml; texts that it lacks are printed, and the exit code is then 1.
+docs/exercises/phrases.toml; texts that it lacks are printed, and the exit code is then 1. --figures draws the figures again, too.
 """
 
 import json
@@ -19,8 +19,9 @@ from languages import LANGUAGES, Language, path, with_links  # noqa: E402
 from page_phrases import MissingPhrases, Translator  # noqa: E402
 
 from mlpconv.arch.class_maps import last_map  # noqa: E402
+from mlpconv.drawing.plots import png  # noqa: E402
 from mlpconv.files import write_atomic  # noqa: E402
-from mlpconv.studies import answers, pages, perform  # noqa: E402
+from mlpconv.studies import answers, figures, pages, perform  # noqa: E402
 
 DIRECTORY = ROOT / "docs" / "exercises"
 
@@ -56,6 +57,8 @@ def main() -> int:
         result = json.loads(numbers.read_text(encoding="utf-8"))
         refresh(result)
         write_atomic(numbers, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        if "--figures" in sys.argv[1:]:
+            write_atomic(numbers.with_suffix(".png"), png(figures.figure(result)))
         for language in LANGUAGES:
             place = DIRECTORY / path(f"{result['study']}.md", language)
             try:

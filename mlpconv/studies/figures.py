@@ -153,7 +153,7 @@ def _map(result: Mapping[str, Any]) -> "Figure":
 
     arms = {tuple(arm["name"].rsplit("-", 1)): arm for arm in result["arms"]}
     names = list(dict.fromkeys(first for first, _ in arms))
-    rates = list(dict.fromkeys(second for _, second in arms))
+    rates = sorted({second for _, second in arms}, key=float)
     drawn = Figure(figsize=(1.5 + 1.25 * len(rates), 1.4 + 0.75 * len(names)), layout="constrained")
     axes = drawn.add_subplot()
     for (name, rate), arm in arms.items():
