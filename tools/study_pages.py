@@ -4,7 +4,8 @@ Usage: python tools/study_pages.py [--figures]
 
 To be used after a study, and after a change of texts or arms. Nothing is trained. The page of a study whose catalogue
 entry has new arms states that they are not run yet. Translations are made of the phrases in
-docs/exercises/phrases.toml; texts that it lacks are printed, and the exit code is then 1. --figures draws the figures again, too.
+docs/exercises/phrases.toml; texts that it lacks are printed, and the exit code is then 1. --figures draws the figures
+again, too.
 """
 
 import json
