@@ -48,7 +48,7 @@ def rounded(weights: Weights, type_: WeightType) -> dict[str, npt.NDArray[Any]]:
             tensors[name] = value.astype(np.float32)
             continue
         largest = np.abs(value).reshape(len(value), -1).max(axis=1)
-        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
         with np.errstate(invalid="ignore"):  # the comparison finds weights that are not finite
             tensors[name] = np.rint(value / _along_first(scale, value)).astype(np.int8)
         tensors[name + SCALE] = scale
