@@ -115,14 +115,11 @@ class Translator:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{\w+(?::\w+)?\})", english)
-    return re.compile("".join(_group(part) if _PLACEHOLDER.fullmatch(part) else re.escape(part) for part in parts))
-
-
-def _group(placeholder: str) -> str:
-    found = _PLACEHOLDER.fullmatch(placeholder)
-    assert found is not None
-    return f"(?P<{found[1]}>{_PATTERNS[found[2]]})"
+    pattern, end = "", 0
+    for found in _PLACEHOLDER.finditer(english):
+        pattern += f"{re.escape(english[end : found.start()])}(?P<{found[1]}>{_PATTERNS[found[2]]})"
+        end = found.end()
+    return re.compile(pattern + re.escape(english[end:]))
 
 
 def _kinds(english: str) -> dict[str, str | None]:

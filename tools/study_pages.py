@@ -10,6 +10,7 @@ again, too.
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,19 @@ from page_phrases import MissingPhrases, Translator  # noqa: E402
 from mlpconv.arch.class_maps import last_map  # noqa: E402
 from mlpconv.drawing.plots import png  # noqa: E402
 from mlpconv.files import write_atomic  # noqa: E402
-from mlpconv.studies import answers, figures, pages, perform  # noqa: E402
+from mlpconv.studies import figures, pages, perform  # noqa: E402
 
 DIRECTORY = ROOT / "docs" / "exercises"
+_translator = cache(Translator)
 
 
 def refresh(result: dict[str, Any]) -> None:
     """Write the present question, notes and conclusion of a study into its result."""
     study = perform.find(result["study"])
-    result |= {"question": study.question, "about": study.about}
     if study.kind != "resources":
         for arm in result["arms"]:
             arm["last_map"] = last_map(perform.arm_network(result, arm))
-    comparisons = answers.compare(result, study.pairs, perform.HEADLINE)
-    result["conclusion"] = perform.conclusion(result, study, comparisons)
+    perform.conclude(result, study)
 
 
 def page(result: dict[str, Any], language: Language) -> str:
@@ -47,7 +47,7 @@ def page(result: dict[str, Any], language: Language) -> str:
     planned = pages.not_run_yet(result, perform.find(result["study"]))
     text = pages.markdown(result, result["command"], planned)
     if language != LANGUAGES[0]:
-        text = Translator(language.code).page(text)
+        text = _translator(language.code).page(text)
     return with_links(text, f"{result['study']}.md", language)
 
 

@@ -28,8 +28,8 @@ class ForeignLayer(NamedTuple):
             Flax. The kernel of a depthwise convolution is (kh, kw, 1, C) in Flax and (kh, kw, C, 1) in Keras; ``like``
             converts that of Keras.
         flatten_channels_first: Whether the flatten is in C,H,W order in any case, as in mlpconv's own Keras models.
-        depthwise: Whether it is known to be a depthwise convolution, whose place among others is not known: a file of
-            Keras 3 has the layers of each class in order.
+        depthwise: Whether it is known to be a depthwise convolution, whose place among others may not be known:
+            a .weights.h5 file of Keras 3 has only the layers of each class in order.
     """
 
     name: str

@@ -39,8 +39,7 @@ def initial_dead_classes(
     Args:
         network: The network; images are resized to its input size.
         images: uint8 (N, H, W, C).
-        initializer: The name of the initializer: "xavier", "he", "torch", "normal", "open" or
-            "identity".
+        initializer: The name of the initializer: "xavier", "he", "torch", "normal", "open" or "identity".
         seeds: The seeds.
         backend: The name of the back end that computes the maps; by default torch, or the first that is installed.
         device: The device; None is the back end's choice.

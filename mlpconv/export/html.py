@@ -106,21 +106,22 @@ def _rounded(
     """The type of the weights, the tensors that hold them, and what that changes."""
     types: tuple[WeightType, ...] = (wanted,) if wanted else ("float16", "float32")
     for type_ in types:
+        position = WEIGHT_TYPES.index(type_)
         size = sum(np.dtype(type_).itemsize * value.size for value in stored.weights.values())
         if size > MAX_WEIGHT_BYTES:
             raise RunError(
                 f"{stored.path}: its weights have {format_bytes(size)} in {type_}, and a page can have "
                 f"{format_bytes(MAX_WEIGHT_BYTES)}; use a network with fewer parameters"
-                + (f", or --weights {WEIGHT_TYPES[position - 1]}" if (position := WEIGHT_TYPES.index(type_)) else "")
+                + (f", or --weights {WEIGHT_TYPES[position - 1]}" if position else "")
             )
         values = rounded(stored.weights, type_)
         comparison = compare(stored, restored(values), images)
         if comparison.difference <= MAX_DIFFERENCES[type_]:
             return type_, values, comparison
-        if wanted in ("int8", "float16"):
+        if wanted and wanted != "float32":
             raise WeightsError(
                 f"--weights {wanted}: a probability changes by {comparison.difference:.2g}, and "
-                f"{MAX_DIFFERENCES[wanted]} is accepted; use --weights {WEIGHT_TYPES[WEIGHT_TYPES.index(wanted) + 1]}"
+                f"{MAX_DIFFERENCES[wanted]} is accepted; use --weights {WEIGHT_TYPES[position + 1]}"
             )
     raise WeightsError(f"{stored.path}: the network's outputs are not finite; the weights are damaged")
 

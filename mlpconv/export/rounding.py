@@ -39,19 +39,16 @@ def rounded(weights: Weights, type_: WeightType) -> dict[str, npt.NDArray[Any]]:
     factor, so that its largest weight is ±127. Values that float16 cannot hold become infinite, which ``compare``
     finds.
     """
-    if type_ != "int8":
-        with np.errstate(over="ignore"):
-            return {name: value.astype(type_ if value.ndim > 1 else "float32") for name, value in weights.items()}
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for name, value in weights.items():
-        if value.ndim < 2:
-            tensors[name] = value.astype(np.float32)
-            continue
-        largest = np.abs(value).reshape(len(value), -1).max(axis=1)
-        scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
-        with np.errstate(invalid="ignore"):  # the comparison finds weights that are not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # the comparison finds weights that are not finite
+        for name, value in weights.items():
+            if value.ndim < 2 or type_ != "int8":
+                tensors[name] = value.astype(type_ if value.ndim > 1 else "float32")
+                continue
+            largest = np.abs(value).reshape(len(value), -1).max(axis=1)
+            scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
             tensors[name] = np.rint(value / _along_first(scale, value)).astype(np.int8)
-        tensors[name + SCALE] = scale
+            tensors[name + SCALE] = scale
     return tensors
 
 

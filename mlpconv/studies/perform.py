@@ -88,17 +88,24 @@ def perform(
         for arm, each in zip(result["arms"], made, strict=True):
             arm |= _totals(arm, each)
     result |= {
-        "question": study.question,
-        "about": study.about,
         "kind": study.kind,
         "columns": dict(study.columns),
         "recipe": study.recipe,
         "budget": budget._asdict(),
     }
-    comparisons = answers.compare(result, study.pairs, HEADLINE)
-    result["comparisons"] = [each._asdict() for each in comparisons]
-    result["conclusion"] = conclusion(result, study, comparisons)
+    conclude(result, study)
     return result
+
+
+def conclude(result: dict[str, Any], study: Study) -> None:
+    """Write a study's question, notes, comparisons and conclusion into its result."""
+    comparisons = answers.compare(result, study.pairs, HEADLINE)
+    result |= {
+        "question": study.question,
+        "about": study.about,
+        "comparisons": [each._asdict() for each in comparisons],
+        "conclusion": conclusion(result, study, comparisons),
+    }
 
 
 def prepare_arms(

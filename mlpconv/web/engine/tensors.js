@@ -40,7 +40,7 @@ export function readTensors(bytes) {
     const content = bytes.slice(start + first, start + last).buffer;
     if (dtype === "F32") tensors.set(name, new Float32Array(content));
     else if (dtype === "F16") tensors.set(name, fromFloat16(new Uint16Array(content)));
-    else if (dtype === "I8") tensors.set(name, Float32Array.from(new Int8Array(content)));
+    else if (dtype === "I8") tensors.set(name, new Float32Array(new Int8Array(content)));
     else throw new Error(`${name}: expected F16, F32 or I8, received ${dtype}`);
   }
   for (const [name, scales] of tensors) {
@@ -59,7 +59,10 @@ export function readTensors(bytes) {
  */
 function multiplyChannels(values, scales) {
   const each = values.length / scales.length;
-  for (let i = 0; i < values.length; i++) values[i] *= scales[Math.floor(i / each)];
+  for (let channel = 0; channel < scales.length; channel++) {
+    const end = (channel + 1) * each;
+    for (let i = channel * each; i < end; i++) values[i] *= scales[channel];
+  }
 }
 
 /**
