@@ -50,7 +50,12 @@ def has_bfloat16() -> bool:
 
     Respects ONEDNN_MAX_CPU_ISA, the environment variable that limits oneDNN to older instructions.
     """
-    return instruction_limit() not in _ISA_WITHOUT_BFLOAT16 and bool(_BFLOAT16_FLAGS & _flags())
+    return allows_bfloat16() and bool(_BFLOAT16_FLAGS & _flags())
+
+
+def allows_bfloat16() -> bool:
+    """Whether ONEDNN_MAX_CPU_ISA allows instructions for bfloat16, whatever the processor has."""
+    return instruction_limit() not in _ISA_WITHOUT_BFLOAT16
 
 
 def has_bfloat16_convolutions() -> bool:

@@ -73,7 +73,8 @@ class OpenVinoModel(OnnxModel):
 
 def _choose(core: Any, precision: str | None) -> str:
     """The precision to compute in."""
-    has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    # OpenVINO names what the processor has, but computes with oneDNN, which may be limited to older instructions.
+    has_bfloat16 = hardware.allows_bfloat16() and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     chosen = precision or ("bfloat16" if has_bfloat16 else "float32")
     if chosen not in _PRECISIONS or (chosen == "bfloat16" and not has_bfloat16):
         known = "float32 and bfloat16" if has_bfloat16 else "only float32"

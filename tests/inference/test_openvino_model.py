@@ -1,12 +1,17 @@
 """An ONNX file in OpenVINO: the logits of ONNX Runtime, for every size and number of images, from every thread."""
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mlpconv import hardware
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.errors import MissingDependency, MlpconvError, RecipeError, RunError
 from mlpconv.inference.classifier import Classifier
@@ -53,7 +58,8 @@ def draw(count, height=SIDE, width=SIDE, seed=0):
 
 
 def has_bfloat16():
-    return "BF16" in load_openvino("test").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    found = load_openvino("test").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in found and hardware.allows_bfloat16()
 
 
 def test_it_computes_an_onnx_file_where_it_is_installed(path, expected):
@@ -95,6 +101,20 @@ def test_the_precision(path, expected):
         return
     apart = np.abs(Classifier(path, precision="bfloat16").logits(images) - expected(images)).max()
     assert 1e-5 < apart < 0.03 * np.abs(expected(images)).max()
+
+
+def test_it_computes_where_onednn_is_limited_to_older_instructions(path, tmp_path):
+    """OpenVINO names bfloat16 even then, and could not pool in it."""
+    Image.new("L", (SIDE, SIDE)).save(tmp_path / "a.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "mlpconv", "predict", path, tmp_path / "a.png", "--backend", "openvino"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a.png: " in done.stdout
 
 
 def test_options_that_do_not_apply(path):
