@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mlpconv import hardware
 from mlpconv.backends.base import Images
 from mlpconv.inference.classifier import Classifier
 from mlpconv.inference.engine_packages import load_onnxruntime, load_openvino
@@ -108,7 +109,9 @@ def _onnxruntime(job: Job) -> Predict:
 
 def _openvino(job: Job) -> Predict:
     openvino = load_openvino("bench predict")
-    model = openvino.compile_model(job.onnx, "CPU")
+    # By itself, it chooses bfloat16 by the processor, and fails where oneDNN is limited to older instructions.
+    options = {} if hardware.allows_bfloat16() else {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.compile_model(job.onnx, "CPU", options)
     output = model.output("logits")
     return lambda images: model({"images": images})[output]
 

@@ -79,6 +79,12 @@ def test_every_call_is_right_whatever_the_calls_before_it(path, expected):
         np.testing.assert_allclose(opened.logits(images), expected(images), atol=1e-4 if same else 2e-2)
 
 
+def test_an_array_that_is_read_only(path, expected):
+    images = draw(3)
+    images.flags.writeable = False
+    np.testing.assert_allclose(Classifier(path, precision="float32").logits(images), expected(images), atol=1e-4)
+
+
 def test_threads_may_share_it(path, expected):
     opened = Classifier(path, precision="float32")
     images = [draw(seed % 3 + 1, seed=seed) for seed in range(24)]
