@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from mlpconv import hardware
+from mlpconv.backends import allocator
 from mlpconv.backends.base import Images
 from mlpconv.inference.classifier import Classifier
 from mlpconv.inference.engine_packages import load_onnxruntime, load_openvino
@@ -69,6 +70,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def _ours(job: Job) -> Predict:
+    allocator.keep_memory()  # as `mlpconv predict` does
     return Classifier(job.classifier).logits
 
 

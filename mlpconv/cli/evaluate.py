@@ -46,6 +46,7 @@ def evaluate(
 
     Example: mlpconv evaluate latest --out mistakes.csv
     """
+    from mlpconv.backends import allocator
     from mlpconv.cli.train_output import print_class_accuracy
     from mlpconv.explain import border
     from mlpconv.formatting import format_number, printable
@@ -58,6 +59,7 @@ def evaluate(
         raise DataError(f"--split {split}: expected test, train or validation")
     if out is not None and out.suffix != ".csv":
         raise DataError(f"--out {printable(out)}: expected a name that ends in .csv")
+    allocator.keep_memory()
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     with Download() as progress:
         loaded = reload_run_data(classifier, data, split, directory=data_dir, progress=progress)

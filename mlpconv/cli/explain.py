@@ -64,6 +64,7 @@ def explain(
     Example: mlpconv explain latest shirt.jpg
     """
     from mlpconv.arch.class_maps import single_position
+    from mlpconv.backends import allocator
     from mlpconv.inference.classifier import Classifier
 
     if not images and not figure:
@@ -72,6 +73,7 @@ def explain(
         raise DataError("--against: no image given; give image files whose maps are to be compared")
     if against is not None and against in (class_ or []):
         raise MlpconvError(f"--against: {against!r} is also given with --class; choose two different classes")
+    allocator.keep_memory()
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     names = classifier.class_names
     chosen = [_number(names, name, "--class") for name in class_ or []]

@@ -38,12 +38,14 @@ def predict(
 
     Example: mlpconv predict latest photos --out predictions.csv
     """
+    from mlpconv.backends import allocator
     from mlpconv.executors import open_workers
     from mlpconv.formatting import format_number, printable
     from mlpconv.inference.classifier import Classifier
     from mlpconv.inference.distributed import Opened, predict_by_workers
     from mlpconv.inference.predictions import Unreadable, as_json, find_files, open_predictions, predict_files
 
+    allocator.keep_memory()
     classifier = Classifier(run, backend=backend, device=device, precision=precision, max_pixels=max_pixels)
     files = find_files(images)
     top = min(top, len(classifier.class_names))

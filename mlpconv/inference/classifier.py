@@ -138,9 +138,8 @@ class Classifier:
         max_pixels: int | None = None,
     ) -> None:
         if not isinstance(source, Run) and Path(source).suffix == onnx_model.SUFFIX and is_file(source):
-            self.stored, self.model, self.device = onnx_model.open_onnx(
-                Path(source), engine=backend, device=device, precision=precision
-            )
+            opened = onnx_model.open_onnx(Path(source), engine=backend, device=device, precision=precision)
+            self.stored, self.model, self.device = opened.stored, opened, opened.device
             self._free_memory = hardware.available_memory
             self._limit_pixels(max_pixels)
             return

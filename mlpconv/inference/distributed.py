@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mlpconv.backends import allocator
 from mlpconv.executors import Workers
 from mlpconv.inference.classifier import Classifier, Prediction
 from mlpconv.inference.predictions import ImageFile, Unreadable, predict_files
@@ -81,6 +82,7 @@ def _predict(job: _Job) -> list[Prediction | Unreadable]:
 
 @functools.lru_cache(maxsize=1)
 def _classifier(opened: Opened) -> Classifier:
+    allocator.keep_memory()
     return Classifier(
         opened.source,
         backend=opened.backend,

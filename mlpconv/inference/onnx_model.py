@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mlpconv import hardware
+from mlpconv.arch.cost import prediction_memory
 from mlpconv.backends.base import Floats, Images
 from mlpconv.errors import MlpconvError, NetworkError, RecipeError, RunError, shortened
 from mlpconv.formatting import printable
@@ -23,16 +24,9 @@ MAX_BYTES = (1 << 31) - 1
 """The largest file in the format of ONNX."""
 _BATCH, _BATCH_PIXELS = 64, 1 << 24
 """The most images, and pixels, that are computed at once."""
-
-
-class OpenedModel(NamedTuple):
-    """An ONNX file, ready to compute."""
-
-    stored: StoredClassifier
-    """What its metadata describes, without the weights."""
-    model: "OnnxModel"
-    device: str
-    """The device that computes."""
+_CACHE_BYTES = 16 << 20
+"""On a CPU, the most bytes of activations that are computed at once: with more, they do not stay in its caches, and a
+network with large maps takes up to half as much time again."""
 
 
 class OnnxModel:
@@ -44,8 +38,8 @@ class OnnxModel:
         device: "cpu", "cuda" or "cuda:1" and so on; by default a GPU if ONNX Runtime has one.
 
     Raises:
-        RunError: The content is not a model that ONNX Runtime can compute, or not one with images as input and logits
-            as output.
+        RunError: The content is not a model that ONNX Runtime can compute, or not one that mlpconv wrote.
+        NetworkError: The metadata describes no network.
         MlpconvError: ONNX Runtime does not have the device.
         MissingDependency: ONNX Runtime is not installed.
     """
@@ -63,7 +57,7 @@ class OnnxModel:
             self._session: Any = runtime.InferenceSession(content, options, providers=providers)
             found = {each.name: each.type for each in self._session.get_inputs()}
             outputs = {each.name: each.type for each in self._session.get_outputs()}
-            self.classes = next((each.shape[-1] for each in self._session.get_outputs() if each.name == LOGITS), None)
+            classes = next((each.shape[-1] for each in self._session.get_outputs() if each.name == LOGITS), None)
         except Exception as error:  # for a damaged file, ONNX Runtime raises many types
             if isinstance(error, MemoryError):
                 raise
@@ -81,6 +75,17 @@ class OnnxModel:
             raise RunError(
                 f"{printable(path)}: its inputs and outputs are not those that mlpconv writes; export it again"
             )
+        self.stored: StoredClassifier = from_texts(path, self.texts)
+        """What the metadata describes, without the weights."""
+        if classes != len(self.stored.class_names):
+            raise RunError(
+                f"{printable(path)}: computes {classes} logits for {len(self.stored.class_names)} class names; export "
+                "it again"
+            )
+        self._batch = _BATCH
+        if self.device == "cpu":
+            activations = prediction_memory(self.stored.network).activations
+            self._batch = min(max(_CACHE_BYTES // activations, 1), _BATCH)
         self._path = path
         self.outputs: dict[str, list[int]] = {
             each.name: [size if isinstance(size, int) else -1 for size in each.shape]
@@ -109,7 +114,7 @@ class OnnxModel:
 
     def compute(self, outputs: Sequence[str], images: Images) -> dict[str, Floats]:
         """Some of the ``outputs``, float32 (N, …), of uint8 (N, H, W, C). Large images are computed one at a time."""
-        step = max(1, min(_BATCH, _BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+        step = max(1, min(self._batch, _BATCH_PIXELS // (images.shape[1] * images.shape[2])))
         batches = (np.ascontiguousarray(images[start : start + step]) for start in range(0, len(images), step))
         parts = [self._run(outputs, batch) for batch in batches]
         if len(parts) == 1:
@@ -123,7 +128,7 @@ class OnnxModel:
 
 def open_onnx(
     path: Path, *, engine: str | None = None, device: str | None = None, precision: str | None = None
-) -> OpenedModel:
+) -> OnnxModel:
     """Open an ONNX file that mlpconv wrote.
 
     Args:
@@ -134,6 +139,7 @@ def open_onnx(
 
     Raises:
         RunError: There is no such file, it is damaged, or mlpconv did not write it.
+        NetworkError: Its metadata describes no network.
         RecipeError: The engine does not have the precision.
         MlpconvError: There is no such engine, or it does not have the device.
         MissingDependency: The engine is not installed.
@@ -143,25 +149,16 @@ def open_onnx(
         raise MlpconvError(
             f"--backend {chosen}: {printable(path)} is computed by {' or '.join(ENGINES)}; leave it out, or use the run"
         )
-    model: OnnxModel
     if chosen == "openvino":
         from mlpconv.inference.openvino_model import OpenVinoModel
 
-        model = OpenVinoModel(_read(path), path, device, precision)
-    elif precision in (None, "float32"):
-        model = OnnxModel(_read(path), path, device)
-    else:
+        return OpenVinoModel(_read(path), path, device, precision)
+    if precision not in (None, "float32"):
         raise RecipeError(
             f"--precision {precision}: ONNX Runtime computes {printable(path)} in its own precision; leave it out, or "
             'use OpenVINO: pip install "mlpconv[openvino]"'
         )
-    stored = from_texts(path, model.texts)
-    if model.classes != len(stored.class_names):
-        raise RunError(
-            f"{printable(path)}: computes {model.classes} logits for {len(stored.class_names)} class names; export it "
-            "again"
-        )
-    return OpenedModel(stored, model, model.device)
+    return OnnxModel(_read(path), path, device)
 
 
 def _read(path: Path) -> bytes:

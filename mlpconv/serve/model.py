@@ -40,7 +40,8 @@ class ServedModel:
 
     def __init__(self, source: str | Path, *, max_pixels: int | None = None) -> None:
         if is_file(source) and Path(source).suffix == SUFFIX:
-            self.stored, self._model, _ = open_onnx(Path(source), engine="onnxruntime", device="cpu")
+            self._model = open_onnx(Path(source), engine="onnxruntime", device="cpu")
+            self.stored = self._model.stored
         else:
             from mlpconv.export.onnx_file import onnx_model
 

@@ -13,6 +13,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError, WeightsError
 from mlpconv.inference.classifier import Classifier
+from mlpconv.inference.onnx_model import OnnxModel
 from mlpconv.models import create_model
 from mlpconv.runs.classifier_file import read_classifier, write_classifier
 from support.random_values import random_weights
@@ -68,6 +69,23 @@ def test_it_has_the_class_maps(pair, images):
     one, other = original.class_maps(images[:3]), opened_onnx(path).class_maps(images[:3])
     np.testing.assert_allclose(one.before, other.before, atol=1e-4)
     np.testing.assert_array_equal(one.rows, other.rows)
+
+
+def test_images_of_large_maps_are_computed_a_few_at_a_time(tmp_path, monkeypatch):
+    """As many as stay in the caches: those of the chapter's network have 2 MiB of activations each."""
+    original, path = write_pair(tmp_path, Preprocess(224, source_size=(28, 28)), create_model("nin", len(NAMES)))
+    counts = []
+    run = OnnxModel._run
+
+    def counted(model, outputs, images):
+        counts.append(len(images))
+        return run(model, outputs, images)
+
+    monkeypatch.setattr(OnnxModel, "_run", counted)
+    images = np.random.default_rng(0).integers(0, 256, (16, 28, 28, 1), np.uint8)
+    np.testing.assert_allclose(opened_onnx(path).logits(images), original.logits(images), rtol=1e-3, atol=1e-3)
+    assert sum(counts) == 16
+    assert 1 < max(counts) < 10
 
 
 def test_it_is_evaluated(pair, images):
