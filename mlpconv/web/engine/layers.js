@@ -5,11 +5,11 @@
  * of which a Network in Network has most, is one matrix product of the map as it is.
  */
 
-import { biasOffset, pack, packedSize } from "./multiply.js";
 import { sizeOf, windowsOf } from "./network.js";
+import { PANEL, biasOffset, pack, packedSize } from "./products.js";
 
-/** @import { Multiply } from "./multiply.js" */
 /** @import { Layer, Row, Shape, Windows } from "./network.js" */
+/** @import { Multiply, Weigh } from "./products.js" */
 
 /** The floats of a block of windows that are laid out for one product: about what a second-level cache holds. */
 const BLOCK = 1 << 16;
@@ -28,8 +28,11 @@ const BLOCK = 1 << 16;
  * @typedef {object} Machine
  * @property {Float32Array} arena
  * @property {Multiply} multiply
+ * @property {Weigh} weigh
  * @property {number} scratch Where operations have their scratch space.
  */
+
+/** @typedef {[floor: number, ceiling: number]} Range What an activation limits values to. */
 
 /** @typedef {(part: string) => Float32Array} Weights The weights of a layer by name, such as "weight". */
 
@@ -54,14 +57,14 @@ export function affineOf({ eps = 1e-5 }, weights) {
 }
 
 /**
- * A convolution, with the batch normalization and the ReLU that follow it, if any.
+ * A convolution, with the batch normalization that follows it, if any, and the range of the activation that does.
  * @param {Row} row
  * @param {Weights} weights
  * @param {Affine | null} affine
- * @param {boolean} relu
+ * @param {Range} range
  * @returns {Operation}
  */
-export function convolution({ layer, before, after }, weights, affine, relu) {
+export function convolution({ layer, before, after }, weights, affine, range) {
   const windows = windowsOf(layer);
   const [channels, height, width] = before;
   const [columns, rows, across] = after;
@@ -70,7 +73,6 @@ export function convolution({ layer, before, after }, weights, affine, relu) {
   const count = rows * across;
   const direct = depth === channels && windows.stride.every((s) => s === 1) && windows.padding.every((p) => p === 0);
   const block = Math.min(count, Math.max(4, Math.floor(BLOCK / depth) & ~3));
-  const floor = relu ? 0 : -Infinity;
   const biasAt = biasOffset(columns, depth);
   return {
     weights: packedSize(columns, depth),
@@ -92,33 +94,32 @@ export function convolution({ layer, before, after }, weights, affine, relu) {
     },
     run({ arena, multiply, scratch }, at, input, output) {
       if (direct) {
-        multiply(input, at, at + biasAt, output, count, depth, columns, floor);
+        multiply(input, at, at + biasAt, output, count, depth, columns, ...range);
         return;
       }
       for (let first = 0; first < count; first += block) {
         const many = Math.min(block, count - first);
         layOut(arena, input, scratch, first, many, across, [channels, height, width], windows);
-        multiply(scratch, at, at + biasAt, output + first * columns, many, depth, columns, floor);
+        multiply(scratch, at, at + biasAt, output + first * columns, many, depth, columns, ...range);
       }
     },
   };
 }
 
 /**
- * A depthwise convolution, with the batch normalization and the ReLU that follow it, if any.
+ * A depthwise convolution, with the batch normalization that follows it, if any, and the range of the activation.
  * @param {Row} row
  * @param {Weights} weights
  * @param {Affine | null} affine
- * @param {boolean} relu
+ * @param {Range} range
  * @returns {Operation}
  */
-export function depthwiseConvolution({ layer, before, after: [, rows, across] }, weights, affine, relu) {
+export function depthwiseConvolution({ layer, before, after: [, rows, across] }, weights, affine, range) {
   const { kernel, stride, padding } = windowsOf(layer);
   const [channels, height, width] = before;
   const area = kernel[0] * kernel[1];
-  const floor = relu ? 0 : -Infinity;
   return {
-    weights: (area + 1) * channels,
+    weights: (area + 1) * channels + PANEL,
     scratch: 0,
     output: rows * across * channels,
     load(arena, at) {
@@ -130,23 +131,20 @@ export function depthwiseConvolution({ layer, before, after: [, rows, across] },
         arena[at + area * channels + k] = (offset ? offset[k] : 0) * scale + (affine ? affine.shift[k] : 0);
       }
     },
-    run({ arena }, at, input, output) {
+    run({ weigh }, at, input, output) {
       const biasAt = at + area * channels;
+      const [windowStep, weightsStep] = [width * channels, kernel[1] * channels];
       for (let row = 0; row < rows; row++) {
         const top = row * stride[0] - padding[0];
-        const [firstLine, lastLine] = [Math.max(top, 0), Math.min(top + kernel[0], height)];
+        const line = Math.max(top, 0);
+        const lines = Math.max(Math.min(top + kernel[0], height) - line, 0);
         for (let column = 0; column < across; column++, output += channels) {
           const left = column * stride[1] - padding[1];
-          const [first, last] = [Math.max(left, 0), Math.min(left + kernel[1], width)];
-          arena.copyWithin(output, biasAt, biasAt + channels);
-          for (let line = firstLine; line < lastLine; line++) {
-            for (let x = first; x < last; x++) {
-              const source = input + (line * width + x) * channels;
-              const tap = at + ((line - top) * kernel[1] + (x - left)) * channels;
-              for (let k = 0; k < channels; k++) arena[output + k] += arena[source + k] * arena[tap + k];
-            }
-          }
-          for (let k = 0; k < channels; k++) arena[output + k] = Math.max(arena[output + k], floor);
+          const first = Math.max(left, 0);
+          const many = Math.max(Math.min(left + kernel[1], width) - first, 0);
+          const window = input + (line * width + first) * channels;
+          const taps = at + ((line - top) * kernel[1] + (first - left)) * channels;
+          weigh(window, taps, biasAt, output, lines, many, windowStep, weightsStep, channels, ...range);
         }
       }
     },
@@ -184,13 +182,13 @@ function layOut(arena, input, to, first, many, across, [channels, height, width]
 }
 
 /**
- * A dense layer, with the ReLU that follows it, if any.
+ * A dense layer, with the range of the activation that follows it.
  * @param {Row} row
  * @param {Weights} weights
- * @param {boolean} relu
+ * @param {Range} range
  * @returns {Operation}
  */
-export function dense({ layer, before: [depth], after: [columns] }, weights, relu) {
+export function dense({ layer, before: [depth], after: [columns] }, weights, range) {
   const biasAt = biasOffset(columns, depth);
   return {
     weights: packedSize(columns, depth),
@@ -202,7 +200,7 @@ export function dense({ layer, before: [depth], after: [columns] }, weights, rel
       pack(arena, at, (column, k) => matrix[column * depth + k], bias, columns, depth);
     },
     run({ multiply }, at, input, output) {
-      multiply(input, at, at + biasAt, output, 1, depth, columns, relu ? 0 : -Infinity);
+      multiply(input, at, at + biasAt, output, 1, depth, columns, ...range);
     },
   };
 }

@@ -11,20 +11,22 @@ import {
   normalization,
   pooling,
 } from "./layers.js";
-import { plainMultiply } from "./multiply.js";
 import { sizeOf } from "./network.js";
+import { plainMultiply, plainWeigh } from "./products.js";
 
-/** @import { Affine, Operation, Weights } from "./layers.js" */
-/** @import { Multiply } from "./multiply.js" */
+/** @import { Affine, Operation, Range, Weights } from "./layers.js" */
 /** @import { Row } from "./network.js" */
+/** @import { Multiply, Weigh } from "./products.js" */
 
-/** Floats of slack after each region: see multiply.js. */
+/** Floats of slack after each region: see products.js. */
 const SLACK = 8;
 const WASM_PAGE = 1 << 16;
+/** @type {Record<string, Range>} What activations limit values to, which products do by the way. */
+const RANGES = { relu: [0, Infinity], relu6: [0, 6] };
 
 /**
- * The operations of a network's layers. A batch normalization becomes part of the convolution before it, and a ReLU
- * part of the product before it.
+ * The operations of a network's layers. A batch normalization becomes part of the convolution before it, and a ReLU or
+ * ReLU6 part of the product before it.
  * @param {Row[]} rows
  * @param {(name: string) => Float32Array} weights The weights by full name: "block1.conv.weight".
  * @returns {Operation[]}
@@ -37,27 +39,28 @@ export function operationsOf(rows, weights) {
     const row = computed[index];
     /** @type {Weights} */
     const own = (part) => weights(`${row.name}.${part}`);
-    const nextIs = (/** @type {string} */ kind) => computed[index + 1]?.layer.kind === kind;
+    const nextKind = () => computed[index + 1]?.layer.kind;
+    /** @returns {Range} */
+    const nextRange = () => {
+      const range = RANGES[nextKind()];
+      index += range ? 1 : 0;
+      return range ?? [-Infinity, Infinity];
+    };
     switch (row.layer.kind) {
       case "conv2d": {
         /** @type {Affine | null} */
         let affine = null;
-        if (nextIs("batch_norm2d")) {
+        if (nextKind() === "batch_norm2d") {
           const norm = computed[++index];
           affine = affineOf(norm.layer, (part) => weights(`${norm.name}.${part}`));
         }
-        const relu = nextIs("relu");
-        index += relu ? 1 : 0;
         const operation = row.layer.depthwise ? depthwiseConvolution : convolution;
-        operations.push(operation(row, own, affine, relu));
+        operations.push(operation(row, own, affine, nextRange()));
         break;
       }
-      case "linear": {
-        const relu = nextIs("relu");
-        index += relu ? 1 : 0;
-        operations.push(dense(row, own, relu));
+      case "linear":
+        operations.push(dense(row, own, nextRange()));
         break;
-      }
       case "batch_norm2d":
         operations.push(normalization(row, affineOf(row.layer, own)));
         break;
@@ -103,9 +106,8 @@ export class Program {
     let end = scratch + Math.max(...this.operations.map((operation) => operation.scratch), 0) + SLACK;
     end += -end & 3;
     this.places = this.operations.map(({ weights }) => (end += weights) - weights);
-    const { arena, multiply } = memoryOf(end, kernel);
-    this.machine = { arena, multiply, scratch };
-    this.operations.forEach((operation, index) => operation.load(arena, this.places[index]));
+    this.machine = { ...memoryOf(end, kernel), scratch };
+    this.operations.forEach((operation, index) => operation.load(this.machine.arena, this.places[index]));
   }
 
   /** Where the input goes before `run`: (height, width, channels). */
@@ -130,19 +132,33 @@ export class Program {
 /**
  * @param {number} floats
  * @param {WebAssembly.Module | null} kernel
- * @returns {{arena: Float32Array, multiply: Multiply}}
+ * @returns {{arena: Float32Array, multiply: Multiply, weigh: Weigh}}
  */
 function memoryOf(floats, kernel) {
   if (!kernel) {
     const arena = new Float32Array(floats);
-    return { arena, multiply: plainMultiply(arena) };
+    return { arena, multiply: plainMultiply(arena), weigh: plainWeigh(arena) };
   }
   const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * floats) / WASM_PAGE) });
   const { exports } = new WebAssembly.Instance(kernel, { engine: { memory } });
-  const product = /** @type {Multiply} */ (exports.multiply);
+  const [product, sum] = [/** @type {Multiply} */ (exports.multiply), /** @type {Weigh} */ (exports.weigh)];
   return {
     arena: new Float32Array(memory.buffer),
-    multiply: (a, b, bias, c, rows, depth, columns, floor) =>
-      product(4 * a, 4 * b, 4 * bias, 4 * c, rows, depth, columns, floor),
+    multiply: (a, b, bias, c, rows, depth, columns, floor, ceiling) =>
+      product(4 * a, 4 * b, 4 * bias, 4 * c, rows, depth, columns, floor, ceiling),
+    weigh: (window, weights, bias, output, lines, across, windowStep, weightsStep, channels, floor, ceiling) =>
+      sum(
+        4 * window,
+        4 * weights,
+        4 * bias,
+        4 * output,
+        lines,
+        across,
+        4 * windowStep,
+        4 * weightsStep,
+        channels,
+        floor,
+        ceiling,
+      ),
   };
 }
