@@ -172,9 +172,13 @@ def _check_places(keys: Sequence[str], layers: Mapping[str, list[Any]], path: Pa
         depths.setdefault(key.count("/layers/"), key)
         if len(depths) > 1:
             one, other = depths.values()
+            remedy = (
+                "its config.json does not list them in order: put the layers into a Sequential or functional model"
+                if path.suffix == ".keras"
+                else "a file of weights does not have their order: save the whole model as a .keras file"
+            )
             raise WeightsError(
-                f"{path}: {one!r} and {other!r} have the same shapes, and one of them is in a nested model; a file of "
-                "weights does not have their order: save the whole model as a .keras file"
+                f"{path}: {one!r} and {other!r} have the same shapes, and one of them is in a nested model; {remedy}"
             )
 
 

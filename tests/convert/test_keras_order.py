@@ -1,6 +1,7 @@
 """The order of the layers of a Keras 3 file, inside and outside nested models."""
 
 import json
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -88,3 +89,15 @@ def test_weights_alone_do_not_have_it(model, tmp_path):
     made.save_weights(tmp_path / "model.weights.h5")
     with pytest.raises(WeightsError, match=r"nested model; .* save the whole model as a \.keras file"):
         read_weights(NETWORK, tmp_path / "model.weights.h5")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own, in saving.
+def test_a_whole_model_that_lists_no_layers(model, tmp_path):
+    """As one of a class that defines its own call()."""
+    made, _ = model
+    made.save(tmp_path / "model.keras")
+    with ZipFile(tmp_path / "model.keras") as whole, ZipFile(tmp_path / "other.keras", "w") as other:
+        for name in whole.namelist():
+            other.writestr(name, b'{"class_name": "Mine", "config": {}}' if name == "config.json" else whole.read(name))
+    with pytest.raises(WeightsError, match=r"nested model; its config\.json does not list them in order: put the"):
+        read_weights(NETWORK, tmp_path / "other.keras")
