@@ -84,8 +84,8 @@ class OnnxModel:
             )
         self._batch = _BATCH
         if self.device == "cpu":
-            activations = prediction_memory(self.stored.network).activations
-            self._batch = min(max(_CACHE_BYTES // activations, 1), _BATCH)
+            activations = prediction_memory(self.stored.network).activations  # 0 if layers only change shapes
+            self._batch = min(max(_CACHE_BYTES // max(activations, 1), 1), _BATCH)
         self._path = path
         self.outputs: dict[str, list[int]] = {
             each.name: [size if isinstance(size, int) else -1 for size in each.shape]
