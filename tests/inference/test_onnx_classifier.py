@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpconv.arch.layers import Flatten
+from mlpconv.arch.network import Network
 from mlpconv.arch.preprocess import Preprocess
 from mlpconv.data.dataset import ImageDataset
 from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError, WeightsError
@@ -86,6 +88,14 @@ def test_images_of_large_maps_are_computed_a_few_at_a_time(tmp_path, monkeypatch
     np.testing.assert_allclose(opened_onnx(path).logits(images), original.logits(images), rtol=1e-3, atol=1e-3)
     assert sum(counts) == 16
     assert 1 < max(counts) < 10
+
+
+def test_a_network_that_only_changes_shapes(tmp_path):
+    """It has no activations."""
+    network = Network(Flatten(), input_channels=3, input_size=1)
+    _, path = write_pair(tmp_path, Preprocess.of_channels(1, 3, source_size=(1, 1)), network)
+    logits = opened_onnx(path).logits(np.full((2, 1, 1, 3), 51, np.uint8))
+    np.testing.assert_allclose(logits, np.full((2, 3), 0.2), atol=1e-6)
 
 
 def test_it_is_evaluated(pair, images):
