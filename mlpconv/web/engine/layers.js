@@ -34,6 +34,9 @@ const BLOCK = 1 << 16;
 
 /** @typedef {[floor: number, ceiling: number]} Range What an activation limits values to. */
 
+/** @type {Record<string, Range>} The activations that limit values, which products do by the way. */
+export const RANGES = { relu: [0, Infinity], relu6: [0, 6] };
+
 /** @typedef {(part: string) => Float32Array} Weights The weights of a layer by name, such as "weight". */
 
 /**
@@ -303,22 +306,19 @@ export function normalization({ before }, { scale, shift }) {
 }
 
 /**
- * A ReLU, ReLU6 or sigmoid.
+ * A ReLU, ReLU6 or sigmoid that does not follow a product.
  * @param {Row} row
  * @returns {Operation}
  */
 export function activation({ layer, before }) {
   const size = sizeOf(before);
-  if (layer.kind === "relu")
+  if (layer.kind === "sigmoid")
     return inPlace((arena, input) => {
-      for (let at = input; at < input + size; at++) arena[at] = Math.max(arena[at], 0);
+      for (let at = input; at < input + size; at++) arena[at] = 1 / (1 + Math.exp(-arena[at]));
     });
-  if (layer.kind === "relu6")
-    return inPlace((arena, input) => {
-      for (let at = input; at < input + size; at++) arena[at] = Math.min(Math.max(arena[at], 0), 6);
-    });
+  const [floor, ceiling] = RANGES[layer.kind];
   return inPlace((arena, input) => {
-    for (let at = input; at < input + size; at++) arena[at] = 1 / (1 + Math.exp(-arena[at]));
+    for (let at = input; at < input + size; at++) arena[at] = Math.min(Math.max(arena[at], floor), ceiling);
   });
 }
 

@@ -1,6 +1,7 @@
 /** A network as a list of operations in one block of memory, which is taken once: predictions hardly allocate any. */
 
 import {
+  RANGES,
   activation,
   affineOf,
   convolution,
@@ -21,8 +22,6 @@ import { plainMultiply, plainWeigh } from "./products.js";
 /** Floats of slack after each region: see products.js. */
 const SLACK = 8;
 const WASM_PAGE = 1 << 16;
-/** @type {Record<string, Range>} What activations limit values to, which products do by the way. */
-const RANGES = { relu: [0, Infinity], relu6: [0, 6] };
 
 /**
  * The operations of a network's layers. A batch normalization becomes part of the convolution before it, and a ReLU or
