@@ -223,7 +223,13 @@ class _Local:
         return ProcessPoolExecutor(self.count, context, _initialize, (threads,))
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Future:
-        return self._pool.submit(function, job)
+        try:
+            return self._pool.submit(function, job)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # A worker has just died, and the pool is closing its pipes while it starts another one here.
+            raise BrokenProcessPool(str(error)) from error
 
     def replace(self) -> None:
         self._pool.shutdown(wait=False)

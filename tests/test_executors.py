@@ -84,6 +84,13 @@ def test_a_job_that_kills_every_worker_is_named(where):
         list(workers.run(always_die, ["x"]))
 
 
+def test_a_pool_that_is_closing_its_pipes_is_replaced():
+    """As for a moment after a worker has died: a process cannot be started then."""
+    with open_workers("local:2") as workers:
+        workers._kind._pool._call_queue._reader.close()
+        assert sorted(workers.run(square, range(5))) == [(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]
+
+
 def test_no_job_starts_once_it_should_stop():
     taken = []
 
