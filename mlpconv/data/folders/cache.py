@@ -326,8 +326,9 @@ def entries(cache: str | os.PathLike[str] | None = None) -> list[Entry]:
     home = folders_directory(cache)
     for path in home.iterdir() if home.is_dir() else ():
         if path.is_dir() and path.name != "scans":
-            size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
-            listed.append(Entry(path, size, path.stat().st_mtime))
+            with suppress(FileNotFoundError):  # another process is removing it
+                size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
+                listed.append(Entry(path, size, path.stat().st_mtime))
     return sorted(listed, key=lambda entry: entry.used)
 
 
@@ -345,7 +346,8 @@ def clean(cache: str | os.PathLike[str] | None = None) -> list[Entry]:
     removed = entries(cache)
     try:
         for entry in removed:
-            _remove(entry.path)
+            with suppress(FileNotFoundError):  # another process is removing it
+                _remove(entry.path)
         shutil.rmtree(folders_directory(cache) / "scans", ignore_errors=True)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be removed: {error.strerror}; check its permissions") from None

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,3 +138,15 @@ def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr("mlpconv.data.folders.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"the decoded images need .*, 1000 B are free; clear space"):
         load(root)
+
+
+def test_processes_may_clean_at_the_same_time(tmp_path):
+    for number in range(300):
+        entry = tmp_path / "folders" / f"{number:032x}"
+        entry.mkdir(parents=True)
+        for name in ("a", "b", "c"):
+            (entry / name).write_text(name)
+    code = f"from mlpconv.data.folders.cache import clean; clean({str(tmp_path)!r})"
+    cleaning = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate(timeout=60)[1] for process in cleaning] == [""] * 4
+    assert not entries(tmp_path)

@@ -103,11 +103,11 @@ def test_a_worker_that_something_else_has_killed_is_not_the_fault_of_a_file(tmp_
 def test_files_are_read_without_workers_where_none_can_start(tmp_path, in_workers, monkeypatch, executable):
     in_workers("")
     root = image_folders.create_classes(tmp_path / "d", {"a": 8, "b": 8})
-    monkeypatch.setattr(sys, "executable", executable)
-    found = scan_folder(root).load(COLOR).splits.train.images.copy()
-    assert not workers._kept
-    monkeypatch.undo()
-    clean()
+    with monkeypatch.context() as patch:  # undo() would also undo the cache of tests
+        patch.setattr(sys, "executable", executable)
+        found = scan_folder(root).load(COLOR).splits.train.images.copy()
+        assert not workers._kept
+    assert clean()
     np.testing.assert_array_equal(found, scan_folder(root).load(COLOR).splits.train.images)
 
 
