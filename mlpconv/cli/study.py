@@ -30,7 +30,12 @@ def study(
         str | None, Argument(metavar="NAME", help="The study to run; without a name, all studies are listed.")
     ] = None,
     budget: Annotated[str, Option(help="Size of the experiment: small (a trial), laptop or gpu.")] = "laptop",
-    seeds: Annotated[int | None, Option(min=1, help="Number of seeds (0 to n−1); by default the budget's.")] = None,
+    seeds: Annotated[
+        int | None,
+        Option(
+            min=1, help="Number of seeds (0 to n−1); by default the budget's. Some arms take several times as many."
+        ),
+    ] = None,
     images: Annotated[int | None, Option(min=10, help="Number of training images; by default the budget's.")] = None,
     epochs: Annotated[int | None, Option(min=1, help="Number of epochs; by default the budget's.")] = None,
     image_size: Annotated[

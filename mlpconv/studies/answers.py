@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from mlpconv.studies.summary import summarize
 
 SIGNIFICANCE_LEVEL = 0.05
+LEARNS = "learns"
+"""The outcome of a run that recognizes every class (mlpconv.studies.measures.outcome)."""
 
 
 class Comparison(NamedTuple):
@@ -63,16 +65,23 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[int,
     return len(shared), found.mean, found.low, found.high, student_p(t, len(apart) - 1)
 
 
-def compare(result: Mapping[str, Any], pairs: Sequence[tuple[str, str]], key: str) -> list[Comparison]:
+def compare(
+    result: Mapping[str, Any], pairs: Sequence[tuple[str, str]], key: str, *, where_both_learn: bool = False
+) -> list[Comparison]:
     """Compare pairs of arms by a measure.
 
     Args:
         result: The result of a study.
         pairs: (arm, other); pairs that share fewer than two seeds, or with an arm that is not run yet, are skipped.
         key: The name of the measure.
+        where_both_learn: Use only runs that learned.
     """
     values = {
-        arm["name"]: {row["seed"]: row[key] for row in arm["seeds"] if row.get(key) is not None}
+        arm["name"]: {
+            row["seed"]: row[key]
+            for row in arm["seeds"]
+            if row.get(key) is not None and (not where_both_learn or row.get("outcome") == LEARNS)
+        }
         for arm in result["arms"]
     }
     tests = [(arm, other, paired(values.get(arm, {}), values.get(other, {}))) for arm, other in pairs]
@@ -117,16 +126,7 @@ def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what
     arms = {arm["name"]: arm for arm in result["arms"]}
     lines = []
     for each in comparisons:
-        numbers = (
-            f"{each.difference:+.4f}, 95 % interval {each.low:+.4f} to {each.high:+.4f}, "
-            f"{chance(each.adjusted)}, {each.seeds} seeds"
-        )
-        words = verdict(each)
-        cost = _costs(arms[each.arm], arms[each.other])
-        if words == "not distinguished":
-            lines.append(f"{each.arm} and {each.other} cannot be distinguished by {what} ({numbers}){cost}.")
-        else:
-            lines.append(f"{each.arm} has a {words} {what} than {each.other} ({numbers}){cost}.")
+        lines.append(f"{_difference(each, what)}{_costs(arms[each.arm], arms[each.other])}.")
     few = min((len(arm["seeds"]) for arm in result["arms"]), default=0)
     if few < 2:
         lines.append("With fewer than two seeds an arm, nothing can be said about differences.")
@@ -137,6 +137,41 @@ def sentences(result: Mapping[str, Any], comparisons: Sequence[Comparison], what
     if not result["complete"]:
         lines.append("The study is not complete; run the same command to continue.")
     return lines
+
+
+def _difference(comparison: Comparison, what: str) -> str:
+    """A comparison in words, with its numbers."""
+    numbers = (
+        f"{comparison.difference:+.4f}, 95 % interval {comparison.low:+.4f} to {comparison.high:+.4f}, "
+        f"{chance(comparison.adjusted)}, {comparison.seeds} seeds"
+    )
+    words, arm, other = verdict(comparison), comparison.arm, comparison.other
+    if words == "not distinguished":
+        return f"{arm} and {other} cannot be distinguished by {what} ({numbers})"
+    return f"{arm} has a {words} {what} than {other} ({numbers})"
+
+
+def among_learners(result: Mapping[str, Any], comparisons: Sequence[Comparison], key: str, what: str) -> list[str]:
+    """What is left of the differences without the runs that did not learn.
+
+    One run that collapses hides every difference between those that learn: it makes the interval of the mean wide.
+
+    Args:
+        result: The result of the study.
+        comparisons: The comparisons over all runs.
+        key: The name of the measure.
+        what: The measure, for people.
+
+    Returns:
+        A sentence for each comparison with fewer seeds where both arms learn than seeds, but at least three of them.
+    """
+    seeds = {(each.arm, each.other): each.seeds for each in comparisons}
+    learners = compare(result, list(seeds), key, where_both_learn=True)
+    return [
+        f"Where both learn: {_difference(each, what)}."
+        for each in learners
+        if 3 <= each.seeds < seeds[each.arm, each.other]
+    ]
 
 
 def _costs(arm: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -151,7 +186,7 @@ def _costs(arm: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def all_learn(result: Mapping[str, Any]) -> bool:
     """Whether every run learned, without losing a class."""
-    return all(row.get("outcome") == "learns" for arm in result["arms"] for row in arm["seeds"])
+    return all(row.get("outcome") == LEARNS for arm in result["arms"] for row in arm["seeds"])
 
 
 def outcomes(result: Mapping[str, Any]) -> list[str]:
@@ -159,7 +194,7 @@ def outcomes(result: Mapping[str, Any]) -> list[str]:
     if all_learn(result):
         return []
     lines = []
-    for kind in ("learns", "loses classes", "stalls", "diverges"):
+    for kind in (LEARNS, "loses classes", "stalls", "diverges"):
         found = []
         for arm in result["arms"]:
             count = sum(row.get("outcome") == kind for row in arm["seeds"])

@@ -160,9 +160,9 @@ def not_run_yet(result: Mapping[str, Any], study: Study) -> list[str]:
     The command of a result whose size was given by options is complete by itself.
     """
     rows = {arm["name"]: arm["seeds"] for arm in result["arms"]}
-    wanted = range(result["budget"]["seeds"])
     missing = []
     for arm in study.arms:
+        wanted = arm.seeds(result["budget"]["seeds"])
         seeds = sorted(set(wanted) - {row["seed"] for row in rows.get(arm.name, ())})
         if len(seeds) == len(wanted):
             missing.append(arm.name)

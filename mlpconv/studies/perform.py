@@ -79,7 +79,7 @@ def perform(
         result = runner.study(
             study.name,
             made,
-            range(budget.seeds),
+            budget.seeds,
             directory,
             options,
             measure=lambda run, images: measures.measure(run, images, study.extra),
@@ -237,6 +237,7 @@ def _findings(result: dict[str, Any], study: Study, comparisons: Sequence[answer
     if study.kind == "map":
         lines += answers.best(result, HEADLINE, "test accuracy")
     lines += answers.sentences(result, comparisons, "test accuracy")
+    lines += answers.among_learners(result, comparisons, HEADLINE, "test accuracy")
     for key, title in study.columns.items():
         if key in study.only_shown:
             continue

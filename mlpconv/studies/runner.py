@@ -40,6 +40,13 @@ class Arm(NamedTuple):
     """A description for people."""
     images: int | None = None
     """The number of its training images; None is that of the study."""
+    seed_factor: int = 1
+    """How many times the study's number of seeds it is trained with: more than once for an arm whose runs are short and
+    vary much."""
+
+    def seeds(self, count: int) -> range:
+        """Its seeds in a study of ``count`` seeds."""
+        return range(count * self.seed_factor)
 
 
 Measure = Callable[[Run, Splits], dict[str, Any]]
@@ -198,7 +205,7 @@ def measure(run: Run) -> dict[str, Any]:
 def study(
     name: str,
     arms: Sequence[ReadyArm],
-    seeds: Sequence[int],
+    seeds: int,
     directory: Path,
     options: StudyOptions = DEFAULT_OPTIONS,
     *,
@@ -213,7 +220,7 @@ def study(
     Args:
         name: The name of the study.
         arms: The arms, from ``ready``.
-        seeds: The seeds.
+        seeds: The number of seeds; an arm may take several times as many.
         directory: The directory of the study.
         options: Back end and device, what to call with the progress, when to stop, and the earlier result.
         measure: Returns the measures of a run.
@@ -231,7 +238,8 @@ def study(
     """
     previous = options.previous or {}
     known = earlier.known(previous, {made.arm.name: made.settings for made in arms})
-    pairs = [(made, seed) for seed in seeds for made in arms]
+    of_arm = {made.arm.name: made.arm.seeds(seeds) for made in arms}
+    pairs = [(made, seed) for seed in max(of_arm.values(), key=len) for made in arms if seed in of_arm[made.arm.name]]
     # What is here is read again: its extra measures may be new.
     here = {(made.arm.name, seed) for made, seed in pairs if _is_finished(directory, made.arm, seed)}
     missing = [(made, seed) for made, seed in pairs if (made.arm.name, seed) not in {*here, *known}]
@@ -268,7 +276,7 @@ def study(
     return {
         "format": 1,
         "study": name,
-        "complete": done == len(arms) * len(seeds),
+        "complete": done == len(pairs),
         "arms": [
             {
                 "name": made.arm.name,

@@ -110,6 +110,24 @@ def test_failures_and_missing_runs_are_stated():
     ]
 
 
+def test_runs_that_did_not_learn_are_left_out_in_a_sentence_after_the_others():
+    found = result(base=[0.80, 0.81, 0.79, 0.80, 0.81], more=[0.70, 0.72, 0.69, 0.705, 0.10])
+    for arm in found["arms"]:
+        for row in arm["seeds"]:
+            row["outcome"] = "learns" if row["test_accuracy"] > 0.5 else "stalls"
+    pairs = [("more", "base")]
+    comparisons = answers.compare(found, pairs, "test_accuracy")
+    assert answers.verdict(comparisons[0]) == "not distinguished"
+    (said,) = answers.among_learners(found, comparisons, "test_accuracy", "test accuracy")
+    assert said.startswith("Where both learn: more has a lower test accuracy than base (-0.0963, 95 % interval -0.1")
+    assert said.endswith(", 4 seeds).")
+    # Nothing is said where all learn, or where fewer than three seeds are left.
+    for kinds in (["learns"] * 5, ["learns", "learns", "stalls", "stalls", "stalls"]):
+        for row, kind in zip(found["arms"][1]["seeds"], kinds, strict=True):
+            row["outcome"] = kind
+        assert answers.among_learners(found, comparisons, "test_accuracy", "test accuracy") == []
+
+
 def test_a_map_of_results_is_described():
     kinds = {"a": ["learns", "learns"], "b": ["learns", "diverges"], "c": ["stalls", "stalls"]}
     found = {"arms": [{"name": name, "seeds": [{"outcome": kind} for kind in ended]} for name, ended in kinds.items()]}

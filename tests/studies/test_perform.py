@@ -242,6 +242,11 @@ def test_the_page_names_what_is_not_run_yet(whole):
     assert pages.not_run_yet(part, asked) == ["wide with seed 1"]
     part["arms"][1]["seeds"] = []
     assert pages.not_run_yet(part, asked) == ["wide"]
+    narrow, wide = asked.arms
+    assert pages.not_run_yet(part, asked._replace(arms=(narrow._replace(seed_factor=2), wide))) == [
+        "narrow with seeds 2, 3",
+        "wide",
+    ]
     larger = asked._replace(budgets={"small": BUDGET._replace(image_size=5)})
     assert pages.not_run_yet(part, larger)[1] == (
         "all arms at the study's present size, 24 training images, 10 test images, 3 epochs, 5 pixels"

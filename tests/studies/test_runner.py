@@ -39,7 +39,7 @@ def made(arms=ARMS):
     return ready(BASE, arms, lambda arm: DATA, StudyOptions(device="cpu"))
 
 
-def go(path, arms=ARMS, seeds=(0, 1), measure=lambda run, data: measure(run), **options):
+def go(path, arms=ARMS, seeds=2, measure=lambda run, data: measure(run), **options):
     return study("rates", made(arms), seeds, path, StudyOptions(device="cpu", **options), measure=measure)
 
 
@@ -91,7 +91,7 @@ def test_a_resumed_study_has_the_same_results(whole, tmp_path):
 def test_a_study_continues_from_the_result_of_an_earlier_call(whole, tmp_path):
     """On another machine the run directories are missing, but not the numbers."""
     lines = []
-    again = go(tmp_path, seeds=(0, 1, 2), previous=whole[1], progress=lines.append)
+    again = go(tmp_path, seeds=3, previous=whole[1], progress=lines.append)
     assert again["complete"]
     for ours, theirs in zip(again["arms"], whole[1]["arms"], strict=True):
         assert ours["seeds"][:2] == theirs["seeds"]
@@ -107,10 +107,10 @@ def test_a_study_continues_from_the_result_of_an_earlier_call(whole, tmp_path):
 
 def test_where_the_earlier_runs_were_measured_is_kept(whole, tmp_path):
     elsewhere = {"hardware": {"processor": "another"}, "precision": "float32", "versions": {}, "date": "2020-01-01"}
-    second = go(tmp_path, seeds=(0, 1, 2), previous={**whole[1], **elsewhere})
+    second = go(tmp_path, seeds=3, previous={**whole[1], **elsewhere})
     assert second["earlier"] == [elsewhere]
     assert second["date"] > "2026"
-    third = go(tmp_path / "empty", seeds=(0, 1, 2), previous=second)
+    third = go(tmp_path / "empty", seeds=3, previous=second)
     assert {key: third[key] for key in second} == second
     assert not (tmp_path / "empty").exists()
 
@@ -131,26 +131,33 @@ def test_an_arm_with_other_settings_is_trained_again(whole, tmp_path):
 def test_an_arm_may_have_fewer_images(tmp_path):
     few = Splits(ImageDataset(IMAGES[:12], LABELS[:12], ("low", "high"), "halves-12/train"), DATA.test)
     arms = ready(BASE, [Arm("few", images=12)], lambda arm: few if arm.images == 12 else DATA)
-    result = study("rates", arms, [0], tmp_path, measure=lambda run, data: {"images": len(data.train), **measure(run)})
+    result = study("rates", arms, 1, tmp_path, measure=lambda run, data: {"images": len(data.train), **measure(run)})
     assert Run(tmp_path / "few" / "seed-0").config.data.train == 12
     assert (result["arms"][0]["images"], result["arms"][0]["seeds"][0]["images"]) == (12, 12)
 
 
 def test_a_failed_run_is_a_result_and_the_study_continues(tmp_path):
     changes = {"learning_rate": 1e38, "epochs": 3, "batch_size": 1, "on_trouble": "ignore"}
-    result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=[0])
+    result = go(tmp_path, [Arm("wild", changes), *ARMS], seeds=1)
     wild, slow, _ = result["arms"]
     assert "not finite" in wild["seeds"][0]["failed"]
     assert slow["seeds"][0]["failed"] is None
     assert result["complete"]
-    assert go(tmp_path, [Arm("wild", wild["changes"]), *ARMS], seeds=[0])["arms"][0]["seeds"] == wild["seeds"]
+    assert go(tmp_path, [Arm("wild", wild["changes"]), *ARMS], seeds=1)["arms"][0]["seeds"] == wild["seeds"]
 
 
 def test_a_failure_names_files_from_the_studys_directory(tmp_path):
-    go(tmp_path, ARMS[:1], seeds=[0])
+    go(tmp_path, ARMS[:1], seeds=1)
     run = Run(tmp_path / "slow" / "seed-0")
     run.write_failure(Failure(f"not finite; the best weights are kept in {run.path / 'weights.safetensors'}"))
     assert measure(run)["failed"] == "not finite; the best weights are kept in slow/seed-0/weights.safetensors"
+
+
+def test_an_arm_can_take_several_times_as_many_seeds(tmp_path):
+    slow, fast = ARMS
+    result = go(tmp_path, [slow, fast._replace(seed_factor=3)], seeds=1)
+    assert result["complete"]
+    assert [[row["seed"] for row in arm["seeds"]] for arm in result["arms"]] == [[0], [0, 1, 2]]
 
 
 def test_values_that_some_seeds_lack_are_not_summarized(tmp_path):
@@ -159,7 +166,7 @@ def test_values_that_some_seeds_lack_are_not_summarized(tmp_path):
         seed = run.config.recipe.seed
         return measure(run) | ({} if seed == 1 else {"rank": seed}) | {"odd": seed if seed else None}
 
-    result = go(tmp_path, ARMS[:1], seeds=[0, 1, 2], measure=measured)
+    result = go(tmp_path, ARMS[:1], seeds=3, measure=measured)
     assert [row.get("rank") for row in result["arms"][0]["seeds"]] == [0, None, 2]
     assert result["arms"][0]["summary"].keys().isdisjoint({"rank", "odd", "seed"})
     assert result["arms"][0]["summary"]["loss"]["runs"] == 3
