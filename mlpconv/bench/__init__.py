@@ -3,6 +3,7 @@
 BENCHMARKS = (
     "train",
     "predict",
+    "serve",
     "forecast",
     "overhead",
     "recipe",

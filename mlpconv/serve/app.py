@@ -115,13 +115,14 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
         ("/v2/health/ready", ready),
         ("/v2/models", list_models),
     ]
+    post = [("/predict", predict)]
     for prefix in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         get += [(prefix, metadata), (f"{prefix}/ready", model_ready)]
-    post = [("/predict", predict), ("/v2/models/{name}/infer", infer)]
-    post += [("/v2/models/{name}/versions/{version}/infer", infer)]
+        post += [(f"{prefix}/infer", infer)]
     return Starlette(
-        routes=[Route(path, handler) for path, handler in get]
-        + [Route(path, handler, methods=["POST"]) for path, handler in post],
+        # Routes are tried in their order: predictions first.
+        routes=[Route(path, handler, methods=["POST"]) for path, handler in post]
+        + [Route(path, handler) for path, handler in get],
         middleware=[Middleware(LimitedRequests, limits=limits)],
         exception_handlers={HTTPException: _refuse, MlpconvError: _explain, Exception: _fail},
     )

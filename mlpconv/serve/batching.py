@@ -2,7 +2,9 @@
 """Requests that arrive while others are computed are computed together, as one batch."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ from mlpconv.serve.model import ServedModel
 
 MAX_BATCH = 64
 """The most images of requests that are computed together."""
+SHORT_SECONDS = 0.002
+"""What is expected to take less is computed between the reading of requests; a thread would take longer to answer."""
 
 
 class _Item(NamedTuple):
@@ -34,6 +38,8 @@ class Batcher:
         self._model, self._max_waiting = model, max_waiting
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
+        self._shape: tuple[int, ...] = ()
+        self._seconds = inf  # the least that an image of this shape has taken
 
     async def compute(self, images: Images, outputs: Sequence[str]) -> dict[str, Floats]:
         """`ServedModel.compute`, together with other requests for images of the same shape."""
@@ -55,7 +61,7 @@ class Batcher:
             BATCH_SIZE.observe(len(images))
             WAITING.set(len(self._waiting))
             try:
-                values = await asyncio.to_thread(self._model.compute, images, wanted)
+                values = await self._compute(images, wanted)
             except Exception as error:  # belongs to each of the requests, which report it
                 for item in batch:
                     if not item.result.done():
@@ -67,6 +73,21 @@ class Batcher:
                 if not item.result.done():  # else the client has gone
                     item.result.set_result({name: value[start:stop] for name, value in values.items()})
                 start = stop
+
+    async def _compute(self, images: Images, outputs: Sequence[str]) -> dict[str, Floats]:
+        if images.shape[1:] != self._shape:
+            self._shape, self._seconds = images.shape[1:], inf
+        if self._seconds * len(images) < SHORT_SECONDS:
+            values, seconds = self._timed(images, outputs)
+            await asyncio.sleep(0)  # what arrived meanwhile is read, to be computed together
+        else:
+            values, seconds = await asyncio.to_thread(self._timed, images, outputs)
+        self._seconds = min(self._seconds, seconds / len(images))
+        return values
+
+    def _timed(self, images: Images, outputs: Sequence[str]) -> tuple[dict[str, Floats], float]:
+        start = time.perf_counter()
+        return self._model.compute(images, outputs), time.perf_counter() - start
 
     def _next_batch(self) -> list[_Item]:
         """The first request, and those after it that can be computed with it."""

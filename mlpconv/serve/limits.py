@@ -6,14 +6,13 @@ import time
 import zlib
 from typing import NamedTuple
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlpconv.formatting import format_bytes
-from mlpconv.serve.metrics import REQUESTS, SECONDS
+from mlpconv.serve.metrics import count_request
 
 _BODIES = 16
 """The memory for all bodies that are received at the same time, in bodies of the largest size."""
@@ -54,7 +53,7 @@ class LimitedRequests:
             await send(message)
 
         try:
-            body = await self._body(Headers(scope=scope), receive, received)
+            body = await self._body(dict(scope["headers"]), receive, received)
             waiting.append({"type": "http.request", "body": body, "more_body": False})
             await self._app(scope, receive_whole, count_status)
         except HTTPException as error:
@@ -65,18 +64,16 @@ class LimitedRequests:
         finally:
             self._held -= len(received)
             route = getattr(scope.get("route"), "path", "none")
-            REQUESTS.labels(route, status).inc()
-            SECONDS.labels(route).observe(time.perf_counter() - start)
+            count_request(route, status, time.perf_counter() - start)
 
-    async def _body(self, headers: Headers, receive: Receive, received: bytearray) -> bytes:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, received: bytearray) -> bytes:
         """The body, decompressed; ``received`` is what arrived. What is too large is read, so that the client listens
         to the answer, and thrown away, unless the client asks before it sends it."""
         limit, full = self._limits.body_bytes, 0
-        too_large = HTTPException(413, f"the body is larger than {format_bytes(limit)}, the limit of this server")
-        encoding = headers.get("content-encoding", "identity").lower()
-        announced = headers.get("content-length", "")
-        if "expect" in headers and announced.isdecimal() and int(announced) > limit:
-            raise too_large
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
+        announced = headers.get(b"content-length", b"").decode("latin-1")
+        if b"expect" in headers and announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 more = True
@@ -94,7 +91,7 @@ class LimitedRequests:
             if not full:
                 raise HTTPException(408, f"the body did not arrive within {self._limits.seconds:g} s") from None
         if full == 413:
-            raise too_large
+            raise _too_large(limit)
         if full:
             raise HTTPException(503, "too many large requests arrive at once; try again later", {"Retry-After": "1"})
         if encoding == "identity":
@@ -103,8 +100,12 @@ class LimitedRequests:
             raise HTTPException(415, f"Content-Encoding: {encoding[:50]!r}; expected gzip or deflate")
         body = await asyncio.to_thread(_decompressed, bytes(received), limit)
         if len(body) > limit:
-            raise too_large
+            raise _too_large(limit)
         return body
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {format_bytes(limit)}, the limit of this server")
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -57,12 +58,14 @@ def serve(
         make_app({model.name: model for model in models}, limits),
         http=timed_protocol(limits.seconds),
         ws="none",
+        proxy_headers=False,  # nothing depends on the client's address
         log_level="error",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds),
         limit_concurrency=limits.connections,
     )
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings are about what clients send
     server = uvicorn.Server(config)
 
     async def run() -> None:

@@ -86,6 +86,12 @@ def png(width, height):
         (400, "top: expected a whole number from 1, received 'x'", b"x", {"params": {"top": "x"}}),
         (404, "there is no model 'dog'; there are: gray, color", b"x", {"params": {"model": "dog"}}),
         (400, "boundary", b"x", {"headers": {"Content-Type": "multipart/form-data"}}),
+        (
+            400,
+            "Invalid multipart data",  # the fixture of the server checks that its log stays empty
+            b"--x\r\nContent-Disposition\r: form-data\r\n\r\n",
+            {"headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+        ),
         (413, "the body is larger than 1.00 MiB", b"x" * ((1 << 20) + 1), {}),
         (415, "Content-Encoding: 'br'; expected gzip or deflate", b"x", {"headers": {"Content-Encoding": "br"}}),
         (400, "cannot be decompressed", b"x", {"headers": {"Content-Encoding": "gzip"}}),

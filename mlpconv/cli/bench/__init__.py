@@ -15,6 +15,7 @@ from mlpconv.cli.bench import (
     predict,
     recipe,
     scale,
+    serve,
     speedrun,
     train,
 )
@@ -29,6 +30,7 @@ COMMANDS = {
     for command in (
         train.train,
         predict.predict,
+        serve.serve,
         forecast.forecast,
         overhead.overhead,
         recipe.recipe,
