@@ -73,13 +73,13 @@ class Batcher:
                 if not item.result.done():  # else the client has gone
                     item.result.set_result({name: value[start:stop] for name, value in values.items()})
                 start = stop
+            await asyncio.sleep(0)  # what arrived meanwhile is read, to be computed together
 
     async def _compute(self, images: Images, outputs: Sequence[str]) -> dict[str, Floats]:
         if images.shape[1:] != self._shape:
             self._shape, self._seconds = images.shape[1:], inf
         if self._seconds * len(images) < SHORT_SECONDS:
             values, seconds = self._timed(images, outputs)
-            await asyncio.sleep(0)  # what arrived meanwhile is read, to be computed together
         else:
             values, seconds = await asyncio.to_thread(self._timed, images, outputs)
         self._seconds = min(self._seconds, seconds / len(images))

@@ -62,6 +62,14 @@ def print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Seque
     table([Column(title, right=index not in left) for index, title in enumerate(titles)], rows)
 
 
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], facts: Sequence[str]) -> None:
+    """Print a table, and a line for each fact below it."""
+    print_rows(titles, rows)
+    say()
+    for line in facts:
+        paragraph(line)
+
+
 def print_facts(facts: Sequence[str], gates: Sequence[str]) -> None:
     """Print a paragraph per fact and a line per gate."""
     for fact in facts:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from typer import Option
 
-from mlpconv.cli.bench.common import Out, Result, Rounds, Threads, print_rows, run_benchmark, thread_count
-from mlpconv.cli.output import Json, paragraph, say
+from mlpconv.cli.bench.common import Out, Rounds, Threads, print_table, run_benchmark, thread_count
+from mlpconv.cli.output import Json
 
 
 def predict(
@@ -38,16 +38,10 @@ def predict(
         threads=thread_count(threads),
     )
 
-    def show(result: Result) -> None:
-        print_rows(benchmark.titles(result), benchmark.rows(result))
-        say()
-        for line in benchmark.facts(result):
-            paragraph(line)
-
     run_benchmark(
         "predict",
         lambda progress: benchmark.measure(settings, progress),
-        show,
+        lambda result: print_table(benchmark.titles(result), benchmark.rows(result), benchmark.facts(result)),
         benchmark.markdown,
         out=out,
         json=json,

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from typer import Option
 
-from mlpconv.cli.bench.common import Out, Result, Rounds, print_rows, run_benchmark
-from mlpconv.cli.output import Json, paragraph, say
+from mlpconv.cli.bench.common import Out, Rounds, print_table, run_benchmark
+from mlpconv.cli.output import Json
 
 
 def serve(
@@ -39,16 +39,10 @@ def serve(
         seconds=seconds,
     )
 
-    def show(result: Result) -> None:
-        print_rows(benchmark.titles(result), benchmark.rows(result))
-        say()
-        for line in benchmark.facts(result):
-            paragraph(line)
-
     run_benchmark(
         "serve",
         lambda progress: benchmark.measure(settings, progress),
-        show,
+        lambda result: print_table(benchmark.titles(result), benchmark.rows(result), benchmark.facts(result)),
         benchmark.markdown,
         out=out,
         json=json,
