@@ -29,7 +29,7 @@ from mlpconv.reports.provenance import provenance, provenance_list
 from mlpconv.runs.classifier_file import read_classifier
 
 FORMAT = 1
-PACKAGES = ("uvicorn", "starlette")
+PACKAGES = ("uvicorn", "starlette", "uvloop")
 """The packages of the server."""
 GATE = 0.8
 """The least share of the engine's speed that the server is to reach."""

@@ -47,14 +47,17 @@ def measure(job: Job) -> dict[str, Any]:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(client, selectors.EVENT_READ, bytearray())
             client.sendall(message)
-        answers = _answers(selector, message)
+        answered = _answered(selector)
         for _ in range(job.clients):
-            next(answers)
+            next(answered).sendall(message)
         count, started = 0, time.perf_counter()
         while time.perf_counter() - started < job.seconds or not count:
-            next(answers)
+            next(answered).sendall(message)
             count += 1
-        return {"images_per_second": count * job.shape[0] / (time.perf_counter() - started), "answers": count}
+        seconds = time.perf_counter() - started
+        for _ in range(job.clients):  # nothing is left for the server to do while others are measured
+            next(answered)
+        return {"images_per_second": count * job.shape[0] / seconds, "answers": count}
 
 
 def _request(job: Job) -> bytes:
@@ -75,8 +78,8 @@ def _request(job: Job) -> bytes:
     return head.encode() + text + images.tobytes()
 
 
-def _answers(selector: selectors.BaseSelector, message: bytes) -> Iterator[None]:
-    """Yield at each answer; its client sends the message again."""
+def _answered(selector: selectors.BaseSelector) -> Iterator[socket.socket]:
+    """Yield a client as soon as it has its answer."""
     while True:
         for key, _ in selector.select():
             client, received = key.fileobj, key.data
@@ -87,8 +90,7 @@ def _answers(selector: selectors.BaseSelector, message: bytes) -> Iterator[None]
                 raise RuntimeError("the server closed a connection")
             if _is_whole(received):
                 received.clear()
-                client.sendall(message)
-                yield
+                yield client
 
 
 def _is_whole(answer: bytearray) -> bool:

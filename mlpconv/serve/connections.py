@@ -9,6 +9,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 _MAX_HEADER_BYTES = 1 << 16
 
 
+class _Transport:
+    """A transport that ignores what is written after the connection was closed, as asyncio's does and uvloop's does
+    not: uvicorn goes on with the other requests that a client sent in advance."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
     """uvicorn's protocol, with a limit in seconds."""
 
@@ -17,7 +32,7 @@ def timed_protocol(limit: float) -> type[HttpToolsProtocol]:
         _header_bytes: int | None = None  # None while no header is being received
 
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+            super().connection_made(_Transport(transport))  # pyright: ignore[reportArgumentType]
             self._start(self._close_slow_sender)
 
         def connection_lost(self, exc: Exception | None) -> None:

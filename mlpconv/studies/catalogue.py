@@ -173,7 +173,7 @@ _study(
     "one-step",
     "What is lost when 384 channels become 10 in one step?",
     _STEPS,
-    _budgets(seeds=12, images=6_000, epochs=4),
+    _budgets(seeds=8, images=6_000, epochs=4),
     least_map=2,
     extra=measures.last_block,
     columns={
@@ -241,7 +241,7 @@ _CLASSICS = (
         "LeNet at its own 28×28, Xavier start, learning rate 0.01",
         seed_factor=4,
     ),
-    Arm("alexnet", {"model": "alexnet"}, "AlexNet", seed_factor=3),
+    Arm("alexnet", {"model": "alexnet"}, "AlexNet", seed_factor=4),
     Arm("vgg11", {"model": "vgg11"}, "VGG-11"),
 )
 _study(
