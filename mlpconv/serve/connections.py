@@ -11,7 +11,7 @@ _MAX_HEADER_BYTES = 1 << 16
 
 class _Transport:
     """A transport that ignores what is written after the connection was closed, as asyncio's does and uvloop's does
-    not: uvicorn goes on with the other requests that a client sent in advance."""
+    not: uvicorn continues with the other requests that a client sent in advance."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
