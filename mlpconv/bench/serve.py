@@ -23,7 +23,7 @@ from mlpconv.arch.preprocess import Preprocess
 from mlpconv.bench import predict_case, serve_clients
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.predict import NETWORKS, make_files
-from mlpconv.errors import BenchmarkFailed
+from mlpconv.errors import BenchmarkFailed, MissingDependency
 from mlpconv.formatting import markdown_table
 from mlpconv.reports.provenance import provenance, provenance_list
 from mlpconv.runs.classifier_file import read_classifier
@@ -59,9 +59,13 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
 
     Raises:
         NetworkError: There is no network with such a name.
-        MissingDependency: onnx or ONNX Runtime is not installed.
+        MissingDependency: A package of the server is not installed.
         BenchmarkFailed: The server could not be started, or the engine or the clients failed.
     """
+    if missing := [name for name in ("onnx", "onnxruntime", "uvicorn", "starlette") if find_spec(name) is None]:
+        raise MissingDependency(
+            f'bench serve: the package {missing[0]!r} is not installed; pip install "mlpconv[serve]"'
+        )
     rows, ready = [], {}
     versions = {name: version(name) for name in PACKAGES if find_spec(name)}
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
