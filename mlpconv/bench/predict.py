@@ -67,13 +67,15 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
         MissingDependency: onnx or ONNX Runtime is not installed.
         BenchmarkFailed: A contender failed.
     """
+    if find_spec("onnxruntime") is None:
+        raise MissingDependency('bench predict: needs ONNX Runtime; pip install "mlpconv[export]"')
     openvino = [name for name, package in PACKAGES.items() if package == "openvino"]
     missing = {} if find_spec("openvino") else dict.fromkeys(openvino, 'not installed: pip install "mlpconv[openvino]"')
     contenders = [name for name in PACKAGES if name not in missing]
     rows, versions = [], {}
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
         for network in settings.networks:
-            files = make_files("bench predict", network, Path(folder))
+            files = make_files(network, Path(folder))
             for batch_size in settings.batch_sizes:
                 speeds: Speeds = {name: [] for name in contenders}
                 for number in range(1, settings.rounds + 1):
@@ -102,20 +104,8 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
     }
 
 
-def make_files(command: str, name: str, folder: Path) -> tuple[Path, Path]:
-    """A classifier file of a network with the weights of a start, and an ONNX file of it.
-
-    Args:
-        command: The command that needs them, for errors.
-        name: The name of the network.
-        folder: Where to write them.
-
-    Raises:
-        NetworkError: There is no network with such a name.
-        MissingDependency: onnx or ONNX Runtime is not installed.
-    """
-    if find_spec("onnxruntime") is None:
-        raise MissingDependency(f'{command}: needs ONNX Runtime; pip install "mlpconv[export]"')
+def make_files(name: str, folder: Path) -> tuple[Path, Path]:
+    """A classifier file of a network with the weights of a start, and an ONNX file of it."""
     from mlpconv.export.onnx_file import onnx_model
 
     network = create_model(name)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from mlpconv import hardware
+from mlpconv.arch.preprocess import Preprocess
 from mlpconv.backends import allocator
 from mlpconv.backends.base import Images
 from mlpconv.inference.classifier import Classifier
@@ -49,9 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def measure(job: Job) -> dict[str, Any]:
     """Classify random images in calls of ``job.batch_size``, and time each call."""
-    preprocess = read_classifier(Path(job.classifier)).preprocess
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
-    shape = (job.batch_size, height, width, preprocess.channels)
+    shape = batch_shape(read_classifier(Path(job.classifier)).preprocess, job.batch_size)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     predict = _CONTENDERS[job.contender](job)
     for _ in range(WARMUP_CALLS):
@@ -67,6 +66,12 @@ def measure(job: Job) -> dict[str, Any]:
         "calls": len(times),
         "versions": {package: version(package)},
     }
+
+
+def batch_shape(preprocess: Preprocess, batch_size: int) -> tuple[int, int, int, int]:
+    """The shape (N, H, W, C) of a batch of images as the network's preprocessing takes them."""
+    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    return batch_size, height, width, preprocess.channels
 
 
 def _ours(job: Job) -> Predict:

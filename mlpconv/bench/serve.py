@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mlpconv.arch.preprocess import Preprocess
+from mlpconv import hardware
 from mlpconv.bench import predict_case, serve_clients
 from mlpconv.bench.contest import run_contender
 from mlpconv.bench.predict import NETWORKS, make_files
@@ -70,7 +70,7 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
     versions = {name: version(name) for name in PACKAGES if find_spec(name)}
     with tempfile.TemporaryDirectory(prefix="mlpconv-bench-") as folder:
         for network in settings.networks:
-            files = make_files("bench serve", network, Path(folder))
+            files = make_files(network, Path(folder))
             with _server(files[1]) as (address, ready[network]):
                 for batch_size in settings.batch_sizes:
                     rounds: list[dict[str, float]] = []
@@ -124,28 +124,23 @@ def _round(
         onnx=str(files[1]),
         batch_size=batch_size,
         seconds=settings.seconds,
-        threads=os.cpu_count() or 1,
+        threads=hardware.cpu_count(),
     )
     found = run_contender(predict_case.__name__, engine, name=f"onnxruntime, batch {batch_size}")
     speeds = {"engine": found["images_per_second"]}
-    height, width, channels = _image_shape(read_classifier(files[0]).preprocess)
+    shape = predict_case.batch_shape(read_classifier(files[0]).preprocess, batch_size)
     for clients in settings.clients:
         job = serve_clients.Job(
             host=address[0],
             port=address[1],
             model=files[1].stem,
-            shape=(batch_size, height, width, channels),
+            shape=shape,
             clients=clients,
             seconds=settings.seconds,
         )
         name = f"{clients} clients, batch {batch_size}"
         speeds[str(clients)] = run_contender(serve_clients.__name__, job, name=name)["images_per_second"]
     return speeds, found["versions"]
-
-
-def _image_shape(preprocess: Preprocess) -> tuple[int, int, int]:
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
-    return height, width, preprocess.channels
 
 
 def _row(network: str, batch_size: int, clients: int, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:

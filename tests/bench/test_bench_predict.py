@@ -59,7 +59,7 @@ def test_a_network_of_another_name_is_refused():
 def test_every_contender_computes_the_same(name, tmp_path):
     for package in ("torch", "onnxruntime"):
         pytest.importorskip(package)
-    classifier, model = predict.make_files("bench predict", name, tmp_path)
+    classifier, model = predict.make_files(name, tmp_path)
     preprocess = predict_case.read_classifier(classifier).preprocess
     height, width = preprocess.source_size
     images = np.random.default_rng(0).integers(0, 256, (2, height, width, preprocess.channels), np.uint8)
