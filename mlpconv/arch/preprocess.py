@@ -84,6 +84,11 @@ class Preprocess(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
             raise NetworkError(f"preprocess: mean must be finite, not {self.mean}")
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that images are first resized to: ``source_size``, or that of the network's input."""
+        return self.source_size or (self.size, self.size)
+
+    @property
     def channels(self) -> int:
         """Number of channels of the mode."""
         return len(self.mode)

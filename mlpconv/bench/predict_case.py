@@ -70,7 +70,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 def batch_shape(preprocess: Preprocess, batch_size: int) -> tuple[int, int, int, int]:
     """The shape (N, H, W, C) of a batch of images as the network's preprocessing takes them."""
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    height, width = preprocess.image_size
     return batch_size, height, width, preprocess.channels
 
 

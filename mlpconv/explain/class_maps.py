@@ -174,7 +174,7 @@ def dense_preprocess(preprocess: Preprocess) -> Preprocess:
 
 def dense_input_size(preprocess: Preprocess, height: int, width: int) -> tuple[int, int]:
     """(height, width) of the network's input for an image whose pixels are as large as those of a training image."""
-    down, across = (preprocess.size / side for side in preprocess.source_size or (preprocess.size, preprocess.size))
+    down, across = (preprocess.size / side for side in preprocess.image_size)
     size = round(height * down), round(width * across)
     if size[0] * size[1] > MAX_INPUT_PIXELS:
         raise DataError(

@@ -107,7 +107,7 @@ def compare_logits(
 def synthetic_images(preprocess: Preprocess, count: int = MAX_IMAGES) -> Images:
     """Images of soft blobs and of noise, for classifiers that come without images: uint8 (N, H, W, C)."""
     draw = np.random.default_rng(0)
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    height, width = preprocess.image_size
     coarse = draw.uniform(0, 255, (count, preprocess.channels, 4, 4)).astype(np.float32)
     smooth = reference_images.resize(coarse, (height, width), False).transpose(0, 2, 3, 1)
     noise = draw.uniform(-128, 128, smooth.shape) * (np.arange(count) % 2)[:, None, None, None]

@@ -307,7 +307,7 @@ class Classifier:
 def _check_memory(stored: StoredClassifier) -> None:
     """Raise RunError if there is not enough memory to classify a single image."""
     preprocess, free = stored.preprocess, hardware.available_memory()
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    height, width = preprocess.image_size
     # The picture as it is read, and as the resizing computes with it.
     picture = height * width * preprocess.channels * (1 + _RESIZED_BYTES)
     needed = prediction_memory(stored.network).total + picture

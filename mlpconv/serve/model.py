@@ -54,7 +54,7 @@ class ServedModel:
         self.outputs = self._model.outputs
         """The shape of each output, with -1 for a size that depends on the images."""
         preprocess = self.stored.preprocess
-        height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+        height, width = preprocess.image_size
         self.preprocess = msgspec.structs.replace(
             preprocess, source_size=(height, width), max_pixels=max_pixels or preprocess.max_pixels
         )

@@ -62,7 +62,7 @@ def export_program(network: Network, preprocess: Preprocess, weights: Weights, t
         weights: The canonical weights.
         texts: The texts that the file also contains, by their names.
     """
-    height, width = preprocess.source_size or (preprocess.size, preprocess.size)
+    height, width = preprocess.image_size
     square = min(height, width) if preprocess.fit == "crop" else max(height, width)
     fitted = (height, width) if preprocess.fit == "squash" else (square, square)
     classifier = _Classifier(network, preprocess, weights, fitted)

@@ -33,7 +33,7 @@ def add_preprocessing(graph: Graph, images: str, preprocess: Preprocess) -> str:
         The name of the network's input: float32 (N, channels, size, size).
     """
     channels, size = preprocess.channels, preprocess.size
-    height, width = preprocess.source_size or (size, size)
+    height, width = preprocess.image_size
     x = _converted(graph, images, channels)
     x = graph.add("Transpose", x, name="channels_first", perm=[0, 3, 1, 2])
     if height == width:
