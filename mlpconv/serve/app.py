@@ -2,21 +2,19 @@
 """The routes of the server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
-from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError
 from mlpconv.inference.classifier import make_prediction
 from mlpconv.inference.predictions import Unreadable, as_json
 from mlpconv.serve import protocol
@@ -26,22 +24,19 @@ from mlpconv.serve.model import ServedModel, Upload
 from mlpconv.serve.page import make_page
 from mlpconv.version import __version__
 
+_HEADER_LENGTH = protocol.HEADER_LENGTH.lower().encode()
 MAX_FILES = 256
 """The most image files of a request."""
 
 
-def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
+def make_app(models: dict[str, ServedModel], limits: Limits) -> LimitedRequests:
     """The application that serves models by their names."""
     batchers = {name: Batcher(model, limits.waiting) for name, model in models.items()}
     decoding = asyncio.Lock()  # one worker process decodes for all requests
 
     def find(request: Request) -> str:
-        name = request.path_params.get("name") or request.query_params.get("model") or next(iter(models))
-        if name not in models:
-            raise HTTPException(404, f"there is no model {name[:99]!r}; there are: {', '.join(models)}")
-        if (version := request.path_params.get("version", "1")) != "1":
-            raise HTTPException(404, f"the model {name!r} has version 1 only, not {version[:99]!r}")
-        return name
+        named = request.query_params.get("model") or next(iter(models))
+        return _checked(models, {"name": named} | request.path_params)
 
     async def live(request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -60,16 +55,6 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
 
     async def model_ready(request: Request) -> Response:
         return JSONResponse({"name": find(request), "ready": True})
-
-    async def infer(request: Request) -> Response:
-        name = find(request)
-        length = request.headers.get(protocol.HEADER_LENGTH)
-        message = protocol.decode(models[name], await request.body(), length)
-        values = await batchers[name].compute(message.images, list(message.outputs))
-        body, length = protocol.encode(models[name], message, values)
-        headers = {} if length is None else {protocol.HEADER_LENGTH: str(length)}
-        kind = "application/json" if length is None else "application/octet-stream"
-        return Response(body, headers=headers, media_type=kind)
 
     async def predict(request: Request) -> Response:
         name = find(request)
@@ -115,17 +100,46 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> Starlette:
         ("/v2/health/ready", ready),
         ("/v2/models", list_models),
     ]
-    post = [("/predict", predict)]
+    post: list[tuple[str, Any]] = [("/predict", predict)]
     for prefix in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         get += [(prefix, metadata), (f"{prefix}/ready", model_ready)]
-        post += [(f"{prefix}/infer", infer)]
-    return Starlette(
-        # Routes are tried in their order: predictions first.
-        routes=[Route(path, handler, methods=["POST"]) for path, handler in post]
-        + [Route(path, handler) for path, handler in get],
-        middleware=[Middleware(LimitedRequests, limits=limits)],
-        exception_handlers={HTTPException: _refuse, MlpconvError: _explain, Exception: _fail},
-    )
+        post.insert(0, (f"{prefix}/infer", _Infer(models, batchers)))
+    # Routes are tried in their order: predictions first.
+    routes = [Route(path, handler, methods=["POST"]) for path, handler in post]
+    return LimitedRequests(Router(routes + [Route(path, handler) for path, handler in get]), limits)
+
+
+class _Infer:
+    """Predictions of the Open Inference Protocol, without Starlette's requests and responses: with a small network,
+    these take about as long as its computation."""
+
+    def __init__(self, models: dict[str, ServedModel], batchers: dict[str, Batcher]) -> None:
+        self._models, self._batchers = models, batchers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = _checked(self._models, scope["path_params"])
+        model = self._models[name]
+        length = next((value.decode("latin-1") for key, value in scope["headers"] if key == _HEADER_LENGTH), None)
+        message = protocol.decode(model, (await receive())["body"], length)
+        values = await self._batchers[name].compute(message.images, list(message.outputs))
+        body, json_length = protocol.encode(model, message, values)
+        headers = [(b"content-length", b"%d" % len(body))]
+        if json_length is None:
+            headers.append((b"content-type", b"application/json"))
+        else:
+            headers += [(b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % json_length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _checked(models: Mapping[str, ServedModel], parameters: Mapping[str, str]) -> str:
+    """The name of the model that the parameters of a path choose."""
+    name, version = parameters["name"], parameters.get("version", "1")
+    if name not in models:
+        raise HTTPException(404, f"there is no model {name[:99]!r}; there are: {', '.join(models)}")
+    if version != "1":
+        raise HTTPException(404, f"the model {name!r} has version 1 only, not {version[:99]!r}")
+    return name
 
 
 async def _uploads(request: Request) -> list[Upload]:
@@ -142,16 +156,3 @@ async def _uploads(request: Request) -> list[Upload]:
             400, "no image file; send one as the body, or several as files of a multipart/form-data form"
         )
     return uploads
-
-
-async def _refuse(request: Request, error: Any) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-async def _explain(request: Request, error: Exception) -> Response:
-    status = 400 if isinstance(error, DataError) else 404 if isinstance(error, RunError | NetworkError) else 500
-    return JSONResponse({"error": str(error)}, status)
-
-
-async def _fail(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "internal error; the server's log has more"}, 500)

@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""Middleware that receives requests within limits of size and time, and counts them."""
+"""Receive requests within limits of size, answer errors, and count all of them."""
 
 import asyncio
 import time
@@ -9,8 +9,10 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
 
+from mlpconv.errors import DataError, MlpconvError, NetworkError, RunError
 from mlpconv.formatting import format_bytes
 from mlpconv.serve.metrics import count_request
 
@@ -32,15 +34,16 @@ class Limits(NamedTuple):
 
 
 class LimitedRequests:
-    """Receives the whole body of a request, and decompresses it, before the application is called."""
+    """Receives the whole body of a request, and decompresses it, before a router is called; answers its errors."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app, self._limits, self._held = app, limits, 0
+    def __init__(self, router: Router, limits: Limits) -> None:
+        self.router, self._limits, self._held = router, limits, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.router(scope, receive, send)
             return
+        scope["app"] = self  # then the router raises an error if it has no route
         status, start, received = 0, time.perf_counter(), bytearray()
         waiting: list[Message] = []
 
@@ -55,12 +58,15 @@ class LimitedRequests:
         try:
             body = await self._body(dict(scope["headers"]), receive, received)
             waiting.append({"type": "http.request", "body": body, "more_body": False})
-            await self._app(scope, receive_whole, count_status)
-        except HTTPException as error:
-            headers = {**(error.headers or {}), "Connection": "close"}
-            await JSONResponse({"error": error.detail}, error.status_code, headers)(scope, receive, count_status)
+            await self.router(scope, receive_whole, count_status)
         except ClientDisconnect:
             return
+        except Exception as error:
+            if status:  # the answer has begun: uvicorn closes the connection
+                raise
+            await _error_response(error)(scope, receive, count_status)
+            if not isinstance(error, HTTPException | MlpconvError):
+                raise  # uvicorn writes it to the log
         finally:
             self._held -= len(received)
             route = getattr(scope.get("route"), "path", "none")
@@ -74,26 +80,22 @@ class LimitedRequests:
         announced = headers.get(b"content-length", b"").decode("latin-1")
         if b"expect" in headers and announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    part, more = message.get("body", b""), message.get("more_body", False)
-                    full = full or (413 if len(received) + len(part) > limit else 0)
-                    full = full or (503 if self._held + len(part) > _BODIES * limit else 0)
-                    if not full:
-                        received += part
-                        self._held += len(part)
-        except TimeoutError:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part, more = message.get("body", b""), message.get("more_body", False)
+            full = full or (413 if len(received) + len(part) > limit else 0)
+            full = full or (503 if self._held + len(part) > _BODIES * limit else 0)
             if not full:
-                raise HTTPException(408, f"the body did not arrive within {self._limits.seconds:g} s") from None
+                received += part
+                self._held += len(part)
         if full == 413:
             raise _too_large(limit)
         if full:
-            raise HTTPException(503, "too many large requests arrive at once; try again later", {"Retry-After": "1"})
+            reason = "too many large requests arrive at once; try again later"
+            raise HTTPException(503, reason, {"Retry-After": "1", "Connection": "close"})
         if encoding == "identity":
             return bytes(received)
         if encoding not in ("gzip", "x-gzip", "deflate"):
@@ -104,8 +106,18 @@ class LimitedRequests:
         return body
 
 
+def _error_response(error: Exception) -> JSONResponse:
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    if isinstance(error, MlpconvError):
+        status = 400 if isinstance(error, DataError) else 404 if isinstance(error, RunError | NetworkError) else 500
+        return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": "internal error; the server's log has more"}, 500)
+
+
 def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"the body is larger than {format_bytes(limit)}, the limit of this server")
+    reason = f"the body is larger than {format_bytes(limit)}, the limit of this server"
+    return HTTPException(413, reason, {"Connection": "close"})
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:

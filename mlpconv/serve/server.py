@@ -3,6 +3,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -77,5 +78,6 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises the signal again when it has stopped
+    gc.freeze()  # no search for garbage among what was loaded: with small networks, it takes a tenth of the time
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:  # that of uvloop, if it is installed
         runner.run(run())

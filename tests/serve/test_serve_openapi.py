@@ -30,7 +30,7 @@ def test_it_names_every_route(model_files, document):
     from mlpconv.serve.model import ServedModel
 
     app = make_app({"gray": ServedModel(model_files / "gray.safetensors")}, Limits())
-    routes = {(route.path, method) for route in app.routes for method in route.methods if method != "HEAD"}
+    routes = {(route.path, method) for route in app.router.routes for method in route.methods if method != "HEAD"}
     assert routes == {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
 
 
