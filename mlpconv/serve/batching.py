@@ -14,16 +14,21 @@ from mlpconv.backends.base import Floats, Images
 from mlpconv.serve.metrics import BATCH_SIZE, WAITING
 from mlpconv.serve.model import ServedModel
 
-MAX_BATCH = 64
-"""The most images of requests that are computed together."""
-SHORT_SECONDS = 0.002
+MAX_BATCH = 32
+"""The most images of several requests that are computed together."""
+SHORT_SECONDS = 0.005
 """What is expected to take less is computed between the reading of requests; a thread would take longer to answer."""
+_ENOUGH = 16
+"""With so many requests, more in a batch hardly make it faster."""
 
 
 class _Item(NamedTuple):
     images: Images
     outputs: Sequence[str]
     result: asyncio.Future[dict[str, Floats]]
+
+
+_Result = dict[str, Floats] | Exception
 
 
 class Batcher:
@@ -37,7 +42,7 @@ class Batcher:
     def __init__(self, model: ServedModel, max_waiting: int) -> None:
         self._model, self._max_waiting = model, max_waiting
         self._waiting: list[_Item] = []
-        self._task: asyncio.Task[None] | None = None
+        self._busy = False  # requests are being computed, or will be in this turn of the event loop
         self._shape: tuple[int, ...] = ()
         self._seconds = inf  # the least that an image of this shape has taken
 
@@ -47,47 +52,52 @@ class Batcher:
             raise HTTPException(
                 503, f"{self._max_waiting} requests are waiting already; try again later", {"Retry-After": "1"}
             )
-        item = _Item(images, outputs, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        item = _Item(images, outputs, loop.create_future())
         self._waiting.append(item)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._start, loop, 1)
         return await item.result
 
-    async def _work(self) -> None:
-        while self._waiting:
-            batch = self._next_batch()
-            images = np.concatenate([item.images for item in batch]) if len(batch) > 1 else batch[0].images
-            wanted = list(dict.fromkeys(name for item in batch for name in item.outputs))
-            BATCH_SIZE.observe(len(images))
-            WAITING.set(len(self._waiting))
-            try:
-                values = await self._compute(images, wanted)
-            except Exception as error:  # belongs to each of the requests, which report it
-                for item in batch:
-                    if not item.result.done():
-                        item.result.set_exception(error)
-                continue
-            start = 0
-            for item in batch:
-                stop = start + len(item.images)
-                if not item.result.done():  # else the client has gone
-                    item.result.set_result({name: value[start:stop] for name, value in values.items()})
-                start = stop
-            await asyncio.sleep(0)  # what arrived meanwhile is read, to be computed together
+    def _start(self, loop: asyncio.AbstractEventLoop, known: int) -> None:
+        """Compute requests that wait. ``known`` is how many there were a turn of the event loop ago: while more arrive
+        with every turn, they are read first."""
+        if known < len(self._waiting) < _ENOUGH:
+            loop.call_soon(self._start, loop, len(self._waiting))
+            return
+        self._busy = bool(self._waiting)
+        if not self._busy:
+            return
+        batch = self._next_batch()
+        if self._is_short(batch):
+            _answer(batch, self._compute(batch))
+            loop.call_soon(self._start, loop, len(self._waiting))
+            return
 
-    async def _compute(self, images: Images, outputs: Sequence[str]) -> dict[str, Floats]:
-        if images.shape[1:] != self._shape:
-            self._shape, self._seconds = images.shape[1:], inf
-        if self._seconds * len(images) < SHORT_SECONDS:
-            values, seconds = self._timed(images, outputs)
-        else:
-            values, seconds = await asyncio.to_thread(self._timed, images, outputs)
-        self._seconds = min(self._seconds, seconds / len(images))
-        return values
+        def finish(computed: asyncio.Future[_Result]) -> None:
+            self._start(loop, len(self._waiting))
+            _answer(batch, computed.result())
 
-    def _timed(self, images: Images, outputs: Sequence[str]) -> tuple[dict[str, Floats], float]:
+        loop.run_in_executor(None, self._compute, batch).add_done_callback(finish)
+
+    def _is_short(self, batch: Sequence[_Item]) -> bool:
+        if batch[0].images.shape[1:] != self._shape:
+            self._shape, self._seconds = batch[0].images.shape[1:], inf
+        return self._seconds * sum(len(item.images) for item in batch) < SHORT_SECONDS
+
+    def _compute(self, batch: Sequence[_Item]) -> _Result:
+        images = np.concatenate([item.images for item in batch]) if len(batch) > 1 else batch[0].images
+        wanted = list(dict.fromkeys(name for item in batch for name in item.outputs))
+        BATCH_SIZE.observe(len(images))
+        WAITING.set(len(self._waiting))
         start = time.perf_counter()
-        return self._model.compute(images, outputs), time.perf_counter() - start
+        try:
+            values = self._model.compute(images, wanted)
+        except Exception as error:  # belongs to each of the requests, which report it
+            return error
+        self._seconds = min(self._seconds, (time.perf_counter() - start) / len(images))
+        return values
 
     def _next_batch(self) -> list[_Item]:
         """The first request, and those after it that can be computed with it."""
@@ -98,3 +108,16 @@ class Batcher:
             total += len(item.images) if fits else 0
         self._waiting = rest
         return batch
+
+
+def _answer(batch: Sequence[_Item], result: _Result) -> None:
+    start = 0
+    for item in batch:
+        stop = start + len(item.images)
+        if item.result.done():  # the client has gone
+            pass
+        elif isinstance(result, Exception):
+            item.result.set_exception(result)
+        else:
+            item.result.set_result({name: value[start:stop] for name, value in result.items()})
+        start = stop

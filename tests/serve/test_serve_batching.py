@@ -60,7 +60,7 @@ def test_requests_that_wait_are_computed_together_and_get_their_own_answers(rows
 
     answers = asyncio.run(ask())
     assert [list(answer["logits"]) for answer in answers] == [[rows * k, rows * (k + 1)] for k in range(40)]
-    assert [count for count, _ in model.calls] == [1, 64, 16]
+    assert [count for count, _ in model.calls] == [1, 32, 32, 16]
 
 
 def test_an_error_is_that_of_its_requests_only():
