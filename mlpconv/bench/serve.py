@@ -32,7 +32,7 @@ FORMAT = 1
 PACKAGES = ("uvicorn", "starlette", "uvloop")
 """The packages of the server."""
 GATE = 0.8
-"""The least share of the engine's speed that the server is to reach."""
+"""The least share of the engine's speed that the server is to reach with the number of clients that gets most."""
 
 
 class Settings(NamedTuple):
@@ -87,6 +87,7 @@ def measure(settings: Settings, progress: Callable[[str], None] = lambda line: N
         "format": FORMAT,
         "benchmark": "serve",
         "rows": rows,
+        "passed": all(row["to_engine"] >= GATE for row in _throughput(rows)),
         "ready_seconds": ready,
         "settings": settings._asdict(),
         **provenance(versions),
@@ -144,16 +145,23 @@ def _round(
 
 
 def _row(network: str, batch_size: int, clients: int, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    ratio = median(each[str(clients)] / each["engine"] for each in rounds)
     return {
         "network": network,
         "batch_size": batch_size,
         "clients": clients,
         "images_per_second": median(each[str(clients)] for each in rounds),
         "engine_images_per_second": median(each["engine"] for each in rounds),
-        "to_engine": ratio,
-        "passed": ratio >= GATE,
+        "to_engine": median(each[str(clients)] / each["engine"] for each in rounds),
     }
+
+
+def _throughput(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each network and batch size, the row with the number of clients that gets most."""
+    best: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        key = row["network"], row["batch_size"]
+        best[key] = max(best.get(key, row), row, key=lambda row: row["to_engine"])
+    return list(best.values())
 
 
 def titles(result: dict[str, Any]) -> list[str]:
@@ -179,17 +187,18 @@ def rows(result: dict[str, Any]) -> list[list[str]]:
 def facts(result: dict[str, Any]) -> list[str]:
     """The setting and the gate, with a sentence on each line."""
     has = result["settings"]
-    slower = [
-        f"{row['network']} at batch {row['batch_size']} with {row['clients']} client{'s' * (row['clients'] > 1)}"
-        for row in result["rows"]
-        if not row["passed"]
+    slow = [
+        f"{row['network']} at batch {row['batch_size']} ({row['to_engine']:.2f})"
+        for row in _throughput(result["rows"])
+        if row["to_engine"] < GATE
     ]
     ready = ", ".join(f"{name} after {seconds:.1f} s" for name, seconds in result["ready_seconds"].items())
     return [
         f"images a second, with binary data and the clients on the same processors; rounds: {has['rounds']} (numbers "
         f"are medians), each at least {has['seconds']:g} s",
-        f"the server reaches {GATE:g} of the speed of ONNX Runtime"
-        + (f", except {'; '.join(slower)}" if slower else ""),
+        f"throughput, with the number of clients that gets most: {GATE:g} of ONNX Runtime's speed or more"
+        + (f", except {', '.join(slow)}" if slow else "")
+        + "; a client waits for its answer before it sends the next request",
         f"ready: {ready}",
     ]
 

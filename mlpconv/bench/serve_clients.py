@@ -56,7 +56,7 @@ def measure(job: Job) -> dict[str, Any]:
             count += 1
         seconds = time.perf_counter() - started
         for _ in range(job.clients):  # nothing is left for the server to do while others are measured
-            next(answered)
+            selector.unregister(next(answered))  # the server may close it while others are answered
         return {"images_per_second": count * job.shape[0] / seconds, "answers": count}
 
 

@@ -32,7 +32,7 @@ _Result = dict[str, Floats] | Exception
 
 
 class Batcher:
-    """Computes requests in the order in which they came. No request waits for others to come.
+    """Computes requests in the order in which they came. No request waits for one that has not arrived.
 
     Args:
         model: What computes them.
@@ -61,8 +61,8 @@ class Batcher:
         return await item.result
 
     def _start(self, loop: asyncio.AbstractEventLoop, known: int) -> None:
-        """Compute requests that wait. ``known`` is how many there were a turn of the event loop ago: while more arrive
-        with every turn, they are read first."""
+        """Compute requests that wait. ``known`` is how many there were a turn of the event loop ago: as long as more
+        arrive with every turn, they are read first."""
         if known < len(self._waiting) < _ENOUGH:
             loop.call_soon(self._start, loop, len(self._waiting))
             return
@@ -87,16 +87,16 @@ class Batcher:
         return self._seconds * sum(len(item.images) for item in batch) < SHORT_SECONDS
 
     def _compute(self, batch: Sequence[_Item]) -> _Result:
-        images = np.concatenate([item.images for item in batch]) if len(batch) > 1 else batch[0].images
-        wanted = list(dict.fromkeys(name for item in batch for name in item.outputs))
-        BATCH_SIZE.observe(len(images))
-        WAITING.set(len(self._waiting))
-        start = time.perf_counter()
         try:
+            images = np.concatenate([item.images for item in batch]) if len(batch) > 1 else batch[0].images
+            wanted = list(dict.fromkeys(name for item in batch for name in item.outputs))
+            BATCH_SIZE.observe(len(images))
+            WAITING.set(len(self._waiting))
+            start = time.perf_counter()
             values = self._model.compute(images, wanted)
+            self._seconds = min(self._seconds, (time.perf_counter() - start) / len(images))
         except Exception as error:  # belongs to each of the requests, which report it
             return error
-        self._seconds = min(self._seconds, (time.perf_counter() - start) / len(images))
         return values
 
     def _next_batch(self) -> list[_Item]:

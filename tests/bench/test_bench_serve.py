@@ -40,7 +40,16 @@ def test_the_command_measures_and_writes_what_it_prints(tmp_path):
 def test_a_ratio_is_the_median_of_those_of_the_rounds():
     row = serve._row("nin", 1, 4, [{"engine": 10, "4": 9}, {"engine": 20, "4": 10}, {"engine": 10, "4": 7}])
     assert (row["images_per_second"], row["engine_images_per_second"], row["to_engine"]) == (9, 10, 0.7)
-    assert not row["passed"]
+
+
+def test_throughput_is_that_of_the_number_of_clients_that_gets_most():
+    rows = [
+        serve._row(network, 1, clients, [{"engine": 100, str(clients): speed}])
+        for network, clients, speed in (("nin", 1, 30), ("nin", 4, 90), ("nin", 16, 80), ("vgg", 1, 70), ("vgg", 4, 60))
+    ]
+    assert [(row["network"], row["clients"]) for row in serve._throughput(rows)] == [("nin", 4), ("vgg", 1)]
+    result = {"rows": rows, "settings": serve.Settings()._asdict(), "ready_seconds": {"nin": 0.5}}
+    assert "0.8 of ONNX Runtime's speed or more, except vgg at batch 1 (0.70);" in serve.facts(result)[1]
 
 
 def test_a_network_of_another_name_is_refused():

@@ -1,5 +1,7 @@
 """A server process with two models, shared by the tests of this folder."""
 
+import socket
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,14 @@ def server(model_files):
     yield server
     assert server.stop() == 0
     assert server.log.read_text() == ""
+
+
+@pytest.fixture
+def connection(server):
+    host, port = server.address.split(":")
+    with socket.create_connection((host, int(port)), 30) as made:
+        yield made
+    assert server.get("/v2/health/ready").status_code == 200
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,42 @@ def test_requests_that_wait_are_computed_together_and_get_their_own_answers(rows
     assert [count for count, _ in model.calls] == [1, 32, 32, 16]
 
 
+async def ask_after(turns, batcher, values):
+    """Ask after some turns of the event loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return await batcher.compute(values, ["logits"])
+
+
+@pytest.mark.parametrize(("turns", "counts"), [((0, 0, 1, 2, 3), [5]), ((0, 0, 9), [2, 1]), ((0, 1, 9), [1, 1, 1])])
+def test_requests_that_follow_each_other_in_turns_of_the_event_loop_are_computed_together(turns, counts):
+    model = Sums()
+
+    async def ask():
+        batcher = Batcher(model, 99)
+        await batcher.compute(images(4, 0), ["logits"])
+        return await asyncio.gather(*(ask_after(turn, batcher, images(4, turn)) for turn in turns))
+
+    answers = asyncio.run(ask())
+    assert [list(answer["logits"]) for answer in answers] == [[4 * turn] for turn in turns]
+    assert [count for count, _ in model.calls] == [1, *counts]
+
+
+@pytest.mark.parametrize("rows", [4, 20])
+def test_a_client_that_has_gone_does_not_keep_others_from_their_answers(rows):
+    async def ask():
+        batcher = Batcher(Sums(), 99)
+        await batcher.compute(images(rows, 0), ["logits"])
+        tasks = [asyncio.create_task(batcher.compute(images(rows, k), ["logits"])) for k in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, gone, last = asyncio.run(ask())
+    assert (list(first["logits"]), list(last["logits"])) == ([0], [2 * rows])
+    assert isinstance(gone, asyncio.CancelledError)
+
+
 def test_an_error_is_that_of_its_requests_only():
     class Fails(Sums):
         def compute(self, images, outputs):

@@ -9,25 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def connection(server):
-    host, port = server.address.split(":")
-    with socket.create_connection((host, int(port)), 30) as made:
-        yield made
-    assert server.get("/v2/health/ready").status_code == 200
-
-
-def received(connection):
-    """What the server sends until it closes the connection."""
-    parts = []
-    with contextlib.suppress(ConnectionResetError):
-        while part := connection.recv(1 << 16):
-            parts.append(part)
-    return b"".join(parts)
-
-
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+from support.served import POST_HEADER, received
 
 
 def test_a_header_that_does_not_end(connection):
@@ -66,14 +48,14 @@ def test_a_header_that_is_too_long(connection):
 
 
 def test_a_body_that_does_not_arrive(connection):
-    connection.sendall(HEAD % 100 + b"x" * 50)
+    connection.sendall(POST_HEADER % 100 + b"x" * 50)
     answer = received(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"the body did not arrive within 2 s" in answer
 
 
 def test_a_body_that_arrives_byte_by_byte(connection):
-    connection.sendall(HEAD % 1000)
+    connection.sendall(POST_HEADER % 1000)
     start = time.monotonic()
     with contextlib.suppress(OSError):
         while time.monotonic() - start < 20:
@@ -93,12 +75,12 @@ def test_a_body_without_a_length_that_is_too_large(connection):
 
 
 def test_a_client_that_asks_first_is_refused_at_once(connection):
-    connection.sendall(HEAD[:-2] % (1 << 40) + b"Expect: 100-continue\r\n\r\n")
+    connection.sendall(POST_HEADER[:-2] % (1 << 40) + b"Expect: 100-continue\r\n\r\n")
     assert received(connection).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_client_that_goes_away(server, connection):
-    connection.sendall(HEAD % 100 + b"x" * 50)
+    connection.sendall(POST_HEADER % 100 + b"x" * 50)
     connection.close()
 
 

@@ -1,5 +1,6 @@
 """A real server process of `mlpconv serve`."""
 
+import contextlib
 import json
 import os
 import signal
@@ -54,3 +55,15 @@ class Server:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
+
+
+POST_HEADER = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+def received(connection):
+    """What the server sends until it closes the connection."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
