@@ -100,10 +100,11 @@ def make_app(models: dict[str, ServedModel], limits: Limits) -> LimitedRequests:
         ("/v2/health/ready", ready),
         ("/v2/models", list_models),
     ]
-    post: list[tuple[str, Any]] = [("/predict", predict)]
+    post: list[tuple[str, Any]] = []
     for prefix in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         get += [(prefix, metadata), (f"{prefix}/ready", model_ready)]
-        post.insert(0, (f"{prefix}/infer", _Infer(models, batchers)))
+        post.append((f"{prefix}/infer", _Infer(models, batchers)))
+    post.append(("/predict", predict))
     # Routes are tried in their order: predictions first.
     routes = [Route(path, handler, methods=["POST"]) for path, handler in post]
     return LimitedRequests(Router(routes + [Route(path, handler) for path, handler in get]), limits)

@@ -57,14 +57,15 @@ class Batcher:
         self._waiting.append(item)
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._start, loop, 1)
+            loop.call_soon(self._start, 1)
         return await item.result
 
-    def _start(self, loop: asyncio.AbstractEventLoop, known: int) -> None:
+    def _start(self, known: int) -> None:
         """Compute requests that wait. ``known`` is how many there were a turn of the event loop ago: as long as more
         arrive with every turn, they are read first."""
+        loop = asyncio.get_running_loop()
         if known < len(self._waiting) < _ENOUGH:
-            loop.call_soon(self._start, loop, len(self._waiting))
+            loop.call_soon(self._start, len(self._waiting))
             return
         self._busy = bool(self._waiting)
         if not self._busy:
@@ -72,11 +73,11 @@ class Batcher:
         batch = self._next_batch()
         if self._is_short(batch):
             _answer(batch, self._compute(batch))
-            loop.call_soon(self._start, loop, len(self._waiting))
+            loop.call_soon(self._start, len(self._waiting))
             return
 
         def finish(computed: asyncio.Future[_Result]) -> None:
-            self._start(loop, len(self._waiting))
+            self._start(len(self._waiting))
             _answer(batch, computed.result())
 
         loop.run_in_executor(None, self._compute, batch).add_done_callback(finish)
